@@ -1,0 +1,88 @@
+"""What a model reads of a task, and the way from a golden solution to a completion and back.
+
+The chat template and the tokenizer belong to the caller: this module speaks text. The assistant's
+turn opens with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arc.errors import ArcError
+from arc.tasks import Grid, Task
+
+SIGNATURE = "def solve(grid: list[list[int]]) -> list[list[int]]:"
+CODE_PREFIX = f'{SIGNATURE}\n    """\n    Observation:'
+FENCE = "```"
+ASSISTANT_PREFIX = f"{FENCE}python\n{CODE_PREFIX}"
+STOP = (FENCE,)
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What the prompt shows of each grid, and of how many examples."""
+
+    transposed: bool = False
+    """Also show each grid transposed, so that its columns can be read as rows."""
+    size: bool = True
+    """Name each grid's size, rows x columns."""
+    max_examples: int | None = None
+    """Show only the first this many train examples; all of them where it is None."""
+
+    def __post_init__(self) -> None:
+        if self.max_examples is not None and self.max_examples < 1:
+            raise ArcError(f"max_examples must be at least 1, and not {self.max_examples}")
+
+
+def user_message(task: Task, options: PromptOptions = PromptOptions()) -> str:
+    """The request: train examples, test inputs, and never a test output."""
+    parts = [f"Write `{SIGNATURE}` that turns each input into its output."]
+    for example in task.train[: options.max_examples]:
+        parts.append(_grid_text("Input", example.input, options))
+        parts.append(_grid_text("Output", example.output, options))
+    parts.extend(_grid_text("Test input", example.input, options) for example in task.test)
+    return "\n\n".join(parts)
+
+
+def messages(task: Task, options: PromptOptions = PromptOptions()) -> list[dict[str, str]]:
+    """The conversation up to the assistant's turn, which `ASSISTANT_PREFIX` opens."""
+    return [{"role": "user", "content": user_message(task, options)}]
+
+
+def completion_text(source: str) -> str:
+    """What the assistant writes after `ASSISTANT_PREFIX` for this source, closing fence included.
+
+    Raises `ArcError` where the source does not start with `CODE_PREFIX`.
+    """
+    if not source.startswith(CODE_PREFIX):
+        first = source.split("\n", 1)[0]
+        raise ArcError(f"a golden solution starts with {CODE_PREFIX!r}, and not with {first!r}")
+    return f"{source.removeprefix(CODE_PREFIX).rstrip()}\n{FENCE}"
+
+
+def program(completion: str) -> str:
+    """The source of the program whose completion this is: the inverse of `completion_text`.
+
+    The program ends before the closing fence, and before the first later line that is neither
+    blank nor indented: the solution is one function, and what a model writes after it is no part
+    of it. A docstring with an unindented line is cut there too, and then does not compile.
+    """
+    first, *rest = completion.split(FENCE, 1)[0].split("\n")
+    kept = [first]
+    for line in rest:
+        if line and not line[0].isspace():
+            break
+        kept.append(line)
+    return CODE_PREFIX + "\n".join(kept).rstrip() + "\n"
+
+
+def _grid_text(name: str, grid: Grid, options: PromptOptions) -> str:
+    size = f" {len(grid)}x{len(grid[0])}" if options.size else ""
+    text = f"{name}{size}:\n{_digits(grid)}"
+    if options.transposed:
+        text += f"\nTransposed:\n{_digits([list(column) for column in zip(*grid, strict=True)])}"
+    return text
+
+
+def _digits(grid: Grid) -> str:
+    return "\n".join("".join(map(str, row)) for row in grid)

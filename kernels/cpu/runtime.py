@@ -1,0 +1,159 @@
+"""Ground of the CPU kernels: scalar intrinsics for numba, and a launch on torch's own threads.
+
+A kernel here is a numba `cfunc` over one array of 64-bit words: word 0 is the next task, word 1 the
+number of tasks, the rest are pointers and sizes. Threads draw tasks from word 0 until none is left;
+every task writes outputs of its own, so results do not depend on the number of threads.
+
+Kernels run on the OpenMP pool that torch already owns (`GOMP_parallel` of the library that torch has
+loaded): a second pool would fight the first one for the cores, since idle OpenMP threads spin.
+
+No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import llvmlite.ir as ir
+import torch
+from numba import cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+
+def _call(module: Any, builder: Any, name: str, args: Any) -> Any:
+    kind = ir.FunctionType(args[0].type, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(module, kind, name), args)
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c in float32 with one rounding."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder.module, builder, "llvm.fma.f32", args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def floor(typingctx: Any, a: Any) -> Any:
+    """Largest whole float32 not above a."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder.module, builder, "llvm.floor.f32", args)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def _power_of_two(typingctx: Any, n: Any) -> Any:
+    """2**n in float32 for a whole float32 n from -126 to 127, by writing the exponent bits."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        exponent = builder.add(builder.fptosi(args[0], I32), ir.Constant(I32, 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(I32, 23)), F32)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def load_bf16(typingctx: Any, a: Any) -> Any:
+    """The float32 that a bf16 bit pattern (uint16) stands for; exact."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(builder.shl(builder.zext(args[0], I32), ir.Constant(I32, 16)), F32)
+
+    return types.float32(types.uint16), codegen
+
+
+@intrinsic
+def store_bf16(typingctx: Any, a: Any) -> Any:
+    """float32 to the bf16 bit pattern, to nearest, ties to even; NaN becomes the quiet NaN, as in torch."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], I32)
+        odd = builder.and_(builder.lshr(bits, ir.Constant(I32, 16)), ir.Constant(I32, 1))
+        up = builder.add(bits, builder.add(odd, ir.Constant(I32, 0x7FFF)))
+        rounded = builder.lshr(up, ir.Constant(I32, 16))
+        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
+        picked = builder.select(is_nan, ir.Constant(I32, 0x7FC0), rounded)
+        return builder.trunc(picked, ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+@njit(inline="always")
+def load_f32(a: Any) -> Any:
+    return a
+
+
+@njit(inline="always")
+def store_f32(a: Any) -> Any:
+    return a
+
+
+@njit(inline="always")
+def exp(x: Any) -> Any:
+    """exp(x) in float32 for x <= 88, within 1.5 units in the last place; 0 below -87, exp(0) is 1.
+
+    Range reduction by ln 2 in two parts and the degree-5 polynomial of the Cephes library's `expf`.
+    """
+    n = floor(fma(x, types.float32(1.44269504088896341), types.float32(0.5)))
+    r = fma(n, types.float32(-0.693359375), x)
+    r = fma(n, types.float32(2.12194440e-4), r)
+    p = fma(types.float32(1.9875691500e-4), r, types.float32(1.3981999507e-3))
+    p = fma(p, r, types.float32(8.3334519073e-3))
+    p = fma(p, r, types.float32(4.1665795894e-2))
+    p = fma(p, r, types.float32(1.6666665459e-1))
+    p = fma(p, r, types.float32(5.0000001201e-1))
+    p = fma(p, r * r, r) + types.float32(1.0)
+    small = x < types.float32(-87.0)
+    safe = types.float32(0.0) if small else n
+    return types.float32(0.0) if small else p * _power_of_two(safe)
+
+
+@intrinsic
+def next_task(typingctx: Any, words: Any) -> Any:
+    """Draw the next task: an atomic increment of word 0."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
+
+    return types.int64(types.CPointer(types.int64)), codegen
+
+
+@intrinsic
+def address(typingctx: Any, word: Any) -> Any:
+    """The pointer that a 64-bit word holds, for `numba.carray`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), codegen
+
+
+def compile_kernel(function: Any) -> Any:
+    """Compile `function(words)` ahead of its first call, through numba's on-disk cache."""
+    return cfunc(types.void(types.CPointer(types.int64)), nopython=True, cache=True)(function)
+
+
+try:
+    _parallel: Any = ctypes.CDLL(None).GOMP_parallel
+    _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    _parallel.restype = None
+except AttributeError:  # a torch built on another thread pool: kernels run on the calling thread
+    _parallel = None
+
+
+def launch(kernel: Any, tasks: int, *words: int) -> None:
+    """Run `kernel` over `tasks` tasks on torch's threads; `words` are the pointers and sizes it reads."""
+    arguments = (ctypes.c_int64 * (2 + len(words)))(0, tasks, *words)
+    threads = min(tasks, torch.get_num_threads())
+    if threads > 1 and _parallel is not None:
+        _parallel(kernel.address, arguments, threads, 0)
+    else:
+        kernel.ctypes(arguments)

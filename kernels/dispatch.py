@@ -1,0 +1,96 @@
+"""The one place that picks an implementation, from device and dtype alone.
+
+float32 and bfloat16 on the CPU run our kernels, under the row-invariance contract. Everything else
+(float64 to check structure; other devices until their kernels are written) runs the plain-torch oracle,
+which promises no bits.
+
+Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width,
+H query heads, K kv heads, D head dim, P pages, S page size.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from kernels import autograd, reference
+from kernels.cpu.scalars import SCALARS
+
+
+class Paging(Protocol):
+    """What attention asks of a batch: where each token stands, and which pages its sequence owns."""
+
+    position_T: torch.Tensor
+    slot_T: torch.Tensor
+    page_BP: torch.Tensor
+    bounds: list[int]
+    starts: list[int]
+
+    @property
+    def tiles(self) -> tuple[torch.Tensor, int]:
+        """Runs of tokens (N, 3): sequence, first token, number of tokens; and the largest number."""
+        ...
+
+
+def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether our kernels, and with them the row-invariance contract, cover this device and dtype."""
+    return device.type == "cpu" and dtype in SCALARS
+
+
+def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
+    """x_RK @ w_KN; w is stored with its output dimension contiguous."""
+    if has_kernels(x_RK.device, x_RK.dtype):
+        return autograd.Matmul.apply(x_RK.contiguous(), w_KN)  # type: ignore[no-any-return]
+    return reference.matmul(x_RK, w_KN)
+
+
+def add_rms_norm(
+    x_TC: torch.Tensor, residual_TC: torch.Tensor, w_C: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x + residual, RMSNorm(x + residual) * w), both (T, C)."""
+    if has_kernels(x_TC.device, x_TC.dtype):
+        return autograd.AddRmsNorm.apply(x_TC, residual_TC, w_C, eps)  # type: ignore[no-any-return]
+    return reference.add_rms_norm(x_TC, residual_TC, w_C, eps)
+
+
+def rope_store_attention(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[torch.Tensor, torch.Tensor],
+    k_PKDS: torch.Tensor,
+    v_PKSD: torch.Tensor,
+    batch: Paging,
+    scale: float,
+) -> torch.Tensor:
+    """Rotate q and k, write k and v into the cache, attend over each sequence's pages; out (T, H, D).
+
+    `heads` is (H, K, D), `tables` the cosines and sines (positions, D/2). A gradient flows only through
+    tokens of this call, so under autograd every sequence must start at position 0.
+    """
+    if has_kernels(qkv_TX.device, qkv_TX.dtype):
+        return autograd.RopeStoreAttention.apply(  # type: ignore[no-any-return]
+            qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, scale
+        )
+    H, K, D = heads
+    q_THD, k_TKD, v_TKD = qkv_TX.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
+    q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T) for x in (q_THD, k_TKD))
+    reference.store(k_TKD.detach(), v_TKD.detach(), batch.slot_T, k_PKDS, v_PKSD)
+    if any(batch.starts):
+        pages = [page_P[: -(-n // k_PKDS.shape[3])] for page_P, n in zip(batch.page_BP, _lengths(batch), strict=True)]
+        k_TKD = torch.cat([k_PKDS[p].permute(0, 3, 1, 2).flatten(0, 1)[:n] for p, n in zip(pages, _lengths(batch), strict=True)])
+        v_TKD = torch.cat([v_PKSD[p].permute(0, 2, 1, 3).flatten(0, 1)[:n] for p, n in zip(pages, _lengths(batch), strict=True)])
+    return reference.attention(q_THD, k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype), batch.bounds, batch.starts, scale)
+
+
+def _lengths(batch: Paging) -> list[int]:
+    """Positions that each sequence holds once this batch is written."""
+    counts = (b - a for a, b in zip(batch.bounds, batch.bounds[1:], strict=False))
+    return [start + count for start, count in zip(batch.starts, counts, strict=True)]
+
+
+def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up for (gate, up) side by side: (T, 2F) -> (T, F)."""
+    if has_kernels(x_TX.device, x_TX.dtype):
+        return autograd.Swiglu.apply(x_TX)  # type: ignore[no-any-return]
+    return reference.swiglu(x_TX)

@@ -1,0 +1,178 @@
+"""The paged KV cache: memory, page allocation, and prefixes shared between sequences.
+
+Legend: L layers, P pages, K kv heads, D head dim, S page size.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+
+from minillm.batch import PAGE_SIZE
+from minillm.config import ModelConfig
+from minillm.precision import Precision
+
+
+class KVCache:
+    """Keys (L, P, K, D, S) and values (L, P, K, S, D); a page is one block of attention."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        precision: Precision,
+        num_pages: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        L, (_, K, D) = config.num_layers, config.heads
+        options = {"dtype": precision.kv_cache, "device": device}
+        # Zeroed memory is not touched by the kernel of the operating system until it is written.
+        self.k_LPKDS = torch.zeros(L, num_pages, K, D, PAGE_SIZE, **options)  # type: ignore[arg-type]
+        self.v_LPKSD = torch.zeros(L, num_pages, K, PAGE_SIZE, D, **options)  # type: ignore[arg-type]
+        self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
+
+    @staticmethod
+    def pages(
+        config: ModelConfig, precision: Precision, num_pages: int, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One layer's worth of unset pages, for a forward that keeps nothing."""
+        _, K, D = config.heads
+        shape = (num_pages, K, D, PAGE_SIZE)
+        k_PKDS = torch.empty(shape, dtype=precision.kv_cache, device=device)
+        return k_PKDS, torch.empty_like(k_PKDS).view(num_pages, K, PAGE_SIZE, D)
+
+    @staticmethod
+    def page_bytes(config: ModelConfig, precision: Precision) -> int:
+        """Bytes that one page takes over all layers."""
+        _, K, D = config.heads
+        return 2 * config.num_layers * K * D * PAGE_SIZE * precision.kv_cache.itemsize
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy a page's keys and values in every layer."""
+        self.k_LPKDS[:, target] = self.k_LPKDS[:, source]
+        self.v_LPKSD[:, target] = self.v_LPKSD[:, source]
+
+
+class PagePool:
+    """Who holds which page, and which pages hold the start of which token sequence.
+
+    A page is free, held by one or more sequences (counted), or idle: held by none but still indexed, so
+    that a later sequence with the same prefix finds it. Idle pages are given out, least recently used
+    first, once no free page is left.
+
+    The index is a tree: a page is a child of the page before it (ROOT for the first), labelled with the
+    tokens whose keys it holds, at most PAGE_SIZE of them.
+    """
+
+    ROOT = -1
+
+    def __init__(self, num_pages: int) -> None:
+        self.num_pages = num_pages
+        self._free = list(range(num_pages - 1, -1, -1))
+        self._holders = [0] * num_pages
+        self._idle: OrderedDict[int, None] = OrderedDict()
+        self._label: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self._children: dict[int, set[int]] = {}
+
+    @property
+    def available(self) -> int:
+        """Pages that `take` can give out."""
+        return len(self._free) + len(self._idle)
+
+    @property
+    def held(self) -> int:
+        """Pages that sequences hold."""
+        return self.num_pages - self.available
+
+    def take(self, count: int) -> list[int]:
+        """`count` pages for one holder; the caller has looked at `available`."""
+        pages = []
+        for _ in range(count):
+            if not self._free:
+                page, _none = self._idle.popitem(last=False)
+                self._forget(page)
+                self._free.append(page)
+            pages.append(self._free.pop())
+            self._holders[pages[-1]] = 1
+        return pages
+
+    def hold(self, page: int) -> None:
+        """One more holder of an indexed page."""
+        self._idle.pop(page, None)
+        self._holders[page] += 1
+
+    def drop(self, pages: Sequence[int]) -> None:
+        """One holder less of each page; what nobody holds becomes idle if indexed, else free."""
+        for page in reversed(pages):
+            self._holders[page] -= 1
+            if self._holders[page] == 0:
+                if page in self._label:
+                    self._idle[page] = None
+                else:
+                    self._free.append(page)
+
+    def match(self, tokens: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
+        """(full pages that hold the start of tokens, (page, how many tokens it holds after those)).
+
+        The second page is to be copied, not shared, since its other slots belong to another sequence;
+        its count is 0 where there is none.
+        """
+        full: list[int] = []
+        parent = self.ROOT
+        while True:
+            rest = tuple(tokens[len(full) * PAGE_SIZE : (len(full) + 1) * PAGE_SIZE])
+            best, most = -1, 0
+            for page in self._children.get(parent, ()):
+                same = _common(self._label[page][1], rest)
+                if same > most:
+                    best, most = page, same
+            if most < PAGE_SIZE:
+                return full, (best, most)
+            full.append(best)
+            parent = best
+
+    def index(self, tokens: Sequence[int], pages: Sequence[int]) -> None:
+        """Enter a sequence's pages, which hold the keys of exactly these tokens."""
+        parent = self.ROOT
+        for i, page in enumerate(pages):
+            label = tuple(tokens[i * PAGE_SIZE : (i + 1) * PAGE_SIZE])
+            if not label:
+                return
+            known = self._label.get(page)
+            if known is None:
+                self._label[page] = (parent, label)
+                self._children.setdefault(parent, set()).add(page)
+            elif known[0] != parent:
+                return  # entered below a page with the same tokens: a twin of this path
+            else:
+                self._label[page] = (parent, max(known[1], label, key=len))
+            parent = page
+
+    def reset(self) -> None:
+        """Forget every prefix; held pages stay with their holders."""
+        for page in list(self._label):
+            self._label.pop(page, None)
+            if page in self._idle:
+                del self._idle[page]
+                self._free.append(page)
+        self._children.clear()
+
+    def _forget(self, page: int) -> None:
+        """Take a page, and all that hangs below it, out of the index."""
+        parent, _ = self._label.pop(page)
+        self._children[parent].discard(page)
+        for child in self._children.pop(page, set()).copy():
+            self._children.setdefault(page, set()).add(child)
+            self._forget(child)
+            if child in self._idle:
+                del self._idle[child]
+                self._free.append(child)
+        self._children.pop(page, None)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common start of two sequences."""
+    if a == b:
+        return len(a)
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,160 @@
+"""`Transformer`: one forward for training, prefill and decode.
+
+Legend: T packed tokens, R selected rows, C model width, F MLP width, V vocabulary, H query heads,
+K kv heads, D head dim, M positions, P pages, S page size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from kernels import dispatch
+from torch import nn
+
+from minillm import families, hub, weights
+from minillm.batch import PAGE_SIZE, Batch
+from minillm.cache import KVCache
+from minillm.config import ModelConfig
+from minillm.errors import MinillmError
+from minillm.precision import Precision, get_precision
+
+
+class Layer(nn.Module):
+    """One block's weights; matrices keep their output dimension contiguous: (in, out)."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        C, F, (H, K, D) = config.hidden_size, config.intermediate_size, config.heads
+
+        def new(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
+
+        self.attn_norm, self.mlp_norm = new(C), new(C)
+        self.qkv, self.o = new(C, (H + 2 * K) * D), new(H * D, C)
+        self.gate_up, self.down = new(C, 2 * F), new(F, C)
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer over packed sequences; weights are shared by trainer and sampler."""
+
+    def __init__(
+        self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__()
+        self.config, self.precision = config, precision
+        device, dtype = torch.device(device), precision.weights
+        C, V = config.hidden_size, config.vocab_size
+        if not config.tie_word_embeddings:
+            self.embed = nn.Parameter(torch.empty(V, C, dtype=dtype, device=device))
+        self.layers = nn.ModuleList(
+            Layer(config, dtype, device) for _ in range(config.num_layers)
+        )
+        self.norm = nn.Parameter(torch.empty(C, dtype=dtype, device=device))
+        self.head = nn.Parameter(torch.empty(C, V, dtype=dtype, device=device))
+        self._tables = self._rope_tables(device)
+
+    def _rope_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos_MD and sin_MD of position * theta^(-2d / D), D/2 columns, for all positions of the context.
+
+        Angles in float64, since a float32 angle of 8000 is off by 5e-4; tables in float32 (or float64).
+        """
+        D, theta = self.config.head_dim, self.config.rope_theta
+        frequency = theta ** -(torch.arange(0, D, 2, dtype=torch.float64) / D)
+        position = torch.arange(self.config.max_position_embeddings, dtype=torch.float64)
+        angle_MD = torch.outer(position, frequency)
+        dtype = torch.promote_types(self.precision.compute, torch.float32)
+        return angle_MD.cos().to(device, dtype), angle_MD.sin().to(device, dtype)
+
+    def forward(
+        self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None
+    ) -> torch.Tensor:
+        """hidden_TC after the final norm, ready for `logits`.
+
+        Keys and values are written to `cache` at `batch.slot_T` and read from it. Without one (training;
+        every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
+        is the same, so the bits are.
+        """
+        compute = self.precision.compute
+        scratch = None
+        if cache is None:
+            scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
+        if self.config.tie_word_embeddings:
+            x_TC = self.head.index_select(1, tokens_T).t().to(compute).contiguous()
+        else:
+            x_TC = self.embed[tokens_T].to(compute)
+        out_TC = torch.zeros_like(x_TC)
+        scale = self.config.head_dim**-0.5
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, Layer)
+            k_PKDS, v_PKSD = cache.layers[i] if cache is not None else scratch  # type: ignore[misc]
+            x_TC, norm_TC = self._norm(x_TC, out_TC, layer.attn_norm)
+            qkv_TX = self._matmul(norm_TC, layer.qkv).to(self.precision.attention)
+            heads_THD = dispatch.rope_store_attention(
+                qkv_TX, self.config.heads, self._tables, k_PKDS, v_PKSD, batch, scale
+            )
+            out_TC = self._matmul(heads_THD.flatten(1).to(compute), layer.o)
+            x_TC, norm_TC = self._norm(x_TC, out_TC, layer.mlp_norm)
+            gated_TF = dispatch.swiglu(self._matmul(norm_TC, layer.gate_up))
+            out_TC = self._matmul(gated_TF, layer.down)
+        return self._norm(x_TC, out_TC, self.norm)[1]
+
+    def _norm(
+        self, x_TC: torch.Tensor, out_TC: torch.Tensor, w_C: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return dispatch.add_rms_norm(x_TC, out_TC, w_C.to(x_TC.dtype), self.config.norm_eps)
+
+    def _matmul(self, x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
+        return dispatch.matmul(x_RK, w_KN.to(x_RK.dtype))
+
+    def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
+        """(R, V) in the precision's logits dtype, for the rows that are needed."""
+        return self._matmul(hidden_RC, self.head).to(self.precision.logits)
+
+    def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
+        """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
+        config = self.config
+        if not token_ids:
+            raise MinillmError("a prompt is empty: it needs at least one token")
+        if len(token_ids) + max_tokens > config.max_position_embeddings:
+            more = f" and {max_tokens} more to sample" if max_tokens else ""
+            raise MinillmError(
+                f"a prompt of {len(token_ids)} tokens{more} is longer than the model's context of "
+                f"{config.max_position_embeddings}; shorten it"
+            )
+        low, high = min(token_ids), max(token_ids)
+        if low < 0 or high >= config.vocab_size:
+            wrong = low if low < 0 else high
+            raise MinillmError(f"token id {wrong} is outside the vocabulary of {config.vocab_size}")
+
+
+def load_model(
+    folder_or_name: str | Path,
+    precision: str | Precision = "fp32",
+    device: torch.device | str = "cpu",
+) -> Transformer:
+    """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
+
+    `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32) or a `Precision`.
+    Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
+    """
+    policy = get_precision(precision)
+    folder = hub.resolve(folder_or_name)
+    config = families.read_config(folder)
+    model = Transformer(config, policy, device)
+    load_weights(model, folder)
+    return model
+
+
+@torch.no_grad()
+def load_weights(model: Transformer, folder: Path) -> None:
+    """Copy a folder's safetensors into the model's parameters, in place and strictly."""
+    parameters = dict(model.named_parameters())
+    expected = families.hf_shapes(model.config, {k: p.shape for k, p in parameters.items()})
+    families.from_hf(model.config, parameters, weights.load_tensors(folder, expected))
+
+
+def save_weights(model: Transformer, folder: Path) -> None:
+    """Write the weights as `model.safetensors` in the family's Hugging Face layout."""
+    weights.save_tensors(folder, families.to_hf(model.config, dict(model.named_parameters())))

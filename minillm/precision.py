@@ -1,0 +1,49 @@
+"""`Precision`: one dtype each for weights, compute, attention, KV cache and logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from minillm.errors import MinillmError
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The policy that trainer and sampler share, so that both round in the same places.
+
+    `weights` is what memory holds and the optimizer updates; `compute` is what flows between layers and
+    what weights are rounded to before a product; `attention` is what q, k and v are rounded to;
+    `kv_cache` is what the cache holds (the trainer's forward too); `logits` is what logprobs are made of.
+    Sums inside kernels are kept in float32 (float64 where the inputs are).
+    """
+
+    weights: torch.dtype
+    compute: torch.dtype
+    attention: torch.dtype
+    kv_cache: torch.dtype
+    logits: torch.dtype = torch.float32
+
+
+def _uniform(dtype: torch.dtype, logits: torch.dtype = torch.float32) -> Precision:
+    return Precision(dtype, dtype, dtype, dtype, logits)
+
+
+F32, BF16 = torch.float32, torch.bfloat16
+PRESETS: dict[str, Precision] = {
+    "fp64": _uniform(torch.float64, torch.float64),
+    "fp32": _uniform(F32),
+    "bf16": _uniform(BF16),
+    "fp32-attn-bf16": Precision(F32, F32, attention=BF16, kv_cache=BF16),
+    "bf16-master-fp32": Precision(F32, BF16, attention=BF16, kv_cache=BF16),
+}
+
+
+def get_precision(precision: str | Precision) -> Precision:
+    """A preset by name, or the given `Precision`; `MinillmError` for an unknown name."""
+    if isinstance(precision, Precision):
+        return precision
+    if precision not in PRESETS:
+        raise MinillmError(f"unknown precision {precision!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[precision]

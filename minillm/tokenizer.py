@@ -1,0 +1,293 @@
+"""Text <-> token ids, chat templates, and text that arrives token by token.
+
+Reads tokenizer.json (library `tokenizers`) and the settings around it. What encode() adds at the
+ends of a text is what tokenizer.json says; a rendered chat template is encoded as it is, so a
+beginning-of-sequence token that the template writes is never doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+import tokenizers
+
+from minillm.errors import MinillmError
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+_REPLACEMENT = "\ufffd"
+
+
+class Tokenizer:
+    """Text <-> token ids for one model; made by `Tokenizer.from_folder`.
+
+    Attributes:
+        bos_token_id: the beginning-of-sequence token, or None.
+        eos_token_ids: every token that ends a generation; in the order generation_config.json,
+            config.json, tokenizer_config.json, without repeats.
+        chat_template: the Jinja template of the model's chats, or None.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        special_tokens: Mapping[str, str] | None = None,
+        bos_token_id: int | None = None,
+        eos_token_ids: Sequence[int] = (),
+        chat_template: str | None = None,
+    ) -> None:
+        # A length limit or padding saved with a tokenizer would silently cut or fill a prompt.
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self._special_tokens = dict(special_tokens or {})
+        self._template: jinja2.Template | None = None
+        self.bos_token_id = bos_token_id
+        self.eos_token_ids = tuple(eos_token_ids)
+        self.chat_template = chat_template
+        added = backend.get_added_tokens_decoder()
+        self._special_ids = frozenset(i for i, token in added.items() if token.special)
+        self._byte_ids = _byte_fallback_ids(backend)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Tokenizer:
+        """The tokenizer of a model folder.
+
+        Args:
+            folder: holds tokenizer.json and, where the model has them, tokenizer_config.json,
+                chat_template.jinja, generation_config.json and config.json.
+
+        Raises:
+            MinillmError: tokenizer.json is missing or broken, or a setting has no valid value.
+        """
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise MinillmError(f"{folder} has no tokenizer.json, the only tokenizer that is read")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        # The library raises bare exceptions.
+        except Exception as error:
+            raise MinillmError(f"{path} is not a valid tokenizer.json ({error})") from error
+        settings = _read_json(folder / "tokenizer_config.json")
+        model = _read_json(folder / "config.json")
+        # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
+        generation = _read_json(folder / "generation_config.json", tolerant=True)
+        special = _special_tokens(settings)
+        bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
+        if bos is None:
+            bos = next(iter(_ids(model, "bos_token_id", folder / "config.json")), None)
+        eos = [
+            *_ids(generation, "eos_token_id", folder / "generation_config.json"),
+            *_ids(model, "eos_token_id", folder / "config.json"),
+        ]
+        named_eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
+        if named_eos is not None:
+            eos.append(named_eos)
+        return cls(
+            backend,
+            special_tokens=special,
+            bos_token_id=bos,
+            eos_token_ids=tuple(dict.fromkeys(eos)),
+            chat_template=_chat_template(folder, settings),
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included; a model may have more embedding rows than this."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of `text`; special tokens written out in it become their ids.
+
+        Args:
+            text: any text.
+            add_special_tokens: whether to add what tokenizer.json puts around a text (often BOS).
+        """
+        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
+        return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> str:
+        """The text of a chat, as the model was trained to see it.
+
+        Args:
+            messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
+            add_generation_prompt: whether to end with the opening of the assistant's turn.
+            **kwargs: further variables of the template, such as `tools`.
+
+        Raises:
+            MinillmError: the model has no chat template, or its template refuses the messages.
+        """
+        if self.chat_template is None:
+            raise MinillmError("this model has no chat template; give the prompt as plain text")
+        variables = {
+            "tools": None,
+            "documents": None,
+            **self._special_tokens,
+            "messages": list(messages),
+            "add_generation_prompt": add_generation_prompt,
+            **kwargs,
+        }
+        try:
+            if self._template is None:
+                self._template = _environment().from_string(self.chat_template)
+            return self._template.render(variables)
+        # A template is a program: on odd messages it can fail in any way that an expression can.
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+            raise MinillmError(f"the chat template refuses the messages: {error}") from error
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> list[int]:
+        """Token ids of a chat: `apply_chat_template`, with nothing added at its ends."""
+        text = self.apply_chat_template(messages, add_generation_prompt, **kwargs)
+        return self.encode(text, add_special_tokens=False)
+
+
+class IncrementalDecoder:
+    """Decodes a sequence that arrives in pieces, never giving half a character.
+
+    Everything that `add` returned, with what `flush` returns at the end, is exactly
+    `tokenizer.decode` of all ids. A token costs the same wherever in the sequence it stands.
+    """
+
+    # A pending UTF-8 sequence has at most 3 bytes and a token at least 1, so the decoding of the
+    # last 4 tokens ends in the same character as that of them all, whatever came before.
+    _CONTEXT = 4
+
+    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skipped = tokenizer._special_ids if skip_special_tokens else frozenset[int]()
+        self._window: list[int] = []
+        self._sent = 0  # characters of the window's text that have been returned
+
+    def add(self, ids: Iterable[int]) -> str:
+        """The text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
+        known = self._tokenizer._backend.id_to_token
+        self._window += [i for i in ids if i not in self._skipped and known(i) is not None]
+        # Byte-fallback tokens are decoded a run at a time: one that turns out not to be UTF-8 is
+        # replaced from its beginning, so nothing of a run is known before its end.
+        if not self._window or self._window[-1] in self._tokenizer._byte_ids:
+            return ""
+        text = self._decode()
+        held = int(text.endswith(_REPLACEMENT))
+        new = text[self._sent : len(text) - held]
+        self._window = self._window[-self._CONTEXT :]
+        self._sent = len(self._decode()) - held
+        return new
+
+    def flush(self) -> str:
+        """The text that was held back; the decoder is then ready for another sequence."""
+        rest = self._decode()[self._sent :]
+        self._window, self._sent = [], 0
+        return rest
+
+    def _decode(self) -> str:
+        return self._tokenizer.decode(self._window, skip_special_tokens=False)
+
+
+def _byte_fallback_ids(backend: tokenizers.Tokenizer) -> frozenset[int]:
+    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
+    steps = decoder.get("decoders", [decoder])
+    if not any(step.get("type") == "ByteFallback" for step in steps):
+        return frozenset()
+    return frozenset(i for token, i in backend.get_vocab().items() if _BYTE_TOKEN.fullmatch(token))
+
+
+def _read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
+    """The JSON object in `path`; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        if not tolerant:
+            raise MinillmError(f"{path} is not valid JSON ({error})") from error
+        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=3)
+        return {}
+    return content
+
+
+def _ids(settings: Mapping[str, Any], key: str, path: Path) -> list[int]:
+    value = settings.get(key)
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(i) is int and i >= 0 for i in ids):
+        raise MinillmError(f"{path} has {key} = {value!r}; expected a token id or a list of them")
+    return ids
+
+
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """bos_token, eos_token and the like -> their text, which some files wrap in an object."""
+    tokens: dict[str, str] = {}
+    for key, value in settings.items():
+        text = value.get("content") if isinstance(value, dict) else value
+        if key.endswith("_token") and isinstance(text, str):
+            tokens[key] = text
+    return tokens
+
+
+def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        # Several templates by name; the plain chat is the one called "default".
+        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+    return template if isinstance(template, str) else None
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """`{% generation %}`: marks the assistant's text for training masks; here, nothing but it."""
+
+    tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> jinja2.Environment:
+    # Templates come with downloaded models: the sandbox keeps them from anything but text.
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+    )
+
+    def raise_exception(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    def tojson(value: Any, **options: Any) -> str:
+        # Jinja's own filter escapes HTML characters, which would change the prompt.
+        return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), **options)
+
+    def strftime_now(layout: str) -> str:
+        return datetime.now().strftime(layout)
+
+    environment.filters["tojson"] = tojson
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    return environment

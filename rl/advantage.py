@@ -1,0 +1,153 @@
+"""Is an action better or worse than what the policy would do instead? First decision of the method.
+
+With Q(a) the chance of reward after action a and pi the policy over the sampled actions, the state
+reward is V = sum pi(a) Q(a), and the advantage of a has the sign of Q(a) - V, which is the sign of
+Q(a) - V' for V' the policy-weighted mean of the *other* actions. The other actions are weighted by
+probability and not pooled by count: an action at 5 of 8 beside a favourite of the policy at 4 of 8
+and three improbable failures at 0 of 8 has nothing over what the policy does, though 5 of 8 against
+a pooled 4 of 32 looks like much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, fsum, isfinite, lgamma
+
+from minillm.errors import MinillmError
+
+
+def state_reward(rewards: Sequence[float], logprobs: Sequence[float]) -> float:
+    """Mean reward of a state's actions, weighted by the policy's probabilities of them.
+
+    `rewards` are mean rewards and `logprobs` the policy's logprobs, one an action; probabilities
+    are normalised over these actions. Raises `MinillmError` where there is no action, where the
+    lengths differ, or where a value is not finite.
+    """
+    if not rewards or len(rewards) != len(logprobs):
+        raise MinillmError(
+            f"a state reward needs one logprob a reward and at least one of each, "
+            f"not {len(rewards)} rewards and {len(logprobs)} logprobs"
+        )
+    if not all(map(isfinite, (*rewards, *logprobs))):
+        raise MinillmError("a state reward needs finite rewards and logprobs")
+    top = max(logprobs)
+    weights = [exp(logprob - top) for logprob in logprobs]
+    return fsum(w * r for w, r in zip(weights, rewards, strict=True)) / fsum(weights)
+
+
+def advantages(
+    successes: Sequence[int],
+    trials: Sequence[int],
+    probs: Sequence[float],
+    *,
+    confidence: float = 0.9,
+    min_gain: float = 0.01,
+) -> list[int]:
+    """Advantage, -1, 0 or +1, of each action of a state, given the counts of its rollouts.
+
+    `successes` of `trials` rollouts earned the reward after each action, and `probs` are the
+    policy's probabilities of the actions (normalised here over those that have trials). An action
+    is +1 or -1 where two things hold, and 0 otherwise:
+
+    1. *Evidence.* A one-sided exact test of its count against that of the other actions has a
+       p-value of at most 1 - confidence. The others count as r*n successes in n trials, with
+       r = sum w_j s_j/n_j their mean reward under the policy's weights w_j and
+       n = 1 / sum(w_j^2 / n_j) the trials that would estimate r as well (Kish's effective sample
+       size). For whole counts the test is Fisher's; see `p_as_good` for how it goes on to
+       fractions.
+    2. *Size.* Its mean reward differs from the state reward by at least `min_gain`. An action that
+       has nearly all the probability already has nothing to win, however clear the evidence.
+
+    Swapping successes and failures flips every sign; more successes never lower an action's
+    advantage nor raise another's; no trials, or no alternative with trials, give 0.
+
+    Errors: with equal true rewards, an action is falsely +1 with a probability of at most
+    1 - confidence, and so is it falsely -1. That is exact where the weights follow the trials
+    (Fisher's test) and measured elsewhere, with room to spare for few rollouts: about half of it
+    for 8 an action. An action whose true reward is the mean of unequal others is held to it too as
+    long as they have about the same number of trials; where one with much of the probability has
+    2 trials and the rest 64, the rate came to 1.5 times as much. It is a rate for one action and
+    one sign, *not* corrected for the number of actions: 5 actions with 8 rollouts see some false
+    verdict in up to a third of the states at a confidence of 0.9, and in a fifth at 0.95. A
+    false verdict moves one logprob by a factor of two and is tested afresh when the state is seen
+    again, so a correction for whole states would cost more signal than it saves.
+
+    Raises `MinillmError` for lengths that differ, impossible counts, probabilities outside [0, 1],
+    a confidence outside (0.5, 1) or a negative `min_gain`.
+    """
+    _check(successes, trials, probs, confidence, min_gain)
+    failures = [n - s for s, n in zip(successes, trials, strict=True)]
+    tried = [i for i, n in enumerate(trials) if n]
+    mass = fsum(probs[i] for i in tried)
+    # Rounding must not decide between a p-value of 0.1 and a confidence of 0.9.
+    level = (1 - confidence) * (1 + 1e-9)
+
+    def verdict(i: int) -> int:
+        others = [j for j in tried if j != i]
+        rest = fsum(probs[j] for j in others)
+        if not trials[i] or rest == 0:
+            return 0
+        weights = [probs[j] / rest for j in others]
+        size = 1 / fsum(w * w / trials[j] for w, j in zip(weights, others, strict=True))
+        good = fsum(w * successes[j] / trials[j] for w, j in zip(weights, others, strict=True))
+        bad = fsum(w * failures[j] / trials[j] for w, j in zip(weights, others, strict=True))
+
+        def beats(wins: int, losses: int, other_wins: float, other_losses: float) -> bool:
+            # Q - V = (1 - pi) (Q - V'): what is left to win shrinks as the action takes over.
+            gain = rest / mass * (wins / trials[i] - other_wins)
+            if gain < min_gain:
+                return False
+            return p_as_good(wins, losses, other_wins * size, other_losses * size) <= level
+
+        better = beats(successes[i], failures[i], good, bad)
+        worse = beats(failures[i], successes[i], bad, good)
+        return int(better) - int(worse)
+
+    return [verdict(i) for i in range(len(trials))]
+
+
+def p_as_good(
+    successes: int, failures: int, other_successes: float, other_failures: float
+) -> float:
+    """One-sided p-value of a count against another: how easily an equal does as well or better.
+
+    It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance
+    is Beta(other_successes + 1, other_failures). For whole numbers that is the p-value of Fisher's
+    exact test (Altham, "Exact Bayesian analysis of a 2x2 contingency table", JRSS B 31, 1969),
+    so under equal chances it is at most a with probability at most a, whatever the chance; unlike
+    the hypergeometric form it is defined, and monotone, for the fractional counts of a weighted
+    mean too. It is 1 where either side has no trials.
+    """
+    if other_failures == 0:
+        return 1.0
+    n, a, b = successes + failures, other_successes + 1, other_failures
+    log_scale = lgamma(n + 1) - lgamma(n + a + b) + lgamma(a + b) - lgamma(a) - lgamma(b)
+    tail = fsum(
+        exp(log_scale + lgamma(a + x) + lgamma(b + (n - x)) - lgamma(x + 1) - lgamma(n - x + 1))
+        for x in range(successes, n + 1)
+    )
+    return min(tail, 1.0)
+
+
+def _check(
+    successes: Sequence[int],
+    trials: Sequence[int],
+    probs: Sequence[float],
+    confidence: float,
+    min_gain: float,
+) -> None:
+    if not len(successes) == len(trials) == len(probs):
+        raise MinillmError(
+            f"advantages need one count and one probability an action, not {len(successes)} "
+            f"successes, {len(trials)} trials and {len(probs)} probabilities"
+        )
+    for s, n in zip(successes, trials, strict=True):
+        if not 0 <= s <= n:
+            raise MinillmError(f"{s} successes in {n} trials cannot be")
+    for prob in probs:
+        if not 0 <= prob <= 1:
+            raise MinillmError(f"{prob} is not a probability")
+    if not 0.5 < confidence < 1:
+        raise MinillmError(f"confidence must lie between 0.5 and 1, not at {confidence}")
+    if not min_gain >= 0:
+        raise MinillmError(f"min_gain must not be negative, but is {min_gain}")

@@ -1,0 +1,336 @@
+"""Everything a run saw, on disk, and where it is to go on after it was killed.
+
+A run folder holds
+
+    config.json             what the run was started with
+    journal.jsonl           one JSON object a line
+    checkpoint-<iteration>  weights, optimizer: whatever the trainer saves
+    state.json              the last finished iteration, and how much of the above it covers
+    lock                    held by the process that writes
+
+One rename commits an iteration: the journal's lines and the checkpoint are written and synced, then
+`state.json` is replaced by one that counts them in. What `state.json` does not count in does not
+exist: readers stop at its offset, and the next process to open the folder cuts it away. So a
+process killed at any moment leaves the run either before or after an iteration, never inside.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from minillm.errors import MinillmError
+
+_CONFIG = "config.json"
+_JOURNAL = "journal.jsonl"
+_STATE = "state.json"
+_LOCK = "lock"
+_TEMPORARY = ".tmp"
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+# What a process killed before it had written its config leaves in a folder.
+_UNBORN = {_LOCK, _CONFIG + _TEMPORARY}
+
+
+@dataclass(frozen=True)
+class _Committed:
+    """The contents of `state.json`."""
+
+    iteration: int
+    journal_bytes: int
+    checkpoint: str | None
+    state: dict[str, Any]
+
+
+class Journal:
+    """The run folder of one training run, held by one process at a time; see `open`."""
+
+    def __init__(self, folder: Path, lock: IO[str], committed: _Committed) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._committed = committed
+
+    @classmethod
+    def open(cls, folder: str | Path, config: Mapping[str, Any]) -> Journal:
+        """Starts a run in `folder`, or goes on with the one in it after its last iteration.
+
+        `config` is what the run is configured by, as JSON data; a run is gone on with only under
+        the configuration it was started with. Raises `MinillmError` where the configuration differs
+        (naming the keys and both values), where another process holds the folder, where it
+        holds something else than a run, where a file of it is damaged, and where it cannot be
+        written.
+        """
+        folder = Path(folder)
+        wanted = json.loads(_to_json(config, "the configuration"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            names = {path.name for path in folder.iterdir()}
+            if _CONFIG not in names and not names <= _UNBORN:
+                raise MinillmError(
+                    f"{folder} is not empty and holds no run: choose another folder for the run"
+                )
+            lock = _acquire(folder)
+            try:
+                if (folder / _CONFIG).exists():
+                    _check_config(folder, wanted)
+                else:
+                    _write_synced(folder / _CONFIG, json.dumps(wanted, indent=2) + "\n")
+                return cls(folder, lock, _recover(folder))
+            except BaseException:
+                lock.close()
+                raise
+        except OSError as error:
+            raise MinillmError(f"cannot use {folder} as a run folder: {_reason(error)}") from error
+
+    @property
+    def iteration(self) -> int:
+        """The last finished iteration; 0 before the first."""
+        return self._committed.iteration
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        """Folder with the checkpoint of the last finished iteration; None before the first."""
+        name = self._committed.checkpoint
+        return None if name is None else self._folder / name
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The trainer's own state after the last finished iteration; empty before the first."""
+        return self._committed.state
+
+    def commit(
+        self,
+        iteration: int,
+        records: Sequence[Mapping[str, Any]],
+        state: Mapping[str, Any],
+        save_checkpoint: Callable[[Path], None],
+    ) -> None:
+        """Finishes an iteration: all of it is kept, or, where anything fails, nothing.
+
+        `records` become one line each. `state` is small JSON data that `Journal.state` returns when
+        the run goes on. `save_checkpoint` writes what it likes into the empty folder it is given;
+        the previous checkpoint is removed once this one counts. Raises `MinillmError` where
+        `iteration` is not the one after the last, where `records` or `state` hold NaN or what JSON
+        cannot express, and where the disk is full or fails; any other error of `save_checkpoint`
+        passes through.
+        """
+        if iteration != self.iteration + 1:
+            raise MinillmError(
+                f"iteration {self.iteration} was the last to finish, so {iteration} cannot be next"
+            )
+        lines = [
+            _to_json(record, f"a record of iteration {iteration}") + "\n" for record in records
+        ]
+        data = "".join(lines).encode()
+        checkpoint = self._folder / f"checkpoint-{iteration}"
+        committed = {
+            "iteration": iteration,
+            "journal_bytes": self._committed.journal_bytes + len(data),
+            "checkpoint": checkpoint.name,
+            "state": state,
+        }
+        state_json = _to_json(committed, f"the state after iteration {iteration}")
+        try:
+            try:
+                self._write(data, checkpoint, save_checkpoint, state_json)
+            finally:
+                # Reads `state.json` and not what this process believes, so that an interrupt just
+                # after the rename cannot take a finished iteration for an unfinished one.
+                self._committed = _recover(self._folder)
+        except OSError as error:
+            raise MinillmError(
+                f"iteration {iteration} could not be saved in {self._folder}: {_reason(error)}; "
+                f"what was learned up to iteration {self.iteration} is kept: make room and start "
+                f"again with the same folder"
+            ) from error
+
+    def _write(
+        self,
+        data: bytes,
+        checkpoint: Path,
+        save_checkpoint: Callable[[Path], None],
+        state_json: str,
+    ) -> None:
+        with (self._folder / _JOURNAL).open("ab") as journal:
+            journal.write(data)
+            journal.flush()
+            os.fsync(journal.fileno())
+        temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
+        temporary.mkdir()
+        save_checkpoint(temporary)
+        _sync_tree(temporary)
+        temporary.rename(checkpoint)
+        _sync(self._folder)
+        _write_synced(self._folder / _STATE, state_json)
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """The records of the finished iterations of a run, in order, also while it is running.
+
+    Raises `MinillmError` where `folder` holds no run or a damaged one.
+    """
+    folder = Path(folder)
+    if not (folder / _CONFIG).is_file():
+        raise MinillmError(f"{folder} is not a run folder: it has no {_CONFIG}")
+    return _records(folder, _read_state(folder).journal_bytes)
+
+
+def _records(folder: Path, size: int) -> Iterator[dict[str, Any]]:
+    if size == 0:
+        return
+    path = folder / _JOURNAL
+    try:
+        with path.open("rb") as journal:
+            while size > 0:
+                line = journal.readline()
+                size -= len(line)
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise MinillmError(f"{path} is damaged: {error}") from None
+
+
+def _acquire(folder: Path) -> IO[str]:
+    """The open lock file; the kernel releases the lock when the process ends, however it ends."""
+    lock = (folder / _LOCK).open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise MinillmError(
+            f"{folder} is in use by process {holder or 'unknown'}: "
+            f"wait for it to end or choose another folder"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _check_config(folder: Path, wanted: dict[str, Any]) -> None:
+    was, now = _flat(_read_json(folder / _CONFIG)), _flat(wanted)
+    differences = [
+        f"{key} was {was.get(key, 'not set')!r} and is now {now.get(key, 'not set')!r}"
+        for key in sorted(was.keys() | now.keys())
+        if key not in was or key not in now or was[key] != now[key]
+    ]
+    if differences:
+        raise MinillmError(
+            f"{folder} holds a run of another configuration ({'; '.join(differences)}): "
+            f"choose another folder, or the configuration it was started with"
+        )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts, by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            leaves |= _flat(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def _recover(folder: Path) -> _Committed:
+    """What `state.json` counts in, after all else of an unfinished iteration has been removed."""
+    committed = _read_state(folder)
+    journal = folder / _JOURNAL
+    size = journal.stat().st_size if journal.exists() else 0
+    if size < committed.journal_bytes:
+        raise MinillmError(
+            f"{journal} is damaged: it has {size} bytes of the {committed.journal_bytes} written"
+        )
+    if size > committed.journal_bytes:
+        os.truncate(journal, committed.journal_bytes)
+    if committed.checkpoint is not None and not (folder / committed.checkpoint).is_dir():
+        raise MinillmError(f"{folder} is damaged: it lacks {committed.checkpoint}")
+    for path in sorted(folder.iterdir()):
+        name = path.name.removesuffix(_TEMPORARY)
+        if path.name == committed.checkpoint:
+            continue
+        if _CHECKPOINT.fullmatch(name):
+            shutil.rmtree(path)
+        elif path.name in (_CONFIG + _TEMPORARY, _STATE + _TEMPORARY):
+            path.unlink()
+    return committed
+
+
+def _read_state(folder: Path) -> _Committed:
+    path = folder / _STATE
+    if not path.exists():
+        return _Committed(iteration=0, journal_bytes=0, checkpoint=None, state={})
+    try:
+        return _Committed(**_read_json(path))
+    except TypeError:
+        raise MinillmError(f"{path} is damaged: it lacks a key or has one too many") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise MinillmError(f"{path} is damaged: {error}") from None
+    if not isinstance(value, dict):
+        raise MinillmError(f"{path} is damaged: it holds no JSON object")
+    return value
+
+
+def _to_json(value: Mapping[str, Any], name: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise MinillmError(f"{name} cannot be written as JSON: {error}") from None
+
+
+def _write_synced(path: Path, text: str) -> None:
+    """Replaces a file in one step, on disk when this returns."""
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
