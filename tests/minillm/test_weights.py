@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from minillm.errors import MinillmError
 from minillm.gguf_import import import_gguf
 from minillm.tokenizer import Tokenizer
 from minillm.weights import INDEX_NAME, WEIGHTS_NAME, load_tensors, save_tensors
-from safetensors.torch import save_file
 
 TENSORS = {
     "embed.weight": torch.randn(7, 3),
@@ -87,7 +88,7 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError("No space left on device")
 
     monkeypatch.setattr("minillm.weights.save_file", broken)
-    with pytest.raises(MinillmError, match="cannot write .*No space left"):
+    with pytest.raises(MinillmError, match=r"cannot write .*No space left"):
         save_tensors(tmp_path, {})
     assert same(load_tensors(tmp_path, EXPECTED), TENSORS)
     assert [p.name for p in tmp_path.iterdir()] == [WEIGHTS_NAME]
@@ -179,9 +180,7 @@ def imported(folder: Path, tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("head", [8, 12])
-def test_gguf_import(
-    tmp_path: Path, write_gguf: Callable[..., Any], tied: bool, head: int
-) -> None:
+def test_gguf_import(tmp_path: Path, write_gguf: Callable[..., Any], tied: bool, head: int) -> None:
     tiny = write_gguf(tmp_path / "tiny.gguf", tied=tied, head=head)
     import_gguf(tiny.path, tmp_path / "out")
     found = imported(tmp_path / "out", tiny.tensors)

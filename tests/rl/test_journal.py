@@ -116,7 +116,8 @@ assert done == sorted(done) and done[-1] > 0, done
 
 def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     here = Path(__file__).resolve()
-    command = [sys.executable, "-c", KILLER, tmp_path / "run", here.parent, here.parents[2]]
+    folders = [str(path) for path in (tmp_path / "run", here.parent, here.parents[2])]
+    command = [sys.executable, "-c", KILLER, *folders]
     killer = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
     assert killer.returncode == 0, killer.stderr
 
