@@ -10,7 +10,7 @@ H query heads, K kv heads, D head dim, P pages, S page size.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -38,10 +38,24 @@ def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype in SCALARS
 
 
+class _NoContext:
+    """Takes what a forward would keep for its backward, and drops it."""
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None:
+        """Keep nothing."""
+
+
+def run(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """`function.apply`, without its cost where no gradient is asked for: decode is many small calls."""
+    if torch.is_grad_enabled():
+        return function.apply(*arguments)
+    return function.forward(_NoContext(), *arguments)
+
+
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
     """x_RK @ w_KN; w is stored with its output dimension contiguous."""
     if has_kernels(x_RK.device, x_RK.dtype):
-        return autograd.Matmul.apply(x_RK.contiguous(), w_KN)  # type: ignore[no-any-return]
+        return run(autograd.Matmul, x_RK.contiguous(), w_KN)  # type: ignore[no-any-return]
     return reference.matmul(x_RK, w_KN)
 
 
@@ -50,7 +64,7 @@ def add_rms_norm(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(x + residual, RMSNorm(x + residual) * w), both (T, C)."""
     if has_kernels(x_TC.device, x_TC.dtype):
-        return autograd.AddRmsNorm.apply(x_TC, residual_TC, w_C, eps)  # type: ignore[no-any-return]
+        return run(autograd.AddRmsNorm, x_TC, residual_TC, w_C, eps)  # type: ignore[no-any-return]
     return reference.add_rms_norm(x_TC, residual_TC, w_C, eps)
 
 
@@ -69,8 +83,8 @@ def rope_store_attention(
     tokens of this call, so under autograd every sequence must start at position 0.
     """
     if has_kernels(qkv_TX.device, qkv_TX.dtype):
-        return autograd.RopeStoreAttention.apply(  # type: ignore[no-any-return]
-            qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, scale
+        return run(  # type: ignore[no-any-return]
+            autograd.RopeStoreAttention, qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, scale
         )
     H, K, D = heads
     q_THD, k_TKD, v_TKD = qkv_TX.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
@@ -92,5 +106,5 @@ def _lengths(batch: Paging) -> list[int]:
 def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up for (gate, up) side by side: (T, 2F) -> (T, F)."""
     if has_kernels(x_TX.device, x_TX.dtype):
-        return autograd.Swiglu.apply(x_TX)  # type: ignore[no-any-return]
+        return run(autograd.Swiglu, x_TX)  # type: ignore[no-any-return]
     return reference.swiglu(x_TX)

@@ -55,7 +55,7 @@ class MethodConfig:
     learning_rate: float = 3e-6
     inner_steps: int = 6
     tolerance: float = 0.05
-    min_prob: float = 1e-3
+    min_prob: float = 0.01
     grow_above: float = 0.7
     shrink_below: float = 0.2
     k_step: int = 1

@@ -13,6 +13,7 @@ No fast-math anywhere: an addition happens where it is written, and `fma` is one
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import llvmlite.ir as ir
@@ -138,7 +139,17 @@ def address(typingctx: Any, word: Any) -> Any:
 
 def compile_kernel(function: Any) -> Any:
     """Compile `function(words)` ahead of its first call, through numba's on-disk cache."""
-    return cfunc(types.void(types.CPointer(types.int64)), nopython=True, cache=True)(function)
+    kernel = cfunc(types.void(types.CPointer(types.int64)), nopython=True, cache=True)(function)
+    return Kernel(kernel)
+
+
+class Kernel:
+    """A compiled kernel: its address for the thread pool, and a way to call it here."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled  # owns the machine code
+        self.address: int = compiled.address
+        self.call: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
 try:
@@ -148,12 +159,14 @@ try:
 except AttributeError:  # a torch built on another thread pool: kernels run on the calling thread
     _parallel = None
 
+_words = cache(lambda count: ctypes.c_int64 * count)
 
-def launch(kernel: Any, tasks: int, *words: int) -> None:
+
+def launch(kernel: Kernel, tasks: int, *words: int) -> None:
     """Run `kernel` over `tasks` tasks on torch's threads; `words` are the pointers and sizes it reads."""
-    arguments = (ctypes.c_int64 * (2 + len(words)))(0, tasks, *words)
-    threads = min(tasks, torch.get_num_threads())
+    arguments = _words(2 + len(words))(0, tasks, *words)
+    threads = min(tasks, torch.get_num_threads()) if tasks > 1 else 1
     if threads > 1 and _parallel is not None:
         _parallel(kernel.address, arguments, threads, 0)
     else:
-        kernel.ctypes(arguments)
+        kernel.call(arguments)
