@@ -116,18 +116,14 @@ def _check_docstring(docstring: str) -> list[str]:
         elif line and not (sections and sections[-1][1] and line.startswith(" " * (indent + 1))):
             problems.append(f"the docstring line {line!r} is no heading, number or continuation")
     if [name for name, _ in sections] != ["Observation:", "Procedure:"]:
-        problems.append(
-            "the docstring must have the headings Observation: and Procedure:, in this order"
-        )
+        problems.append("the docstring must have the headings Observation: and Procedure:, in this order")
     problems += [f"{name} has no numbered line" for name, count in sections if not count]
     return problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 where every solution is right."""
-    parser = argparse.ArgumentParser(
-        prog="python -m arc.check", description="Check golden solutions."
-    )
+    parser = argparse.ArgumentParser(prog="python -m arc.check", description="Check golden solutions.")
     parser.add_argument("ids", nargs="*", metavar="id", help="task ids (default: all)")
     try:
         found = {

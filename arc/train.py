@@ -38,8 +38,8 @@ from minillm.hub import DEMO_MODEL
 
 require_own("rl")
 
-from rl.journal import Journal  # noqa: E402
-from rl.trainer import MethodConfig, Summary, Trainer  # noqa: E402
+from rl.journal import Journal
+from rl.trainer import MethodConfig, Summary, Trainer
 
 
 @dataclass(frozen=True)

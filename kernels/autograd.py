@@ -15,27 +15,31 @@ import torch
 
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
-from kernels.matmul import invariant_matmul
+from kernels.cpu.matmul import matmul
+from kernels.matmul import pack, unpack
 
 # Queries that the attention's backward takes at a time: its scores are (H, QUERY_TILE, T), never (T, T).
 QUERY_TILE = 256
 
 
 class Matmul(torch.autograd.Function):
-    """x_RK @ w_KN."""
+    """x_RK @ w_KN for w in panels."""
 
     @staticmethod
-    def forward(ctx: Any, x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x_RK, w_KN)
-        return invariant_matmul(x_RK, w_KN)
+    def forward(ctx: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+        ctx.save_for_backward(x_RK, w_PKW)
+        return matmul(x_RK, w_PKW, N)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        x_RK, w_KN = ctx.saved_tensors
+        x_RK, w_PKW = ctx.saved_tensors
         dy_RN = grads[0].float()
-        dx_RK = (dy_RN @ w_KN.float().t()).to(x_RK.dtype) if ctx.needs_input_grad[0] else None
-        dw_KN = (x_RK.float().t() @ dy_RN).to(w_KN.dtype) if ctx.needs_input_grad[1] else None
-        return dx_RK, dw_KN
+        dx_RK = dw_PKW = None
+        if ctx.needs_input_grad[0]:
+            dx_RK = (dy_RN @ unpack(w_PKW.float(), dy_RN.shape[1]).t()).to(x_RK.dtype)
+        if ctx.needs_input_grad[1]:
+            dw_PKW = pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype))
+        return dx_RK, dw_PKW, None
 
 
 class AddRmsNorm(torch.autograd.Function):

@@ -16,16 +16,26 @@ import torch
 
 from kernels import autograd, reference
 from kernels.cpu.scalars import SCALARS
+from kernels.matmul import unpack
 
 
 class Paging(Protocol):
     """What attention asks of a batch: where each token stands, and which pages its sequence owns."""
 
-    position_T: torch.Tensor
-    slot_T: torch.Tensor
-    page_BP: torch.Tensor
-    bounds: list[int]
-    starts: list[int]
+    @property
+    def position_T(self) -> torch.Tensor: ...
+
+    @property
+    def slot_T(self) -> torch.Tensor: ...
+
+    @property
+    def page_BP(self) -> torch.Tensor: ...
+
+    @property
+    def bounds(self) -> list[int]: ...
+
+    @property
+    def starts(self) -> list[int]: ...
 
     @property
     def tiles(self) -> tuple[torch.Tensor, int]:
@@ -52,11 +62,11 @@ def run(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.forward(_NoContext(), *arguments)
 
 
-def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
-    """x_RK @ w_KN; w is stored with its output dimension contiguous."""
+def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+    """x_RK @ w_KN, (R, N), for w in panels (`kernels.matmul.pack`)."""
     if has_kernels(x_RK.device, x_RK.dtype):
-        return run(autograd.Matmul, x_RK.contiguous(), w_KN)  # type: ignore[no-any-return]
-    return reference.matmul(x_RK, w_KN)
+        return run(autograd.Matmul, x_RK.contiguous(), w_PKW, N)  # type: ignore[no-any-return]
+    return reference.matmul(x_RK, unpack(w_PKW, N))
 
 
 def add_rms_norm(
@@ -91,10 +101,25 @@ def rope_store_attention(
     q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T) for x in (q_THD, k_TKD))
     reference.store(k_TKD.detach(), v_TKD.detach(), batch.slot_T, k_PKDS, v_PKSD)
     if any(batch.starts):
-        pages = [page_P[: -(-n // k_PKDS.shape[3])] for page_P, n in zip(batch.page_BP, _lengths(batch), strict=True)]
-        k_TKD = torch.cat([k_PKDS[p].permute(0, 3, 1, 2).flatten(0, 1)[:n] for p, n in zip(pages, _lengths(batch), strict=True)])
-        v_TKD = torch.cat([v_PKSD[p].permute(0, 2, 1, 3).flatten(0, 1)[:n] for p, n in zip(pages, _lengths(batch), strict=True)])
-    return reference.attention(q_THD, k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype), batch.bounds, batch.starts, scale)
+        pages = [
+            page_P[: -(-n // k_PKDS.shape[3])]
+            for page_P, n in zip(batch.page_BP, _lengths(batch), strict=True)
+        ]
+        k_TKD = torch.cat(
+            [
+                k_PKDS[p].permute(0, 3, 1, 2).flatten(0, 1)[:n]
+                for p, n in zip(pages, _lengths(batch), strict=True)
+            ]
+        )
+        v_TKD = torch.cat(
+            [
+                v_PKSD[p].permute(0, 2, 1, 3).flatten(0, 1)[:n]
+                for p, n in zip(pages, _lengths(batch), strict=True)
+            ]
+        )
+    return reference.attention(
+        q_THD, k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype), batch.bounds, batch.starts, scale
+    )
 
 
 def _lengths(batch: Paging) -> list[int]:

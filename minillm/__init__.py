@@ -11,15 +11,15 @@ require_own("kernels")
 for _name in ("rl", "arc"):
     warn_unless_own(_name)
 
-from minillm.config import ModelConfig  # noqa: E402
-from minillm.errors import MinillmError  # noqa: E402
-from minillm.llm import LLM  # noqa: E402
-from minillm.logprobs import token_logprobs  # noqa: E402
-from minillm.model import Transformer, load_model  # noqa: E402
-from minillm.outputs import CompletionOutput, Logprob, RequestOutput  # noqa: E402
-from minillm.precision import Precision  # noqa: E402
-from minillm.sampling import SamplingParams  # noqa: E402
-from minillm.tokenizer import Tokenizer  # noqa: E402
+from minillm.config import ModelConfig
+from minillm.errors import MinillmError
+from minillm.llm import LLM
+from minillm.logprobs import token_logprobs
+from minillm.model import Transformer, load_model
+from minillm.outputs import CompletionOutput, Logprob, RequestOutput
+from minillm.precision import Precision
+from minillm.sampling import SamplingParams
+from minillm.tokenizer import Tokenizer
 
 __all__ = [
     "LLM",

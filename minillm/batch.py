@@ -42,13 +42,13 @@ class Batch:
         device: torch.device | str = "cpu",
     ) -> Batch:
         """counts[b] tokens of sequence b, from position starts[b], over its pages (its block table)."""
-        bounds, position, slot = [0], [], []
+        bounds: list[int] = [0]
+        position: list[int] = []
+        slot: list[int] = []
         for count, start, table in zip(counts, starts, pages, strict=True):
             bounds.append(bounds[-1] + count)
             position += range(start, start + count)
-            slot += [
-                table[p // PAGE_SIZE] * PAGE_SIZE + p % PAGE_SIZE for p in range(start, start + count)
-            ]
+            slot += [table[p // PAGE_SIZE] * PAGE_SIZE + p % PAGE_SIZE for p in range(start, start + count)]
         widest = max(len(table) for table in pages)
         padded = [[*table, *[0] * (widest - len(table))] for table in pages]
         return cls(

@@ -26,10 +26,10 @@ class KVCache:
         device: torch.device | str = "cpu",
     ) -> None:
         L, (_, K, D) = config.num_layers, config.heads
-        options = {"dtype": precision.kv_cache, "device": device}
         # Zeroed memory is not touched by the kernel of the operating system until it is written.
-        self.k_LPKDS = torch.zeros(L, num_pages, K, D, PAGE_SIZE, **options)  # type: ignore[arg-type]
-        self.v_LPKSD = torch.zeros(L, num_pages, K, PAGE_SIZE, D, **options)  # type: ignore[arg-type]
+        shape, dtype = (L, num_pages, K, D, PAGE_SIZE), precision.kv_cache
+        self.k_LPKDS = torch.zeros(shape, dtype=dtype, device=device)
+        self.v_LPKSD = torch.zeros_like(self.k_LPKDS).view(L, num_pages, K, PAGE_SIZE, D)
         self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
 
     @staticmethod

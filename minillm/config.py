@@ -26,3 +26,15 @@ class ModelConfig:
     def heads(self) -> tuple[int, int, int]:
         """(query heads, kv heads, head dim)."""
         return self.num_heads, self.num_kv_heads, self.head_dim
+
+    @property
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Each weight matrix's inputs and outputs, by the last part of its parameter's name."""
+        C, F, (H, K, D) = self.hidden_size, self.intermediate_size, self.heads
+        return {
+            "qkv": (C, (H + 2 * K) * D),
+            "o": (H * D, C),
+            "gate_up": (C, 2 * F),
+            "down": (F, C),
+            "head": (C, self.vocab_size),
+        }

@@ -1,8 +1,8 @@
 """One row per `model_type`: how its config.json and its tensor names map onto ours.
 
 A key table says which Hugging Face tensors make up one of our parameters: they are joined along their
-output dimension and transposed, since ours keep the output dimension contiguous (see `kernels.matmul`).
-Both directions, load and export, are read off the same table.
+output dimension, transposed, and packed into panels (see `kernels.matmul`). Both directions, load and
+export, are read off the same table.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from kernels.matmul import pack, unpack
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
 
@@ -87,10 +88,31 @@ FAMILIES: dict[str, Family] = {"llama": LLAMA}
 
 # Keys of config.json that no forward pass reads.
 HARMLESS = frozenset(
-    "architectures attention_dropout auto_map bos_token_id chunk_size_feed_forward dtype eos_token_id "
-    "id2label initializer_range is_encoder_decoder is_llama_config label2id model_type output_attentions "
-    "output_hidden_states pad_token_id problem_type return_dict torch_dtype transformers_version "
-    "unsloth_fixed unsloth_version use_cache".split()
+    [
+        "architectures",
+        "attention_dropout",
+        "auto_map",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "eos_token_id",
+        "id2label",
+        "initializer_range",
+        "is_encoder_decoder",
+        "is_llama_config",
+        "label2id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "problem_type",
+        "return_dict",
+        "torch_dtype",
+        "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_cache",
+    ]
 )
 
 
@@ -160,25 +182,23 @@ def _rows(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...], bool]]:
             yield ours.format(i=i), tuple(name.format(i=i) for name in theirs), matrix
 
 
-def _sizes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Output sizes of the parts of each joined parameter."""
-    H, K, D = config.heads
-    return {"qkv": (H * D, K * D, K * D), "gate_up": (config.intermediate_size,) * 2}
+def _part_sizes(config: ModelConfig, ours: str) -> tuple[int, ...]:
+    """Outputs of each tensor that is joined into one of our matrices."""
+    (H, K, D), name = config.heads, ours.rpartition(".")[2]
+    parts = {"qkv": (H * D, K * D, K * D), "gate_up": (config.intermediate_size,) * 2}
+    return parts.get(name, (config.matrices[name][1],))
 
 
-def _part_sizes(config: ModelConfig, ours: str, width: int) -> tuple[int, ...]:
-    return _sizes(config).get(ours.rpartition(".")[2], (width,))
-
-
-def hf_shapes(
-    config: ModelConfig, shapes: Mapping[str, torch.Size]
-) -> dict[str, torch.Size]:
-    """Hugging Face name -> shape, from our parameters' shapes."""
+def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    """Hugging Face name -> shape of every tensor of a model of this config."""
     expected = {}
     for ours, theirs, matrix in _rows(config):
-        shape = shapes[ours]
-        for name, width in zip(theirs, _part_sizes(config, ours, shape[-1]), strict=True):
-            expected[name] = torch.Size((width, shape[0])) if matrix else shape
+        if not matrix:
+            rows = (config.vocab_size,) if ours == "embed" else ()
+            expected[theirs[0]] = torch.Size((*rows, config.hidden_size))
+            continue
+        for name, width in zip(theirs, _part_sizes(config, ours), strict=True):
+            expected[name] = torch.Size((width, config.matrices[ours.rpartition(".")[2]][0]))
     return expected
 
 
@@ -187,20 +207,19 @@ def from_hf(
 ) -> None:
     """Copy Hugging Face tensors into our parameters, rounding to their dtype."""
     for ours, theirs, matrix in _rows(config):
-        target = parameters[ours]
-        parts = target.split(_part_sizes(config, ours, target.shape[-1]), dim=-1)
-        for name, part in zip(theirs, parts, strict=True):
-            part.copy_(tensors[name].t() if matrix else tensors[name])
+        parts = [tensors[name] for name in theirs]
+        parameters[ours].copy_(pack(torch.cat(parts).t()) if matrix else parts[0])
 
 
-def to_hf(
-    config: ModelConfig, parameters: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """Our parameters under their Hugging Face names and in their layout (copies, contiguous)."""
+def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our parameters (or their gradients) under Hugging Face's names and in its layout; copies."""
     tensors = {}
     for ours, theirs, matrix in _rows(config):
         parameter = parameters[ours].detach()
-        parts = parameter.split(_part_sizes(config, ours, parameter.shape[-1]), dim=-1)
-        for name, part in zip(theirs, parts, strict=True):
-            tensors[name] = (part.t() if matrix else part).contiguous()
+        if not matrix:
+            tensors[theirs[0]] = parameter.clone()
+            continue
+        sizes = _part_sizes(config, ours)
+        for name, part in zip(theirs, unpack(parameter, sum(sizes)).t().split(sizes), strict=True):
+            tensors[name] = part.contiguous()
     return tensors

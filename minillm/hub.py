@@ -74,8 +74,7 @@ def resolve(name: str | Path) -> Path:
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
-        f'unknown model {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like '
-        f"owner/name{hint}"
+        f'unknown model {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
     )
 
 
@@ -109,14 +108,11 @@ def _hub_folder(repo: str) -> Path:
         ) from error
     try:
         return Path(
-            huggingface_hub.snapshot_download(
-                repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES
-            )
+            huggingface_hub.snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
         )
     except errors.GatedRepoError as error:
         raise MinillmError(
-            f"{repo} is gated: accept its licence on the Hugging Face hub and log in with `hf auth "
-            "login`"
+            f"{repo} is gated: accept its licence on the Hugging Face hub and log in with `hf auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise MinillmError(

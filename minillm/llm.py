@@ -120,9 +120,7 @@ class LLM:
         return [output for output, _ in requests]
 
     @torch.no_grad()
-    def next_token_logprobs(
-        self, prompts: Sequence[Sequence[int]], temperature: float = 1.0
-    ) -> torch.Tensor:
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
         """The policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
         sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
         rows: dict[EngineSequence, torch.Tensor] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from kernels.matmul import pack, unpack
 from minillm.batch import Batch
 from minillm.errors import MinillmError
 from minillm.model import Transformer
@@ -35,12 +36,12 @@ class _ChosenLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden_RC: torch.Tensor,
-        head_CV: torch.Tensor,
+        head_PCW: torch.Tensor,
         model: Transformer,
         token_R: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(hidden_RC, head_CV, token_R)
+        ctx.save_for_backward(hidden_RC, head_PCW, token_R)
         ctx.model, ctx.temperature = model, temperature
         parts = [
             logprobs(model.logits(hidden), temperature).gather(1, token.unsqueeze(1)).squeeze(1)
@@ -50,10 +51,11 @@ class _ChosenLogprobs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        hidden_RC, head_CV, token_R = ctx.saved_tensors
+        hidden_RC, head_PCW, token_R = ctx.saved_tensors
         dhidden = torch.empty_like(hidden_RC)
-        wide = torch.promote_types(head_CV.dtype, torch.float32)
-        head, dhead = head_CV.to(wide), torch.zeros_like(head_CV, dtype=wide)
+        wide = torch.promote_types(head_PCW.dtype, torch.float32)
+        head_CV = unpack(head_PCW.to(wide), ctx.model.config.vocab_size)
+        dhead_CV = torch.zeros_like(head_CV)
         for start in range(0, hidden_RC.shape[0], ROWS):
             rows = slice(start, start + ROWS)
             hidden, grad = hidden_RC[rows], grads[0][rows].unsqueeze(1).to(wide)
@@ -61,18 +63,16 @@ class _ChosenLogprobs(torch.autograd.Function):
             dlogits = logprobs(ctx.model.logits(hidden), ctx.temperature).exp_().mul_(-grad)
             dlogits.scatter_add_(1, token_R[rows].unsqueeze(1), grad)
             dlogits.div_(ctx.temperature)
-            dhidden[rows] = (dlogits @ head.t()).to(hidden.dtype)
-            dhead.addmm_(hidden.to(wide).t(), dlogits)
-        return dhidden, dhead.to(head_CV.dtype), None, None, None
+            dhidden[rows] = (dlogits @ head_CV.t()).to(hidden.dtype)
+            dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
+        return dhidden, pack(dhead_CV.to(head_PCW.dtype)), None, None, None
 
 
 def chosen_logprobs(
     model: Transformer, hidden_RC: torch.Tensor, token_R: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
-    """The logprob of token_R[r] after row r, (R,), differentiable; at most ROWS rows of logits exist at once."""
-    result: torch.Tensor = _ChosenLogprobs.apply(
-        hidden_RC, model.head, model, token_R, temperature
-    )
+    """The logprob of token_R[r] after row r, (R,), differentiable; ROWS rows of logits at a time."""
+    result: torch.Tensor = _ChosenLogprobs.apply(hidden_RC, model.head, model, token_R, temperature)
     return result
 
 

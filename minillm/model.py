@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from kernels import dispatch
 from torch import nn
 
+from kernels import dispatch
+from kernels.matmul import packed_shape
 from minillm import families, hub, weights
-from minillm.batch import PAGE_SIZE, Batch
+from minillm.batch import Batch
 from minillm.cache import KVCache
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
@@ -22,38 +23,38 @@ from minillm.precision import Precision, get_precision
 
 
 class Layer(nn.Module):
-    """One block's weights; matrices keep their output dimension contiguous: (in, out)."""
+    """One block's weights; matrices are kept in panels (`kernels.matmul`)."""
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        C, F, (H, K, D) = config.hidden_size, config.intermediate_size, config.heads
+        self.attn_norm = _new((config.hidden_size,), dtype, device)
+        self.mlp_norm = _new((config.hidden_size,), dtype, device)
+        self.qkv, self.o, self.gate_up, self.down = (
+            _new(packed_shape(*config.matrices[name]), dtype, device)
+            for name in ("qkv", "o", "gate_up", "down")
+        )
 
-        def new(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
 
-        self.attn_norm, self.mlp_norm = new(C), new(C)
-        self.qkv, self.o = new(C, (H + 2 * K) * D), new(H * D, C)
-        self.gate_up, self.down = new(C, 2 * F), new(F, C)
+def _new(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> nn.Parameter:
+    # Zeros, since a panel's columns past the matrix must be.
+    return nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
 
 
 class Transformer(nn.Module):
     """A decoder-only transformer over packed sequences; weights are shared by trainer and sampler."""
 
-    def __init__(
-        self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.config, self.precision = config, precision
         device, dtype = torch.device(device), precision.weights
         C, V = config.hidden_size, config.vocab_size
         if not config.tie_word_embeddings:
-            self.embed = nn.Parameter(torch.empty(V, C, dtype=dtype, device=device))
-        self.layers = nn.ModuleList(
-            Layer(config, dtype, device) for _ in range(config.num_layers)
-        )
-        self.norm = nn.Parameter(torch.empty(C, dtype=dtype, device=device))
-        self.head = nn.Parameter(torch.empty(C, V, dtype=dtype, device=device))
+            self.embed = _new((V, C), dtype, device)
+        self.layers = nn.ModuleList(Layer(config, dtype, device) for _ in range(config.num_layers))
+        self.norm = _new((C,), dtype, device)
+        self.head = _new(packed_shape(C, V), dtype, device)
         self._tables = self._rope_tables(device)
+        self._widths = {name: N for name, (_, N) in config.matrices.items()}
 
     def _rope_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """cos_MD and sin_MD of position * theta^(-2d / D), D/2 columns, for all positions of the context.
@@ -67,9 +68,7 @@ class Transformer(nn.Module):
         dtype = torch.promote_types(self.precision.compute, torch.float32)
         return angle_MD.cos().to(device, dtype), angle_MD.sin().to(device, dtype)
 
-    def forward(
-        self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None
-    ) -> torch.Tensor:
+    def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """hidden_TC after the final norm, ready for `logits`.
 
         Keys and values are written to `cache` at `batch.slot_T` and read from it. Without one (training;
@@ -81,7 +80,8 @@ class Transformer(nn.Module):
         if cache is None:
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
         if self.config.tie_word_embeddings:
-            x_TC = self.head.index_select(1, tokens_T).t().to(compute).contiguous()
+            W = self.head.shape[2]
+            x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
         else:
             x_TC = self.embed[tokens_T].to(compute)
         out_TC = torch.zeros_like(x_TC)
@@ -90,14 +90,14 @@ class Transformer(nn.Module):
             assert isinstance(layer, Layer)
             k_PKDS, v_PKSD = cache.layers[i] if cache is not None else scratch  # type: ignore[misc]
             x_TC, norm_TC = self._norm(x_TC, out_TC, layer.attn_norm)
-            qkv_TX = self._matmul(norm_TC, layer.qkv).to(self.precision.attention)
+            qkv_TX = self._matmul(norm_TC, layer.qkv, "qkv").to(self.precision.attention)
             heads_THD = dispatch.rope_store_attention(
                 qkv_TX, self.config.heads, self._tables, k_PKDS, v_PKSD, batch, scale
             )
-            out_TC = self._matmul(heads_THD.flatten(1).to(compute), layer.o)
+            out_TC = self._matmul(heads_THD.flatten(1).to(compute), layer.o, "o")
             x_TC, norm_TC = self._norm(x_TC, out_TC, layer.mlp_norm)
-            gated_TF = dispatch.swiglu(self._matmul(norm_TC, layer.gate_up))
-            out_TC = self._matmul(gated_TF, layer.down)
+            gated_TF = dispatch.swiglu(self._matmul(norm_TC, layer.gate_up, "gate_up"))
+            out_TC = self._matmul(gated_TF, layer.down, "down")
         return self._norm(x_TC, out_TC, self.norm)[1]
 
     def _norm(
@@ -105,12 +105,12 @@ class Transformer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return dispatch.add_rms_norm(x_TC, out_TC, w_C.to(x_TC.dtype), self.config.norm_eps)
 
-    def _matmul(self, x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
-        return dispatch.matmul(x_RK, w_KN.to(x_RK.dtype))
+    def _matmul(self, x_RK: torch.Tensor, w_PKW: torch.Tensor, name: str) -> torch.Tensor:
+        return dispatch.matmul(x_RK, w_PKW.to(x_RK.dtype), self._widths[name])
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
-        return self._matmul(hidden_RC, self.head).to(self.precision.logits)
+        return self._matmul(hidden_RC, self.head, "head").to(self.precision.logits)
 
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
         """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
@@ -151,8 +151,8 @@ def load_model(
 def load_weights(model: Transformer, folder: Path) -> None:
     """Copy a folder's safetensors into the model's parameters, in place and strictly."""
     parameters = dict(model.named_parameters())
-    expected = families.hf_shapes(model.config, {k: p.shape for k, p in parameters.items()})
-    families.from_hf(model.config, parameters, weights.load_tensors(folder, expected))
+    tensors = weights.load_tensors(folder, families.hf_shapes(model.config))
+    families.from_hf(model.config, parameters, tensors)
 
 
 def save_weights(model: Transformer, folder: Path) -> None:

@@ -106,9 +106,7 @@ def advantages(
     return [verdict(i) for i in range(len(trials))]
 
 
-def p_as_good(
-    successes: int, failures: int, other_successes: float, other_failures: float
-) -> float:
+def p_as_good(successes: int, failures: int, other_successes: float, other_failures: float) -> float:
     """One-sided p-value of a count against another: how easily an equal does as well or better.
 
     It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance

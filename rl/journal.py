@@ -125,9 +125,7 @@ class Journal:
             raise MinillmError(
                 f"iteration {self.iteration} was the last to finish, so {iteration} cannot be next"
             )
-        lines = [
-            _to_json(record, f"a record of iteration {iteration}") + "\n" for record in records
-        ]
+        lines = [_to_json(record, f"a record of iteration {iteration}") + "\n" for record in records]
         data = "".join(lines).encode()
         checkpoint = self._folder / f"checkpoint-{iteration}"
         committed = {

@@ -74,8 +74,7 @@ def collect(
         ],
     )
     sampled = {
-        (plan[0].id, plan[2]): output.outputs
-        for plan, output in zip(open_plans, outputs, strict=True)
+        (plan[0].id, plan[2]): output.outputs for plan, output in zip(open_plans, outputs, strict=True)
     }
     advance("running programs")
     found: list[list[Action]] = []

@@ -85,9 +85,7 @@ def _smallest_factor(logprobs: Sequence[float], room: float) -> float:
 
 def _check(logprobs: Sequence[float], advantages: Sequence[int], min_prob: float) -> None:
     if len(logprobs) != len(advantages):
-        raise MinillmError(
-            f"targets need one advantage a logprob, not {len(advantages)} for {len(logprobs)}"
-        )
+        raise MinillmError(f"targets need one advantage a logprob, not {len(advantages)} for {len(logprobs)}")
     if not all(map(isfinite, logprobs)):
         raise MinillmError(f"targets need finite logprobs, not {list(logprobs)}")
     if not set(advantages) <= {-1, 0, 1}:

@@ -226,9 +226,7 @@ class Trainer:
         active = [entry for entry in entries if any(t is not None for t in entry.targets)]
         if not active:
             return 0
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=0.0
-        )
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=0.0)
         batch = Batch.packed([len(entry.state.prefix_ids) for entry in active])
         tokens_T = torch.tensor([t for entry in active for t in entry.state.prefix_ids])
         last_R = torch.tensor(batch.bounds[1:]) - 1
@@ -245,15 +243,11 @@ class Trainer:
         optimizer.zero_grad()
         return config.inner_steps
 
-    def _loss(
-        self, entries: Sequence[TrainingEntry], logprobs_RV: torch.Tensor
-    ) -> torch.Tensor | None:
+    def _loss(self, entries: Sequence[TrainingEntry], logprobs_RV: torch.Tensor) -> torch.Tensor | None:
         """Huber distance to the targets of the actions that are short of them; None if none is."""
         pulls = []
         for entry, logprobs_V in zip(entries, logprobs_RV, strict=True):
-            for action, target, advantage in zip(
-                entry.actions, entry.targets, entry.advantages, strict=True
-            ):
+            for action, target, advantage in zip(entry.actions, entry.targets, entry.advantages, strict=True):
                 if target is None:
                     continue
                 logprob = logprobs_V[action.token_id]

@@ -182,9 +182,7 @@ def redact(problem: Problem, k: int) -> State:
     """
     golden = problem.golden_ids
     if not 1 <= k <= len(golden):
-        raise MinillmError(
-            f"problem {problem.id}: cannot redact {k} of its {len(golden)} golden tokens"
-        )
+        raise MinillmError(f"problem {problem.id}: cannot redact {k} of its {len(golden)} golden tokens")
     return State(problem.id, k, [*problem.prompt_ids, *golden[:-k]])
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+if TYPE_CHECKING:
+    from minillm import ModelConfig, Transformer
 
 Array = npt.NDArray[np.float32]
 
@@ -20,6 +24,102 @@ def demo_model_path() -> Path:
     from minillm.hub import DEMO_MODEL, resolve
 
     return resolve(DEMO_MODEL)
+
+
+@pytest.fixture(scope="session")
+def load_demo_model(demo_model_path: Path) -> Callable[[str], Transformer]:
+    """`load_demo_model(precision)`: the demo model, loaded once a precision; not to be written to."""
+    from minillm import load_model
+
+    loaded: dict[str, Transformer] = {}
+
+    def load(precision: str) -> Transformer:
+        if precision not in loaded:
+            loaded[precision] = load_model(demo_model_path, precision)
+        return loaded[precision]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transformer]:
+    """`tiny_llama(precision, **changes)`: a tiny random llama, the same weights at every call.
+
+    `changes` are fields of its `ModelConfig`.
+    """
+    from minillm import load_model
+
+    def make(precision: str = "fp32", **changes: Any) -> Transformer:
+        folder = tmp_path_factory.mktemp("tiny-llama")
+        write_tiny_llama(folder, tiny_config(**changes))
+        return load_model(folder, precision)
+
+    return make
+
+
+def tiny_config(**changes: Any) -> ModelConfig:
+    """Odd sizes, and a head_dim that is not hidden_size / num_heads."""
+    from minillm import ModelConfig
+
+    fields: dict[str, Any] = {
+        "model_type": "llama",
+        "vocab_size": 131,
+        "hidden_size": 48,
+        "intermediate_size": 53,
+        "num_layers": 2,
+        "num_heads": 6,
+        "num_kv_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+    }
+    return ModelConfig(**{**fields, **changes})
+
+
+def write_tiny_llama(folder: Path, config: ModelConfig) -> None:
+    """config.json and safetensors of a random llama, sharp enough that attention is not a mean."""
+    import torch
+
+    from minillm.weights import save_tensors
+
+    names = {
+        "norm_eps": "rms_norm_eps",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "num_kv_heads": "num_key_value_heads",
+    }
+    settings = {names.get(key, key): value for key, value in vars(config).items()}
+    (folder / "config.json").write_text(json.dumps(settings))
+    generator = torch.Generator().manual_seed(0)
+    C, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
+    H, K, D = config.heads
+    tensors: dict[str, torch.Tensor] = {}
+
+    def matrix(name: str, wide: int, narrow: int, gain: float = 1.0) -> None:
+        scale = gain * narrow**-0.5
+        tensors[f"{name}.weight"] = torch.randn(wide, narrow, generator=generator) * scale
+
+    def gain(name: str) -> None:
+        tensors[f"{name}.weight"] = 1 + 0.2 * torch.randn(C, generator=generator)
+
+    matrix("model.embed_tokens", V, C, 3.0)
+    if not config.tie_word_embeddings:
+        matrix("lm_head", V, C, 3.0)
+    gain("model.norm")
+    for i in range(config.num_layers):
+        block = f"model.layers.{i}."
+        gain(f"{block}input_layernorm")
+        gain(f"{block}post_attention_layernorm")
+        matrix(f"{block}self_attn.q_proj", H * D, C, 2.0)
+        matrix(f"{block}self_attn.k_proj", K * D, C)
+        matrix(f"{block}self_attn.v_proj", K * D, C)
+        matrix(f"{block}self_attn.o_proj", C, H * D)
+        matrix(f"{block}mlp.gate_proj", F, C)
+        matrix(f"{block}mlp.up_proj", F, C)
+        matrix(f"{block}mlp.down_proj", C, F)
+    save_tensors(folder, tensors)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,7 @@ def make_package(site: Path, name: str, distribution: str | None = None) -> Path
     if distribution:
         info = site / f"{distribution}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
-        )
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         (info / "RECORD").write_text(f"{name}/__init__.py,,\n{info.name}/METADATA,,\n")
     return package
 
@@ -88,15 +86,11 @@ def test_importing_minillm_names_the_distribution_that_hides_kernels(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["rl", "arc"])
-def test_importing_minillm_warns_of_hidden_packages_that_it_can_do_without(
-    name: str, tmp_path: Path
-) -> None:
+def test_importing_minillm_warns_of_hidden_packages_that_it_can_do_without(name: str, tmp_path: Path) -> None:
     package = make_package(tmp_path, name, distribution="somebodys")
     result = run("import minillm", tmp_path, ROOT)
     assert result.returncode == 0, result.stderr
-    sentence = (
-        f"UserWarning: minillm's package `{name}` is hidden by {package / '__init__.py'} of the"
-    )
+    sentence = f"UserWarning: minillm's package `{name}` is hidden by {package / '__init__.py'} of the"
     assert result.stderr.count(sentence) == result.stderr.count("Warning: ") == 1
     assert not result.stdout
 
@@ -131,9 +125,7 @@ def test_an_overwritten_package_is_found_out(distribution: str | None, tmp_path:
         if distribution
         else ", which is not minillm's own file: install minillm again"
     )
-    result = run(
-        "from minillm._shadow import shadow; print(shadow('kernels'))", tmp_path, installed=False
-    )
+    result = run("from minillm._shadow import shadow; print(shadow('kernels'))", tmp_path, installed=False)
     file = package / "__init__.py"
     assert result.stdout == f"minillm's package `kernels` is hidden by {file}{remedy}\n"
 

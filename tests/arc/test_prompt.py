@@ -55,9 +55,7 @@ def test_options() -> None:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_test_output_is_never_shown(task_id: str, transposed: bool) -> None:
     task = load_task(task_id)
-    hidden = Task(
-        task.id, task.train, tuple(Example(example.input, [[0]]) for example in task.test)
-    )
+    hidden = Task(task.id, task.train, tuple(Example(example.input, [[0]]) for example in task.test))
     options = PromptOptions(transposed=transposed)
     assert user_message(task, options) == user_message(hidden, options)
     assert all(digits(example.input) in user_message(task, options) for example in task.test)

@@ -236,9 +236,7 @@ def test_answers_before_a_failure_are_kept() -> None:
     result = run(body, [[[1]], [[2]], [[3]], [[4]]])
     assert result.outputs == ([[1]], None, [[3]], None)
     assert result.error == "ValueError: two, line 2"
-    result = run(
-        "while grid == [[2]]: pass\nreturn grid", [[[1]], [[2]], [[3]]], Limits(seconds=3.0)
-    )
+    result = run("while grid == [[2]]: pass\nreturn grid", [[[1]], [[2]], [[3]]], Limits(seconds=3.0))
     assert result == RunResult(([[1]], None, None), "timeout after 3 s")
 
 
@@ -418,9 +416,7 @@ class TestNoSandbox:
             raise RuntimeError("sandlock_popen failed")
 
         monkeypatch.setattr("sandlock.Sandbox.popen", refuse)
-        with pytest.raises(
-            ArcError, match="cannot start a program on this machine: sandlock_popen"
-        ):
+        with pytest.raises(ArcError, match="cannot start a program on this machine: sandlock_popen"):
             run_solve(IDENTITY, [GRID])
 
     def test_python_does_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:

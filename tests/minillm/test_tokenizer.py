@@ -53,9 +53,7 @@ def byte_fallback() -> tokenizers.Tokenizer:
     """As in Llama 2: words with a mark for their space, and bytes for what is not in them."""
     words = ["<unk>", "<s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", "▁a", "b", "▁▁", "é"]
     backend = tokenizers.Tokenizer(
-        models.BPE(
-            {word: i for i, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True
-        )
+        models.BPE({word: i for i, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True)
     )
     backend.add_tokens([AddedToken("<s>", special=True)])
     backend.decoder = decoders.Sequence(

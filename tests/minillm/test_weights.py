@@ -212,9 +212,7 @@ def test_gguf_import(tmp_path: Path, write_gguf: Callable[..., Any], tied: bool,
 
 
 @pytest.mark.parametrize("quantisation", ["F16", "BF16", "Q4_0", "Q4_1", "Q8_0"])
-def test_gguf_quantisations(
-    tmp_path: Path, write_gguf: Callable[..., Any], quantisation: str
-) -> None:
+def test_gguf_quantisations(tmp_path: Path, write_gguf: Callable[..., Any], quantisation: str) -> None:
     tiny = write_gguf(tmp_path / "tiny.gguf", quantisation=quantisation)
     import_gguf(tiny.path, tmp_path)
     found = imported(tmp_path, tiny.tensors)
@@ -239,9 +237,7 @@ def test_gguf_equals_transformers(tmp_path: Path, write_gguf: Callable[..., Any]
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     tiny = write_gguf(tmp_path / "tiny.gguf", head=8, tied=False)
-    theirs = AutoModelForCausalLM.from_config(
-        AutoConfig.from_pretrained(tmp_path, gguf_file="tiny.gguf")
-    )
+    theirs = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path, gguf_file="tiny.gguf"))
     read = load_gguf_checkpoint(str(tiny.path), return_tensors=True, model_to_load=theirs)
     theirs.load_state_dict(read["tensors"])
     import_gguf(tiny.path, tmp_path / "out")

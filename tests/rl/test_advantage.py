@@ -76,9 +76,7 @@ def test_order_of_actions_does_not_matter(
 
 
 @given(counts(), CONFIDENCE)
-def test_no_evidence_is_zero(
-    state: tuple[list[int], list[int], list[float]], confidence: float
-) -> None:
+def test_no_evidence_is_zero(state: tuple[list[int], list[int], list[float]], confidence: float) -> None:
     _, n, probs = state
     none = [0] * len(n)
     assert advantages(none, none, probs, confidence=confidence) == none
@@ -130,9 +128,7 @@ GOLDEN_RARE = [1e-4, 0.7, 0.1, 0.1, 0.05]
         ([8, 0, 0, 0, 0], [0.996, 0.001, 0.001, 0.001, 0.001], [0, -1, -1, -1, -1]),
     ],
 )
-def test_verdicts_of_eight_rollouts(
-    successes: list[int], probs: list[float], expected: list[int]
-) -> None:
+def test_verdicts_of_eight_rollouts(successes: list[int], probs: list[float], expected: list[int]) -> None:
     assert advantages(successes, [8] * 5, probs) == expected
 
 

@@ -122,9 +122,7 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     assert killer.returncode == 0, killer.stderr
 
 
-def announced(
-    name: str, real: Callable[..., Any], before: Callable[[str], None]
-) -> Callable[..., Any]:
+def announced(name: str, real: Callable[..., Any], before: Callable[[str], None]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         before(name)
         return real(*args, **kwargs)

@@ -67,9 +67,7 @@ def test_entry_round_trips_through_json(entry: TrainingEntry) -> None:
 
 
 @given(st.lists(TOKENS), st.lists(TOKENS, min_size=1), st.data())
-def test_redact_cuts_the_last_k_golden_ids(
-    prompt: list[int], golden: list[int], data: st.DataObject
-) -> None:
+def test_redact_cuts_the_last_k_golden_ids(prompt: list[int], golden: list[int], data: st.DataObject) -> None:
     problem: Problem = Toy("p", prompt, golden)
     k = data.draw(st.integers(1, len(golden)))
     state = redact(problem, k)
@@ -100,9 +98,7 @@ def test_records_refuse_lists_that_do_not_match() -> None:
     with pytest.raises(MinillmError, match="1 tokens but 0 logprobs"):
         Rollout([1], [], 0.0, "stop")
     with pytest.raises(MinillmError, match="1 actions but 0 targets"):
-        TrainingEntry(
-            1, State("p", 1, []), [Action(1, True, -1.0, [])], 0.0, [0], [], [-1.0], None, [None]
-        )
+        TrainingEntry(1, State("p", 1, []), [Action(1, True, -1.0, [])], 0.0, [0], [], [-1.0], None, [None])
 
 
 @pytest.mark.parametrize("data", [{}, {"problem_id": "p", "k": 1, "prefix_ids": [], "more": 1}])

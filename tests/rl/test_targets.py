@@ -23,9 +23,7 @@ def states(draw: st.DrawFn) -> tuple[list[float], list[int]]:
 
 
 @given(states(), MIN_PROB)
-def test_targets_leave_the_rest_half_its_room(
-    state: tuple[list[float], list[int]], min_prob: float
-) -> None:
+def test_targets_leave_the_rest_half_its_room(state: tuple[list[float], list[int]], min_prob: float) -> None:
     logprobs, advantages = state
     targets = target_logprobs(logprobs, advantages, min_prob=min_prob)
     asked = fsum(exp(t) for t in targets if t is not None)
@@ -53,9 +51,7 @@ def test_each_target_is_on_its_side_and_none_is_one(
 
 
 @given(states(), MIN_PROB)
-def test_order_is_kept_among_the_raised(
-    state: tuple[list[float], list[int]], min_prob: float
-) -> None:
+def test_order_is_kept_among_the_raised(state: tuple[list[float], list[int]], min_prob: float) -> None:
     logprobs, advantages = state
     targets = target_logprobs(logprobs, advantages, min_prob=min_prob)
     rows = zip(logprobs, advantages, targets, strict=True)
@@ -69,9 +65,7 @@ def test_a_lone_raised_action_gets_its_square_root(logprob: float) -> None:
 
 
 @given(states(), MIN_PROB)
-def test_order_of_actions_does_not_matter(
-    state: tuple[list[float], list[int]], min_prob: float
-) -> None:
+def test_order_of_actions_does_not_matter(state: tuple[list[float], list[int]], min_prob: float) -> None:
     logprobs, advantages = state
     straight = target_logprobs(logprobs, advantages, min_prob=min_prob)
     turned = target_logprobs(logprobs[::-1], advantages[::-1], min_prob=min_prob)

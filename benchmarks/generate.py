@@ -1,0 +1,389 @@
+"""How fast does `LLM.generate` decode, next to transformers' `generate`?
+
+One process, one run: prompts of equal length, greedy decoding with a KV cache, ours and transformers'
+in turns, so that whatever else the machine does falls on both. Every forward of either model is
+time-stamped as it begins, so a step is all that lies between two of them: the forward, the logits,
+the choice of a token, the bookkeeping. A figure is the median of all steps of all rounds.
+
+    python benchmarks/generate.py                        # fp32 and bf16, batch 1 and 16
+    python benchmarks/generate.py --precisions bf16 --batches 1 --rounds 3 --no-save
+
+What is left out: prefill. It is timed on the way, transformers' only once, since its bf16 prefill takes
+minutes on a CPU without bf16 instructions; its decoding then starts from copies of that KV cache.
+
+The floor of a step is the time to read the weights and the cached keys and values once, at the
+bandwidth at which this machine reads a large tensor in the same minute, with the same threads.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from minillm import LLM, MinillmError, SamplingParams, Transformer, hub, load_model
+from minillm.hub import DEMO_MODEL
+
+RESULTS = Path(__file__).parent / "results"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Larger than any cache, small enough to read in each round.
+PROBE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the benchmark.
+
+    Attributes:
+        model: a folder, a Hugging Face hub id, or the packaged demo model.
+        precisions: fp32, bf16, or both.
+        batches: numbers of sequences decoded at a time.
+        prompt_tokens: length of each prompt, of random token ids.
+        new_tokens: decode steps of a round.
+        rounds: rounds of ours and of transformers', after a warm-up of each.
+        threads: threads of both; None leaves torch's default.
+        seed: of the prompts.
+        save: keep the result in benchmarks/results/.
+    """
+
+    model: str = DEMO_MODEL
+    precisions: tuple[str, ...] = ("fp32", "bf16")
+    batches: tuple[int, ...] = (1, 16)
+    prompt_tokens: int = 256
+    new_tokens: int = 32
+    rounds: int = 5
+    threads: int | None = None
+    seed: int = 0
+    save: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One precision and batch size; times in seconds, rates in tokens a second over the whole batch.
+
+    `ratio` is ours over transformers'. The low and high rates are those of the slowest and the fastest
+    round's median step. `bandwidth` is in bytes a second. `over_floor` is our step's time over the
+    floor's. `tokens_equal` is the share of sampled tokens in which the two agree; from their first
+    difference on, two continuations are two texts.
+    """
+
+    precision: str
+    batch: int
+    ours: float
+    ours_low: float
+    ours_high: float
+    transformers: float
+    transformers_low: float
+    transformers_high: float
+    ratio: float
+    prefill_ours: float
+    prefill_transformers: float
+    bytes_per_step: int
+    bandwidth: float
+    floor: float
+    over_floor: float
+    tokens_equal: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run's forwards: the first (prefill) and the others (decode steps), in seconds."""
+
+    prefill: float
+    steps: list[float]
+    tokens: list[list[int]]
+
+
+@contextmanager
+def forwards(model: torch.nn.Module) -> Iterator[list[float]]:
+    """The times at which forwards of `model` begin."""
+    times: list[float] = []
+    handle = model.register_forward_pre_hook(lambda *_: times.append(time.perf_counter()))
+    try:
+        yield times
+    finally:
+        handle.remove()
+
+
+def timing(begins: list[float], end: float, tokens: list[list[int]], forwards: int) -> Timing:
+    """From the times at which forwards began and the last ended."""
+    if len(begins) != forwards:
+        raise MinillmError(f"expected {forwards} forwards, but saw {len(begins)}")
+    times = [*begins, end]
+    lengths = [after - before for before, after in pairwise(times)]
+    return Timing(lengths[0], lengths[1:], tokens)
+
+
+class Ours:
+    """`LLM.generate`, with a token budget that lets all prompts through in one forward."""
+
+    def __init__(self, model: Transformer, prompts: list[list[int]], new_tokens: int) -> None:
+        self.prompts, self.new_tokens = prompts, new_tokens
+        total = len(prompts) * len(prompts[0])
+        self.llm = LLM(
+            model,
+            max_num_seqs=len(prompts),
+            max_num_batched_tokens=total,
+            enable_prefix_caching=False,
+        )
+        # One token comes out of the prefill.
+        self.params = SamplingParams(temperature=0.0, max_tokens=new_tokens + 1, ignore_eos=True)
+
+    def run(self) -> Timing:
+        """Prefill, then decode."""
+        with forwards(self.llm.model) as begins:
+            outputs = self.llm.generate(self.prompts, self.params)
+            end = time.perf_counter()
+        tokens = [output.outputs[0].token_ids for output in outputs]
+        return timing(begins, end, tokens, self.new_tokens + 1)
+
+
+class Theirs:
+    """transformers' `generate`, from a copy of the KV cache of one prefill."""
+
+    def __init__(self, model: Any, prompts: list[list[int]], new_tokens: int) -> None:
+        self.model, self.new_tokens = model, new_tokens
+        prompt_BT = torch.tensor(prompts)
+        begin = time.perf_counter()
+        first = self._generate(prompt_BT, 1)
+        self.prefill = time.perf_counter() - begin
+        self.cache, self.first_BT = first.past_key_values, first.sequences
+
+    @torch.inference_mode()
+    def _generate(self, tokens_BT: torch.Tensor, count: int, **options: Any) -> Any:
+        return self.model.generate(
+            tokens_BT,
+            attention_mask=torch.ones_like(tokens_BT),
+            do_sample=False,
+            max_new_tokens=count,
+            use_cache=True,
+            return_dict_in_generate=True,
+            **options,
+        )
+
+    def run(self) -> Timing:
+        """Decode; the prefill's time is that of the one there was."""
+        cache = copy.deepcopy(self.cache)
+        with forwards(self.model) as begins:
+            output = self._generate(self.first_BT, self.new_tokens, past_key_values=cache)
+            end = time.perf_counter()
+        new_BT = output.sequences[:, -self.new_tokens - 1 :]
+        # The first of these forwards decodes too.
+        return timing([begins[0] - self.prefill, *begins], end, new_BT.tolist(), self.new_tokens + 1)
+
+
+def read_bandwidth(probe: torch.Tensor) -> float:
+    """Bytes a second at which torch sums a tensor larger than the caches."""
+    begin = time.perf_counter()
+    probe.sum()
+    return probe.nbytes / (time.perf_counter() - begin)
+
+
+def bytes_per_step(model: Transformer, batch: int, context: float) -> int:
+    """What a decode step has to read: every weight once, and the keys and values of the context."""
+    config = model.config
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    if not config.tie_word_embeddings:  # only the batch's own rows of an embedding are read
+        weights -= config.vocab_size * config.hidden_size * model.precision.weights.itemsize
+    entry = 2 * config.num_kv_heads * config.head_dim * model.precision.kv_cache.itemsize
+    return weights + int(batch * context * config.num_layers * entry)
+
+
+def load_theirs(folder: Path, precision: str) -> Any:
+    """transformers' model, which samples as many tokens as it is asked for."""
+    try:
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+    except ImportError:
+        raise MinillmError("this needs transformers: pip install -e '.[bench]'") from None
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision])
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    return model.eval()
+
+
+def measure(config: Config, console: Console) -> list[Row]:
+    """A row for each precision and batch size."""
+    if unknown := set(config.precisions) - DTYPES.keys():
+        raise MinillmError(f"unknown precision {sorted(unknown)[0]}; there are {', '.join(DTYPES)}")
+    if min(config.rounds, config.new_tokens, config.prompt_tokens, *config.batches) < 1:
+        raise MinillmError("rounds, new_tokens, prompt_tokens and batches must be at least 1")
+    folder = hub.resolve(config.model)
+    rows = []
+    for precision in config.precisions:
+        ours, theirs = load_model(folder, precision), load_theirs(folder, precision)
+        for batch in config.batches:
+            console.print(f"{precision}, batch {batch} ...")
+            rows.append(measure_one(config, ours, theirs, precision, batch))
+            gc.collect()
+        del ours, theirs
+        gc.collect()
+    return rows
+
+
+def measure_one(config: Config, model: Transformer, their_model: Any, precision: str, batch: int) -> Row:
+    """Rounds of ours, theirs, and the bandwidth, in turns, after a warm-up of each."""
+    generator = torch.Generator().manual_seed(config.seed)
+    shape = (batch, config.prompt_tokens)
+    prompts = torch.randint(model.config.vocab_size, shape, generator=generator).tolist()
+    probe = torch.ones(PROBE_BYTES // 4)
+    ours = Ours(model, prompts, config.new_tokens)
+    theirs = Theirs(their_model, prompts, config.new_tokens)
+    ours.run()
+    theirs.run()
+    read_bandwidth(probe)
+    our_runs: list[Timing] = []
+    their_runs: list[Timing] = []
+    bandwidths: list[float] = []
+    for _ in range(config.rounds):
+        our_runs.append(ours.run())
+        their_runs.append(theirs.run())
+        bandwidths.extend(read_bandwidth(probe) for _ in range(3))
+
+    def rates(runs: list[Timing]) -> tuple[float, float, float]:
+        rounds = [batch / statistics.median(run.steps) for run in runs]
+        steps = [step for run in runs for step in run.steps]
+        return batch / statistics.median(steps), min(rounds), max(rounds)
+
+    our_rates, their_rates = rates(our_runs), rates(their_runs)
+    bandwidth = statistics.median(bandwidths)
+    context = config.prompt_tokens + (config.new_tokens + 1) / 2
+    size = bytes_per_step(model, batch, context)
+    floor = batch * bandwidth / size
+    pairs = [
+        pair
+        for mine, yours in zip(our_runs[0].tokens, their_runs[0].tokens, strict=True)
+        for pair in zip(mine, yours, strict=True)
+    ]
+    return Row(
+        precision,
+        batch,
+        *our_rates,
+        *their_rates,
+        ratio=our_rates[0] / their_rates[0],
+        prefill_ours=statistics.median(run.prefill for run in our_runs),
+        prefill_transformers=theirs.prefill,
+        bytes_per_step=size,
+        bandwidth=bandwidth,
+        floor=floor,
+        over_floor=floor / our_rates[0],
+        tokens_equal=statistics.mean(mine == yours for mine, yours in pairs),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.is_file() else ""
+
+    def field(name: str) -> str | None:
+        found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+        return found[1].strip() if found else None
+
+    flags = (field("flags") or field("Features") or "").split()
+    return {
+        "date": date.today().isoformat(),
+        "cpu": field("model name") or cpu,
+        "cpu_family_model": f"{field('cpu family')}/{field('model')}",
+        "vector_flags": [f for f in flags if f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "numba": version("numba"),
+    }
+
+
+def table(rows: list[Row], config: Config) -> Table:
+    """What was measured, a row a precision and batch size."""
+    title = (
+        f"decode, tokens/s: prompts of {config.prompt_tokens}, {config.new_tokens} steps, medians "
+        f"of {config.rounds} rounds (slowest to fastest round)"
+    )
+    result = Table(title=title)
+    for name in ("precision", "batch"):
+        result.add_column(name)
+    for name in ("ours", "transformers", "ratio", "MB/step", "GB/s", "floor", "time over floor"):
+        result.add_column(name, justify="right")
+    for row in rows:
+        result.add_row(
+            row.precision,
+            str(row.batch),
+            f"{row.ours:.1f} ({row.ours_low:.1f} to {row.ours_high:.1f})",
+            f"{row.transformers:.1f} ({row.transformers_low:.1f} to {row.transformers_high:.1f})",
+            f"{row.ratio:.2f}x",
+            f"{row.bytes_per_step / 1e6:.0f}",
+            f"{row.bandwidth / 1e9:.1f}",
+            f"{row.floor:.1f}",
+            f"{row.over_floor:.2f}x",
+        )
+    return result
+
+
+def save(record: dict[str, Any]) -> Path:
+    """Writes benchmarks/results/generate-<date>-<cpu>.json, and never over an earlier one."""
+    RESULTS.mkdir(exist_ok=True)
+    found = record["machine"]
+    name = f"{found['cpu']} {found['cpu_family_model']} {found['cores']} cores"
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    stem = f"generate-{found['date']}-{slug}"
+    path, count = RESULTS / f"{stem}.json", 1
+    while path.exists():
+        count += 1
+        path = RESULTS / f"{stem}-{count}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    config = tyro.cli(Config, description=__doc__)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    try:
+        rows = measure(config, console)
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    found = machine()
+    record = {
+        "benchmark": "generate",
+        "machine": found,
+        "config": asdict(config),
+        "rows": [asdict(row) for row in rows],
+    }
+    console.print(", ".join(f"{key} {value}" for key, value in found.items()), highlight=False)
+    console.print(table(rows, config))
+    if config.save:
+        console.print(f"saved to {save(record)}")
+    print(json.dumps(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
