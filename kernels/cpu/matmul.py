@@ -22,131 +22,23 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import llvmlite.ir as ir
 import numpy as np
 import torch
-from numba import carray, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import carray, njit
 
-from kernels.cpu.runtime import F32, I32, I64, address, compile_kernel, launch, next_task
+from kernels.cpu.runtime import address, compile_kernel, launch, next_task
 from kernels.cpu.scalars import SCALARS
+from kernels.cpu.tile import block_product
 
 PANEL = 32
 # A panel's chunk of K, 24 kB in float32, stays in the first cache level while all rows pass over it.
 K_CHUNK = 192
-# Float32 numbers in a vector of the code we emit; the compiler splits or joins them for its CPU.
-LANES = 8
-VECTOR = ir.VectorType(F32, LANES)
-
-
-def _tile(rows: int, vectors: int, half: bool) -> Any:
-    """Code for `rows` rows by `vectors` vectors of a panel: out (+)= x[:, :count] @ w[:count].
-
-    Written as instructions since the order of a chain of additions, and what stays in registers, must
-    not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
-    Arguments are addresses of float32 x and out and of the panel
-    (bfloat16 where `half`), row strides in elements, the number of k, and whether out is to be added to.
-    """
-
-    @intrinsic
-    def tile(
-        typingctx: Any, x: Any, x_stride: Any, w: Any, out: Any, out_stride: Any, count: Any, add: Any
-    ) -> Any:
-        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, x_stride, w, out, out_stride, count, add = args
-            fma = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32"
-            )
-
-            def at(base: Any, offset: Any, kind: Any) -> Any:
-                return b.inttoptr(b.add(base, offset), kind.as_pointer())
-
-            def number(n: int) -> Any:
-                return ir.Constant(I64, n)
-
-            def read(pointer: Any) -> Any:
-                value = b.load(pointer)
-                value.align = 2 if half else 4
-                return value
-
-            before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
-            x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
-            b.branch(loop)
-            b.position_at_end(loop)
-            k = b.phi(I64)
-            sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
-            size = 2 if half else 4
-            weights = []
-            for j in range(vectors):
-                offset = b.add(b.mul(k, number(size * PANEL)), number(size * LANES * j))
-                if half:
-                    bits = read(at(w, offset, ir.VectorType(ir.IntType(16), LANES)))
-                    wide = ir.VectorType(I32, LANES)
-                    shifted = b.shl(b.zext(bits, wide), ir.Constant(wide, [16] * LANES))
-                    weights.append(b.bitcast(shifted, VECTOR))
-                else:
-                    weights.append(read(at(w, offset, VECTOR)))
-            undefined = ir.Constant(VECTOR, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-            next_sums = []
-            for m in range(rows):
-                scalar = b.load(at(x_rows[m], b.mul(k, number(4)), F32))
-                lane = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-                spread = b.shuffle_vector(lane, undefined, first_lane)
-                next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
-            next_k = b.add(k, number(1))
-            k.add_incoming(number(0), before)
-            k.add_incoming(next_k, loop)
-            for m in range(rows):
-                for old, new in zip(sums[m], next_sums[m], strict=True):
-                    old.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
-                    old.add_incoming(new, loop)
-            b.cbranch(b.icmp_signed("<", next_k, count), loop, after)
-            b.position_at_end(after)
-            adds = b.icmp_signed("!=", add, number(0))
-            for m in range(rows):
-                row = b.add(out, b.mul(out_stride, number(4 * m)))
-                for j in range(vectors):
-                    pointer = at(row, number(4 * LANES * j), VECTOR)
-                    before_it = b.load(pointer)
-                    before_it.align = 4
-                    total = b.select(adds, b.fadd(before_it, next_sums[m][j]), next_sums[m][j])
-                    b.store(total, pointer).align = 4
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), codegen
-
-    return tile
 
 
 @cache
 def _kernel(dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
-    half = dtype == torch.bfloat16
-    tile_1, tile_2 = _tile(1, 4, half), _tile(2, 4, half)
-    tile_3, tile_4, tile_5, tile_6 = (_tile(rows, 2, half) for rows in (3, 4, 5, 6))
-    size = 2 if half else 4
-    half_panel = PANEL // 2
-
-    @njit(error_model="numpy")
-    def tiles(x: int, K: int, w: int, total: int, rows: int, count: int, add: int) -> None:
-        """`rows` (1 to 6) rows by the whole panel, over `count` k."""
-        if rows == 1:
-            tile_1(x, K, w, total, PANEL, count, add)
-        elif rows == 2:
-            tile_2(x, K, w, total, PANEL, count, add)
-        else:
-            for side in range(2):
-                w_side, total_side = w + side * half_panel * size, total + side * half_panel * 4
-                if rows == 3:
-                    tile_3(x, K, w_side, total_side, PANEL, count, add)
-                elif rows == 4:
-                    tile_4(x, K, w_side, total_side, PANEL, count, add)
-                elif rows == 5:
-                    tile_5(x, K, w_side, total_side, PANEL, count, add)
-                else:
-                    tile_6(x, K, w_side, total_side, PANEL, count, add)
+    product, size = block_product(dtype), dtype.itemsize
 
     @njit(error_model="numpy")
     def panel(x: Any, w: int, out: Any, total: Any, n0: int, width: int) -> None:
@@ -156,9 +48,7 @@ def _kernel(dtype: torch.dtype) -> Any:
         for k0 in range(0, K, K_CHUNK):
             count = min(K_CHUNK, K - k0)
             part = w + k0 * PANEL * size
-            for r in range(0, R, 6):
-                rows = min(6, R - r)
-                tiles(x_address + 4 * (r * K + k0), K, part, total_address + 4 * r * PANEL, rows, count, k0)
+            product(x_address + 4 * k0, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0)
         for r in range(R):
             o, t = out[r], total[r]
             for n in range(width):
