@@ -139,8 +139,9 @@ def address(typingctx: Any, word: Any) -> Any:
 
 def compile_kernel(function: Any) -> Any:
     """Compile `function(words)` ahead of its first call, through numba's on-disk cache."""
-    kernel = cfunc(types.void(types.CPointer(types.int64)), nopython=True, cache=True)(function)
-    return Kernel(kernel)
+    signature = types.void(types.CPointer(types.int64))
+    # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
+    return Kernel(cfunc(signature, nopython=True, cache=True, error_model="numpy")(function))
 
 
 class Kernel:

@@ -20,6 +20,11 @@ LENGTHS = (1, 15, 16, 63, 64, 65, 130)  # around the borders of tiles and pages
 MakeModel = Callable[..., Transformer]
 
 
+def small_llm(model: Transformer, **options: Any) -> LLM:
+    """A sampler with a KV cache of 16 MiB: 512 pages of a tiny model."""
+    return LLM(model, **{"kv_cache_memory_bytes": 1 << 24, **options})
+
+
 def prompts_of(batch: int, vocabulary: int, seed: int = 0) -> list[list[int]]:
     """Prompts of mixed lengths; every third starts like the one before it."""
     rng = random.Random(seed)
@@ -104,7 +109,7 @@ def test_sampler_and_trainer_agree_before_and_after_a_step(
     tiny_llama: MakeModel, precision: str, batch: int
 ) -> None:
     model = tiny_llama(precision)
-    llm = LLM(model)
+    llm = small_llm(model)
     prompts = prompts_of(batch, model.config.vocab_size)
     # Temperatures of the trainer are one a call, so the sampler's are compared one by one too.
     before = {}
@@ -126,12 +131,12 @@ def test_sampler_and_trainer_agree_before_and_after_a_step(
 def test_forks_are_their_own_sequences(tiny_llama: MakeModel, precision: str) -> None:
     model = tiny_llama(precision, tie_word_embeddings=False)
     prompts = prompts_of(5, model.config.vocab_size)
-    outputs = sample(LLM(model), prompts, n=4)
+    outputs = sample(small_llm(model), prompts, n=4)
     assert [len(request.outputs) for request in outputs] == [4] * 5
     assert len({tuple(tokens) for tokens in tokens_of(outputs)}) == 20
     assert is_parity(model, outputs, 1.0)
     # A fork alone draws as it did among its siblings.
-    alone = sample(LLM(model), prompts, n=1)
+    alone = sample(small_llm(model), prompts, n=1)
     assert tokens_of(alone) == [request.outputs[0].token_ids for request in outputs]
 
 
@@ -143,7 +148,7 @@ def test_prefix_cache_and_chunks_change_no_bit(tiny_llama: MakeModel, precision:
     reported: list[torch.Tensor] = []
     for budget in (16, 64, 2048):
         for caching in (False, True):
-            llm = LLM(model, max_num_batched_tokens=budget, enable_prefix_caching=caching)
+            llm = small_llm(model, max_num_batched_tokens=budget, enable_prefix_caching=caching)
             for warm in (False, True):
                 outputs = sample(llm, prompts)
                 cached = [output.num_cached_tokens for output in outputs]
@@ -166,11 +171,11 @@ def test_a_seed_gives_the_same_tokens_alone_and_among_others(
 ) -> None:
     model = tiny_llama(precision)
     prompts = prompts_of(16, model.config.vocab_size, seed=3)
-    together = sample(LLM(model), prompts)
-    few = sample(LLM(model, max_num_seqs=3), prompts)
+    together = sample(small_llm(model), prompts)
+    few = sample(small_llm(model, max_num_seqs=3), prompts)
     assert tokens_of(few) == tokens_of(together)
     assert equal(logprobs_of(few), logprobs_of(together))
-    llm = LLM(model)
+    llm = small_llm(model)
     for i in (15, 3, 0):
         params = SamplingParams(max_tokens=12, seed=i, logprobs=0, ignore_eos=True)
         alone = llm.generate([prompts[i]], params)
@@ -184,8 +189,8 @@ def test_a_small_cache_that_evicts_changes_no_bit(tiny_llama: MakeModel) -> None
     c = model.config
     page_bytes = 2 * c.num_layers * c.num_kv_heads * c.head_dim * 64 * 4
     prompts = prompts_of(16, c.vocab_size, seed=5)
-    plenty = sample(LLM(model), prompts)
-    llm = LLM(model, kv_cache_memory_bytes=7 * page_bytes)
+    plenty = sample(small_llm(model), prompts)
+    llm = small_llm(model, kv_cache_memory_bytes=7 * page_bytes)
     for _ in range(3):
         scarce = sample(llm, prompts)
         assert tokens_of(scarce) == tokens_of(plenty)
@@ -198,9 +203,9 @@ def test_many_threads_are_one_thread(tiny_llama: MakeModel) -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = logprobs_of(sample(LLM(model), prompts))
+        one = logprobs_of(sample(small_llm(model), prompts))
         torch.set_num_threads(2)
-        two = logprobs_of(sample(LLM(model), prompts))
+        two = logprobs_of(sample(small_llm(model), prompts))
     finally:
         torch.set_num_threads(threads)
     assert equal(one, two)
@@ -209,7 +214,7 @@ def test_many_threads_are_one_thread(tiny_llama: MakeModel) -> None:
 def test_next_token_logprobs_are_the_trainers(tiny_llama: MakeModel) -> None:
     model = tiny_llama("bf16")
     prompts = prompts_of(7, model.config.vocab_size)
-    rows = LLM(model).next_token_logprobs(prompts, temperature=0.7)
+    rows = small_llm(model).next_token_logprobs(prompts, temperature=0.7)
     assert rows.shape == (7, model.config.vocab_size)
     for prompt, row in zip(prompts, rows, strict=True):
         for token in (0, 77, 130):
@@ -221,7 +226,7 @@ def test_a_cache_that_is_not_invalidated_is_caught(
     tiny_llama: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_llama("fp32")
-    llm = LLM(model)
+    llm = small_llm(model)
     prompts = prompts_of(5, model.config.vocab_size)
     outputs = sample(llm, prompts)
     monkeypatch.setattr(Engine, "reset_prefix_cache", lambda self: None)
@@ -247,17 +252,17 @@ def test_attention_that_rounds_otherwise_in_decode_is_caught(
         return out_THD
 
     monkeypatch.setattr(dispatch, "rope_store_attention", faulty)
-    outputs = sample(LLM(model), prompts)
+    outputs = sample(small_llm(model), prompts)
     assert not is_parity(model, outputs, 1.0)
     monkeypatch.undo()
-    assert is_parity(model, sample(LLM(model), prompts), 1.0)
+    assert is_parity(model, sample(small_llm(model), prompts), 1.0)
 
 
 def test_a_swapped_page_is_caught(tiny_llama: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two requests whose prompts are found under one another's pages."""
     model = tiny_llama("fp32")
     prompts = prompts_of(2, model.config.vocab_size)
-    llm = LLM(model)
+    llm = small_llm(model)
     copy_page = llm._engine.cache.copy_page
     sample(llm, prompts)
     monkeypatch.setattr(
@@ -279,15 +284,14 @@ def test_the_demo_model_agrees_before_and_after_a_step(
     demo_model_path: Path, text_ids: list[int], precision: str
 ) -> None:
     model = load_model(demo_model_path, precision)
-    llm = LLM(model)
-    prompts = [
-        text_ids[7 * i : 7 * i + LENGTHS[i % len(LENGTHS)] % 129 + 4 * (i % 2)] for i in range(16)
-    ]
+    llm = LLM(model, kv_cache_memory_bytes=1 << 28)
+    lengths = (65, 15, 1, 16, 64, 7)
+    prompts = [text_ids[9 * i : 9 * i + lengths[i % len(lengths)]] for i in range(16)]
 
     def parity() -> dict[int, list[list[int]]]:
         tokens = {}
         for batch in (16, 5, 1):
-            outputs = sample(llm, prompts[:batch])
+            outputs = sample(llm, prompts[:batch], max_tokens=8)
             assert is_parity(model, outputs, 1.0)
             tokens[batch] = tokens_of(outputs)
         assert tokens[16][:5] == tokens[5]
@@ -295,5 +299,5 @@ def test_the_demo_model_agrees_before_and_after_a_step(
         return tokens
 
     before = parity()
-    adamw_step(model, sample(llm, prompts[:2]), rate=1e-4)
+    adamw_step(model, sample(llm, prompts[:2], max_tokens=8), rate=1e-4)
     assert parity() != before

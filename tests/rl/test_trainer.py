@@ -195,7 +195,7 @@ def test_the_journal_holds_every_rollout(finished: Run) -> None:
     kinds = ["training"] * count * ITERATIONS + ["measurement"] * count
     assert [record["kind"] for record in records] == kinds
     assert [record["iteration"] for record in records] == [i + 1 for i in range(ITERATIONS + 1) for _ in "12"]
-    for i, problem in enumerate(finished.problems):
+    for problem in finished.problems:
         mine = [record for record in records if record["state"]["problem_id"] == problem.id]
         # The first call was the check of the golden solution.
         assert problem.calls[0] == [problem.golden_ids]
@@ -309,7 +309,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
         toys[1].fails_at_call = 3
 
     def interrupt(done: int, message: str) -> None:
-        if done == 2 and message.startswith(where):
+        # An iteration counts as done from when it is about to be saved.
+        if done == (3 if where == "saving" else 2) and message.startswith(where):
             raise ConnectionError("the grader is away")
 
     with Journal.open(tmp_path / "run", {}) as journal, pytest.raises(ConnectionError, match="grader"):
