@@ -88,11 +88,12 @@ class RopeStoreAttention(torch.autograd.Function):
             qkv_TX, heads, *tables, batch.position_T, batch.slot_T, k_PKDS, v_PKSD
         )
         tile_N3, tile_tokens = batch.tiles
-        out_THD, lse_TH = cpu_attention.attention(
+        out_THD, softmax_2TH = cpu_attention.attention(
             q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, tile_N3, tile_tokens, scale
         )
         if qkv_TX.requires_grad:
             H, K, D = heads
+            lse_TH = softmax_2TH[0] + softmax_2TH[1].log()
             v_TKD = qkv_TX[:, (H + K) * D :].unflatten(1, (K, D))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
             k_TKD, v_TKD = k_TKD.to(k_PKDS.dtype), v_TKD.to(k_PKDS.dtype)

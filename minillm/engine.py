@@ -60,11 +60,12 @@ class Engine:
         self.enable_prefix_caching = enable_prefix_caching
         self.waiting: deque[EngineSequence] = deque()
         self.running: list[EngineSequence] = []
+        self._parameters = list(model.parameters())
         self._weights_version = self._version()
 
     def _version(self) -> int:
         # Every in-place change of a parameter, an optimizer's step too, counts up its version.
-        return sum(parameter._version for parameter in self.model.parameters())
+        return sum(parameter._version for parameter in self._parameters)
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it."""

@@ -75,7 +75,7 @@ class Transformer(nn.Module):
         every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
         is the same, so the bits are.
         """
-        compute = self.precision.compute
+        compute, attention = self.precision.compute, self.precision.attention
         scratch = None
         if cache is None:
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
@@ -90,11 +90,11 @@ class Transformer(nn.Module):
             assert isinstance(layer, Layer)
             k_PKDS, v_PKSD = cache.layers[i] if cache is not None else scratch  # type: ignore[misc]
             x_TC, norm_TC = self._norm(x_TC, out_TC, layer.attn_norm)
-            qkv_TX = self._matmul(norm_TC, layer.qkv, "qkv").to(self.precision.attention)
+            qkv_TX = _to(self._matmul(norm_TC, layer.qkv, "qkv"), attention)
             heads_THD = dispatch.rope_store_attention(
                 qkv_TX, self.config.heads, self._tables, k_PKDS, v_PKSD, batch, scale
             )
-            out_TC = self._matmul(heads_THD.flatten(1).to(compute), layer.o, "o")
+            out_TC = self._matmul(_to(heads_THD.flatten(1), compute), layer.o, "o")
             x_TC, norm_TC = self._norm(x_TC, out_TC, layer.mlp_norm)
             gated_TF = dispatch.swiglu(self._matmul(norm_TC, layer.gate_up, "gate_up"))
             out_TC = self._matmul(gated_TF, layer.down, "down")
@@ -103,10 +103,10 @@ class Transformer(nn.Module):
     def _norm(
         self, x_TC: torch.Tensor, out_TC: torch.Tensor, w_C: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return dispatch.add_rms_norm(x_TC, out_TC, w_C.to(x_TC.dtype), self.config.norm_eps)
+        return dispatch.add_rms_norm(x_TC, out_TC, _to(w_C, x_TC.dtype), self.config.norm_eps)
 
     def _matmul(self, x_RK: torch.Tensor, w_PKW: torch.Tensor, name: str) -> torch.Tensor:
-        return dispatch.matmul(x_RK, w_PKW.to(x_RK.dtype), self._widths[name])
+        return dispatch.matmul(x_RK, _to(w_PKW, x_RK.dtype), self._widths[name])
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
@@ -127,6 +127,11 @@ class Transformer(nn.Module):
         if low < 0 or high >= config.vocab_size:
             wrong = low if low < 0 else high
             raise MinillmError(f"token id {wrong} is outside the vocabulary of {config.vocab_size}")
+
+
+def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Decode is many small calls: asking is five times cheaper than a conversion that does nothing.
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def load_model(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numba import carray, njit, types
 
-from kernels.cpu.runtime import address, compile_kernel, exp, fma, launch, next_task
+from kernels.cpu.runtime import address, compile_kernel, exp, float_address, fma, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 
@@ -73,23 +73,22 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
             a[d] *= shrink
 
     def kernel(words: Any) -> None:
-        args = carray(words, 22)
+        args = carray(words, 21)
         T, H, K, D, P, S, B, max_pages, tiles = (
-            args[12], args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20],
+            args[11], args[12], args[13], args[14], args[15], args[16], args[17], args[18], args[19],
         )  # fmt: skip
         q_THD = carray(address(args[2]), (T, H, D), kind)
         v_PKSD = carray(address(args[4]), (P, K, S, D), kv_kind)
         out_THD = carray(address(args[5]), (T, H, D), kind)
-        max_TH = carray(address(args[6]), (T, H), types.float32)
-        sum_TH = carray(address(args[7]), (T, H), types.float32)
-        position_T = carray(address(args[8]), (T,), types.int64)
-        page_BP = carray(address(args[9]), (B, max_pages), types.int64)
-        tile_N3 = carray(address(args[10]), (tiles, 3), types.int64)  # sequence, first token, tokens
-        scale = carray(address(args[11]), (1,), types.float32)[0]
+        softmax_2TH = carray(address(args[6]), (2, T, H), types.float32)
+        position_T = carray(address(args[7]), (T,), types.int64)
+        page_BP = carray(address(args[8]), (B, max_pages), types.int64)
+        tile_N3 = carray(address(args[9]), (tiles, 3), types.int64)  # sequence, first token, tokens
+        scale = carray(address(args[10]), (1,), types.float32)[0]
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = D // COLUMNS * COLUMNS
         G = H // K
-        most = args[21] * G
+        most = args[20] * G
         q = np.empty((most, D), np.float32)
         s = np.empty((most, S), np.float32)
         acc = np.empty((most, D), np.float32)
@@ -133,8 +132,8 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 t, h = t0 + r // G, head * G + r % G
                 for d in range(D):
                     out_THD[t, h, d] = store(acc[r, d] / total[r])
-                max_TH[t, h] = m[r]
-                sum_TH[t, h] = total[r]
+                softmax_2TH[0, t, h] = m[r]
+                softmax_2TH[1, t, h] = total[r]
 
     return compile_kernel(kernel)
 
@@ -149,24 +148,24 @@ def attention(
     tile_tokens: int,
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of packed queries over their sequences' pages; returns out_THD and lse_TH (float32).
+    """Attention of packed queries over their sequences' pages; returns out_THD and softmax_2TH.
 
     A query at position p sees the keys at positions 0 to p of its sequence. `tile_N3` (int64) splits the
     tokens into runs (sequence, first token, number of tokens <= tile_tokens) that no sequence's border
-    crosses. The tiling changes no bit of the result. S is a multiple of 16.
+    crosses. The tiling changes no bit of the result. S is a multiple of 16. `softmax_2TH` (float32) holds
+    each row's largest score and the sum of its exponentials relative to that.
     """
     T, H, D = q_THD.shape
     P, K, _, S = k_PKDS.shape
     out_THD = torch.empty_like(q_THD)
-    max_TH, sum_TH = torch.empty(T, H), torch.empty(T, H)
+    softmax_2TH = torch.empty(2, T, H)
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
-    scale_1 = np.array([scale], np.float32)
-    pointers = (q_THD, k_PKDS, v_PKSD, out_THD, max_TH, sum_TH, position_T, page_BP, tile_N3)
+    pointers = (q_THD, k_PKDS, v_PKSD, out_THD, softmax_2TH, position_T, page_BP, tile_N3)
     launch(
         _kernel(q_THD.dtype, k_PKDS.dtype),
         tiles * K,
         *(tensor.data_ptr() for tensor in pointers),
-        scale_1.ctypes.data,
+        float_address(scale),
         *(T, H, K, D, P, S, B, max_pages, tiles, tile_tokens),
     )
-    return out_THD, max_TH.add_(sum_TH.log_())
+    return out_THD, softmax_2TH

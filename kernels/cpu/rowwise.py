@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numba import carray, types
 
-from kernels.cpu.runtime import address, compile_kernel, exp, launch, next_task
+from kernels.cpu.runtime import address, compile_kernel, exp, float_address, launch, next_task
 from kernels.cpu.scalars import SCALARS
 
 LANES = 8
@@ -72,14 +72,13 @@ def add_rms_norm(
     """(x + residual, RMSNorm(x + residual) * w); the sum is rounded to the dtype before it is normed."""
     T, C = x_TC.shape
     sum_TC, out_TC = torch.empty_like(x_TC), torch.empty_like(x_TC)
-    eps_1 = np.array([eps], np.float32)
     chunk = _rows_per_task(T)
     pointers = (x_TC, residual_TC, w_C, sum_TC, out_TC)
     launch(
         _add_rms_norm(x_TC.dtype),
         -(-T // chunk),
         *(tensor.data_ptr() for tensor in pointers),
-        eps_1.ctypes.data,
+        float_address(eps),
         *(T, C, chunk),
     )
     return sum_TC, out_TC

@@ -160,6 +160,18 @@ try:
 except AttributeError:  # a torch built on another thread pool: kernels run on the calling thread
     _parallel = None
 
+
+@cache
+def _held(value: float) -> Any:
+    return ctypes.c_float(value)
+
+
+@cache
+def float_address(value: float) -> int:
+    """Where `value`, rounded to float32, stands in memory for good: how a kernel gets a number."""
+    return ctypes.addressof(_held(value))
+
+
 _words = cache(lambda count: ctypes.c_int64 * count)
 
 

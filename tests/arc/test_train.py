@@ -1,0 +1,336 @@
+"""`python -m arc.train`: its errors, and that killing it at any moment loses and repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from arc.errors import ArcError
+from arc.problem import ArcProblem
+from arc.prompt import ASSISTANT_PREFIX, FENCE, PromptOptions, completion_text, program
+from arc.sandbox import Limits
+from arc.tasks import golden_ids, golden_source
+from arc.train import Config, main
+from minillm import ModelConfig, Tokenizer
+from minillm.families import hf_shapes
+from minillm.weights import save_tensors
+from rl.journal import read_records
+
+TASK = "e9afcf9a"
+ITERATIONS = 3
+KILLS = 4
+WEIGHTS = "model.safetensors"
+TINY = ModelConfig(
+    model_type="llama",
+    vocab_size=49152,
+    hidden_size=16,
+    intermediate_size=24,
+    num_layers=1,
+    num_heads=2,
+    num_kv_heads=1,
+    head_dim=8,
+    max_position_embeddings=2048,
+    norm_eps=1e-5,
+    rope_theta=10000.0,
+    tie_word_embeddings=True,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, demo_model_path: Path) -> Path:
+    """A model folder with the demo model's tokenizer and a tiny random llama."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copyfile(demo_model_path / name, folder / name)
+    write_config(folder, TINY)
+    generator = torch.Generator().manual_seed(0)
+    save_tensors(
+        folder,
+        {
+            name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
+            for name, shape in hf_shapes(TINY).items()
+        },
+    )
+    return folder
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    theirs = {
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "num_kv_heads": "num_key_value_heads",
+        "norm_eps": "rms_norm_eps",
+    }
+    settings = {theirs.get(key, key): value for key, value in vars(config).items()}
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
+    """Of a quick run in which the golden token, a line break, is better than any other."""
+    fixed = {
+        "--model": model,
+        "--run": run,
+        "--tasks": TASK,
+        "--iterations": ITERATIONS,
+        "--method.k": 2,
+        "--method.actions": 2,
+        "--method.rollouts": 4,
+        "--method.learning-rate": 0.01,
+        "--method.inner-steps": 2,
+    }
+    given = {name: value for name, value in fixed.items() if name not in more}
+    return [*(str(part) for pair in given.items() for part in pair), *more]
+
+
+def command(model: Path | str, run: Path) -> list[str]:
+    return [sys.executable, "-m", "arc.train", *arguments(model, run)]
+
+
+# ---------------------------------------------------------------- the problem
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo_model_path: Path) -> Tokenizer:
+    return Tokenizer.from_folder(demo_model_path)
+
+
+def problem_of(task_id: str, tokenizer: Tokenizer) -> ArcProblem:
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    return ArcProblem(
+        task_id, tokenizer.encode_chat, encode, tokenizer.decode, PromptOptions(), Limits(seconds=10.0)
+    )
+
+
+@pytest.mark.parametrize("task_id", golden_ids())
+def test_golden_ids_are_the_program_and_garbage_earns_nothing(task_id: str, tokenizer: Tokenizer) -> None:
+    problem = problem_of(task_id, tokenizer)
+    assert problem.id == task_id
+    text = tokenizer.decode(problem.golden_ids)
+    assert text == completion_text(golden_source(task_id))
+    assert program(text) == golden_source(task_id)
+    prompt = tokenizer.decode(problem.prompt_ids, skip_special_tokens=False)
+    assert prompt.endswith(f"<|im_start|>assistant\n{ASSISTANT_PREFIX}")
+    # What follows the fence, and the fence itself, is no part of the program.
+    golden, fence = problem.golden_ids, tokenizer.encode(FENCE, add_special_tokens=False)
+    noise = random.Random(task_id)
+    garbage = [
+        [],
+        [noise.randrange(tokenizer.vocab_size) for _ in range(50)],
+        problem.prompt_ids,
+        golden[: len(golden) // 2],
+        [*golden[:-8], *fence],
+        list(reversed(golden)),
+    ]
+    rewards = problem.rewards([golden, golden[: -len(fence)], [*golden, *garbage[1]], *garbage])
+    assert rewards == [1.0] * 3 + [0.0] * len(garbage)
+
+
+def test_no_completions_no_rewards(tokenizer: Tokenizer) -> None:
+    assert problem_of(TASK, tokenizer).rewards([]) == []
+
+
+def test_a_task_without_a_golden_solution_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ArcError, match="'ffffffff' has no golden solution; these have: .*" + TASK):
+        problem_of("ffffffff", tokenizer)
+
+
+# ---------------------------------------------------------------- the command line's errors
+
+
+def truncate(folder: Path) -> None:
+    with (folder / WEIGHTS).open("r+b") as file:
+        file.truncate((folder / WEIGHTS).stat().st_size - 1000)
+
+
+def drop_tensor(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["model.layers.0.mlp.up_proj.weight"]
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def add_tensor(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["model.layers.0.self_attn.q_norm.weight"] = torch.ones(8)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def shorten_context(folder: Path) -> None:
+    write_config(folder, replace(TINY, max_position_embeddings=100))
+
+
+def unknown_key(folder: Path) -> None:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "logit_scale": 2.0}))
+
+
+def fails(capsys: pytest.CaptureFixture[str], args: list[str], *parts: str) -> None:
+    """Asserts one line on stderr that has these parts, and an exit status that is not 0."""
+    assert main(args) not in (0, None)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n"), error
+    for part in parts:
+        assert part in error, error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts"),
+    [
+        (truncate, (WEIGHTS, "truncated")),
+        (drop_tensor, (WEIGHTS, "lacks", "model.layers.0.mlp.up_proj.weight")),
+        (add_tensor, (WEIGHTS, "does not", "model.layers.0.self_attn.q_norm.weight")),
+        (shorten_context, (f"problem {TASK}", "longer than the model's context of 100")),
+        (unknown_key, ("config.json", "logit_scale")),
+    ],
+)
+def test_a_model_folder_that_does_not_fit_is_one_line(
+    spoil: Callable[[Path], None],
+    parts: tuple[str, ...],
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "spoilt"
+    shutil.copytree(tiny, folder)
+    spoil(folder)
+    fails(capsys, arguments(folder, tmp_path / "run"), *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        (("--model", "smolm2-135m"), ("unknown model smolm2-135m", "did you mean smollm2-135m-instruct")),
+        (("--tasks", "e9afcf9b"), ("e9afcf9b", TASK)),
+        (("--tasks", TASK, TASK), (f"twice: {TASK}",)),
+        (("--precision", "fp8"), ("unknown precision 'fp8'", "bf16")),
+        (("--iterations", "0"), ("iterations must be at least 1",)),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    more: tuple[str, ...],
+    parts: tuple[str, ...],
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fails(capsys, arguments(tiny, tmp_path / "run", *more), *parts)
+
+
+def test_a_run_folder_of_another_configuration_is_one_line(
+    tiny: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    args = arguments(tiny, run, "--method.seed", "1", "--precision", "bf16")
+    fails(capsys, args, str(run), "another configuration", "method.seed was 0 and is now 1", "bf16")
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir() if path.name != "lock"} == {
+        name: at for name, at in before.items() if name != "lock"
+    }
+
+
+def test_a_folder_that_holds_something_else_is_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    fails(capsys, arguments(tiny, tmp_path), "not empty and holds no run")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_module_exits_with_the_error(tmp_path: Path) -> None:
+    done = subprocess.run(command("no-such-model", tmp_path / "run"), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unknown model no-such-model") and done.stderr.count("\n") == 1
+
+
+def test_defaults_are_tasks_with_golden_solutions() -> None:
+    assert set(Config().tasks) <= set(golden_ids())
+
+
+# ---------------------------------------------------------------- killed at any moment
+
+
+def finish(model: Path, run: Path) -> float:
+    """Runs to the end; returns the seconds of work after the run folder was opened."""
+    process = subprocess.Popen(command(model, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    begin = when_opened(process, run)
+    assert process.stderr is not None
+    error = process.stderr.read().decode()
+    assert process.wait() == 0, error
+    return time.monotonic() - begin
+
+
+def when_opened(process: subprocess.Popen[bytes], run: Path) -> float:
+    """Waits until the process holds the run folder, or has ended; the time of it."""
+    lock = run / "lock"
+    while process.poll() is None:
+        if lock.exists() and lock.read_text() == f"{process.pid}\n":
+            break
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted; `seconds` beside it says how long its work took."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    # Compiles the kernels into their cache, which would else be most of the time that is measured.
+    assert main(arguments(tiny, run.parent / "warm", "--iterations", "1")) == 0
+    seconds = finish(tiny, run)
+    (run.parent / "seconds").write_text(str(seconds))
+    return run
+
+
+def test_a_run_trains_and_journals(reference: Path) -> None:
+    records = list(read_records(reference))
+    assert [record["kind"] for record in records] == ["training"] * ITERATIONS + ["measurement"]
+    assert [record["iteration"] for record in records] == list(range(1, ITERATIONS + 2))
+    assert sum(record["steps"] for record in records[:-1]) > 0
+    for record in records:
+        assert all(len(action["rollouts"]) == 4 for action in record["actions"])
+
+
+def test_killed_at_any_moment_it_goes_on_from_the_last_iteration(
+    tiny: Path, reference: Path, tmp_path: Path
+) -> None:
+    whole = (reference / "journal.jsonl").read_bytes()
+    seconds = float((reference.parent / "seconds").read_text())
+    run = tmp_path / "run"
+    noise = random.Random(0)
+    hits = 0
+    for kill in range(KILLS):
+        process = subprocess.Popen(command(tiny, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if kill:  # the first is killed wherever it is, the others at work
+            when_opened(process, run)
+        time.sleep(noise.uniform(0, 0.6 * seconds))
+        hits += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (run / "config.json").exists():
+            # What a reader sees is always a whole number of iterations, as the reference has them.
+            records = list(read_records(run))
+            assert records == list(read_records(reference))[: len(records)]
+    finish(tiny, run)
+    assert hits > 0
+    assert (run / "journal.jsonl").read_bytes() == whole
+    assert (run / "state.json").read_bytes() == (reference / "state.json").read_bytes()
+    (ours,), (theirs,) = run.glob("checkpoint-*"), reference.glob("checkpoint-*")
+    assert ours.name == theirs.name
+    expected = load_file(theirs / WEIGHTS)
+    assert all(torch.equal(value, expected[name]) for name, value in load_file(ours / WEIGHTS).items())
+    assert {path.name for path in run.iterdir()} == {path.name for path in reference.iterdir()}
