@@ -288,7 +288,7 @@ def measure_one(config: Config, model: Transformer, their_model: Any, precision:
         bandwidth=bandwidth,
         floor=floor,
         over_floor=floor / our_rates[0],
-        tokens_equal=statistics.mean(mine == yours for mine, yours in pairs),
+        tokens_equal=statistics.fmean(mine == yours for mine, yours in pairs),
     )
 
 

@@ -29,7 +29,7 @@ class KVCache:
         # Zeroed memory is not touched by the kernel of the operating system until it is written.
         shape, dtype = (L, num_pages, K, D, PAGE_SIZE), precision.kv_cache
         self.k_LPKDS = torch.zeros(shape, dtype=dtype, device=device)
-        self.v_LPKSD = torch.zeros_like(self.k_LPKDS).view(L, num_pages, K, PAGE_SIZE, D)
+        self.v_LPKSD = torch.zeros(shape, dtype=dtype, device=device).view(L, num_pages, K, PAGE_SIZE, D)
         self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
 
     @staticmethod
@@ -90,9 +90,7 @@ class PagePool:
         pages = []
         for _ in range(count):
             if not self._free:
-                page, _none = self._idle.popitem(last=False)
-                self._forget(page)
-                self._free.append(page)
+                self._forget(next(iter(self._idle)))
             pages.append(self._free.pop())
             self._holders[pages[-1]] = 1
         return pages
@@ -159,16 +157,16 @@ class PagePool:
         self._children.clear()
 
     def _forget(self, page: int) -> None:
-        """Take a page, and all that hangs below it, out of the index."""
-        parent, _ = self._label.pop(page)
-        self._children[parent].discard(page)
-        for child in self._children.pop(page, set()).copy():
-            self._children.setdefault(page, set()).add(child)
-            self._forget(child)
-            if child in self._idle:
-                del self._idle[child]
-                self._free.append(child)
-        self._children.pop(page, None)
+        """Take a page, and all that hangs below it, out of the index; what nobody holds there is free."""
+        self._children[self._label[page][0]].discard(page)
+        below = [page]
+        while below:
+            gone = below.pop()
+            del self._label[gone]
+            below += self._children.pop(gone, ())
+            if gone in self._idle:
+                del self._idle[gone]
+                self._free.append(gone)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

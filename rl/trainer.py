@@ -236,12 +236,14 @@ class Trainer:
             logprobs_RV = logprobs(self.model.logits(hidden_TC[last_R]))
             loss = self._loss(active, logprobs_RV)
             if loss is None:
-                return step
+                break
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        optimizer.zero_grad()
-        return config.inner_steps
+        else:
+            step = config.inner_steps
+        optimizer.zero_grad()  # gradients are as large as the weights, and rollouts need the room
+        return step
 
     def _loss(self, entries: Sequence[TrainingEntry], logprobs_RV: torch.Tensor) -> torch.Tensor | None:
         """Huber distance to the targets of the actions that are short of them; None if none is."""

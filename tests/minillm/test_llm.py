@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -50,9 +51,7 @@ def make_tokenizer(eos_token_ids: Sequence[int] = ()) -> Tokenizer:
     """131 tokens, each some ASCII text of one or two characters, but for the two special ones."""
     vocabulary = words()
     merges = [(word[0], word[1]) for word in vocabulary if len(word) == 2]
-    backend = tokenizers.Tokenizer(
-        models.BPE({word: i for i, word in enumerate(vocabulary)}, merges)
-    )
+    backend = tokenizers.Tokenizer(models.BPE({word: i for i, word in enumerate(vocabulary)}, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_tokens([AddedToken(text, special=True) for text in ("<s>", "</s>")])
@@ -143,9 +142,7 @@ def test_text_is_the_decoded_tokens(llm: LLM) -> None:
 @pytest.mark.parametrize("include", [False, True])
 @pytest.mark.parametrize("start", [0, 7, 12])
 @pytest.mark.parametrize("length", [1, 2, 4])
-def test_a_stop_string_ends_the_text_before_it(
-    llm: LLM, start: int, length: int, include: bool
-) -> None:
+def test_a_stop_string_ends_the_text_before_it(llm: LLM, start: int, length: int, include: bool) -> None:
     free = only(llm.generate([PROMPT], SamplingParams(max_tokens=30, seed=3)))
     decode = llm.get_tokenizer().decode
     # Longer than any token's text is what only several tokens can spell.
@@ -218,9 +215,7 @@ def test_the_last_token_that_stops_is_a_stop(llm: LLM) -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [None, 10_000])
-def test_samples_end_with_the_context(
-    tiny_llama: Callable[..., Transformer], max_tokens: int | None
-) -> None:
+def test_samples_end_with_the_context(tiny_llama: Callable[..., Transformer], max_tokens: int | None) -> None:
     llm = make_llm(tiny_llama("fp32", max_position_embeddings=70))
     params = SamplingParams(max_tokens=max_tokens, seed=8)
     for length in (1, 65, 69):
@@ -231,9 +226,7 @@ def test_samples_end_with_the_context(
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("count", [0, 1, 4, 1000])
-def test_logprobs_hold_the_sampled_token_and_the_likeliest(
-    llm: LLM, temperature: float, count: int
-) -> None:
+def test_logprobs_hold_the_sampled_token_and_the_likeliest(llm: LLM, temperature: float, count: int) -> None:
     params = SamplingParams(max_tokens=6, seed=9, temperature=temperature, logprobs=count)
     output = only(llm.generate([PROMPT], params))
     assert output.logprobs is not None
@@ -265,8 +258,7 @@ def test_logprobs_that_nobody_asked_for_are_none(llm: LLM) -> None:
 
 def test_asking_for_logprobs_changes_no_token(llm: LLM) -> None:
     with_, without = (
-        only(llm.generate([PROMPT], SamplingParams(max_tokens=20, seed=10, logprobs=k)))
-        for k in (5, None)
+        only(llm.generate([PROMPT], SamplingParams(max_tokens=20, seed=10, logprobs=k))) for k in (5, None)
     )
     assert with_.token_ids == without.token_ids
 
@@ -421,9 +413,7 @@ def test_a_parameter_out_of_its_range_is_named(field: str, value: Any) -> None:
     assert repr(value) in message
 
 
-def test_an_exception_in_the_middle_leaves_no_page_held(
-    llm: LLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_in_the_middle_leaves_no_page_held(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     step, steps = llm._engine.step, 0
 
     def failing() -> Any:
@@ -491,10 +481,9 @@ def test_uniforms_are_functions_of_their_arguments_and_look_independent() -> Non
     by_request = [uniform(0, i, 0) for i in range(8000)]
     by_seed = [uniform(i, 0, 0) for i in range(8000)]
     for numbers in (by_position, by_request, by_seed):
-        assert 0 <= min(numbers) and max(numbers) < 1
-        cells = Counter(
-            (int(4 * a), int(4 * b)) for a, b in zip(numbers, numbers[1:], strict=False)
-        )
+        assert min(numbers) >= 0
+        assert max(numbers) < 1
+        cells = Counter((int(4 * a), int(4 * b)) for a, b in pairwise(numbers))
         counts = [cells[i, j] for i in range(4) for j in range(4)]
         statistic, freedom = chi_square(counts, [1 / 16] * 16)
         assert freedom == 15

@@ -75,15 +75,10 @@ def trained_logprobs(
 ) -> list[torch.Tensor]:
     """What the trainer says of the same tokens, with a gradient attached."""
     prompts = [r.prompt_token_ids for r in outputs for _ in r.outputs]
-    whole = [
-        [*prompt, *tokens] for prompt, tokens in zip(prompts, tokens_of(outputs), strict=True)
-    ]
+    whole = [[*prompt, *tokens] for prompt, tokens in zip(prompts, tokens_of(outputs), strict=True)]
     logprobs = token_logprobs(model, whole, temperature)
     assert all(logprob.requires_grad for logprob in logprobs)
-    return [
-        logprob[len(prompt) - 1 :].detach()
-        for logprob, prompt in zip(logprobs, prompts, strict=True)
-    ]
+    return [logprob[len(prompt) - 1 :].detach() for logprob, prompt in zip(logprobs, prompts, strict=True)]
 
 
 def equal(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
@@ -166,9 +161,7 @@ def test_prefix_cache_and_chunks_change_no_bit(tiny_llama: MakeModel, precision:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_seed_gives_the_same_tokens_alone_and_among_others(
-    tiny_llama: MakeModel, precision: str
-) -> None:
+def test_a_seed_gives_the_same_tokens_alone_and_among_others(tiny_llama: MakeModel, precision: str) -> None:
     model = tiny_llama(precision)
     prompts = prompts_of(16, model.config.vocab_size, seed=3)
     together = sample(small_llm(model), prompts)
@@ -265,9 +258,7 @@ def test_a_swapped_page_is_caught(tiny_llama: MakeModel, monkeypatch: pytest.Mon
     llm = small_llm(model)
     copy_page = llm._engine.cache.copy_page
     sample(llm, prompts)
-    monkeypatch.setattr(
-        llm._engine.cache, "copy_page", lambda source, target: copy_page(source ^ 1, target)
-    )
+    monkeypatch.setattr(llm._engine.cache, "copy_page", lambda source, target: copy_page(source ^ 1, target))
     assert not is_parity(model, sample(llm, prompts), 1.0)
 
 
