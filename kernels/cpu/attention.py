@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numba import carray, njit, types
 
-from kernels.cpu.runtime import address, compile_kernel, exp, float_address, fma, launch, next_task
+from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 
@@ -135,7 +135,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 softmax_2TH[0, t, h] = m[r]
                 softmax_2TH[1, t, h] = total[r]
 
-    return compile_kernel(kernel)
+    return Kernel(kernel, dtype, kv_dtype)
 
 
 def attention(

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numba import carray, njit
 
-from kernels.cpu.runtime import address, compile_kernel, launch, next_task
+from kernels.cpu.runtime import Kernel, address, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import block_product
 
@@ -73,7 +73,7 @@ def _kernel(dtype: torch.dtype) -> Any:
                 w = args[3] + p * PANEL * K * size
                 panel(x, w, out, total, n0, min(PANEL, N - n0))
 
-    return compile_kernel(kernel)
+    return Kernel(kernel, dtype)
 
 
 def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numba import carray, types
 
-from kernels.cpu.runtime import address, compile_kernel, exp, float_address, launch, next_task
+from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task
 from kernels.cpu.scalars import SCALARS
 
 LANES = 8
@@ -63,7 +63,7 @@ def _add_rms_norm(dtype: torch.dtype) -> Any:
                 for c in range(C):
                     out[c] = store(row[c] * rstd * load(w_C[c]))
 
-    return compile_kernel(kernel)
+    return Kernel(kernel, dtype)
 
 
 def add_rms_norm(
@@ -125,7 +125,7 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                         k_page[d, offset] = store_kv(load(k[d]))
                         v_page[d] = store_kv(load(v[d]))
 
-    return compile_kernel(kernel)
+    return Kernel(kernel, dtype, kv_dtype)
 
 
 def rope_store(
@@ -177,7 +177,7 @@ def _swiglu(dtype: torch.dtype) -> Any:
                     e = exp(-g if g > np.float32(-88) else np.float32(88))
                     out[f] = store(g / (ONE + e) * load(up[f]))
 
-    return compile_kernel(kernel)
+    return Kernel(kernel, dtype)
 
 
 def swiglu(x_TX: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,7 @@ A kernel here is a numba `cfunc` over one array of 64-bit words: word 0 is the n
 number of tasks, the rest are pointers and sizes. Threads draw tasks from word 0 until none is left;
 every task writes outputs of its own, so results do not depend on the number of threads.
 
-Kernels run on the OpenMP pool that torch already owns (`GOMP_parallel` of the library that torch has
-loaded): a second pool would fight the first one for the cores, since idle OpenMP threads spin.
+The threads are our own (`kernels.cpu.pool`).
 
 No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
 """
@@ -13,14 +12,20 @@ No fast-math anywhere: an addition happens where it is written, and `fma` is one
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.ir as ir
 import torch
-from numba import cfunc, njit, types
-from numba.core import cgutils
+from numba import njit, types
+from numba.core import cgutils, sigutils
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+
+from kernels.cpu.pool import pool
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -137,28 +142,43 @@ def address(typingctx: Any, word: Any) -> Any:
     return types.voidptr(types.int64), codegen
 
 
-def compile_kernel(function: Any) -> Any:
-    """Compile `function(words)` ahead of its first call, through numba's on-disk cache."""
-    signature = types.void(types.CPointer(types.int64))
-    # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
-    return Kernel(cfunc(signature, nopython=True, cache=True, error_model="numpy")(function))
+class _KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's cache on disk, under a key that is the same in every process.
+
+    numba's own key pickles what a closure holds, and compiled functions pickle with a random number: it
+    would never be found again. Ours is the text of all kernels and the variant, which say the same.
+    """
+
+    def __init__(self, function: Any, variant: str) -> None:
+        super().__init__(function)
+        self._variant = variant
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), _sources(), self._variant
+
+
+@cache
+def _sources() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Kernel:
-    """A compiled kernel: its address for the thread pool, and a way to call it here."""
+    """A compiled `function(words)`: its address for the threads, and a way to call it here."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, function: Any, *variant: Any) -> None:
+        """Compile, or fetch from the cache; `variant` tells apart functions of one name."""
+        signature = sigutils.normalize_signature(types.void(types.CPointer(types.int64)))
+        # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
+        options = {"nopython": True, "error_model": "numpy"}
+        compiled: Any = CFunc(function, signature, locals={}, options=options)
+        compiled._cache = _KernelCache(function, repr(variant))
+        compiled.compile()
         self._compiled = compiled  # owns the machine code
         self.address: int = compiled.address
         self.call: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
-
-
-try:
-    _parallel: Any = ctypes.CDLL(None).GOMP_parallel
-    _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    _parallel.restype = None
-except AttributeError:  # a torch built on another thread pool: kernels run on the calling thread
-    _parallel = None
 
 
 @cache
@@ -176,10 +196,11 @@ _words = cache(lambda count: ctypes.c_int64 * count)
 
 
 def launch(kernel: Kernel, tasks: int, *words: int) -> None:
-    """Run `kernel` over `tasks` tasks on torch's threads; `words` are the pointers and sizes it reads."""
+    """Run `kernel` over `tasks` tasks, on as many threads as torch is set to use.
+
+    `words` are the pointers and sizes it reads.
+    """
     arguments = _words(2 + len(words))(0, tasks, *words)
     threads = min(tasks, torch.get_num_threads()) if tasks > 1 else 1
-    if threads > 1 and _parallel is not None:
-        _parallel(kernel.address, arguments, threads, 0)
-    else:
+    if threads == 1 or not pool.run(kernel, arguments, threads):
         kernel.call(arguments)
