@@ -70,12 +70,19 @@ def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
 
 
 def add_rms_norm(
-    x_TC: torch.Tensor, residual_TC: torch.Tensor, w_C: torch.Tensor, eps: float
+    x_TC: torch.Tensor,
+    residual_TC: torch.Tensor,
+    w_C: torch.Tensor,
+    eps: float,
+    norm_dtype: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, RMSNorm(x + residual) * w), both (T, C)."""
+    """(x + residual, RMSNorm(x + residual) * w), both (T, C).
+
+    Kernels norm in float32; the oracle in `norm_dtype`, by default that of x.
+    """
     if has_kernels(x_TC.device, x_TC.dtype):
-        return run(autograd.AddRmsNorm, x_TC, residual_TC, w_C, eps)  # type: ignore[no-any-return]
-    return reference.add_rms_norm(x_TC, residual_TC, w_C, eps)
+        return run(autograd.AddRmsNorm, x_TC.contiguous(), residual_TC.contiguous(), w_C.contiguous(), eps)  # type: ignore[no-any-return]
+    return reference.add_rms_norm(x_TC, residual_TC, w_C, eps, norm_dtype)
 
 
 def rope_store_attention(
@@ -94,7 +101,7 @@ def rope_store_attention(
     """
     if has_kernels(qkv_TX.device, qkv_TX.dtype):
         return run(  # type: ignore[no-any-return]
-            autograd.RopeStoreAttention, qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, scale
+            autograd.RopeStoreAttention, qkv_TX.contiguous(), heads, tables, k_PKDS, v_PKSD, batch, scale
         )
     H, K, D = heads
     q_THD, k_TKD, v_TKD = qkv_TX.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
@@ -131,5 +138,5 @@ def _lengths(batch: Paging) -> list[int]:
 def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up for (gate, up) side by side: (T, 2F) -> (T, F)."""
     if has_kernels(x_TX.device, x_TX.dtype):
-        return run(autograd.Swiglu, x_TX)  # type: ignore[no-any-return]
+        return run(autograd.Swiglu, x_TX.contiguous())  # type: ignore[no-any-return]
     return reference.swiglu(x_TX)

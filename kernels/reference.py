@@ -16,11 +16,21 @@ def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
 
 
 def add_rms_norm(
-    x_TC: torch.Tensor, residual_TC: torch.Tensor | None, w_C: torch.Tensor, eps: float
+    x_TC: torch.Tensor,
+    residual_TC: torch.Tensor | None,
+    w_C: torch.Tensor,
+    eps: float,
+    norm_dtype: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, RMSNorm(x + residual) * w), Zhang and Sennrich (2019)."""
+    """(x + residual, RMSNorm(x + residual) * w), Zhang and Sennrich (2019).
+
+    The norm runs in `norm_dtype`, by default that of x, and is rounded to x's before it meets w.
+    """
     sum_TC = x_TC if residual_TC is None else x_TC + residual_TC
-    return sum_TC, F.rms_norm(sum_TC, (sum_TC.shape[-1],), w_C, eps)
+    C = sum_TC.shape[-1]
+    if norm_dtype is None:
+        return sum_TC, F.rms_norm(sum_TC, (C,), w_C, eps)
+    return sum_TC, w_C * F.rms_norm(sum_TC.to(norm_dtype), (C,), eps=eps).to(sum_TC.dtype)
 
 
 def rope(

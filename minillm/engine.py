@@ -47,6 +47,12 @@ class Engine:
         max_num_batched_tokens: int,
         enable_prefix_caching: bool,
     ) -> None:
+        for name, most in (
+            ("max_num_seqs", max_num_seqs),
+            ("max_num_batched_tokens", max_num_batched_tokens),
+        ):
+            if most < 1:
+                raise MinillmError(f"{name} must be at least 1, got {most}")
         num_pages = kv_cache_bytes // KVCache.page_bytes(model.config, model.precision)
         if num_pages < 1:
             raise MinillmError(
@@ -64,7 +70,8 @@ class Engine:
         self._weights_version = self._version()
 
     def _version(self) -> int:
-        # Every in-place change of a parameter, an optimizer's step too, counts up its version.
+        # Every in-place change of a parameter, an optimizer's step too, counts up its version. Writing
+        # through `.data` hides from it, and needs `reset_prefix_cache`.
         return sum(parameter._version for parameter in self._parameters)
 
     def add(self, sequence: EngineSequence) -> None:

@@ -124,11 +124,13 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / "config.json"
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
+        raw: Any = json.loads(path.read_text())
     except OSError as error:
         raise MinillmError(f"cannot read {path}: {error.strerror}; a model folder needs one") from None
     except json.JSONDecodeError as error:
         raise MinillmError(f"{path} is not valid JSON ({error}); fetch the model again") from None
+    if not isinstance(raw, dict):
+        raise MinillmError(f"{path} is not a JSON object; fetch the model again")
     model_type = raw.get("model_type")
     if model_type not in FAMILIES:
         known = ", ".join(FAMILIES)

@@ -122,6 +122,8 @@ class LLM:
     @torch.no_grad()
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
         """The policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
+        if not prompts or not temperature > 0:
+            raise MinillmError(f"{len(prompts)} prompts at temperature {temperature}: neither may be 0")
         sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
         rows: dict[EngineSequence, torch.Tensor] = {}
         try:
@@ -139,6 +141,7 @@ class LLM:
 
     def _request(self, prompt: Prompt, params: SamplingParams) -> tuple[RequestOutput, list[_Sample]]:
         text, token_ids = self._tokens(prompt)
+        token_ids = list(token_ids)
         self.model.check_tokens(token_ids, max_tokens=1)
         if params.stop_strings:
             self.get_tokenizer()
@@ -173,7 +176,9 @@ class LLM:
             prompt = str(prompt["prompt"])
         if isinstance(prompt, str):
             return prompt, self.get_tokenizer().encode(prompt)
-        return None, prompt
+        if not isinstance(prompt, Sequence) or not all(isinstance(token, int) for token in prompt):
+            raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
+        return None, [int(token) for token in prompt]
 
     @torch.no_grad()
     def _run(self, samples: dict[EngineSequence, _Sample], show: bool) -> None:
@@ -253,7 +258,7 @@ class LLM:
                     output.finish_reason, output.stop_reason = "stop", stop
                     return True
         eos = self.tokenizer.eos_token_ids if self.tokenizer is not None else ()
-        if token in params.stop_token_ids:
+        if token in (params.stop_token_ids or ()):
             output.finish_reason, output.stop_reason = "stop", token
         elif token in eos and not params.ignore_eos:
             output.finish_reason = "stop"

@@ -59,14 +59,13 @@ class Transformer(nn.Module):
     def _rope_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """cos_MD and sin_MD of position * theta^(-2d / D), D/2 columns, for all positions of the context.
 
-        Angles in float64, since a float32 angle of 8000 is off by 5e-4; tables in float32 (or float64).
+        Computed in the precision's `norm` dtype: what a model was trained with is what it expects.
         """
-        D, theta = self.config.head_dim, self.config.rope_theta
-        frequency = theta ** -(torch.arange(0, D, 2, dtype=torch.float64) / D)
-        position = torch.arange(self.config.max_position_embeddings, dtype=torch.float64)
-        angle_MD = torch.outer(position, frequency)
-        dtype = torch.promote_types(self.precision.compute, torch.float32)
-        return angle_MD.cos().to(device, dtype), angle_MD.sin().to(device, dtype)
+        D, M, dtype = self.config.head_dim, self.config.max_position_embeddings, self.precision.norm
+        frequency = 1.0 / self.config.rope_theta ** (torch.arange(0, D, 2, dtype=dtype) / D)
+        angle_MD = torch.outer(torch.arange(M, dtype=dtype), frequency)
+        table = torch.promote_types(self.precision.compute, torch.float32)
+        return angle_MD.cos().to(device, table), angle_MD.sin().to(device, table)
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """hidden_TC after the final norm, ready for `logits`.
@@ -103,7 +102,8 @@ class Transformer(nn.Module):
     def _norm(
         self, x_TC: torch.Tensor, out_TC: torch.Tensor, w_C: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return dispatch.add_rms_norm(x_TC, out_TC, _to(w_C, x_TC.dtype), self.config.norm_eps)
+        w_C, eps = _to(w_C, x_TC.dtype), self.config.norm_eps
+        return dispatch.add_rms_norm(x_TC, out_TC, w_C, eps, self.precision.norm)
 
     def _matmul(self, x_RK: torch.Tensor, w_PKW: torch.Tensor, name: str) -> torch.Tensor:
         return dispatch.matmul(x_RK, _to(w_PKW, x_RK.dtype), self._widths[name])

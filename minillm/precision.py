@@ -1,4 +1,4 @@
-"""`Precision`: one dtype each for weights, compute, attention, KV cache and logits."""
+"""`Precision`: one dtype each for weights, compute, attention, KV cache, logits and norms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Precision:
     `weights` is what memory holds and the optimizer updates; `compute` is what flows between layers and
     what weights are rounded to before a product; `attention` is what q, k and v are rounded to;
     `kv_cache` is what the cache holds (the trainer's forward too); `logits` is what logprobs are made of.
-    Sums inside kernels are kept in float32 (float64 where the inputs are).
+    `norm` is what RMSNorm and the angles of rope are computed in: float32, as transformers does for every
+    dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
     """
 
     weights: torch.dtype
@@ -24,6 +25,7 @@ class Precision:
     attention: torch.dtype
     kv_cache: torch.dtype
     logits: torch.dtype = torch.float32
+    norm: torch.dtype = torch.float32
 
 
 def _uniform(dtype: torch.dtype, logits: torch.dtype = torch.float32) -> Precision:

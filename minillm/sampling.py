@@ -38,8 +38,8 @@ class SamplingParams:
     temperature: float = 1.0
     max_tokens: int | None = 16
     seed: int | None = None
-    stop: str | Sequence[str] = ()
-    stop_token_ids: Sequence[int] = ()
+    stop: str | Sequence[str] | None = None
+    stop_token_ids: Sequence[int] | None = None
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
     logprobs: int | None = None
@@ -47,19 +47,28 @@ class SamplingParams:
     stop_strings: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        ends = tuple(self.stop_token_ids or ())
         object.__setattr__(self, "stop_strings", stop)
         rules = {
-            "n": (self.n >= 1, "at least 1"),
-            "temperature": (0 <= self.temperature < float("inf"), "finite and not negative"),
-            "max_tokens": (self.max_tokens is None or self.max_tokens >= 1, "at least 1, or None"),
+            "n": (isinstance(self.n, int) and self.n >= 1, "a whole number, at least 1"),
+            "temperature": (
+                isinstance(self.temperature, int | float)
+                and (self.temperature == 0 or 1e-4 <= self.temperature < float("inf")),
+                "0, or a finite number of at least 0.0001",
+            ),
+            "max_tokens": (
+                self.max_tokens is None or (isinstance(self.max_tokens, int) and self.max_tokens >= 1),
+                "a whole number, at least 1, or None",
+            ),
             "stop": (all(isinstance(s, str) and s for s in stop), "non-empty strings"),
-            "stop_token_ids": (all(isinstance(t, int) for t in self.stop_token_ids), "token ids"),
+            "stop_token_ids": (all(isinstance(t, int) for t in ends), "token ids"),
             "logprobs": (self.logprobs is None or self.logprobs >= 0, "None or not negative"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise MinillmError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+        object.__setattr__(self, "stop_token_ids", ends)
 
 
 def uniform(seed: int, request: int, position: int) -> float:

@@ -61,6 +61,26 @@ class MethodConfig:
     k_step: int = 1
     seed: int = 0
 
+    def check(self) -> None:
+        """Raise `MinillmError` naming the first value that makes no sense."""
+        rules = {
+            "k": (self.k >= 1, "at least 1"),
+            "actions": (self.actions >= 1, "at least 1"),
+            "rollouts": (self.rollouts >= 1, "at least 1"),
+            "extra_tokens": (self.extra_tokens >= 1, "at least 1"),
+            "confidence": (0.5 < self.confidence < 1, "between 0.5 and 1"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "inner_steps": (self.inner_steps >= 1, "at least 1"),
+            "tolerance": (self.tolerance >= 0, "not negative"),
+            "min_prob": (0 <= self.min_prob < 1, "from 0 to below 1"),
+            "grow_above": (self.shrink_below < self.grow_above <= 1, "above shrink_below and at most 1"),
+            "shrink_below": (self.shrink_below >= 0, "not negative"),
+            "k_step": (self.k_step >= 1, "at least 1"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise MinillmError(f"{name} must be {rule}, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -93,6 +113,7 @@ class Trainer:
     ) -> None:
         if not problems:
             raise MinillmError("there is no problem to train on; name at least one")
+        config.check()
         self.llm, self.problems, self.config = llm, problems, config
         self.model: Transformer = llm.model
         self.model_folder = model_folder
@@ -146,9 +167,10 @@ class Trainer:
     def _iterate(self, iteration: int, progress: Progress) -> None:
         """One iteration: rollouts, decisions, an update, its check, and the commit of all of it."""
         config, state = self.config, self.state
+        done = state["trained"]
 
         def tell(message: str) -> None:
-            progress(state["trained"], message)
+            progress(done, message)
 
         states = [(problem, redact(problem, state["k"][problem.id])) for problem in self.problems]
         found = self._collect(states, iteration, tell)
