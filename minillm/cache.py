@@ -5,13 +5,12 @@ Legend: L layers, P pages, K kv heads, D head dim, S page size.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
+from kernels.cpu.memory import zeros
 from minillm.batch import PAGE_SIZE
 from minillm.config import ModelConfig
 from minillm.precision import Precision
@@ -29,8 +28,8 @@ class KVCache:
     ) -> None:
         L, (_, K, D) = config.num_layers, config.heads
         shape, dtype = (L, num_pages, K, D, PAGE_SIZE), precision.kv_cache
-        self.k_LPKDS = _zeros(shape, dtype, torch.device(device))
-        self.v_LPKSD = _zeros(shape, dtype, torch.device(device)).view(L, num_pages, K, PAGE_SIZE, D)
+        self.k_LPKDS = zeros(shape, dtype, torch.device(device))
+        self.v_LPKSD = zeros(shape, dtype, torch.device(device)).view(L, num_pages, K, PAGE_SIZE, D)
         self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
 
     @staticmethod
@@ -53,13 +52,6 @@ class KVCache:
         """Copy a page's keys and values in every layer."""
         self.k_LPKDS[:, target] = self.k_LPKDS[:, source]
         self.v_LPKSD[:, target] = self.v_LPKSD[:, source]
-
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    # numpy's zeros are the operating system's: memory that is never written is never taken.
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 class PagePool:

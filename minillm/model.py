@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from kernels import dispatch
+from kernels.cpu.memory import zeros
 from kernels.matmul import packed_shape
 from minillm import families, hub, weights
 from minillm.batch import Batch
@@ -37,7 +38,7 @@ class Layer(nn.Module):
 
 def _new(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> nn.Parameter:
     # Zeros, since a panel's columns past the matrix must be.
-    return nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
+    return nn.Parameter(zeros(shape, dtype, device))
 
 
 class Transformer(nn.Module):
