@@ -81,7 +81,8 @@ def add_rms_norm(
     Kernels norm in float32; the oracle in `norm_dtype`, by default that of x.
     """
     if has_kernels(x_TC.device, x_TC.dtype):
-        return run(autograd.AddRmsNorm, x_TC.contiguous(), residual_TC.contiguous(), w_C.contiguous(), eps)  # type: ignore[no-any-return]
+        tensors = (tensor.contiguous() for tensor in (x_TC, residual_TC, w_C))
+        return run(autograd.AddRmsNorm, *tensors, eps)  # type: ignore[no-any-return]
     return reference.add_rms_norm(x_TC, residual_TC, w_C, eps, norm_dtype)
 
 
@@ -108,31 +109,20 @@ def rope_store_attention(
     q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T) for x in (q_THD, k_TKD))
     reference.store(k_TKD.detach(), v_TKD.detach(), batch.slot_T, k_PKDS, v_PKSD)
     if any(batch.starts):
-        pages = [
-            page_P[: -(-n // k_PKDS.shape[3])]
-            for page_P, n in zip(batch.page_BP, _lengths(batch), strict=True)
-        ]
-        k_TKD = torch.cat(
-            [
-                k_PKDS[p].permute(0, 3, 1, 2).flatten(0, 1)[:n]
-                for p, n in zip(pages, _lengths(batch), strict=True)
-            ]
-        )
-        v_TKD = torch.cat(
-            [
-                v_PKSD[p].permute(0, 2, 1, 3).flatten(0, 1)[:n]
-                for p, n in zip(pages, _lengths(batch), strict=True)
-            ]
-        )
+        k_TKD, v_TKD = _gather(k_PKDS.transpose(2, 3), batch), _gather(v_PKSD, batch)
     return reference.attention(
         q_THD, k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype), batch.bounds, batch.starts, scale
     )
 
 
-def _lengths(batch: Paging) -> list[int]:
-    """Positions that each sequence holds once this batch is written."""
-    counts = (b - a for a, b in zip(batch.bounds, batch.bounds[1:], strict=False))
-    return [start + count for start, count in zip(batch.starts, counts, strict=True)]
+def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
+    """Each sequence's cached keys or values up to this batch's last token, one sequence after the other."""
+    parts = []
+    for b, page_P in enumerate(batch.page_BP):
+        length = batch.starts[b] + batch.bounds[b + 1] - batch.bounds[b]
+        pages = page_P[: -(-length // x_PKSD.shape[2])]
+        parts.append(x_PKSD[pages].transpose(1, 2).flatten(0, 1)[:length])
+    return torch.cat(parts)
 
 
 def swiglu(x_TX: torch.Tensor) -> torch.Tensor:

@@ -23,8 +23,7 @@ class Batch:
     """Sequence b owns the packed tokens bounds[b] to bounds[b + 1]; the first stands at starts[b].
 
     `position_T` and `slot_T` (page * PAGE_SIZE + offset) are each token's place in its sequence and in the
-    cache, `page_BP` the block table; all int64. `pages` is how many pages the batch itself needs where no
-    cache is given.
+    cache, `page_BP` the block table; all int64.
     """
 
     position_T: torch.Tensor

@@ -14,8 +14,8 @@ from numba import carray, types
 
 from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task
 from kernels.cpu.scalars import SCALARS
+from kernels.cpu.tile import LANES
 
-LANES = 8
 ONE = np.float32(1)
 
 

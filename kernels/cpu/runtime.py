@@ -1,10 +1,9 @@
-"""Ground of the CPU kernels: scalar intrinsics for numba, and a launch on torch's own threads.
+"""Ground of the CPU kernels: scalar intrinsics for numba, compilation, and the launch.
 
-A kernel here is a numba `cfunc` over one array of 64-bit words: word 0 is the next task, word 1 the
+A kernel here is a compiled function over one array of 64-bit words: word 0 is the next task, word 1 the
 number of tasks, the rest are pointers and sizes. Threads draw tasks from word 0 until none is left;
-every task writes outputs of its own, so results do not depend on the number of threads.
-
-The threads are our own (`kernels.cpu.pool`).
+every task writes outputs of its own, so results do not depend on the number of threads. The threads are
+our own (`kernels.cpu.pool`).
 
 No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
 """

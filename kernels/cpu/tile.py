@@ -29,8 +29,8 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
-    Arguments are addresses of float32 x and out and of w
-    (bfloat16 where `half`), row strides in elements, the number of k, and whether out is to be added to.
+    Arguments are addresses of float32 x and out and of w (bfloat16 where `half`), row strides in elements,
+    the number of k, and whether out is to be added to.
     """
 
     @intrinsic
