@@ -88,6 +88,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = D // COLUMNS * COLUMNS
         G = H // K
+        page_bytes = S * D * kv_size
         most = args[20] * G
         q = np.empty((most, D), np.float32)
         s = np.empty((most, S), np.float32)
@@ -110,18 +111,24 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 m[r] = NEGATIVE
                 total[r] = 0
             end = position_T[t0 + tokens - 1] + 1
-            for j in range(0, (end + S - 1) // S):
+            pages = (end + S - 1) // S
+            for j in range(pages):
                 page = page_BP[b, j]
                 valid = min(S, end - j * S)
                 # Whole vectors of keys: what stands past the valid ones is computed and masked.
                 columns = (valid + COLUMNS - 1) // COLUMNS * COLUMNS
-                keys = args[3] + (page * K + head) * D * S * kv_size
-                product(q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0)
+                keys = args[3] + (page * K + head) * page_bytes
+                values = args[4] + (page * K + head) * page_bytes
+                following = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * page_bytes
+                product(
+                    q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes
+                )
                 for r in range(rows):
                     last = min(valid - 1, position_T[t0 + r // G] - j * S)
                     softmax_step(s[r, :columns], lanes, m, total, acc, r, last, scale)
-                values = args[4] + (page * K + head) * S * D * kv_size
-                product(s.ctypes.data, S, values, D, acc.ctypes.data, D, rows, whole, valid, 1)
+                product(
+                    s.ctypes.data, S, values, D, acc.ctypes.data, D, rows, whole, valid, 1, following, page_bytes
+                )
                 for r in range(rows):
                     for d in range(whole, D):
                         part = np.float32(0)

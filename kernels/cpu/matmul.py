@@ -47,8 +47,10 @@ def _kernel(dtype: torch.dtype) -> Any:
         x_address, total_address = x.ctypes.data, total.ctypes.data
         for k0 in range(0, K, K_CHUNK):
             count = min(K_CHUNK, K - k0)
-            part = w + k0 * PANEL * size
-            product(x_address + 4 * k0, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0)
+            part, length = w + k0 * PANEL * size, count * PANEL * size
+            # What follows in memory is the next chunk, or the next panel's first.
+            ahead = part + length
+            product(x_address + 4 * k0, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, ahead, length)
         for r in range(R):
             o, t = out[r], total[r]
             for n in range(width):

@@ -20,6 +20,7 @@ from kernels.cpu.runtime import F32, I32, I64
 # Float32 numbers in a vector of the code we emit; the compiler splits or joins them for its CPU.
 LANES = 8
 VECTOR = ir.VectorType(F32, LANES)
+BYTES = ir.IntType(8).as_pointer()
 # Columns that one tile takes at the least.
 COLUMNS = 2 * LANES
 
@@ -30,7 +31,8 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
     Arguments are addresses of float32 x and out and of w (bfloat16 where `half`), row strides in elements,
-    the number of k, and whether out is to be added to.
+    the number of k, whether out is to be added to, and an address to ask the second cache level for with
+    the bytes by which it advances at each k.
     """
 
     @intrinsic
@@ -44,9 +46,14 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
         out_stride: Any,
         count: Any,
         add: Any,
+        ahead: Any,
+        ahead_step: Any,
     ) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, x_stride, w, w_stride, out, out_stride, count, add = args
+            x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step = args
+            prefetch = cgutils.get_or_insert_function(
+                b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
+            )
             fma = cgutils.get_or_insert_function(
                 b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32"
             )
@@ -79,6 +86,8 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
                     weights.append(b.bitcast(shifted, VECTOR))
                 else:
                     weights.append(read(at(w, offset, VECTOR)))
+            coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
+            b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
             undefined = ir.Constant(VECTOR, ir.Undefined)
             first_lane = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
             next_sums = []
@@ -107,7 +116,7 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
                     b.store(total, pointer).align = 4
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 8), codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return tile
 
@@ -136,7 +145,12 @@ def block_product(dtype: torch.dtype) -> Any:
         columns: int,
         count: int,
         add: int,
+        ahead: int,
+        ahead_bytes: int,
     ) -> None:
+        # What each step of a narrow tile's walk asks for; a wide one has twice the share.
+        steps = count * ((rows + 5) // 6) * (columns // COLUMNS)
+        share = (ahead_bytes + steps - 1) // steps
         for r in range(0, rows, 6):
             m = min(6, rows - r)
             xr = x + 4 * r * x_stride
@@ -146,24 +160,26 @@ def block_product(dtype: torch.dtype) -> Any:
                 o = out + 4 * (r * out_stride + n)
                 # One or two rows need four vectors in flight to hide the latency of an addition.
                 wide = m <= 2 and columns - n >= 2 * COLUMNS
+                step = 2 * share if wide else share
                 if m == 1:
                     if wide:
-                        one(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                        one(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                     else:
-                        one_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                        one_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                 elif m == 2:
                     if wide:
-                        two(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                        two(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                     else:
-                        two_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                        two_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                 elif m == 3:
-                    three(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                    three(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                 elif m == 4:
-                    four(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                    four(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                 elif m == 5:
-                    five(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                    five(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
                 else:
-                    six(xr, x_stride, wn, w_stride, o, out_stride, count, add)
+                    six(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                ahead += step * count
                 n += 2 * COLUMNS if wide else COLUMNS
 
     return product
