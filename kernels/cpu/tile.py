@@ -86,8 +86,9 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
                     weights.append(b.bitcast(shifted, VECTOR))
                 else:
                     weights.append(read(at(w, offset, VECTOR)))
-            coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
-            b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
+            if rows > 2:
+                coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
+                b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
             undefined = ir.Constant(VECTOR, ir.Undefined)
             first_lane = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
             next_sums = []
@@ -148,9 +149,9 @@ def block_product(dtype: torch.dtype) -> Any:
         ahead: int,
         ahead_bytes: int,
     ) -> None:
-        # What each step of a narrow tile's walk asks for; a wide one has twice the share.
-        steps = count * ((rows + 5) // 6) * (columns // COLUMNS)
-        share = (ahead_bytes + steps - 1) // steps
+        # Tiles of one or two rows wait for memory anyway; the others share the asking, evenly over their steps.
+        steps = max(1, count * ((rows + 3) // 6) * (columns // COLUMNS))
+        step = (ahead_bytes + steps - 1) // steps
         for r in range(0, rows, 6):
             m = min(6, rows - r)
             xr = x + 4 * r * x_stride
@@ -160,7 +161,6 @@ def block_product(dtype: torch.dtype) -> Any:
                 o = out + 4 * (r * out_stride + n)
                 # One or two rows need four vectors in flight to hide the latency of an addition.
                 wide = m <= 2 and columns - n >= 2 * COLUMNS
-                step = 2 * share if wide else share
                 if m == 1:
                     if wide:
                         one(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
