@@ -69,6 +69,11 @@ class Batch:
         return cls.build(lengths, [0] * len(lengths), pages, device)
 
     @property
+    def is_decode(self) -> bool:
+        """Whether every sequence has just one token here."""
+        return len(self.starts) == self.position_T.shape[0]
+
+    @property
     def num_pages(self) -> int:
         """One more than the highest page that the block table names."""
         return int(self.page_BP.max()) + 1

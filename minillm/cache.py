@@ -13,6 +13,7 @@ import torch
 from kernels.cpu.memory import zeros
 from minillm.batch import PAGE_SIZE
 from minillm.config import ModelConfig
+from minillm.decode import DecodeSteps
 from minillm.precision import Precision
 
 
@@ -30,6 +31,7 @@ class KVCache:
         shape, dtype = (L, num_pages, K, D, PAGE_SIZE), precision.kv_cache
         self.k_LPKDS = zeros(shape, dtype, torch.device(device))
         self.v_LPKSD = zeros(shape, dtype, torch.device(device)).view(L, num_pages, K, PAGE_SIZE, D)
+        self.decode_steps = DecodeSteps()
         self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
 
     @staticmethod

@@ -7,6 +7,7 @@ K kv heads, D head dim, M positions, P pages, S page size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -75,20 +76,33 @@ class Transformer(nn.Module):
         every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
         is the same, so the bits are.
         """
-        compute, attention = self.precision.compute, self.precision.attention
-        scratch = None
+        x_TC = self._embed(tokens_T)
         if cache is None:
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
+            return self._blocks([scratch] * self.config.num_layers, x_TC, torch.zeros_like(x_TC), batch)
+        blocks = partial(self._blocks, cache.layers)
+        if batch.is_decode and not torch.is_grad_enabled():
+            return cache.decode_steps.run(blocks, self.parameters(), x_TC, batch)
+        return blocks(x_TC, torch.zeros_like(x_TC), batch)
+
+    def _embed(self, tokens_T: torch.Tensor) -> torch.Tensor:
         if self.config.tie_word_embeddings:
             W = self.head.shape[2]
-            x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
-        else:
-            x_TC = self.embed[tokens_T].to(compute)
-        out_TC = torch.zeros_like(x_TC)
+            return self.head[tokens_T // W, :, tokens_T % W].to(self.precision.compute)
+        return self.embed[tokens_T].to(self.precision.compute)
+
+    def _blocks(
+        self,
+        pages: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        x_TC: torch.Tensor,
+        out_TC: torch.Tensor,
+        batch: Batch,
+    ) -> torch.Tensor:
+        """All layers and the final norm: hidden_TC of x_TC + out_TC, with each layer's keys and values."""
+        compute, attention = self.precision.compute, self.precision.attention
         scale = self.config.head_dim**-0.5
-        for i, layer in enumerate(self.layers):
+        for layer, (k_PKDS, v_PKSD) in zip(self.layers, pages, strict=True):
             assert isinstance(layer, Layer)
-            k_PKDS, v_PKSD = cache.layers[i] if cache is not None else scratch  # type: ignore[misc]
             x_TC, norm_TC = self._norm(x_TC, out_TC, layer.attn_norm)
             qkv_TX = _to(self._matmul(norm_TC, layer.qkv, "qkv"), attention)
             heads_THD = dispatch.rope_store_attention(

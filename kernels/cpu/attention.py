@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numba import carray, njit, types
 
+from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
@@ -119,15 +120,13 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 columns = (valid + COLUMNS - 1) // COLUMNS * COLUMNS
                 keys = args[3] + (page * K + head) * page_bytes
                 values = args[4] + (page * K + head) * page_bytes
-                following = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * page_bytes
-                product(
-                    q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes
-                )
+                after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * page_bytes
+                product(q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes)
                 for r in range(rows):
                     last = min(valid - 1, position_T[t0 + r // G] - j * S)
                     softmax_step(s[r, :columns], lanes, m, total, acc, r, last, scale)
                 product(
-                    s.ctypes.data, S, values, D, acc.ctypes.data, D, rows, whole, valid, 1, following, page_bytes
+                    s.ctypes.data, S, values, D, acc.ctypes.data, D, rows, whole, valid, 1, after, page_bytes
                 )
                 for r in range(rows):
                     for d in range(whole, D):
@@ -164,8 +163,8 @@ def attention(
     """
     T, H, D = q_THD.shape
     P, K, _, S = k_PKDS.shape
-    out_THD = torch.empty_like(q_THD)
-    softmax_2TH = torch.empty(2, T, H)
+    out_THD = empty((T, H, D), q_THD.dtype)
+    softmax_2TH = empty((2, T, H), torch.float32)
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
     pointers = (q_THD, k_PKDS, v_PKSD, out_THD, softmax_2TH, position_T, page_BP, tile_N3)
     launch(

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numba import carray, njit
 
+from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import block_product
@@ -49,8 +50,8 @@ def _kernel(dtype: torch.dtype) -> Any:
             count = min(K_CHUNK, K - k0)
             part, length = w + k0 * PANEL * size, count * PANEL * size
             # What follows in memory is the next chunk, or the next panel's first.
-            ahead = part + length
-            product(x_address + 4 * k0, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, ahead, length)
+            after, xk = part + length, x_address + 4 * k0
+            product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length)
         for r in range(R):
             o, t = out[r], total[r]
             for n in range(width):
@@ -84,9 +85,9 @@ def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
     Both contiguous, on the CPU, of one dtype (float32 or bfloat16); sums are kept in float32.
     """
     R, K = x_RK.shape
-    out_RN = torch.empty(R, N, dtype=x_RK.dtype)
+    out_RN = empty((R, N), x_RK.dtype)
     # A few tasks a thread, so that none waits long for the other.
-    panels = max(1, w_PKW.shape[0] // (4 * torch.get_num_threads()))
+    panels = -(-w_PKW.shape[0] // (4 * torch.get_num_threads()))
     launch(
         _kernel(x_RK.dtype),
         -(-w_PKW.shape[0] // panels),

@@ -16,19 +16,27 @@ import ctypes
 import platform
 import sys
 import threading
+from array import array
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
+import torch
 
 SEQUENCE, KERNEL, ARGUMENTS, STATE, SLEEPERS = 0, 8, 16, 24, 32  # words, a cache line apart
 OPEN = 1 << 32
 # Looks at SEQUENCE, each giving way to whoever wants the core, before a thread goes to sleep.
 PATIENCE = 400
-_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine())
+# The system call's number; where we know none, every kernel runs on its caller's thread alone.
+_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine()) if sys.platform == "linux" else None
 _WAIT, _WAKE = 128, 129  # with FUTEX_PRIVATE_FLAG
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+# A job is an array of words: a kernel's address, the address of the job to run after it (0: none), and the
+# kernel's own words, of which the first is the next task and the second the number of tasks.
+NEXT, OWN, TASKS = 1, 2, 3
 
 
 class Pool:
@@ -37,33 +45,29 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads = 1
-        self._words: Any = None
-        self._post: Any = None
-        self._work: Any = None
-        self._engine: Any = None
+        self._words = (ctypes.c_int64 * 40)()
+        self._engine, run, alone, work = _compile()
+        void, word, pointer = None, ctypes.c_int64, ctypes.c_void_p
+        self._run: Any = ctypes.CFUNCTYPE(void, pointer, word)(run)
+        self._alone: Any = ctypes.CFUNCTYPE(void, pointer, word)(alone)
+        self._work: Any = ctypes.CFUNCTYPE(void, pointer)(work)
 
-    def run(self, kernel: Any, arguments: Any, threads: int) -> bool:
-        """Run a kernel on up to `threads` threads; False, and nothing done, where the pool is not free.
+    def run(self, job: int, threads: int) -> None:
+        """Run the job at an address, and those after it, on up to `threads` threads.
 
-        It is not free to a second caller at a time, nor where there is no futex.
+        On the caller's alone where we know of no futex, and for a second caller at a time.
         """
-        if _FUTEX is None or sys.platform != "linux" or not self._lock.acquire(blocking=False):
-            return False
+        if threads == 1 or _FUTEX is None or not self._lock.acquire(blocking=False):
+            self._alone(self._words, job)
+            return
         try:
             if threads > self._threads:
                 self._start(threads)
-            self._post(self._words, kernel.address, arguments)
+            self._run(self._words, job)
         finally:
             self._lock.release()
-        return True
 
     def _start(self, threads: int) -> None:
-        if self._words is None:
-            self._words = (ctypes.c_int64 * 40)()
-            self._engine, post, work = _compile()
-            void, word, pointer = None, ctypes.c_int64, ctypes.c_void_p
-            self._post = ctypes.CFUNCTYPE(void, pointer, word, pointer)(post)
-            self._work = ctypes.CFUNCTYPE(void, pointer)(work)
         for number in range(self._threads, threads):
             # ctypes lets go of the interpreter's lock; the threads end with the process.
             threading.Thread(
@@ -72,8 +76,8 @@ class Pool:
         self._threads = threads
 
 
-def _compile() -> tuple[Any, int, int]:
-    """(engine that owns the code, address of post(words, kernel, arguments), address of work(words))."""
+def _compile() -> tuple[Any, int, int, int]:
+    """(engine that owns the code, addresses of run(words, job), alone(words, job) and work(words))."""
     module = ir.Module(name="pool")
     module.triple = llvm.get_process_triple()
     pointer = _I64.as_pointer()
@@ -99,27 +103,52 @@ def _compile() -> tuple[Any, int, int]:
     def futex(b: Any, words: Any, operation: int, value: Any) -> None:
         b.call(syscall, [word(_FUTEX or 0), at(b, words, SEQUENCE), word(operation), value, word(0)])
 
-    post = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, _I64, _I64]), "post")
-    words, kernel, arguments = post.args
-    b = ir.IRBuilder(post.append_basic_block("entry"))
-    b.store_atomic(kernel, at(b, words, KERNEL), "seq_cst", 8)
-    b.store_atomic(arguments, at(b, words, ARGUMENTS), "seq_cst", 8)
-    b.atomic_rmw("or", at(b, words, STATE), word(OPEN), "seq_cst")
-    add(b, words, SEQUENCE, 1)
-    with b.if_then(b.icmp_signed(">", read(b, words, SLEEPERS), word(0))):
-        futex(b, words, _WAKE, word(0x7FFFFFFF))
-    call_job(b, kernel, arguments)
-    # No task is left to draw: closed to those who have not come, then waiting for those inside.
-    b.atomic_rmw("and", at(b, words, STATE), word(OPEN - 1), "seq_cst")
-    check, wait, done = (post.append_basic_block(name) for name in ("check", "wait", "done"))
-    b.branch(check)
-    b.position_at_end(check)
-    b.cbranch(b.icmp_signed("==", read(b, words, STATE), word(0)), done, wait)
-    b.position_at_end(wait)
-    b.call(yield_now, [])
-    b.branch(check)
-    b.position_at_end(done)
-    b.ret_void()
+    def define_run(name: str, shared: bool) -> None:
+        """void name(words, job): every job of the list, in order."""
+        run = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, _I64]), name)
+        words, first = run.args
+        entry, job_, alone, post, check, wait, after, done = (
+            run.append_basic_block(block)
+            for block in ("entry", "job", "alone", "post", "check", "wait", "after", "done")
+        )
+        b = ir.IRBuilder(entry)
+        b.branch(job_)
+        b.position_at_end(job_)
+        job = b.phi(_I64)
+        job.add_incoming(first, entry)
+        fields = b.inttoptr(job, pointer)
+        kernel, arguments = b.load(at(b, fields, 0)), b.add(job, word(8 * OWN))
+        b.store(word(0), at(b, fields, OWN))
+        several = b.icmp_signed(">", b.load(at(b, fields, TASKS)), word(1))
+        b.cbranch(b.and_(several, ir.Constant(ir.IntType(1), shared)), post, alone)
+        b.position_at_end(alone)
+        call_job(b, kernel, arguments)
+        b.branch(after)
+        b.position_at_end(post)
+        b.store_atomic(kernel, at(b, words, KERNEL), "seq_cst", 8)
+        b.store_atomic(arguments, at(b, words, ARGUMENTS), "seq_cst", 8)
+        b.atomic_rmw("or", at(b, words, STATE), word(OPEN), "seq_cst")
+        add(b, words, SEQUENCE, 1)
+        with b.if_then(b.icmp_signed(">", read(b, words, SLEEPERS), word(0))):
+            futex(b, words, _WAKE, word(0x7FFFFFFF))
+        call_job(b, kernel, arguments)
+        # No task is left to draw: closed to those who have not come, then waiting for those inside.
+        b.atomic_rmw("and", at(b, words, STATE), word(OPEN - 1), "seq_cst")
+        b.branch(check)
+        b.position_at_end(check)
+        b.cbranch(b.icmp_signed("==", read(b, words, STATE), word(0)), after, wait)
+        b.position_at_end(wait)
+        b.call(yield_now, [])
+        b.branch(check)
+        b.position_at_end(after)
+        following = b.load(at(b, fields, NEXT))
+        job.add_incoming(following, after)
+        b.cbranch(b.icmp_signed("!=", following, word(0)), job_, done)
+        b.position_at_end(done)
+        b.ret_void()
+
+    define_run("run", shared=True)
+    define_run("alone", shared=False)
 
     work = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "work")
     (words,) = work.args
@@ -172,7 +201,13 @@ def _compile() -> tuple[Any, int, int]:
     parsed.verify()
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
-    return engine, engine.get_function_address("post"), engine.get_function_address("work")
+    run, alone, work = (engine.get_function_address(name) for name in ("run", "alone", "work"))
+    return engine, run, alone, work
 
 
-pool = Pool()
+_pool = cache(Pool)
+
+
+def run(job: array[int]) -> None:
+    """Run a job, and those after it, on as many threads as torch is set to use."""
+    _pool().run(job.buffer_info()[0], torch.get_num_threads())

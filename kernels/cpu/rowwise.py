@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numba import carray, types
 
+from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import LANES
@@ -71,7 +72,7 @@ def add_rms_norm(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(x + residual, RMSNorm(x + residual) * w); the sum is rounded to the dtype before it is normed."""
     T, C = x_TC.shape
-    sum_TC, out_TC = torch.empty_like(x_TC), torch.empty_like(x_TC)
+    sum_TC, out_TC = (empty((T, C), x_TC.dtype) for _ in range(2))
     chunk = _rows_per_task(T)
     pointers = (x_TC, residual_TC, w_C, sum_TC, out_TC)
     launch(
@@ -143,7 +144,7 @@ def rope_store(
     `qkv_TX` holds q, k and v of (H, K, D) = `heads` side by side; slot = page * S + offset.
     """
     T, (H, K, D) = qkv_TX.shape[0], heads
-    q_THD, k_TKD = qkv_TX.new_empty(T, H, D), qkv_TX.new_empty(T, K, D)
+    q_THD, k_TKD = (empty((T, heads, D), qkv_TX.dtype) for heads in (H, K))
     P, S, M = k_PKDS.shape[0], k_PKDS.shape[3], cos_MD.shape[0]
     chunk = _rows_per_task(T)
     pointers = (qkv_TX, cos_MD, sin_MD, position_T, slot_T, q_THD, k_TKD, k_PKDS, v_PKSD)
@@ -183,7 +184,7 @@ def _swiglu(dtype: torch.dtype) -> Any:
 def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up in float32, rounded once, for x = (gate, up) side by side: (T, 2F) -> (T, F)."""
     T, F = x_TX.shape[0], x_TX.shape[1] // 2
-    out_TF = x_TX.new_empty(T, F)
+    out_TF = empty((T, F), x_TX.dtype)
     chunk = _rows_per_task(T)
     launch(_swiglu(x_TX.dtype), -(-T // chunk), x_TX.data_ptr(), out_TF.data_ptr(), T, F, chunk)
     return out_TF

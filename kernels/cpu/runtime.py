@@ -3,7 +3,7 @@
 A kernel here is a compiled function over one array of 64-bit words: word 0 is the next task, word 1 the
 number of tasks, the rest are pointers and sizes. Threads draw tasks from word 0 until none is left;
 every task writes outputs of its own, so results do not depend on the number of threads. The threads are
-our own (`kernels.cpu.pool`).
+our own (`kernels.cpu.pool`), and a row of launches can be kept and run again (`kernels.cpu.recording`).
 
 No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
 """
@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from array import array
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite.ir as ir
-import torch
 from numba import njit, types
 from numba.core import cgutils, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from kernels.cpu.pool import pool
+from kernels.cpu import pool
+from kernels.cpu.recording import current
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -165,7 +166,7 @@ def _sources() -> str:
 
 
 class Kernel:
-    """A compiled `function(words)`: its address for the threads, and a way to call it here."""
+    """A compiled `function(words)`."""
 
     def __init__(self, function: Any, *variant: Any) -> None:
         """Compile, or fetch from the cache; `variant` tells apart functions of one name."""
@@ -177,7 +178,6 @@ class Kernel:
         compiled.compile()
         self._compiled = compiled  # owns the machine code
         self.address: int = compiled.address
-        self.call: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
 @cache
@@ -191,15 +191,12 @@ def float_address(value: float) -> int:
     return ctypes.addressof(_held(value))
 
 
-_words = cache(lambda count: ctypes.c_int64 * count)
-
-
 def launch(kernel: Kernel, tasks: int, *words: int) -> None:
     """Run `kernel` over `tasks` tasks, on as many threads as torch is set to use.
 
     `words` are the pointers and sizes it reads.
     """
-    arguments = _words(2 + len(words))(0, tasks, *words)
-    threads = min(tasks, torch.get_num_threads()) if tasks > 1 else 1
-    if threads == 1 or not pool.run(kernel, arguments, threads):
-        kernel.call(arguments)
+    job = array("q", (kernel.address, 0, 0, tasks, *words))
+    if (recording := current()) is not None:
+        recording.add(job)
+    pool.run(job)

@@ -127,7 +127,8 @@ def block_product(dtype: torch.dtype) -> Any:
     """Compiled code for out (+)= x @ w over `rows` rows and `columns` (a multiple of COLUMNS) columns.
 
     x (float32) and out (float32) are addresses with row strides in elements; w is the address of a
-    matrix of `dtype`, `count` rows with a stride in elements; `add` not 0 adds to out.
+    matrix of `dtype`, `count` rows with a stride in elements; `add` not 0 adds to out. On the way it asks
+    for the `ahead_bytes` bytes at `ahead`, which whoever calls next will read.
     """
     half = dtype == torch.bfloat16
     size = 2 if half else 4
@@ -149,7 +150,7 @@ def block_product(dtype: torch.dtype) -> Any:
         ahead: int,
         ahead_bytes: int,
     ) -> None:
-        # Tiles of one or two rows wait for memory anyway; the others share the asking, evenly over their steps.
+        # Tiles of one or two rows wait for memory anyway; the others share the asking, step by step.
         steps = max(1, count * ((rows + 3) // 6) * (columns // COLUMNS))
         step = (ahead_bytes + steps - 1) // steps
         for r in range(0, rows, 6):
