@@ -16,7 +16,10 @@ import torch
 
 from kernels import autograd, reference
 from kernels.cpu.scalars import SCALARS
+from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import unpack
+
+SWIGLU = Activation()
 
 
 class Paging(Protocol):
@@ -69,21 +72,19 @@ def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
     return reference.matmul(x_RK, unpack(w_PKW, N))
 
 
-def add_rms_norm(
+def add_norm(
     x_TC: torch.Tensor,
-    residual_TC: torch.Tensor,
-    w_C: torch.Tensor,
-    eps: float,
-    norm_dtype: torch.dtype | None = None,
+    residual_TC: torch.Tensor | None,
+    w_C: torch.Tensor | None,
+    b_C: torch.Tensor | None,
+    norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, RMSNorm(x + residual) * w), both (T, C).
-
-    Kernels norm in float32; the oracle in `norm_dtype`, by default that of x.
-    """
-    if has_kernels(x_TC.device, x_TC.dtype):
-        tensors = (tensor.contiguous() for tensor in (x_TC, residual_TC, w_C))
-        return run(autograd.AddRmsNorm, *tensors, eps)  # type: ignore[no-any-return]
-    return reference.add_rms_norm(x_TC, residual_TC, w_C, eps, norm_dtype)
+    """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`."""
+    plain = not norm.layer and not norm.offset and w_C is not None and residual_TC is not None
+    if plain and has_kernels(x_TC.device, x_TC.dtype):
+        tensors = (tensor.contiguous() for tensor in (x_TC, residual_TC, w_C))  # type: ignore[union-attr]
+        return run(autograd.AddRmsNorm, *tensors, norm.eps)  # type: ignore[no-any-return]
+    return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
 
 
 def rope_store_attention(
@@ -93,26 +94,41 @@ def rope_store_attention(
     k_PKDS: torch.Tensor,
     v_PKSD: torch.Tensor,
     batch: Paging,
-    scale: float,
+    scores: Scores,
+    sinks_H: torch.Tensor | None = None,
+    growth_M1: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Rotate q and k, write k and v into the cache, attend over each sequence's pages; out (T, H, D).
+    """Rotate q and k, write k and v into the cache, attend over each sequence's pages; out (T, H, Dv).
 
-    `heads` is (H, K, D), `tables` the cosines and sines (positions, D/2). A gradient flows only through
-    tokens of this call, so under autograd every sequence must start at position 0.
+    `heads` is (H, K, D); values may have a head dim of their own, that of the cache. `tables` holds cosines
+    and sines (positions, R <= D/2), `growth_M1` what each position's queries are multiplied by. A gradient
+    flows only through tokens of this call, so under autograd every sequence must start at position 0.
     """
-    if has_kernels(qkv_TX.device, qkv_TX.dtype):
+    (H, K, D), Dv = heads, v_PKSD.shape[3]
+    plain = Dv == D == 2 * tables[0].shape[1] and not scores.window and scores.softcap is None
+    if plain and sinks_H is None and growth_M1 is None and has_kernels(qkv_TX.device, qkv_TX.dtype):
         return run(  # type: ignore[no-any-return]
-            autograd.RopeStoreAttention, qkv_TX.contiguous(), heads, tables, k_PKDS, v_PKSD, batch, scale
+            autograd.RopeStoreAttention,
+            qkv_TX.contiguous(),
+            heads,
+            tables,
+            k_PKDS,
+            v_PKSD,
+            batch,
+            scores.scale,
         )
-    H, K, D = heads
-    q_THD, k_TKD, v_TKD = qkv_TX.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
-    q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T) for x in (q_THD, k_TKD))
+    q_THD, k_TKD, v_TKD = (
+        x.unflatten(1, (-1, width))
+        for x, width in zip(qkv_TX.split((H * D, K * D, K * Dv), dim=1), (D, D, Dv), strict=True)
+    )
+    q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T, scores.rope_dtype) for x in (q_THD, k_TKD))
+    if growth_M1 is not None:
+        q_THD = q_THD * growth_M1[batch.position_T].unsqueeze(1).to(q_THD.dtype)
     reference.store(k_TKD.detach(), v_TKD.detach(), batch.slot_T, k_PKDS, v_PKSD)
     if any(batch.starts):
         k_TKD, v_TKD = _gather(k_PKDS.transpose(2, 3), batch), _gather(v_PKSD, batch)
-    return reference.attention(
-        q_THD, k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype), batch.bounds, batch.starts, scale
-    )
+    k_TKD, v_TKD = k_TKD.to(q_THD.dtype), v_TKD.to(q_THD.dtype)
+    return reference.attention(q_THD, k_TKD, v_TKD, batch.bounds, batch.starts, scores, sinks_H)
 
 
 def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
@@ -125,8 +141,8 @@ def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up for (gate, up) side by side: (T, 2F) -> (T, F)."""
-    if has_kernels(x_TX.device, x_TX.dtype):
+def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated."""
+    if activation == SWIGLU and has_kernels(x_TX.device, x_TX.dtype):
         return run(autograd.Swiglu, x_TX.contiguous())  # type: ignore[no-any-return]
-    return reference.swiglu(x_TX)
+    return reference.activate(x_TX, activation)

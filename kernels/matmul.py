@@ -20,12 +20,12 @@ def packed_shape(K: int, N: int) -> tuple[int, int, int]:
 
 
 def pack(w_KN: torch.Tensor) -> torch.Tensor:
-    """(K, N) -> (P, K, W), contiguous, of the same dtype."""
-    K, N = w_KN.shape
+    """(..., K, N) -> (..., P, K, W), contiguous, of the same dtype."""
+    *rows, K, N = w_KN.shape
     P, _, W = packed_shape(K, N)
-    return F.pad(w_KN, (0, P * W - N)).view(K, P, W).transpose(0, 1).contiguous()
+    return F.pad(w_KN, (0, P * W - N)).view(*rows, K, P, W).transpose(-3, -2).contiguous()
 
 
 def unpack(w_PKW: torch.Tensor, N: int) -> torch.Tensor:
-    """(P, K, W) -> (K, N): the inverse of `pack`, differentiable."""
-    return w_PKW.transpose(0, 1).flatten(1)[:, :N]
+    """(..., P, K, W) -> (..., K, N): the inverse of `pack`, differentiable."""
+    return w_PKW.transpose(-3, -2).flatten(-2)[..., :N]

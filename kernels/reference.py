@@ -6,8 +6,13 @@ H query heads, K kv heads, D head dim, P pages, S page size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
+
+from kernels.knobs import Activation, Norm, Scores
 
 
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
@@ -15,34 +20,51 @@ def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
     return x_RK @ w_KN
 
 
-def add_rms_norm(
-    x_TC: torch.Tensor,
-    residual_TC: torch.Tensor | None,
-    w_C: torch.Tensor,
-    eps: float,
-    norm_dtype: torch.dtype | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, RMSNorm(x + residual) * w), Zhang and Sennrich (2019).
+def add_norm(
+    x_TC: torch.Tensor, residual_TC: torch.Tensor | None, w_C: torch.Tensor | None, b_C: torch.Tensor | None,
+    norm: Norm,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """(x + residual, norm(x + residual)): RMSNorm (Zhang and Sennrich, 2019) or LayerNorm (Ba et al., 2016).
 
-    The norm runs in `norm_dtype`, by default that of x, and is rounded to x's before it meets w.
+    The norm runs in `norm.dtype`, by default that of x. Where transformers is in float32 for every dtype,
+    its roundings are followed, so that float64 agrees with it: RMSNorm is rounded to x's dtype before it
+    meets w, the norms with an offset and LayerNorm after.
     """
     sum_TC = x_TC if residual_TC is None else x_TC + residual_TC
-    C = sum_TC.shape[-1]
-    if norm_dtype is None:
-        return sum_TC, F.rms_norm(sum_TC, (C,), w_C, eps)
-    return sum_TC, w_C * F.rms_norm(sum_TC.to(norm_dtype), (C,), eps=eps).to(sum_TC.dtype)
+    dtype = norm.dtype or sum_TC.dtype
+    y_TC, shape = sum_TC.to(dtype), sum_TC.shape[-1:]
+    if norm.layer and w_C is not None and dtype != sum_TC.dtype:
+        y_TC = y_TC - y_TC.mean(-1, keepdim=True)
+        y_TC = y_TC * torch.rsqrt(y_TC.pow(2).mean(-1, keepdim=True) + norm.eps)
+    elif norm.layer:
+        y_TC = F.layer_norm(y_TC, shape, eps=norm.eps)
+    else:
+        y_TC = F.rms_norm(y_TC, shape, eps=norm.eps)
+    if w_C is None:
+        return sum_TC, y_TC.to(sum_TC.dtype)
+    if norm.layer or norm.offset:
+        y_TC = y_TC * (w_C.to(dtype) + norm.offset)
+        return sum_TC, (y_TC if b_C is None else y_TC + b_C.to(dtype)).to(sum_TC.dtype)
+    return sum_TC, w_C * y_TC.to(sum_TC.dtype)
 
 
 def rope(
-    x_THD: torch.Tensor, cos_MD: torch.Tensor, sin_MD: torch.Tensor, position_T: torch.Tensor
+    x_THD: torch.Tensor,
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
-    """Half-split rotary embedding (Su et al., 2021): pairs (d, d + D/2) turned by position * frequency.
+    """Half-split rotary embedding (Su et al., 2021): pairs (d, d + R) turned by position * frequency.
 
-    The tables hold D/2 columns; the rotation runs in the tables' dtype and is rounded to x's at the end.
+    The tables hold R columns; dimensions past 2 R pass. The rotation runs in the tables' dtype, from x
+    rounded to `dtype` if there is one, and is rounded to x's at the end.
     """
-    cos, sin = cos_MD[position_T].unsqueeze(1), sin_MD[position_T].unsqueeze(1)
-    a, b = x_THD.to(cos.dtype).chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x_THD.dtype)
+    cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
+    R = cos.shape[-1]
+    a, b = x_THD[..., : 2 * R].to(dtype or cos.dtype).chunk(2, dim=-1)
+    turned = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x_THD.dtype)
+    return torch.cat((turned, x_THD[..., 2 * R :]), dim=-1)
 
 
 def store(
@@ -65,7 +87,8 @@ def attention(
     v_TKD: torch.Tensor,
     bounds_B1: list[int],
     positions_B: list[int],
-    scale: float,
+    scores: Scores,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal grouped-query attention, one sequence after the other; q and keys may differ in number.
 
@@ -80,14 +103,34 @@ def attention(
         k = k_TKD[start : start + keys].transpose(0, 1).repeat_interleave(group, 0)
         v = v_TKD[start : start + keys].transpose(0, 1).repeat_interleave(group, 0)
         start += keys
-        s = q @ k.transpose(1, 2) * scale
-        hidden = torch.ones(s.shape[1:], dtype=torch.bool, device=s.device).triu(first + 1)
-        p = torch.softmax(s.masked_fill(hidden, -torch.inf), dim=-1)
+        s = q @ k.transpose(1, 2) * scores.scale
+        if scores.softcap:
+            s = torch.tanh(s / scores.softcap) * scores.softcap
+        seen = torch.ones(s.shape[1:], dtype=torch.bool, device=s.device).tril(first)
+        if scores.window:
+            seen = seen.triu(first - scores.window + 1)
+        s = s.masked_fill(~seen, -torch.inf)
+        if sinks_H is not None:
+            s = torch.cat((s, sinks_H.to(s.dtype).view(-1, 1, 1).expand(-1, s.shape[1], 1)), dim=-1)
+        p = torch.softmax(s, dim=-1, dtype=scores.softmax_dtype).to(s.dtype)[..., :keys]
         outs.append((p @ v).transpose(0, 1))
     return torch.cat(outs)
 
 
-def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up for x = (gate, up) side by side (Shazeer, 2020): (T, 2F) -> (T, F)."""
+def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """act(gate) * up for x = (gate, up) side by side (Shazeer, 2020): (T, 2F) -> (T, F); or act(x)."""
+    if not activation.gated:
+        return FUNCTIONS[activation.name](x_TX)
     gate, up = x_TX.chunk(2, dim=-1)
-    return F.silu(gate) * up
+    if (limit := activation.limit) is not None:
+        gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+        return (up + 1) * (gate * torch.sigmoid(gate * 1.702))
+    return FUNCTIONS[activation.name](gate) * up
+
+
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}

@@ -27,10 +27,9 @@ class KVCache:
         num_pages: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        L, (_, K, D) = config.num_layers, config.heads
-        shape, dtype = (L, num_pages, K, D, PAGE_SIZE), precision.kv_cache
-        self.k_LPKDS = zeros(shape, dtype, torch.device(device))
-        self.v_LPKSD = zeros(shape, dtype, torch.device(device)).view(L, num_pages, K, PAGE_SIZE, D)
+        L, (_, K, D), dtype = config.num_layers, config.heads, precision.kv_cache
+        self.k_LPKDS = zeros((L, num_pages, K, D, PAGE_SIZE), dtype, torch.device(device))
+        self.v_LPKSD = zeros((L, num_pages, K, PAGE_SIZE, config.v_dim), dtype, torch.device(device))
         self.decode_steps = DecodeSteps()
         self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
 
@@ -40,15 +39,15 @@ class KVCache:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One layer's worth of unset pages, for a forward that keeps nothing."""
         _, K, D = config.heads
-        shape = (num_pages, K, D, PAGE_SIZE)
-        k_PKDS = torch.empty(shape, dtype=precision.kv_cache, device=device)
-        return k_PKDS, torch.empty_like(k_PKDS).view(num_pages, K, PAGE_SIZE, D)
+        dtype = precision.kv_cache
+        k_PKDS = torch.empty((num_pages, K, D, PAGE_SIZE), dtype=dtype, device=device)
+        return k_PKDS, torch.empty((num_pages, K, PAGE_SIZE, config.v_dim), dtype=dtype, device=device)
 
     @staticmethod
     def page_bytes(config: ModelConfig, precision: Precision) -> int:
         """Bytes that one page takes over all layers."""
         _, K, D = config.heads
-        return 2 * config.num_layers * K * D * PAGE_SIZE * precision.kv_cache.itemsize
+        return config.num_layers * K * (D + config.v_dim) * PAGE_SIZE * precision.kv_cache.itemsize
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy a page's keys and values in every layer."""

@@ -1,13 +1,128 @@
-"""`ModelConfig`: one frozen field per architectural knob."""
+"""`ModelConfig`: one frozen field per architectural knob, and the parameters that follow from them.
+
+Legend: C model width, F MLP width, V vocabulary, H query heads, K kv heads, D head dim, E experts, L layers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+
+@dataclass(frozen=True)
+class Rope:
+    """A rotary embedding: its base, how many leading dimensions of a head it turns, and how it is stretched.
+
+    Attributes:
+        theta: base of the angles.
+        dim: dimensions that are turned; the others pass.
+        type: default, linear, dynamic, yarn, llama3, longrope or proportional (`minillm.rope`).
+        parameters: (name, value) pairs of the type's own parameters.
+    """
+
+    theta: float
+    dim: int
+    type: str = "default"
+    parameters: tuple[tuple[str, float | tuple[float, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts in place of an MLP.
+
+    Attributes:
+        count: experts of a layer.
+        chosen: experts that a token goes through.
+        width: their inner width.
+        router: how logits become weights: softmax over all then top-k, top-k then softmax over those,
+            sigmoid with a correction that only the choice sees, or sparsemixer (Liu et al., 2024).
+        normalize: divide the chosen weights by their sum.
+        scale: multiplies the weights.
+        groups, chosen_groups: experts stand in groups; only the best groups' experts can be chosen.
+        jitter: sparsemixer's tolerance.
+        float_router: the router's product runs in float32 at least.
+        native: transformers makes weights of the logits in the model's dtype, not in float32 (it matters to
+            float64).
+        shared_width: inner width of an expert that every token goes through; 0 for none.
+        shared_gate: the shared expert's output is multiplied by a sigmoid of a product with the input.
+    """
+
+    count: int
+    chosen: int
+    width: int
+    router: Literal["softmax", "chosen_softmax", "sigmoid", "sparsemixer"] = "softmax"
+    normalize: bool = False
+    scale: float = 1.0
+    groups: int = 1
+    chosen_groups: int = 1
+    jitter: float = 0.0
+    float_router: bool = False
+    native: bool = False
+    shared_width: int = 0
+    shared_gate: bool = False
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Latent attention (DeepSeek-V2, 2024): keys and values come from one narrow vector per token.
+
+    A head has `nope_dim` dimensions without and `rope_dim` with rope; `q_rank` 0 means that queries are
+    projected at once.
+    """
+
+    q_rank: int
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    v_dim: int
+
+
+class Matrix(NamedTuple):
+    """A weight matrix of K inputs and N outputs, one for each expert where `experts` is not 0."""
+
+    K: int
+    N: int
+    experts: int = 0
+
+
+Shape = Matrix | tuple[int, ...]
+ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a decoder-only transformer is made of; sizes in elements, `rope_theta` the base of its angles."""
+    """What a decoder-only transformer is made of; sizes in elements.
+
+    Attributes:
+        model_type: the row of `minillm.families`.
+        head_dim: of queries and keys, and of values unless `latent` says otherwise.
+        norm: RMSNorm or LayerNorm.
+        norm_offset: a norm multiplies by 1 + w.
+        norm_weight, norm_bias: whether norms have them.
+        norm_native: transformers norms in the model's dtype, not in float32 (it matters to float64).
+        pre_norm, post_norm: whether a sub-layer's input, its output, or both are normed.
+        parallel: attention and MLP read the same residual, and both are added to it.
+        shared_norm: in a parallel block, one norm feeds both.
+        qk_norm: none, one norm over each head, one over the full width, or one per head with its own weights.
+        qk_norm_kind: RMSNorm or LayerNorm.
+        qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
+        clip_qkv: clamp q, k and v to this magnitude.
+        windows: keys that a query of each layer sees, itself included; 0 for all.
+        ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
+        rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
+        rope_float: transformers rounds q and k to float32 before it turns them.
+        scale: multiplies the scores.
+        query_growth: (beta, length): scores grow by 1 + beta log(1 + floor(position / length)).
+        softcap, final_softcap: scores and logits become cap * tanh(x / cap).
+        sinks: each head has one more score that takes weight from the others.
+        embedding_multiplier, residual_multiplier, logit_multiplier: as named; 1 changes nothing.
+        positions: absolute positions are added to the embedding, learned.
+        activation: of the MLP: silu, gelu (by erf), gelu_tanh or relu.
+        gated: the MLP is act(gate) * up; otherwise act(up).
+        swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
+        experts, expert_layers: the mixture of experts, and which layers have one.
+        latent: latent attention.
+    """
 
     model_type: str
     vocab_size: int
@@ -19,22 +134,141 @@ class ModelConfig:
     head_dim: int
     max_position_embeddings: int
     norm_eps: float
-    rope_theta: float
     tie_word_embeddings: bool
+    ropes: tuple[Rope, ...]
+    layer_rope: tuple[int, ...]
+    windows: tuple[int, ...]
+    scale: float
+    norm: Literal["rms", "layer"] = "rms"
+    norm_offset: bool = False
+    norm_weight: bool = True
+    norm_bias: bool = False
+    norm_native: bool = False
+    pre_norm: bool = True
+    post_norm: bool = False
+    parallel: bool = False
+    shared_norm: bool = False
+    qk_norm: Literal["", "head", "full", "heads"] = ""
+    qk_norm_kind: Literal["rms", "layer"] = "rms"
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    head_bias: bool = False
+    router_bias: bool = False
+    clip_qkv: float | None = None
+    rope_interleaved: bool = False
+    rope_float: bool = False
+    query_growth: tuple[float, float] | None = None
+    softcap: float | None = None
+    final_softcap: float | None = None
+    sinks: bool = False
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    logit_multiplier: float = 1.0
+    positions: bool = False
+    activation: ActivationName = "silu"
+    gated: bool = True
+    swiglu_limit: float | None = None
+    experts: Experts | None = None
+    expert_layers: tuple[bool, ...] = ()
+    latent: Latent | None = None
 
     @property
     def heads(self) -> tuple[int, int, int]:
-        """(query heads, kv heads, head dim)."""
+        """(query heads, kv heads, head dim) as attention sees them: latent keys are expanded per head."""
+        if self.latent is not None:
+            return self.num_heads, self.num_heads, self.latent.nope_dim + self.latent.rope_dim
         return self.num_heads, self.num_kv_heads, self.head_dim
 
     @property
-    def matrices(self) -> dict[str, tuple[int, int]]:
-        """Each weight matrix's inputs and outputs, by the last part of its parameter's name."""
-        C, F, (H, K, D) = self.hidden_size, self.intermediate_size, self.heads
-        return {
-            "qkv": (C, (H + 2 * K) * D),
-            "o": (H * D, C),
-            "gate_up": (C, 2 * F),
-            "down": (F, C),
-            "head": (C, self.vocab_size),
-        }
+    def v_dim(self) -> int:
+        """Head dim of the values."""
+        return self.latent.v_dim if self.latent is not None else self.head_dim
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Every parameter's name and shape; a tied model has a head and no embedding."""
+        C, V = self.hidden_size, self.vocab_size
+        shapes: dict[str, Shape] = {"embed": (V, C), "head": Matrix(C, V)}
+        if self.tie_word_embeddings:
+            del shapes["embed"]
+        if self.positions:
+            shapes["positions"] = (self.max_position_embeddings, C)
+        if self.head_bias:
+            shapes["head_bias"] = (V,)
+        shapes |= self._norm("norm")
+        for i in range(self.num_layers):
+            layer = self._attention() | self._mlp(bool(self.expert_layers) and self.expert_layers[i])
+            shapes |= {f"layers.{i}.{name}": shape for name, shape in layer.items()}
+        return shapes
+
+    def _norm(self, name: str, width: int = 0) -> dict[str, Shape]:
+        shape = (width or self.hidden_size,)
+        has = {name: self.norm_weight, f"{name}_bias": self.norm_bias}
+        return {part: shape for part, there in has.items() if there}
+
+    def _attention(self) -> dict[str, Shape]:
+        C, (H, K, D) = self.hidden_size, self.heads
+        shapes: dict[str, Shape] = {}
+        if self.pre_norm:
+            shapes |= self._norm("attn_norm")
+        if self.latent is not None:
+            n = self.latent
+            if n.q_rank:
+                shapes |= {"q_a": Matrix(C, n.q_rank), "q_a_norm": (n.q_rank,)}
+            shapes |= {
+                ("q_b" if n.q_rank else "q"): Matrix(n.q_rank or C, H * D),
+                "kv_a": Matrix(C, n.kv_rank + n.rope_dim),
+                "kv_a_norm": (n.kv_rank,),
+                "kv_b": Matrix(n.kv_rank, H * (n.nope_dim + n.v_dim)),
+            }
+            if self.qkv_bias:
+                shapes |= {"q_a_bias": (n.q_rank,)} if n.q_rank else {}
+                shapes["kv_a_bias"] = (n.kv_rank + n.rope_dim,)
+        else:
+            shapes["qkv"] = Matrix(C, (H + 2 * K) * D)
+            if self.qkv_bias:
+                shapes["qkv_bias"] = ((H + 2 * K) * D,)
+        for name, heads in (("q_norm", H), ("k_norm", K)):
+            if self.qk_norm:
+                widths: dict[str, tuple[int, ...]] = {"head": (D,), "full": (heads * D,), "heads": (heads, D)}
+                shapes[name] = widths[self.qk_norm]
+                if self.qk_norm_kind == "layer" and self.qk_norm == "head":
+                    shapes[f"{name}_bias"] = (D,)
+        if self.sinks:
+            shapes["sinks"] = (H,)
+        shapes["o"] = Matrix(H * self.v_dim, C)
+        if self.o_bias:
+            shapes["o_bias"] = (C,)
+        return shapes | (self._norm("attn_post_norm") if self.post_norm else {})
+
+    def _mlp(self, mixture: bool) -> dict[str, Shape]:
+        C = self.hidden_size
+        shapes: dict[str, Shape] = {}
+        if self.pre_norm and not self.shared_norm:
+            shapes |= self._norm("mlp_norm")
+        if not mixture:
+            shapes |= self._dense("", self.intermediate_size, self.mlp_bias)
+        elif (experts := self.experts) is not None:
+            E = experts.count
+            shapes["router"] = Matrix(C, E)
+            if self.router_bias:
+                shapes["router_bias"] = (E,)
+            if experts.router == "sigmoid":
+                shapes["router_correction"] = (E,)
+            shapes |= self._dense("experts_", experts.width, self.mlp_bias, E)
+            if experts.shared_width:
+                shapes |= self._dense("shared_", experts.shared_width, self.mlp_bias)
+            if experts.shared_gate:
+                shapes["shared_gate"] = Matrix(C, 1)
+        return shapes | (self._norm("mlp_post_norm") if self.post_norm else {})
+
+    def _dense(self, prefix: str, F: int, bias: bool, E: int = 0) -> dict[str, Shape]:
+        """An MLP's parameters, or those of E of them."""
+        C, first = self.hidden_size, "gate_up" if self.gated else "up"
+        wide = 2 * F if self.gated else F
+        shapes: dict[str, Shape] = {f"{prefix}{first}": Matrix(C, wide, E), f"{prefix}down": Matrix(F, C, E)}
+        if bias:
+            rows = (E,) if E else ()
+            shapes |= {f"{prefix}{first}_bias": (*rows, wide), f"{prefix}down_bias": (*rows, C)}
+        return shapes

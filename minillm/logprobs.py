@@ -37,12 +37,14 @@ class _ChosenLogprobs(torch.autograd.Function):
         ctx: Any,
         hidden_RC: torch.Tensor,
         head_PCW: torch.Tensor,
+        bias_V: torch.Tensor | None,
         model: Transformer,
         token_R: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
         ctx.save_for_backward(hidden_RC, head_PCW, token_R)
         ctx.model, ctx.temperature = model, temperature
+        ctx.bias_dtype = None if bias_V is None else bias_V.dtype
         parts = [
             logprobs(model.logits(hidden), temperature).gather(1, token.unsqueeze(1)).squeeze(1)
             for hidden, token in zip(hidden_RC.split(ROWS), token_R.split(ROWS), strict=True)
@@ -55,24 +57,33 @@ class _ChosenLogprobs(torch.autograd.Function):
         dhidden = torch.empty_like(hidden_RC)
         wide = torch.promote_types(head_PCW.dtype, torch.float32)
         head_CV = unpack(head_PCW.to(wide), ctx.model.config.vocab_size)
-        dhead_CV = torch.zeros_like(head_CV)
+        dhead_CV, dbias_V = torch.zeros_like(head_CV), head_CV.new_zeros(head_CV.shape[1])
+        cap, multiplier = ctx.model.config.final_softcap, ctx.model.config.logit_multiplier
         for start in range(0, hidden_RC.shape[0], ROWS):
             rows = slice(start, start + ROWS)
             hidden, grad = hidden_RC[rows], grads[0][rows].unsqueeze(1).to(wide)
             # d logprob[chosen] / d logits = onehot(chosen) - softmax.
-            dlogits = logprobs(ctx.model.logits(hidden), ctx.temperature).exp_().mul_(-grad)
+            logits = ctx.model.logits(hidden)
+            dlogits = logprobs(logits, ctx.temperature).exp_().mul_(-grad)
             dlogits.scatter_add_(1, token_R[rows].unsqueeze(1), grad)
             dlogits.div_(ctx.temperature)
+            if cap is not None:
+                dlogits.mul_(1 - (logits / cap).square())
+            if multiplier != 1:
+                dlogits.mul_(multiplier)
+            dbias_V += dlogits.sum(0)
             dhidden[rows] = (dlogits @ head_CV.t()).to(hidden.dtype)
             dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
-        return dhidden, pack(dhead_CV.to(head_PCW.dtype)), None, None, None
+        dbias = dbias_V.to(ctx.bias_dtype) if ctx.bias_dtype is not None else None
+        return dhidden, pack(dhead_CV.to(head_PCW.dtype)), dbias, None, None, None
 
 
 def chosen_logprobs(
     model: Transformer, hidden_RC: torch.Tensor, token_R: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """The logprob of token_R[r] after row r, (R,), differentiable; ROWS rows of logits at a time."""
-    result: torch.Tensor = _ChosenLogprobs.apply(hidden_RC, model.head, model, token_R, temperature)
+    bias = model.head_bias if model.config.head_bias else None
+    result: torch.Tensor = _ChosenLogprobs.apply(hidden_RC, model.head, bias, model, token_R, temperature)
     return result
 
 

@@ -1,7 +1,7 @@
-"""`Transformer`: one forward for training, prefill and decode.
+"""`Transformer`: one forward for training, prefill and decode, of every family.
 
 Legend: T packed tokens, R selected rows, C model width, F MLP width, V vocabulary, H query heads,
-K kv heads, D head dim, M positions, P pages, S page size.
+K kv heads, D head dim, M positions, P pages, S page size, L layers.
 """
 
 from __future__ import annotations
@@ -11,33 +11,39 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from kernels import dispatch
 from kernels.cpu.memory import zeros
-from kernels.matmul import packed_shape
-from minillm import families, hub, weights
+from kernels.knobs import Activation, Norm, Scores
+from kernels.matmul import packed_shape, unpack
+from minillm import hub, keys, moe, rope, weights
 from minillm.batch import Batch
 from minillm.cache import KVCache
-from minillm.config import ModelConfig
+from minillm.config import Experts, Matrix, ModelConfig, Shape
 from minillm.errors import MinillmError
 from minillm.precision import Precision, get_precision
+from minillm.read_config import read_config
 
 
 class Layer(nn.Module):
-    """One block's weights; matrices are kept in panels (`kernels.matmul`)."""
+    """One block's weights, by the names of `ModelConfig.shapes`; matrices are kept in panels."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.attn_norm = _new((config.hidden_size,), dtype, device)
-        self.mlp_norm = _new((config.hidden_size,), dtype, device)
-        self.qkv, self.o, self.gate_up, self.down = (
-            _new(packed_shape(*config.matrices[name]), dtype, device)
-            for name in ("qkv", "o", "gate_up", "down")
-        )
+    def __getitem__(self, name: str) -> torch.Tensor:
+        parameter = self._parameters[name]
+        assert parameter is not None
+        return parameter
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """A parameter that not every model has."""
+        return self._parameters.get(name)
 
 
-def _new(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> nn.Parameter:
+def _new(shape: Shape, dtype: torch.dtype, device: torch.device) -> nn.Parameter:
+    if isinstance(shape, Matrix):
+        packed = packed_shape(shape.K, shape.N)
+        shape = (shape.experts, *packed) if shape.experts else packed
     # Zeros, since a panel's columns past the matrix must be.
     return nn.Parameter(zeros(shape, dtype, device))
 
@@ -45,29 +51,40 @@ def _new(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> nn
 class Transformer(nn.Module):
     """A decoder-only transformer over packed sequences; weights are shared by trainer and sampler."""
 
+    head: nn.Parameter
+    # Not every model has these.
+    embed: nn.Parameter
+    positions: nn.Parameter
+    head_bias: nn.Parameter
+
     def __init__(self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.config, self.precision = config, precision
-        device, dtype = torch.device(device), precision.weights
-        C, V = config.hidden_size, config.vocab_size
-        if not config.tie_word_embeddings:
-            self.embed = _new((V, C), dtype, device)
-        self.layers = nn.ModuleList(Layer(config, dtype, device) for _ in range(config.num_layers))
-        self.norm = _new((C,), dtype, device)
-        self.head = _new(packed_shape(C, V), dtype, device)
-        self._tables = self._rope_tables(device)
-        self._widths = {name: N for name, (_, N) in config.matrices.items()}
-
-    def _rope_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos_MD and sin_MD of position * theta^(-2d / D), D/2 columns, for all positions of the context.
-
-        Computed in the precision's `norm` dtype: what a model was trained with is what it expects.
-        """
-        D, M, dtype = self.config.head_dim, self.config.max_position_embeddings, self.precision.norm
-        frequency = 1.0 / self.config.rope_theta ** (torch.arange(0, D, 2, dtype=dtype) / D)
-        angle_MD = torch.outer(torch.arange(M, dtype=dtype), frequency)
-        table = torch.promote_types(self.precision.compute, torch.float32)
-        return angle_MD.cos().to(device, table), angle_MD.sin().to(device, table)
+        device = torch.device(device)
+        self.layers = nn.ModuleList(Layer() for _ in range(config.num_layers))
+        for name, shape in config.shapes.items():
+            owner, _, own = name.rpartition(".")
+            self.get_submodule(owner).register_parameter(own, _new(shape, precision.weights, device))
+        self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
+        self._activation = Activation(config.activation, config.gated, config.swiglu_limit)
+        norm = None if config.norm_native else precision.norm
+        self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
+        self._qk_norm = Norm(config.norm_eps, config.qk_norm_kind == "layer", float(config.norm_offset), norm)
+        # What transformers has in float32 in a float64 model: softmax where a softcap forbids the fused
+        # attention, and the turning of queries and keys in some families.
+        double = precision.attention == torch.float64
+        softmax = precision.norm if double and config.softcap else None
+        turned = precision.norm if double and config.rope_float else None
+        self._scores = [
+            Scores(config.scale, window, config.softcap, turned if rope >= 0 else None, softmax)
+            for window, rope in zip(config.windows, config.layer_rope, strict=True)
+        ]
+        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
+        kept = torch.promote_types(precision.compute, torch.float32)
+        tables = [rope.table(config, one, precision.norm) for one in (*config.ropes, None)]
+        self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+        growth = rope.growth(config, precision.norm)
+        self._growth_M1 = growth if growth is None else growth.to(device)
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """hidden_TC after the final norm, ready for `logits`.
@@ -76,7 +93,7 @@ class Transformer(nn.Module):
         every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
         is the same, so the bits are.
         """
-        x_TC = self._embed(tokens_T)
+        x_TC = self._embed(tokens_T, batch.position_T)
         if cache is None:
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
             return self._blocks([scratch] * self.config.num_layers, x_TC, torch.zeros_like(x_TC), batch)
@@ -85,11 +102,19 @@ class Transformer(nn.Module):
             return cache.decode_steps.run(blocks, self.parameters(), x_TC, batch)
         return blocks(x_TC, torch.zeros_like(x_TC), batch)
 
-    def _embed(self, tokens_T: torch.Tensor) -> torch.Tensor:
+    def _embed(self, tokens_T: torch.Tensor, position_T: torch.Tensor) -> torch.Tensor:
+        compute = self.precision.compute
         if self.config.tie_word_embeddings:
             W = self.head.shape[2]
-            return self.head[tokens_T // W, :, tokens_T % W].to(self.precision.compute)
-        return self.embed[tokens_T].to(self.precision.compute)
+            x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
+        else:
+            x_TC = self.embed[tokens_T].to(compute)
+        if self.config.positions:
+            x_TC = x_TC + self.positions[position_T].to(compute)
+        if (multiplier := self.config.embedding_multiplier) != 1:
+            # Rounded to the weights' dtype first, as in the models that have one.
+            x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+        return x_TC
 
     def _blocks(
         self,
@@ -98,34 +123,174 @@ class Transformer(nn.Module):
         out_TC: torch.Tensor,
         batch: Batch,
     ) -> torch.Tensor:
-        """All layers and the final norm: hidden_TC of x_TC + out_TC, with each layer's keys and values."""
-        compute, attention = self.precision.compute, self.precision.attention
-        scale = self.config.head_dim**-0.5
-        for layer, (k_PKDS, v_PKSD) in zip(self.layers, pages, strict=True):
+        """All layers and the final norm: hidden_TC of x_TC + out_TC, with each layer's keys and values.
+
+        `out_TC` is what the last sub-layer adds to the residual x_TC: the next norm does both at once.
+        """
+        config = self.config
+        for i, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
-            x_TC, norm_TC = self._norm(x_TC, out_TC, layer.attn_norm)
-            qkv_TX = _to(self._matmul(norm_TC, layer.qkv, "qkv"), attention)
-            heads_THD = dispatch.rope_store_attention(
-                qkv_TX, self.config.heads, self._tables, k_PKDS, v_PKSD, batch, scale
-            )
-            out_TC = self._matmul(_to(heads_THD.flatten(1), compute), layer.o, "o")
-            x_TC, norm_TC = self._norm(x_TC, out_TC, layer.mlp_norm)
-            gated_TF = dispatch.swiglu(self._matmul(norm_TC, layer.gate_up, "gate_up"))
-            out_TC = self._matmul(gated_TF, layer.down, "down")
-        return self._norm(x_TC, out_TC, self.norm)[1]
+            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "attn_norm", config.pre_norm)
+            out_TC = self._attention(layer, i, input_TC, pages[i], batch)
+            out_TC = self._after(out_TC, layer, "attn_post_norm")
+            if config.parallel:
+                if not config.shared_norm:
+                    input_TC = self._add_norm(x_TC, None, layer, "mlp_norm", True)[1]
+                out_TC = out_TC + self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
+                continue
+            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "mlp_norm", config.pre_norm)
+            out_TC = self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
+        return self._add_norm(x_TC, out_TC, self, "norm", True)[1]
 
-    def _norm(
-        self, x_TC: torch.Tensor, out_TC: torch.Tensor, w_C: torch.Tensor
+    def _add_norm(
+        self, x_TC: torch.Tensor, out_TC: torch.Tensor | None, owner: nn.Module, name: str, normed: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        w_C, eps = _to(w_C, x_TC.dtype), self.config.norm_eps
-        return dispatch.add_rms_norm(x_TC, out_TC, w_C, eps, self.precision.norm)
+        """(x + out, its norm, or itself where there is none)."""
+        if not normed:
+            assert out_TC is not None
+            x_TC = x_TC + out_TC
+            return x_TC, x_TC
+        found = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
+        w_C, b_C = (p if p is None else _to(p, x_TC.dtype) for p in found)
+        return dispatch.add_norm(x_TC, out_TC, w_C, b_C, self._norm)
 
-    def _matmul(self, x_RK: torch.Tensor, w_PKW: torch.Tensor, name: str) -> torch.Tensor:
-        return dispatch.matmul(x_RK, _to(w_PKW, x_RK.dtype), self._widths[name])
+    def _after(self, out_TC: torch.Tensor, layer: Layer, name: str) -> torch.Tensor:
+        """What a sub-layer's output goes through before it is added to the residual."""
+        if self.config.post_norm:
+            out_TC = self._add_norm(out_TC, None, layer, name, True)[1]
+        multiplier = self.config.residual_multiplier
+        return out_TC if multiplier == 1 else out_TC * multiplier
+
+    def _attention(
+        self,
+        layer: Layer,
+        i: int,
+        x_TC: torch.Tensor,
+        pages: tuple[torch.Tensor, torch.Tensor],
+        batch: Batch,
+    ) -> torch.Tensor:
+        config = self.config
+        if config.latent is None:
+            qkv_TX = self._linear(layer, i, "qkv", x_TC)
+        else:
+            qkv_TX = self._latent_qkv(layer, i, x_TC)
+        if config.clip_qkv is not None and config.qk_norm == "":
+            qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
+        if config.qk_norm:
+            qkv_TX = self._norm_qk(layer, qkv_TX)
+        heads_THD = dispatch.rope_store_attention(
+            _to(qkv_TX, self.precision.attention),
+            config.heads,
+            self._tables[config.layer_rope[i]],
+            *pages,
+            batch,
+            self._scores[i],
+            layer.get("sinks"),
+            self._growth_M1,
+        )
+        return self._linear(layer, i, "o", _to(heads_THD.flatten(1), x_TC.dtype))
+
+    def _norm_qk(self, layer: Layer, qkv_TX: torch.Tensor) -> torch.Tensor:
+        """Queries and keys normed by head or over the full width; values as they are."""
+        config, (H, K, D) = self.config, self.config.heads
+        parts = list(qkv_TX.split((H * D, K * D, qkv_TX.shape[1] - (H + K) * D), dim=1))
+        for j, (name, heads) in enumerate((("q_norm", H), ("k_norm", K))):
+            w, b = (
+                _to(layer[n], qkv_TX.dtype) if layer.get(n) is not None else None
+                for n in (name, f"{name}_bias")
+            )
+            if config.qk_norm == "full":
+                parts[j] = dispatch.add_norm(parts[j], None, w, b, self._qk_norm)[1]
+                continue
+            rows = parts[j].unflatten(1, (heads, D))
+            if config.qk_norm == "head":
+                rows = dispatch.add_norm(rows.flatten(0, 1), None, w, b, self._qk_norm)[1].view_as(rows)
+            else:
+                assert w is not None
+                each = [dispatch.add_norm(rows[:, h], None, w[h], b, self._qk_norm)[1] for h in range(heads)]
+                rows = torch.stack(each, dim=1)
+            parts[j] = rows.flatten(1)
+        if config.clip_qkv is not None:
+            parts = [part.clamp(-config.clip_qkv, config.clip_qkv) for part in parts]
+        return torch.cat(parts, dim=1)
+
+    def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
+        """Queries, and keys and values expanded for each head; the turned dimensions of a head come first."""
+        latent, H = self.config.latent, self.config.num_heads
+        assert latent is not None
+        q = x_TC
+        if latent.q_rank:
+            q = self._linear(layer, i, "q_a", x_TC)
+            q = self._add_norm(q, None, layer, "q_a_norm", True)[1]
+        q_TX = self._linear(layer, i, "q_b" if latent.q_rank else "q", q)
+        narrow, k_rope = self._linear(layer, i, "kv_a", x_TC).split((latent.kv_rank, latent.rope_dim), dim=1)
+        narrow = self._add_norm(narrow, None, layer, "kv_a_norm", True)[1]
+        kv_THX = self._linear(layer, i, "kv_b", narrow).unflatten(1, (H, -1))
+        k_nope, v_THD = kv_THX.split((latent.nope_dim, latent.v_dim), dim=-1)
+        k_THD = torch.cat((k_rope.unsqueeze(1).expand(-1, H, -1), k_nope), dim=-1)
+        return torch.cat((q_TX, k_THD.flatten(1), v_THD.flatten(1)), dim=1)
+
+    def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
+        experts = self.config.experts
+        if experts is None or not self.config.expert_layers[i]:
+            return self._dense(layer, i, "", x_TC)
+        wide = torch.promote_types(x_TC.dtype, torch.float32)
+        weights_TN, chosen_TN = self._route(layer, experts, x_TC)
+        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, partial(self._expert, layer, i))
+        if experts.shared_width:
+            shared_TC = self._dense(layer, i, "shared_", x_TC)
+            if experts.shared_gate:
+                gate_T1 = torch.sigmoid(self._linear(layer, i, "shared_gate", x_TC).to(wide))
+                shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
+            out_TC = out_TC + shared_TC
+        return out_TC
+
+    def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        T, dtype = x_TC.shape[0], self.precision.norm if experts.float_router else x_TC.dtype
+        if dtype == torch.float32 and x_TC.dtype == torch.float64:
+            # To agree with transformers in float64, its float32 must be met to the bit: libraries add up
+            # and exponentiate the last few rows in another way, so those are zeros.
+            x_TC = F.pad(x_TC.to(dtype), (0, 0, 0, -T % 16))
+            router_EC = unpack(layer["router"].to(dtype), experts.count).t().contiguous()
+            logits_TE = F.linear(x_TC, router_EC)
+        else:
+            logits_TE = dispatch.matmul(_to(x_TC, dtype), _to(layer["router"], dtype), experts.count)
+        if (bias := layer.get("router_bias")) is not None:
+            logits_TE = logits_TE + _to(bias, dtype)
+        made_in = torch.promote_types(dtype, torch.float32) if experts.native else self.precision.norm
+        weights_TN, chosen_TN = moe.route(logits_TE, experts, layer.get("router_correction"), made_in)
+        return weights_TN[:T], chosen_TN[:T]
+
+    def _dense(self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor) -> torch.Tensor:
+        first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
+        hidden_TX = self._linear(layer, i, first, x_TC)
+        return self._linear(layer, i, f"{prefix}down", dispatch.activate(hidden_TX, self._activation))
+
+    def _expert(self, layer: Layer, i: int, x_TC: torch.Tensor, e: int) -> torch.Tensor:
+        first = "experts_gate_up" if self.config.gated else "experts_up"
+        hidden_TX = self._linear(layer, i, first, x_TC, e)
+        return self._linear(layer, i, "experts_down", dispatch.activate(hidden_TX, self._activation), e)
+
+    def _linear(
+        self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, expert: int | None = None
+    ) -> torch.Tensor:
+        w_PKW, bias = layer[name], layer.get(f"{name}_bias")
+        if expert is not None:
+            w_PKW, bias = w_PKW[expert], bias if bias is None else bias[expert]
+        out_RN = dispatch.matmul(x_RK, _to(w_PKW, x_RK.dtype), self._widths[f"layers.{i}.{name}"])
+        return out_RN if bias is None else out_RN + _to(bias, x_RK.dtype)
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
-        return self._matmul(hidden_RC, self.head, "head").to(self.precision.logits)
+        logits_RV = dispatch.matmul(hidden_RC, _to(self.head, hidden_RC.dtype), self.config.vocab_size)
+        if self.config.head_bias:
+            logits_RV = logits_RV + _to(self.head_bias, hidden_RC.dtype)
+        logits_RV = logits_RV.to(self.precision.logits)
+        if (multiplier := self.config.logit_multiplier) != 1:
+            logits_RV = logits_RV * multiplier
+        if (cap := self.config.final_softcap) is not None:
+            logits_RV = torch.tanh(logits_RV / cap) * cap
+        return logits_RV
 
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
         """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
@@ -161,7 +326,7 @@ def load_model(
     """
     policy = get_precision(precision)
     folder = hub.resolve(folder_or_name)
-    config = families.read_config(folder)
+    config = read_config(folder)
     model = Transformer(config, policy, device)
     load_weights(model, folder)
     return model
@@ -171,10 +336,10 @@ def load_model(
 def load_weights(model: Transformer, folder: Path) -> None:
     """Copy a folder's safetensors into the model's parameters, in place and strictly."""
     parameters = dict(model.named_parameters())
-    tensors = weights.load_tensors(folder, families.hf_shapes(model.config))
-    families.from_hf(model.config, parameters, tensors)
+    tensors = weights.load_tensors(folder, keys.hf_shapes(model.config))
+    keys.from_hf(model.config, parameters, tensors)
 
 
 def save_weights(model: Transformer, folder: Path) -> None:
     """Write the weights as `model.safetensors` in the family's Hugging Face layout."""
-    weights.save_tensors(folder, families.to_hf(model.config, dict(model.named_parameters())))
+    weights.save_tensors(folder, keys.to_hf(model.config, dict(model.named_parameters())))

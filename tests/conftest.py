@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from minillm import ModelConfig, Transformer
+    from minillm import Transformer
 
 Array = npt.NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def load_demo_model(demo_model_path: Path) -> Callable[[str], Transformer]:
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transformer]:
     """`tiny_llama(precision, **changes)`: a tiny random llama, the same weights at every call.
 
-    `changes` are fields of its `ModelConfig`.
+    `changes` are keys of its config.json.
     """
     from minillm import load_model
 
@@ -62,41 +62,34 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transf
     return make
 
 
-def tiny_config(**changes: Any) -> ModelConfig:
-    """Odd sizes, and a head_dim that is not hidden_size / num_heads."""
-    from minillm import ModelConfig
-
-    fields: dict[str, Any] = {
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """A config.json of odd sizes, and a head_dim that is not hidden_size / heads."""
+    config: dict[str, Any] = {
         "model_type": "llama",
         "vocab_size": 131,
         "hidden_size": 48,
         "intermediate_size": 53,
-        "num_layers": 2,
-        "num_heads": 6,
-        "num_kv_heads": 2,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
         "head_dim": 16,
         "max_position_embeddings": 512,
-        "norm_eps": 1e-5,
+        "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
     }
-    return ModelConfig(**{**fields, **changes})
+    return {**config, **changes}
 
 
-def write_tiny_llama(folder: Path, config: ModelConfig) -> None:
+def write_tiny_llama(folder: Path, settings: dict[str, Any]) -> None:
     """config.json and safetensors of a random llama, sharp enough that attention is not a mean."""
     import torch
 
+    from minillm.read_config import read_config
     from minillm.weights import save_tensors
 
-    names = {
-        "norm_eps": "rms_norm_eps",
-        "num_layers": "num_hidden_layers",
-        "num_heads": "num_attention_heads",
-        "num_kv_heads": "num_key_value_heads",
-    }
-    settings = {names.get(key, key): value for key, value in vars(config).items()}
     (folder / "config.json").write_text(json.dumps(settings))
+    config = read_config(folder)
     generator = torch.Generator().manual_seed(0)
     C, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
     H, K, D = config.heads

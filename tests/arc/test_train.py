@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,9 @@ from arc.prompt import ASSISTANT_PREFIX, FENCE, PromptOptions, completion_text, 
 from arc.sandbox import Limits
 from arc.tasks import golden_ids, golden_source
 from arc.train import Config, main
-from minillm import ModelConfig, Tokenizer
-from minillm.families import hf_shapes
+from minillm import Tokenizer
+from minillm.keys import hf_shapes
+from minillm.read_config import read_config
 from minillm.weights import save_tensors
 from rl.journal import read_records
 
@@ -32,20 +32,19 @@ TASK = "e9afcf9a"
 ITERATIONS = 3
 KILLS = 4
 WEIGHTS = "model.safetensors"
-TINY = ModelConfig(
-    model_type="llama",
-    vocab_size=49152,
-    hidden_size=16,
-    intermediate_size=24,
-    num_layers=1,
-    num_heads=2,
-    num_kv_heads=1,
-    head_dim=8,
-    max_position_embeddings=2048,
-    norm_eps=1e-5,
-    rope_theta=10000.0,
-    tie_word_embeddings=True,
-)
+TINY = {
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
 
 
 @pytest.fixture(scope="session")
@@ -55,27 +54,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, demo_model_path: Path) -> Pat
     folder.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         shutil.copyfile(demo_model_path / name, folder / name)
-    write_config(folder, TINY)
+    (folder / "config.json").write_text(json.dumps(TINY))
     generator = torch.Generator().manual_seed(0)
     save_tensors(
         folder,
         {
             name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
-            for name, shape in hf_shapes(TINY).items()
+            for name, shape in hf_shapes(read_config(folder)).items()
         },
     )
     return folder
-
-
-def write_config(folder: Path, config: ModelConfig) -> None:
-    theirs = {
-        "num_layers": "num_hidden_layers",
-        "num_heads": "num_attention_heads",
-        "num_kv_heads": "num_key_value_heads",
-        "norm_eps": "rms_norm_eps",
-    }
-    settings = {theirs.get(key, key): value for key, value in vars(config).items()}
-    (folder / "config.json").write_text(json.dumps(settings))
 
 
 def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
@@ -172,7 +160,7 @@ def add_tensor(folder: Path) -> None:
 
 
 def shorten_context(folder: Path) -> None:
-    write_config(folder, replace(TINY, max_position_embeddings=100))
+    (folder / "config.json").write_text(json.dumps({**TINY, "max_position_embeddings": 100}))
 
 
 def unknown_key(folder: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from kernels import dispatch, reference
+from kernels.dispatch import SWIGLU
+from kernels.knobs import Norm, Scores
 from minillm.batch import PAGE_SIZE, Batch
 
 LENGTHS = (1, 63, 64, 65, 111, 257)
@@ -73,8 +75,8 @@ def test_add_rms_norm(rows: int, width: int, dtype: torch.dtype) -> None:
         noise(width, dtype=dtype, seed=3),
     ]
     check(
-        lambda x, r, w: dispatch.add_rms_norm(x, r, w, 1e-5),
-        lambda x, r, w: reference.add_rms_norm(x, r, w, 1e-5),
+        lambda x, r, w: dispatch.add_norm(x, r, w, None, Norm(1e-5)),
+        lambda x, r, w: reference.add_norm(x, r, w, None, Norm(1e-5)),
         inputs,
     )
 
@@ -84,9 +86,9 @@ def test_add_rms_norm(rows: int, width: int, dtype: torch.dtype) -> None:
 def test_add_rms_norm_of_tiny_and_huge_rows(scale: float, dtype: torch.dtype) -> None:
     x, residual = (noise(257, 53, dtype=dtype, seed=s, scale=scale) for s in (1, 2))
     w = noise(53, dtype=dtype, seed=3)
-    _, ours = dispatch.add_rms_norm(x, residual, w, 1e-5)
-    _, theirs = reference.add_rms_norm(x, residual, w, 1e-5)
-    _, exact = reference.add_rms_norm(x.double(), residual.double(), w.double(), 1e-5)
+    _, ours = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
+    _, theirs = reference.add_norm(x, residual, w, None, Norm(1e-5))
+    _, exact = reference.add_norm(x.double(), residual.double(), w.double(), None, Norm(1e-5))
     assert error(ours, exact) <= 2 * error(theirs, exact)
 
 
@@ -94,9 +96,9 @@ def test_add_rms_norm_of_tiny_and_huge_rows(scale: float, dtype: torch.dtype) ->
 def test_add_rms_norm_rows_are_their_own(dtype: torch.dtype) -> None:
     x, residual = (noise(257, 53, dtype=dtype, seed=s) for s in (1, 2))
     w = noise(53, dtype=dtype, seed=3)
-    together = dispatch.add_rms_norm(x, residual, w, 1e-5)
+    together = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
     for rows in (slice(0, 1), slice(256, 257), slice(100, 163)):
-        alone = dispatch.add_rms_norm(x[rows].clone(), residual[rows].clone(), w, 1e-5)
+        alone = dispatch.add_norm(x[rows].clone(), residual[rows].clone(), w, None, Norm(1e-5))
         assert all(torch.equal(a, b[rows]) for a, b in zip(alone, together, strict=True))
 
 
@@ -108,8 +110,8 @@ def test_add_rms_norm_rows_are_their_own(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("rows", LENGTHS)
 def test_swiglu(rows: int, width: int, dtype: torch.dtype) -> None:
     check(
-        lambda x: (dispatch.swiglu(x),),
-        lambda x: (reference.swiglu(x),),
+        lambda x: (dispatch.activate(x, SWIGLU),),
+        lambda x: (reference.activate(x, SWIGLU),),
         [noise(rows, 2 * width, dtype=dtype, scale=3)],
     )
 
@@ -120,8 +122,8 @@ def test_swiglu_of_large_gates(dtype: torch.dtype) -> None:
     gate = torch.linspace(-1e4, 1e4, 2001).to(dtype)
     up = noise(2001, dtype=dtype)
     check(
-        lambda x: (dispatch.swiglu(x),),
-        lambda x: (reference.swiglu(x),),
+        lambda x: (dispatch.activate(x, SWIGLU),),
+        lambda x: (reference.activate(x, SWIGLU),),
         [torch.cat((gate, up)).unsqueeze(0)],
     )
 
@@ -129,9 +131,9 @@ def test_swiglu_of_large_gates(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_swiglu_rows_are_their_own(dtype: torch.dtype) -> None:
     x = noise(257, 106, dtype=dtype, scale=3)
-    together = dispatch.swiglu(x)
+    together = dispatch.activate(x, SWIGLU)
     for rows in (slice(0, 1), slice(256, 257), slice(100, 163)):
-        assert torch.equal(dispatch.swiglu(x[rows].clone()), together[rows])
+        assert torch.equal(dispatch.activate(x[rows].clone(), SWIGLU), together[rows])
 
 
 # --- rope, paged cache and attention ---
@@ -162,7 +164,7 @@ def attend(
     D = heads[2]
     if cache is None:
         cache = poisoned(batch.num_pages + 1, heads, qkv_TX.dtype)
-    return dispatch.rope_store_attention(qkv_TX, heads, tables(D), *cache, batch, D**-0.5)
+    return dispatch.rope_store_attention(qkv_TX, heads, tables(D), *cache, batch, Scores(D**-0.5))
 
 
 def plain_attend(qkv_TX: torch.Tensor, heads: Heads, batch: Batch) -> torch.Tensor:
@@ -172,7 +174,7 @@ def plain_attend(qkv_TX: torch.Tensor, heads: Heads, batch: Batch) -> torch.Tens
     cos, sin = (table.to(wide) for table in tables(D))
     q, k, v = qkv_TX.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
     q, k = (reference.rope(x, cos, sin, batch.position_T) for x in (q, k))
-    return reference.attention(q, k, v, batch.bounds, batch.starts, D**-0.5)
+    return reference.attention(q, k, v, batch.bounds, batch.starts, Scores(D**-0.5))
 
 
 def width(heads: Heads) -> int:
@@ -241,7 +243,7 @@ def test_attention_over_a_cache_of_another_dtype() -> None:
         q, k, v = qkv.unflatten(1, (H + 2 * K, D)).split((H, K, K), dim=1)
         q, k = (reference.rope(x, *tables(D), batch.position_T) for x in (q, k))
         q, k, v = q.to(dtype), k.bfloat16().to(dtype), v.bfloat16().to(dtype)
-        return reference.attention(q, k, v, batch.bounds, batch.starts, D**-0.5)
+        return reference.attention(q, k, v, batch.bounds, batch.starts, Scores(D**-0.5))
 
     exact = rounded(torch.float64)
     # A key of which float32 rounding in rope decides the bf16 neighbour may differ by one place.
@@ -340,8 +342,8 @@ def test_a_graph_changes_no_bit(dtype: torch.dtype) -> None:
     def run() -> list[torch.Tensor]:
         return [
             attend(qkv, heads, batch),
-            *dispatch.add_rms_norm(x, x, w, 1e-5),
-            dispatch.swiglu(qkv),
+            *dispatch.add_norm(x, x, w, None, Norm(1e-5)),
+            dispatch.activate(qkv, SWIGLU),
         ]
 
     with torch.no_grad():
@@ -365,8 +367,8 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             with torch.no_grad():
-                norm = dispatch.add_rms_norm(x, x, w, 1e-5)
-                found.append([attend(qkv, heads, batch), *norm, dispatch.swiglu(qkv)])
+                norm = dispatch.add_norm(x, x, w, None, Norm(1e-5))
+                found.append([attend(qkv, heads, batch), *norm, dispatch.activate(qkv, SWIGLU)])
     finally:
         torch.set_num_threads(threads)
     for other in found[1:]:
@@ -381,10 +383,10 @@ def test_inputs_with_strides_are_read_as_they_are(dtype: torch.dtype) -> None:
     batch = Batch.packed([65])
     wide = noise(65, 2 * width(heads), dtype=dtype)
     qkv = wide[:, ::2]
-    assert torch.equal(dispatch.swiglu(qkv), dispatch.swiglu(qkv.contiguous()))
+    assert torch.equal(dispatch.activate(qkv, SWIGLU), dispatch.activate(qkv.contiguous(), SWIGLU))
     assert torch.equal(attend(qkv, heads, batch), attend(qkv.contiguous(), heads, batch))
     x, residual = noise(53, 65, dtype=dtype).t(), noise(65, 106, dtype=dtype, seed=1)[:, 53:]
     w = noise(106, dtype=dtype, seed=2)[::2]
-    strided = dispatch.add_rms_norm(x, residual, w, 1e-5)
-    plain = dispatch.add_rms_norm(x.contiguous(), residual.contiguous(), w.contiguous(), 1e-5)
+    strided = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
+    plain = dispatch.add_norm(x.contiguous(), residual.contiguous(), w.contiguous(), None, Norm(1e-5))
     assert all(torch.equal(a, b) for a, b in zip(strided, plain, strict=True))

@@ -14,7 +14,7 @@ import torch
 
 from minillm import MinillmError, Precision, Transformer, load_model
 from minillm.batch import Batch
-from minillm.families import to_hf
+from minillm.keys import to_hf
 from minillm.model import load_weights, save_weights
 from minillm.weights import WEIGHTS_NAME, load_tensors, save_tensors
 
@@ -246,31 +246,31 @@ def refusal(folder: Path) -> str:
 
 def test_the_folder_that_errors_are_made_from_loads(folder: Path) -> None:
     assert load_model(folder).config.vocab_size == 131
-    edit(folder, rope_scaling=None, attention_bias=False, architectures=["LlamaForCausalLM"])
-    assert load_model(folder).config.rope_theta == 10000.0
+    edit(folder, rope_scaling=None, attention_bias=False, mlp_bias=None, architectures=["LlamaForCausalLM"])
+    assert load_model(folder).config.ropes[0].theta == 10000.0
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "wavenet"}, r"model_type 'wavenet' is not supported; supported: .*llama"),
+        ({"model_type": "wavenet"}, r"model_type 'wavenet' is not supported; supported: .*llama.*gpt_oss"),
         ({"model_type": ...}, r"model_type None is not supported"),
         ({"hidden_size": ...}, r"lacks the key 'hidden_size'"),
         ({"num_hidden_layers": ...}, r"lacks the key 'num_hidden_layers'"),
-        ({"attention_bias": True}, r"attention_bias = True is not supported; only False is"),
-        ({"mlp_bias": True}, r"mlp_bias = True is not supported"),
-        ({"hidden_act": "gelu"}, r"hidden_act = 'gelu' is not supported; only 'silu' is"),
-        ({"logit_scale": 0.5}, r"unknown key 'logit_scale' may change the mathematics"),
-        (
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            r"rope_type = 'linear' is not supported; only 'default' is",
-        ),
+        ({"num_hidden_layers": 0}, r"num_layers = 0, which is no size"),
+        ({"hidden_size": "48"}, r"hidden_size = .48., which is no size"),
+        ({"num_attention_heads": [6]}, r"has a value of the wrong kind"),
+        ({"hidden_act": "mish"}, r"has activation 'mish'; supported: silu, "),
+        ({"logit_scale": 0.5}, r"unknown key 'logit_scale', which may change the mathematics"),
+        ({"rope_scaling": {"type": "mrope"}}, r"has rope type 'mrope'; supported: default, linear, "),
+        ({"rope_scaling": {"type": "linear"}}, r"lacks 'factor' for rope of type 'linear'"),
         (
             {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}},
-            r"rope_type = 'llama3' is not supported",
+            r"lacks 'high_freq_factor' for rope of type 'llama3'",
         ),
-        ({"rope_scaling": {"factor": 2.0}}, r"unknown key 'factor' may change the mathematics"),
-        ({"num_key_value_heads": 4}, r"6 query heads do not share 4 kv heads evenly"),
+        ({"rope_scaling": {"factor": 2.0}}, r"unknown key 'factor' for rope of type 'default'"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"has quantization_config = .*not supported"),
+        ({"num_key_value_heads": 4}, r"6 query heads that do not share 4 kv heads evenly"),
     ],
 )
 def test_a_config_that_we_do_not_compute_is_refused(

@@ -16,10 +16,11 @@ import torch
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from minillm import LLM, MinillmError, ModelConfig, Tokenizer, Transformer, load_model, token_logprobs
+from minillm import LLM, MinillmError, Tokenizer, Transformer, load_model, token_logprobs
 from minillm.batch import Batch
-from minillm.families import hf_shapes
+from minillm.keys import hf_shapes
 from minillm.logprobs import logprobs
+from minillm.read_config import read_config
 from minillm.weights import save_tensors
 from rl.journal import Journal, read_records
 from rl.rollout import sample_actions
@@ -84,20 +85,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "eos_token_id": EOS,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    sizes = {
-        "num_layers": config.pop("num_hidden_layers"),
-        "num_heads": config.pop("num_attention_heads"),
-        "num_kv_heads": config.pop("num_key_value_heads"),
-        "norm_eps": config.pop("rms_norm_eps"),
-    }
-    del config["eos_token_id"]
-    fields: dict[str, Any] = {**config, **sizes, "rope_theta": 10000.0, "tie_word_embeddings": False}
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(2)
     save_tensors(
         folder,
         {
             name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
-            for name, shape in hf_shapes(ModelConfig(**fields)).items()
+            for name, shape in hf_shapes(read_config(folder)).items()
         },
     )
     return folder

@@ -1,0 +1,171 @@
+"""Tensors under Hugging Face's names and in its layout, to and from ours, by the families' key tables.
+
+Matrices are transposed and packed into panels (`kernels.matmul`). Some outputs change places on the way:
+rope of interleaved pairs becomes the half-split one, and a head's turned dimensions come first. All of it
+is written down in one direction, from theirs to ours; export is its inverse.
+
+Legend: K inputs, N outputs, E experts, H query heads, K kv heads, D head dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from kernels.matmul import pack, unpack
+from minillm.config import Matrix, ModelConfig, Shape
+from minillm.families import FAMILIES, Key
+
+
+def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    """Hugging Face name -> shape of every tensor of a model of this config."""
+    return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
+
+
+def from_hf(
+    config: ModelConfig, parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Copy Hugging Face tensors into our parameters, rounding to their dtype."""
+    for ours, shape, entry in _rows(config):
+        parts = []
+        for name in entry.names:
+            if "{e}" in name:
+                part = torch.stack([tensors[name.replace("{e}", str(e))] for e in range(_experts(shape))])
+            else:
+                part = tensors[name]
+            if isinstance(shape, Matrix) and not entry.inputs_first:
+                part = part.transpose(-1, -2)
+            parts.append(part)
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if (order := _order(config, ours, entry)) is not None:
+            whole = whole[..., order]
+        parameters[ours].copy_(pack(whole) if isinstance(shape, Matrix) else whole.reshape(shape))
+
+
+def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our parameters (or their gradients) under Hugging Face's names and in its layout; copies."""
+    tensors = {}
+    for ours, shape, entry in _rows(config):
+        whole = parameters[ours].detach()
+        if isinstance(shape, Matrix):
+            whole = unpack(whole, shape.N)
+        if (order := _order(config, ours, entry)) is not None:
+            whole = whole[..., order.argsort()]
+        sizes = _widths(config, shape, entry)
+        for name, part in zip(entry.names, whole.split(sizes, dim=-1), strict=True):
+            if isinstance(shape, Matrix) and not entry.inputs_first:
+                part = part.transpose(-1, -2)
+            if "{e}" in name:
+                for e in range(_experts(shape)):
+                    tensors[name.replace("{e}", str(e))] = part[e].contiguous()
+            else:
+                tensors[name] = part.clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
+    """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
+    keys = FAMILIES[config.model_type].keys
+    for ours, shape in config.shapes.items():
+        layer, name = "", ours
+        if ours.startswith("layers."):
+            _, layer, name = ours.split(".")
+        if ours == "head" and config.tie_word_embeddings:
+            name = "embed"
+        if name in keys:
+            found = keys[name]
+        else:  # a bias stands beside its weight
+            weight = keys[name.removesuffix("_bias")]
+            names = tuple(n.removesuffix(".weight") + ".bias" for n in weight.names)
+            found = Key(names, order=weight.order)
+        yield (
+            ours,
+            shape,
+            Key(tuple(n.replace("{i}", layer) for n in found.names), found.inputs_first, found.order),
+        )
+
+
+def _experts(shape: Shape) -> int:
+    return shape.experts if isinstance(shape, Matrix) else shape[0]
+
+
+def _outputs(shape: Shape) -> int:
+    return shape.N if isinstance(shape, Matrix) else shape[-1]
+
+
+def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
+    """Outputs of each tensor that is joined into one of our parameters."""
+    H, K, D = config.heads
+    if len(entry.names) == 3:
+        return (H * D, K * D, K * D)
+    return (_outputs(shape) // len(entry.names),) * len(entry.names)
+
+
+def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str, torch.Size]]:
+    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
+        if not isinstance(shape, Matrix):
+            size: tuple[int, ...] = (*shape[:-1], width)
+        else:
+            size = (shape.K, width) if entry.inputs_first else (width, shape.K)
+            size = (shape.experts, *size) if shape.experts else size
+        if "{e}" in name:
+            for e in range(_experts(shape)):
+                yield name.replace("{e}", str(e)), torch.Size(size[1:])
+        else:
+            yield name, torch.Size(size)
+
+
+def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
+    """Where each of our outputs stands among theirs; None where it is its own place."""
+    name = ours.rpartition(".")[2].removesuffix("_bias")
+    H, _, D = config.heads
+    order: torch.Tensor | None = None
+    if entry.order == "fused_heads":
+        order = torch.arange(3 * H * D).view(H, 3, D).transpose(0, 1).flatten()
+    elif entry.order == "pairs":
+        order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
+    turn = _TURNED.get(name)
+    if turn is None or not config.ropes:
+        return order
+    turned = turn(config)
+    if order is None:
+        return None if torch.equal(turned, torch.arange(len(turned))) else turned
+    return order[turned]
+
+
+def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
+    """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
+    D, R = config.heads[2], config.ropes[0].dim
+    pairs = torch.arange(R)
+    if config.rope_interleaved:
+        pairs = pairs.view(-1, 2).t().flatten()
+    rest = torch.arange(D)
+    return torch.cat((before + pairs, rest[:before], rest[before + R :]))
+
+
+def _qkv(config: ModelConfig) -> torch.Tensor:
+    H, K, D = config.heads
+    turned = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
+    return torch.cat((turned, torch.arange((H + K) * D, (H + 2 * K) * D)))
+
+
+def _latent_q(config: ModelConfig) -> torch.Tensor:
+    assert config.latent is not None
+    H, _, D = config.heads
+    return torch.arange(H * D).view(H, D)[:, _head(config, config.latent.nope_dim)].flatten()
+
+
+def _latent_kv(config: ModelConfig) -> torch.Tensor:
+    assert config.latent is not None
+    R = config.ropes[0].dim
+    pairs = torch.arange(R).view(-1, 2).t().flatten() if config.rope_interleaved else torch.arange(R)
+    return torch.cat((torch.arange(config.latent.kv_rank), config.latent.kv_rank + pairs))
+
+
+_TURNED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
+    "qkv": _qkv,
+    "q": _latent_q,
+    "q_b": _latent_q,
+    "kv_a": _latent_kv,
+}

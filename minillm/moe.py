@@ -1,0 +1,84 @@
+"""Mixture of experts: which experts a token goes through, and the sum of what they make of it.
+
+A token's result is made of its own rows alone, added up in the order in which its experts were chosen, so
+the row-invariance contract holds as far as it does for the products.
+
+Legend: T tokens, C model width, E experts, N chosen experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from minillm.config import Experts
+
+# (x, expert) -> output of that expert's MLP
+Mlp = Callable[[torch.Tensor, int], torch.Tensor]
+
+
+def route(
+    logits_TE: torch.Tensor, experts: Experts, correction_E: torch.Tensor | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weights_TN, chosen_TN), made in `dtype` from logits of any.
+
+    Sources: softmax over all, Shazeer et al. (2017); over the chosen, Mixtral (2024); sigmoid with a
+    correction and groups, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in training
+    elsewhere and takes the likeliest here, since the sampler and the trainer must agree.
+    """
+    N, logits_TE = experts.chosen, logits_TE.to(dtype)
+    if experts.router == "chosen_softmax":
+        values_TN, chosen_TN = logits_TE.topk(N, dim=-1)
+        return torch.softmax(values_TN, dim=-1), chosen_TN
+    if experts.router == "sparsemixer":
+        return _sparsemixer(logits_TE, N, experts.jitter)
+    if experts.router == "softmax":
+        weights_TN, chosen_TN = torch.softmax(logits_TE, dim=-1).topk(N, dim=-1)
+    else:
+        scores_TE = logits_TE.sigmoid()
+        order_TE = scores_TE.detach() if correction_E is None else scores_TE.detach() + correction_E
+        if experts.groups > 1:
+            order_TGX = order_TE.unflatten(1, (experts.groups, -1))
+            best_TG = order_TGX.topk(2, dim=-1)[0].sum(-1)
+            kept_TG = torch.zeros_like(best_TG, dtype=torch.bool)
+            kept_TG.scatter_(1, best_TG.topk(experts.chosen_groups, dim=-1)[1], True)
+            order_TE = order_TGX.masked_fill(~kept_TG.unsqueeze(-1), -torch.inf).flatten(1)
+        chosen_TN = order_TE.topk(N, dim=-1)[1]
+        weights_TN = scores_TE.gather(1, chosen_TN)
+    if experts.normalize:
+        total_T1 = weights_TN.sum(-1, keepdim=True)
+        weights_TN = weights_TN / (total_T1 + 1e-20 if experts.router == "sigmoid" else total_T1)
+    return weights_TN * experts.scale if experts.scale != 1 else weights_TN, chosen_TN
+
+
+def _sparsemixer(logits_TE: torch.Tensor, N: int, jitter: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """One expert after the other: each weight is a softmax over the experts close to the best one left."""
+    left_TE, weights, chosen = logits_TE, [], []
+    for _ in range(N):
+        with torch.no_grad():
+            best_T1, index_T1 = left_TE.max(dim=-1, keepdim=True)
+            far_TE = (best_T1 - logits_TE) / logits_TE.abs().clamp(min=best_T1) > 2 * jitter
+        gates_TE = torch.softmax(left_TE.masked_fill(far_TE, -torch.inf), dim=-1)
+        weights.append(gates_TE.gather(1, index_T1))
+        chosen.append(index_T1)
+        left_TE = left_TE.scatter(1, index_T1, -torch.inf)
+    return torch.cat(weights, dim=1), torch.cat(chosen, dim=1)
+
+
+def combine(x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, mlp: Mlp) -> torch.Tensor:
+    """sum over n of weights[:, n] * mlp(x, chosen[:, n]), in float32 at least, rounded once to x's dtype."""
+    wide = torch.promote_types(x_TC.dtype, torch.float32)
+    N = chosen_TN.shape[1]
+    flat = chosen_TN.flatten()
+    rows, parts = [], []
+    for e in flat.unique().tolist():
+        pairs = (flat == e).nonzero().squeeze(1)
+        rows.append(pairs)
+        parts.append(mlp(x_TC[pairs // N], e))
+    outputs_TNC = torch.cat(parts)[torch.cat(rows).argsort()].unflatten(0, (-1, N)).to(wide)
+    outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
+    total_TC: torch.Tensor = outputs_TNC[:, 0]
+    for n in range(1, N):
+        total_TC = total_TC + outputs_TNC[:, n]
+    return total_TC.to(x_TC.dtype)

@@ -1,0 +1,376 @@
+"""Writes families.json: what transformers makes of tiny random models, one or more a family, in float64.
+
+    python tests/golden/write_families.py
+
+A case is a config of odd sizes. Its weights are a function of their Hugging Face names and shapes, so they
+need not be kept: `families.json` holds the config.json and the logprobs of one sequence. `test_families`
+compares with these, and where transformers is installed with its models themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
+
+VOCABULARY = 97
+# Longer than the windows (7 to 11 keys) and than the original rope lengths (16 to 24 positions), and on
+# both sides of a page's border.
+LENGTHS = (72, 1, 33, 26)
+
+COMMON: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 37,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+THETA = {"rope_theta": 500.0}
+DEFAULT = {"rope_type": "default", **THETA}
+LINEAR = {"rope_type": "linear", "factor": 4.0, **THETA}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 24,
+    **THETA,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 24, **THETA}
+
+
+def longrope(pairs: int, **others: Any) -> dict[str, Any]:
+    return {
+        "rope_type": "longrope",
+        "short_factor": [1.0 + 0.1 * i for i in range(pairs)],
+        "long_factor": [1.5 + 0.7 * i for i in range(pairs)],
+        "original_max_position_embeddings": 24,
+        **THETA,
+        **others,
+    }
+
+
+def types(*kinds: str) -> list[str]:
+    return [f"{'sliding' if kind == 's' else 'full'}_attention" for kind in kinds]
+
+
+MOE = {"num_experts_per_tok": 2, "output_router_logits": False}
+# Case -> (model_type, what differs from COMMON; None takes a key out).
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {"head_dim": 10, "rope_parameters": LLAMA3}),
+    "llama-biases": (
+        "llama",
+        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True, "rope_parameters": LINEAR},
+    ),
+    "llama-yarn": ("llama", {"num_key_value_heads": 1, "rope_parameters": YARN}),
+    "llama-dynamic": (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, **THETA}},
+    ),
+    "mistral": ("mistral", {"sliding_window": 9, "head_dim": 14}),
+    "mistral-full": ("mistral", {"sliding_window": None}),
+    "ministral": ("ministral", {"head_dim": 14, "sliding_window": 7, "layer_types": types(*"sfsf")}),
+    "ministral3": (
+        "ministral3",
+        {
+            "head_dim": 16,
+            "rope_parameters": {
+                **YARN,
+                "llama_4_scaling_beta": 0.1,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+            },
+        },
+    ),
+    "qwen2": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2, "rope_parameters": YARN},
+    ),
+    "qwen3": ("qwen3", {"head_dim": 12, "attention_bias": True}),
+    "gemma": ("gemma", {"head_dim": 14}),
+    "gemma2": (
+        "gemma2",
+        {
+            "head_dim": 14,
+            "sliding_window": 9,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 3.0,
+            "final_logit_softcapping": 2.0,
+        },
+    ),
+    "gemma3_text": (
+        "gemma3_text",
+        {
+            "num_hidden_layers": 7,
+            "head_dim": 14,
+            "sliding_window": 9,
+            "query_pre_attn_scalar": 20,
+            "rope_parameters": {
+                "sliding_attention": DEFAULT,
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 4000.0},
+            },
+        },
+    ),
+    "phi": ("phi", {"num_attention_heads": 4, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}}),
+    "phi-qk-norm": ("phi", {"num_attention_heads": 4, "qk_layernorm": True}),
+    "phi3": (
+        "phi3",
+        {"original_max_position_embeddings": 24, "sliding_window": 11, "rope_parameters": longrope(4)},
+    ),
+    "phi3-partial": (
+        "phi3",
+        {"num_attention_heads": 4, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
+    ),
+    "olmo": ("olmo", {"clip_qkv": 0.8}),
+    "olmo2": ("olmo2", {"attention_bias": True}),
+    "olmo3": ("olmo3", {"sliding_window": 9, "rope_parameters": None}),
+    "smollm3": ("smollm3", {"tie_word_embeddings": True}),
+    "smollm3-windows": (
+        "smollm3",
+        {"use_sliding_window": True, "sliding_window": 9, "no_rope_layers": [1, 0, 1, 0]},
+    ),
+    "granite": (
+        "granite",
+        {
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 2.0,
+            "residual_multiplier": 0.3,
+            "attention_multiplier": 0.2,
+        },
+    ),
+    "cohere2": ("cohere2", {"head_dim": 12, "sliding_window": 9, "logit_scale": 0.25}),
+    "glm4": ("glm4", {"head_dim": 12}),
+    "starcoder2": ("starcoder2", {"sliding_window": 9}),
+    "stablelm": (
+        "stablelm",
+        {
+            "qk_layernorm": True,
+            "use_qkv_bias": True,
+            "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.25},
+        },
+    ),
+    "stablelm-parallel": (
+        "stablelm",
+        {"use_parallel_residual": True, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
+    ),
+    "gpt_neox": (
+        "gpt_neox",
+        {"num_key_value_heads": None, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.25}},
+    ),
+    "gpt_neox-serial": ("gpt_neox", {"num_key_value_heads": None, "use_parallel_residual": False}),
+    "gpt2": (
+        "gpt2",
+        {
+            **dict.fromkeys(COMMON.keys() - {"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"}),
+            "n_positions": 128,
+            "n_embd": 48,
+            "n_layer": 3,
+            "n_head": 6,
+            "rope_parameters": None,
+        },
+    ),
+    "mixtral": ("mixtral", {**MOE, "num_local_experts": 5, "sliding_window": 9}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        {
+            **MOE,
+            "num_experts": 5,
+            "moe_intermediate_size": 19,
+            "shared_expert_intermediate_size": 23,
+            "decoder_sparse_step": 2,
+            "mlp_only_layers": [3],
+        },
+    ),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {**MOE, "num_experts": 5, "moe_intermediate_size": 19, "head_dim": 12, "norm_topk_prob": True},
+    ),
+    "olmoe": ("olmoe", {**MOE, "num_experts": 5, "num_experts_per_tok": 3, "clip_qkv": 0.8}),
+    "granitemoe": (
+        "granitemoe",
+        {
+            **MOE,
+            "num_local_experts": 5,
+            "residual_multiplier": 0.3,
+            "logits_scaling": 2.0,
+            "attention_multiplier": 0.2,
+            "embedding_multiplier": 3.0,
+        },
+    ),
+    "phimoe": (
+        "phimoe",
+        {
+            **MOE,
+            "num_local_experts": 5,
+            "lm_head_bias": True,
+            "attention_bias": True,
+            "sliding_window": 11,
+            "router_jitter_noise": 0.3,
+        },
+    ),
+    "gpt_oss": (
+        "gpt_oss",
+        {
+            **MOE,
+            "num_local_experts": 5,
+            "head_dim": 12,
+            "sliding_window": 9,
+            "rope_parameters": {**YARN, "truncate": False, "beta_fast": 32.0, "beta_slow": 1.0},
+        },
+    ),
+    "glm4_moe": (
+        "glm4_moe",
+        {
+            **MOE,
+            "n_routed_experts": 6,
+            "n_group": 2,
+            "topk_group": 1,
+            "moe_intermediate_size": 19,
+            "first_k_dense_replace": 1,
+            "head_dim": 12,
+            "use_qk_norm": True,
+            "attention_bias": True,
+            "routed_scaling_factor": 1.7,
+        },
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {
+            **MOE,
+            "num_key_value_heads": 6,
+            "n_routed_experts": 8,
+            "n_group": 4,
+            "topk_group": 2,
+            "moe_intermediate_size": 19,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": 22,
+            "kv_lora_rank": 18,
+            "qk_rope_head_dim": 6,
+            "qk_nope_head_dim": 10,
+            "v_head_dim": 14,
+            "rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 0.7},
+        },
+    ),
+    "deepseek_v3-plain": (
+        "deepseek_v3",
+        {
+            **MOE,
+            "num_key_value_heads": 6,
+            "n_routed_experts": 4,
+            "n_group": 1,
+            "topk_group": 1,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 19,
+            "first_k_dense_replace": 0,
+            "q_lora_rank": None,
+            "kv_lora_rank": 18,
+            "qk_rope_head_dim": 6,
+            "qk_nope_head_dim": 10,
+            "v_head_dim": 14,
+        },
+    ),
+}
+
+
+def values(name: str, shape: Sequence[int]) -> torch.Tensor:
+    """The tensor of that name: noise, moved off what a model would start with."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    noise = np.random.default_rng(seed).random(tuple(shape)) * 2 - 1
+    if len(shape) == 1:
+        gain = "norm" in name or "ln_" in name
+        return torch.from_numpy((1.0 if gain and name.endswith("weight") else 0.0) + 0.4 * noise)
+    return torch.from_numpy(noise * 2.0 * max(shape[-2:]) ** -0.5)
+
+
+def fill(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """model.safetensors with these tensors."""
+    save_file({n: values(n, s).contiguous() for n, s in shapes.items()}, folder / "model.safetensors")
+
+
+def write(case: str, folder: Path) -> None:
+    """A case's config.json and model.safetensors, by transformers."""
+    import transformers
+
+    model_type, changes = CASES[case]
+    settings = copy.deepcopy({"rope_parameters": DEFAULT, **COMMON, **changes})  # transformers writes to them
+    settings = {k: v for k, v in settings.items() if v is not None or k not in COMMON}
+    if settings.get("rope_parameters") is None:
+        settings.pop("rope_parameters", None)
+    config = transformers.AutoConfig.for_model(model_type, **settings)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
+    model.double().save_pretrained(folder)
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    fill(folder, shapes)
+
+
+class InDouble(TorchFunctionMode):
+    """float64 wherever transformers asks for float32: in norms, angles, softmax and routers."""
+
+    def __enter__(self) -> Any:
+        self.before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        torch.set_default_dtype(self.before)
+        super().__exit__(*error)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def swap(value: Any) -> Any:
+            return torch.float64 if value is torch.float32 else value
+
+        func = torch.Tensor.double if func is torch.Tensor.float else func
+        return func(*map(swap, args), **{k: swap(v) for k, v in (kwargs or {}).items()})
+
+
+def load(folder: Path) -> Any:
+    """transformers' model of a folder in float64."""
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float64, experts_implementation="eager"
+    )
+    return model.double().eval()
+
+
+def sequence(length: int) -> list[int]:
+    """Token ids, the same every time; not 0, whose embedding gets no gradient where it is for padding."""
+    return np.random.default_rng(length).integers(1, VOCABULARY, size=length).tolist()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def main() -> None:
+    found = {}
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write(case, folder)
+            ids = torch.tensor(sequence(LENGTHS[0]))
+            logits = load(folder)(ids.unsqueeze(0)).logits[0, :-1]
+            chosen = torch.log_softmax(logits, dim=-1).gather(1, ids[1:, None])
+            config = json.loads((folder / "config.json").read_text())
+            found[case] = {"config": config, "logprobs": chosen.squeeze(1).tolist()}
+    text = json.dumps(found, indent=None, separators=(",", ":")).replace('},"', '},\n"')
+    (Path(__file__).parent / "families.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Every family against transformers in float64: logits, cached logits, gradients, export."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from minillm import Transformer, load_model, token_logprobs
+from minillm.batch import PAGE_SIZE, Batch
+from minillm.cache import KVCache
+from minillm.keys import hf_shapes, to_hf
+from minillm.model import save_weights
+from minillm.precision import PRESETS
+from minillm.read_config import read_config
+from minillm.weights import save_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+script = runpy.run_path(str(GOLDEN / "write_families.py"))
+CASES, LENGTHS = script["CASES"], script["LENGTHS"]
+
+
+def sequences(lengths: tuple[int, ...]) -> list[torch.Tensor]:
+    return [torch.tensor(script["sequence"](n)) for n in lengths]
+
+
+def lengths_of(case: str, double: bool) -> tuple[int, ...]:
+    # Which list of factors longrope takes is decided by the model's context here, by a sequence's length
+    # in transformers: they agree on sequences longer than the original length.
+    if case == "phi3":
+        return tuple(n for n in LENGTHS if n > 24)
+    # Routers in float32: libraries compute the last few numbers of a tensor in another way than the others.
+    if case.startswith(("deepseek", "glm4_moe")) and not double:
+        return tuple(n for n in LENGTHS if n % 8 == 0)
+    return LENGTHS
+
+
+class Case:
+    """A case's model, ours and theirs; `double`: in float64 also where transformers has float32."""
+
+    def __init__(self, name: str, double: bool, folder: Path) -> None:
+        self.name, self.double, self.folder = name, double, folder
+        script["write"](name, folder)
+        with self.mode():
+            self.theirs = script["load"](folder)
+        precision = PRESETS["fp64"]
+        self.ours = load_model(folder, replace(precision, norm=torch.float64) if double else precision)
+        self.lengths = lengths_of(name, double)
+
+    def mode(self) -> AbstractContextManager[Any]:
+        return script["InDouble"]() if self.double else nullcontext()  # type: ignore[no-any-return]
+
+    def their_logits(self, ids: torch.Tensor) -> torch.Tensor:
+        with self.mode():
+            return self.theirs(ids.unsqueeze(0), use_cache=False).logits[0]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(
+    params=[(name, double) for name in CASES for double in (False, True)],
+    scope="module",
+    ids=lambda p: p[0] + ("-double" if p[1] else ""),
+)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    pytest.importorskip("transformers")
+    yield Case(*request.param, tmp_path_factory.mktemp("family"))
+
+
+def packed_logits(model: Transformer, ids: list[torch.Tensor]) -> torch.Tensor:
+    return model.logits(model(torch.cat(ids), Batch.packed([len(s) for s in ids])))
+
+
+@torch.no_grad()
+def test_packed_logits(case: Case) -> None:
+    ids = sequences(case.lengths)
+    theirs = torch.cat([case.their_logits(s) for s in ids])
+    assert float(theirs.std()) > 0.1
+    assert float((packed_logits(case.ours, ids) - theirs).abs().max()) < 1e-9
+
+
+@torch.no_grad()
+def test_chunks_and_decode_over_the_cache(case: Case) -> None:
+    ids = sequences(case.lengths)
+    cache = KVCache(case.ours.config, case.ours.precision, num_pages=8)
+    pages = [[2 * b + p for p in range(2)] for b in range(len(ids))]
+    assert max(case.lengths) <= 2 * PAGE_SIZE
+    rows: list[list[torch.Tensor]] = [[] for _ in ids]
+    done = [0] * len(ids)
+    for step in (13, 17, *[1] * 8, 100):
+        counts = [min(step, len(s) - d) for s, d in zip(ids, done, strict=True)]
+        going = [b for b, n in enumerate(counts) if n]
+        if not going:
+            continue
+        batch = Batch.build([counts[b] for b in going], [done[b] for b in going], [pages[b] for b in going])
+        tokens = torch.cat([ids[b][done[b] : done[b] + counts[b]] for b in going])
+        logits = case.ours.logits(case.ours(tokens, batch, cache))
+        for b, part in zip(going, logits.split([counts[b] for b in going]), strict=True):
+            rows[b].append(part)
+            done[b] += counts[b]
+    cached = torch.cat([torch.cat(parts) for parts in rows])
+    theirs = torch.cat([case.their_logits(s) for s in ids])
+    assert float((cached - theirs).abs().max()) < 1e-9
+
+
+def test_gradients_of_logprobs(case: Case, tmp_path: Path) -> None:
+    ids = [s for s in sequences(case.lengths) if len(s) > 1]
+    # Through transformers' float32, a gradient is as exact as float32.
+    limit = 1e-8 if case.double else 1e-5
+    case.theirs.zero_grad()
+    for s in ids:
+        logprobs = torch.log_softmax(case.their_logits(s)[:-1], dim=-1)
+        logprobs.gather(1, s[1:, None]).sum().backward()
+    case.ours.zero_grad()
+    torch.stack([t.sum() for t in token_logprobs(case.ours, [s.tolist() for s in ids])]).sum().backward()
+    gradients = {
+        n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in case.ours.named_parameters()
+    }
+    # Read back as a checkpoint, they stand where transformers has its own.
+    (tmp_path / "config.json").write_bytes((case.folder / "config.json").read_bytes())
+    save_tensors(tmp_path, to_hf(case.ours.config, gradients))
+    ours = dict(script["load"](tmp_path).named_parameters())
+    for name, parameter in case.theirs.named_parameters():
+        exact = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        assert float((ours[name] - exact).abs().max()) < limit, name
+
+
+@torch.no_grad()
+def test_our_checkpoint_loads_in_transformers(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((case.folder / "config.json").read_bytes())
+    save_weights(case.ours, tmp_path)
+    with case.mode():
+        again = script["load"](tmp_path).state_dict()
+    for name, tensor in case.theirs.state_dict().items():
+        assert torch.equal(again[name], tensor), name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden_values(name: str, tmp_path: Path) -> None:
+    """Where transformers is not installed, what it made of the same weights is."""
+    golden = json.loads((GOLDEN / "families.json").read_text())[name]
+    (tmp_path / "config.json").write_text(json.dumps(golden["config"]))
+    script["fill"](tmp_path, hf_shapes(read_config(tmp_path)))
+    found = token_logprobs(load_model(tmp_path, "fp64"), [script["sequence"](LENGTHS[0])])[0]
+    exact = torch.tensor(golden["logprobs"], dtype=torch.float64)
+    assert float((found - exact).abs().max()) < 1e-9
