@@ -259,7 +259,7 @@ def test_the_folder_that_errors_are_made_from_loads(folder: Path) -> None:
         ({"num_hidden_layers": ...}, r"lacks the key 'num_hidden_layers'"),
         ({"num_hidden_layers": 0}, r"num_layers = 0, which is no size"),
         ({"hidden_size": "48"}, r"hidden_size = .48., which is no size"),
-        ({"num_attention_heads": [6]}, r"has a value of the wrong kind"),
+        ({"rope_scaling": "linear"}, r"has a value of the wrong kind"),
         ({"hidden_act": "mish"}, r"has activation 'mish'; supported: silu, "),
         ({"logit_scale": 0.5}, r"unknown key 'logit_scale', which may change the mathematics"),
         ({"rope_scaling": {"type": "mrope"}}, r"has rope type 'mrope'; supported: default, linear, "),
