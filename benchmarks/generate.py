@@ -345,17 +345,17 @@ def table(rows: list[Row], config: Config) -> Table:
 
 
 def save(record: dict[str, Any]) -> Path:
-    """Writes benchmarks/results/generate-<date>-<cpu>.json, and never over an earlier one."""
+    """Writes benchmarks/results/<benchmark>-<date>-<cpu>.json, and never over an earlier one."""
     RESULTS.mkdir(exist_ok=True)
     found = record["machine"]
     name = f"{found['cpu']} {found['cpu_family_model']} {found['cores']} cores"
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    stem = f"generate-{found['date']}-{slug}"
+    stem = f"{record['benchmark']}-{found['date']}-{slug}"
     path, count = RESULTS / f"{stem}.json", 1
     while path.exists():
         count += 1
         path = RESULTS / f"{stem}-{count}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2, default=str) + "\n")
     return path
 
 

@@ -15,7 +15,7 @@ from minillm.config import ModelConfig
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.logprobs import token_logprobs
-from minillm.model import Transformer, load_model
+from minillm.model import Transformer, load_model, save_model
 from minillm.outputs import CompletionOutput, Logprob, RequestOutput
 from minillm.precision import Precision
 from minillm.sampling import SamplingParams
@@ -33,5 +33,6 @@ __all__ = [
     "Tokenizer",
     "Transformer",
     "load_model",
+    "save_model",
     "token_logprobs",
 ]

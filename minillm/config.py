@@ -5,7 +5,7 @@ Legend: C model width, F MLP width, V vocabulary, H query heads, K kv heads, D h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 
@@ -122,6 +122,7 @@ class ModelConfig:
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
+        source: text of the config.json that this was read from.
     """
 
     model_type: str
@@ -172,6 +173,7 @@ class ModelConfig:
     experts: Experts | None = None
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
+    source: str = field(default="", compare=False, repr=False)
 
     @property
     def heads(self) -> tuple[int, int, int]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from kernels.matmul import pack, unpack
+from kernels.matmul import pack, pack_rows, unpack
 from minillm.config import Matrix, ModelConfig, Shape
 from minillm.families import FAMILIES, Key
+from minillm.weights import Checkpoint
 
 
 def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
@@ -23,24 +24,50 @@ def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
 
 
-def from_hf(
-    config: ModelConfig, parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Copy Hugging Face tensors into our parameters, rounding to their dtype."""
+def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint into our parameters, rounding to their dtype; a block of rows is held at a time."""
     for ours, shape, entry in _rows(config):
-        parts = []
-        for name in entry.names:
-            if "{e}" in name:
-                part = torch.stack([tensors[name.replace("{e}", str(e))] for e in range(_experts(shape))])
-            else:
-                part = tensors[name]
-            if isinstance(shape, Matrix) and not entry.inputs_first:
-                part = part.transpose(-1, -2)
-            parts.append(part)
-        whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-        if (order := _order(config, ours, entry)) is not None:
-            whole = whole[..., order]
-        parameters[ours].copy_(pack(whole) if isinstance(shape, Matrix) else whole.reshape(shape))
+        parameter, order = parameters[ours], _order(config, ours, entry)
+        if isinstance(shape, Matrix) and not entry.inputs_first and not shape.experts:
+            _linear(parameter, checkpoint, entry, order)
+        elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
+            for start, block in checkpoint.blocks(entry.names[0]):
+                parameter[start : start + len(block)] = block.to(parameter.dtype)
+        else:
+            _whole(parameter, shape, checkpoint, entry, order)
+    checkpoint.close()
+
+
+def _linear(parameter: torch.Tensor, checkpoint: Checkpoint, entry: Key, order: torch.Tensor | None) -> None:
+    """Matrices that are stored (N, K) into one in panels."""
+    if order is not None:  # few, and small: q, k and v
+        stored = torch.cat([checkpoint[name] for name in entry.names])
+        pack_rows(parameter, stored[order])
+        return
+    place = 0
+    for name in entry.names:
+        for start, block in checkpoint.blocks(name):
+            pack_rows(parameter, block, place + start)
+        place += checkpoint.shapes[name][0]
+
+
+def _whole(
+    parameter: torch.Tensor, shape: Shape, checkpoint: Checkpoint, entry: Key, order: torch.Tensor | None
+) -> None:
+    """Vectors, experts, and matrices that are stored (K, N)."""
+    parts = []
+    for name in entry.names:
+        if "{e}" in name:
+            part = torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(_experts(shape))])
+        else:
+            part = checkpoint[name]
+        if isinstance(shape, Matrix) and not entry.inputs_first:
+            part = part.transpose(-1, -2)
+        parts.append(part)
+    whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    if order is not None:
+        whole = whole[..., order]
+    parameter.copy_(pack(whole) if isinstance(shape, Matrix) else whole.reshape(shape))
 
 
 def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -335,11 +335,22 @@ def load_model(
 @torch.no_grad()
 def load_weights(model: Transformer, folder: Path) -> None:
     """Copy a folder's safetensors into the model's parameters, in place and strictly."""
-    parameters = dict(model.named_parameters())
-    tensors = weights.load_tensors(folder, keys.hf_shapes(model.config))
-    keys.from_hf(model.config, parameters, tensors)
+    checkpoint = weights.Checkpoint(folder, keys.hf_shapes(model.config))
+    keys.from_hf(model.config, dict(model.named_parameters()), checkpoint)
 
 
-def save_weights(model: Transformer, folder: Path) -> None:
-    """Write the weights as `model.safetensors` in the family's Hugging Face layout."""
-    weights.save_tensors(folder, keys.to_hf(model.config, dict(model.named_parameters())))
+def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:
+    """Write the weights as safetensors in the family's Hugging Face layout, in files of limited size."""
+    tensors = keys.to_hf(model.config, dict(model.named_parameters()))
+    weights.save_tensors(folder, tensors, max_shard_bytes=max_shard_bytes)
+
+
+def save_model(model: Transformer, folder: str | Path, max_shard_bytes: int | None = None) -> None:
+    """Write a folder that `load_model` and transformers' `from_pretrained` load: config.json and weights.
+
+    The config is the one that the model was read from; a tokenizer's files are not written. Raises
+    `MinillmError` where a file cannot be written.
+    """
+    folder = Path(folder)
+    save_weights(model, folder, max_shard_bytes)
+    weights.write_atomically(folder / "config.json", lambda temp: temp.write_text(model.config.source))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / "config.json"
     try:
-        raw: Any = json.loads(path.read_text())
+        text = path.read_text()
+        raw: Any = json.loads(text)
     except OSError as error:
         raise MinillmError(f"cannot read {path}: {error.strerror}; a model folder needs one") from None
     except json.JSONDecodeError as error:
@@ -167,7 +169,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
     reader = _Reader(path, raw, FAMILIES[model_type])
     try:
-        config = _config(model_type, reader)
+        config = replace(_config(model_type, reader), source=text)
     except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError) as error:
         raise reader.error(f"has a value of the wrong kind: {error!r}") from error
     _check(config, reader)

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from minillm import Transformer, load_model, token_logprobs
+from minillm import Transformer, load_model, save_model, token_logprobs
 from minillm.batch import PAGE_SIZE, Batch
 from minillm.cache import KVCache
 from minillm.keys import hf_shapes, to_hf
-from minillm.model import save_weights
 from minillm.precision import PRESETS
 from minillm.read_config import read_config
 from minillm.weights import save_tensors
@@ -130,14 +129,19 @@ def test_gradients_of_logprobs(case: Case, tmp_path: Path) -> None:
         assert float((ours[name] - exact).abs().max()) < limit, name
 
 
+@pytest.mark.parametrize("max_shard_bytes", (None, 100_000))
 @torch.no_grad()
-def test_our_checkpoint_loads_in_transformers(case: Case, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_bytes((case.folder / "config.json").read_bytes())
-    save_weights(case.ours, tmp_path)
+def test_our_checkpoint_loads_in_transformers(
+    case: Case, tmp_path: Path, max_shard_bytes: int | None
+) -> None:
+    save_model(case.ours, tmp_path, max_shard_bytes)
+    assert (tmp_path / "model.safetensors").is_file() == (max_shard_bytes is None)
     with case.mode():
-        again = script["load"](tmp_path).state_dict()
+        again = script["load"](tmp_path)
+        ids = sequences(case.lengths)[0].unsqueeze(0)
+        assert torch.equal(again(ids, use_cache=False).logits, case.theirs(ids, use_cache=False).logits)
     for name, tensor in case.theirs.state_dict().items():
-        assert torch.equal(again[name], tensor), name
+        assert torch.equal(again.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize("name", CASES)

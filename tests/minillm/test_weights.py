@@ -161,8 +161,27 @@ def test_tensor_in_two_shards(tmp_path: Path) -> None:
 
 def test_single_file_beside_shards(tmp_path: Path) -> None:
     save_sharded(tmp_path)
-    save_tensors(tmp_path, TENSORS)
+    save_file(TENSORS, tmp_path / WEIGHTS_NAME)
     refused(tmp_path, "two checkpoints")
+
+
+def test_shards_are_as_small_as_asked_for(tmp_path: Path) -> None:
+    tensors = {f"t{i}": torch.full((100,), float(i)) for i in range(7)}
+    index = save_tensors(tmp_path, tensors, max_shard_bytes=1000)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert index.name == INDEX_NAME and names[0] == "model-00001-of-00004.safetensors" and len(names) == 5
+    loaded = load_tensors(tmp_path, {name: tensor.shape for name, tensor in tensors.items()})
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_new_checkpoint_takes_the_place_of_another_number_of_files(tmp_path: Path) -> None:
+    shapes = {name: tensor.shape for name, tensor in TENSORS.items()}
+    for most in (None, 1, 1 << 30, 1):
+        save_tensors(tmp_path, TENSORS, max_shard_bytes=most)
+        files = {path.name for path in tmp_path.iterdir()}
+        assert files == {WEIGHTS_NAME} or len(files) == len(TENSORS) + 1
+        loaded = load_tensors(tmp_path, shapes)
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in TENSORS.items())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": {"w": "../w.safetensors"}}'])

@@ -1,0 +1,119 @@
+"""A stored matrix into panels, on all threads: what loading a checkpoint spends its time on.
+
+Legend: N outputs, K inputs, P panels, W panel width.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import llvmlite.ir as ir
+import torch
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from kernels.cpu.matmul import PANEL
+from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task
+from kernels.cpu.scalars import SCALARS
+
+# A square of this many rows and columns is turned in registers.
+SIDE = 8
+HALF, WORD = (ir.VectorType(ir.IntType(bits), SIDE) for bits in (16, 32))
+
+
+def _convert(b: Any, vector: Any, source: torch.dtype, target: torch.dtype) -> Any:
+    """Bit patterns of one dtype to those of the other: exact, or rounded as `runtime.store_bf16` does."""
+
+    def number(n: int) -> Any:
+        return ir.Constant(WORD, [n] * SIDE)
+
+    if source == target:
+        return vector
+    if target == torch.float32:
+        return b.shl(b.zext(vector, WORD), number(16))
+    odd = b.and_(b.lshr(vector, number(16)), number(1))
+    rounded = b.lshr(b.add(vector, b.add(odd, number(0x7FFF))), number(16))
+    magnitude = b.and_(vector, number(0x7FFFFFFF))
+    is_nan = b.icmp_unsigned(">", magnitude, number(0x7F800000))
+    return b.trunc(b.select(is_nan, number(0x7FC0), rounded), HALF)
+
+
+def _turn(source: torch.dtype, target: torch.dtype) -> Any:
+    """Code for out[k, n] = w[n, k], SIDE by SIDE; addresses, and row strides in elements."""
+    kinds = [HALF if dtype == torch.bfloat16 else WORD for dtype in (source, target)]
+
+    @intrinsic
+    def turn(typingctx: Any, w: Any, w_stride: Any, out: Any, out_stride: Any) -> Any:
+        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            w, w_stride, out, out_stride = args
+
+            def at(base: Any, stride: Any, row: int, kind: Any, size: int) -> Any:
+                offset = b.mul(stride, ir.Constant(I64, row * size))
+                return b.inttoptr(b.add(base, offset), kind.as_pointer())
+
+            rows = []
+            for r in range(SIDE):
+                rows.append(b.load(at(w, w_stride, r, kinds[0], source.itemsize)))
+                rows[-1].align = source.itemsize
+            # Riffling rows r and r + SIDE / 2, log2(SIDE) times, turns the square.
+            picks = [[i // 2 + SIDE * (i % 2) + half for i in range(SIDE)] for half in (0, SIDE // 2)]
+            masks = [ir.Constant(ir.VectorType(I32, SIDE), pick) for pick in picks]
+            for _ in range(SIDE.bit_length() - 1):
+                pairs = [(rows[r], rows[r + SIDE // 2]) for r in range(SIDE // 2)]
+                rows = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in masks]
+            for r, row in enumerate(rows):
+                pointer = at(out, out_stride, r, kinds[1], target.itemsize)
+                b.store(_convert(b, row, source, target), pointer).align = target.itemsize
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), codegen
+
+    return turn
+
+
+@cache
+def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
+    kind, load, _ = SCALARS[source]
+    target_kind, _, store = SCALARS[target]
+    turn, size, target_size = _turn(source, target), source.itemsize, target.itemsize
+
+    @njit(error_model="numpy")
+    def panel(w: Any, out: Any, first: int, column: int, width: int) -> None:
+        """Rows first to first + width of w become columns from `column` on of one panel."""
+        K = w.shape[1]
+        for m in range(0, width, SIDE):
+            from_row, to_column = w[first + m].ctypes.data, out.ctypes.data + (column + m) * target_size
+            squares = K // SIDE if m + SIDE <= width else 0
+            for i in range(squares):
+                k = i * SIDE
+                turn(from_row + k * size, K, to_column + k * PANEL * target_size, PANEL)
+            for n in range(m, min(m + SIDE, width)):
+                for k in range(squares * SIDE, K):
+                    out[k, column + n] = store(load(w[first + n, k]))
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 8)
+        N, K, panels, start = args[4], args[5], args[6], args[7]
+        w_NK = carray(address(args[2]), (N, K), kind)
+        out_PKW = carray(address(args[3]), (panels, K, PANEL), target_kind)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            p = start // PANEL + i
+            begin, end = max(start, p * PANEL), min(start + N, (p + 1) * PANEL)
+            panel(w_NK, out_PKW[p], begin - start, begin - p * PANEL, end - begin)
+
+    return Kernel(kernel, source, target)
+
+
+def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None:
+    """Write the rows of w_NK, (N, K), as the outputs from `start` on of panels, rounded to their dtype.
+
+    Both contiguous on the CPU, float32 or bfloat16 each; other outputs stay as they are.
+    """
+    (N, K), panels = w_NK.shape, out_PKW.shape[0]
+    tasks = (start + N - 1) // PANEL - start // PANEL + 1
+    kernel = _kernel(w_NK.dtype, out_PKW.dtype)
+    launch(kernel, tasks, w_NK.data_ptr(), out_PKW.data_ptr(), N, K, panels, start)
