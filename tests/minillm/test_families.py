@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from minillm import Transformer, load_model, save_model, token_logprobs
+from minillm import ModelConfig, Transformer, load_model, save_model, token_logprobs
 from minillm.batch import PAGE_SIZE, Batch
 from minillm.cache import KVCache
+from minillm.families import FAMILIES
 from minillm.keys import hf_shapes, to_hf
 from minillm.precision import PRESETS
 from minillm.read_config import read_config
@@ -71,20 +73,58 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     yield Case(*request.param, tmp_path_factory.mktemp("family"))
 
 
+def report(case: Case, record_property: Callable[[str, object], None], what: str, value: float) -> None:
+    """For the table in the README (`tests/write_family_table.py`)."""
+    record_property("family", case.ours.config.model_type)
+    record_property("knobs", ", ".join(sorted(knobs(case.ours.config))))
+    record_property("double" if case.double else "stock", f"{what} {value}")
+
+
+def knobs(config: ModelConfig) -> set[str]:
+    """The knobs in which this model is not a plain llama."""
+    plain = {f.name: f.default for f in fields(ModelConfig) if f.default is not MISSING}
+    unlisted = ("source", "experts", "expert_layers", "rope_float", "norm_native")
+    found = set()
+    for name, usual in plain.items():
+        value = getattr(config, name)
+        if value != usual and name not in unlisted:
+            words = name.replace("_", " ")
+            found.add(
+                f"{words} {value}" if isinstance(value, str) else f"no {words}" if value is False else words
+            )
+    found |= {f"rope {rope.type}" for rope in config.ropes if rope.type != "default"}
+    found |= {"partial rope" for rope in config.ropes if rope.dim < config.head_dim and not config.latent}
+    found |= {"rope by layer type"} if len(config.ropes) > 1 else set()
+    found |= {"layers without rope"} if config.ropes and -1 in config.layer_rope else set()
+    found |= {"windows"} if any(config.windows) else set()
+    found |= {"scale"} if config.scale != config.heads[2] ** -0.5 else set()
+    if config.experts is not None:
+        found |= {
+            f"{config.experts.router} router",
+            *(["shared expert"] if config.experts.shared_width else []),
+        }
+        found |= {"groups"} if config.experts.groups > 1 else set()
+    if config.tie_word_embeddings:
+        found |= {"tied"}
+    return found
+
+
 def packed_logits(model: Transformer, ids: list[torch.Tensor]) -> torch.Tensor:
     return model.logits(model(torch.cat(ids), Batch.packed([len(s) for s in ids])))
 
 
 @torch.no_grad()
-def test_packed_logits(case: Case) -> None:
+def test_packed_logits(case: Case, record_property: Callable[[str, object], None]) -> None:
     ids = sequences(case.lengths)
     theirs = torch.cat([case.their_logits(s) for s in ids])
     assert float(theirs.std()) > 0.1
-    assert float((packed_logits(case.ours, ids) - theirs).abs().max()) < 1e-9
+    difference = float((packed_logits(case.ours, ids) - theirs).abs().max())
+    report(case, record_property, "packed", difference)
+    assert difference < 1e-9
 
 
 @torch.no_grad()
-def test_chunks_and_decode_over_the_cache(case: Case) -> None:
+def test_chunks_and_decode_over_the_cache(case: Case, record_property: Callable[[str, object], None]) -> None:
     ids = sequences(case.lengths)
     cache = KVCache(case.ours.config, case.ours.precision, num_pages=8)
     pages = [[2 * b + p for p in range(2)] for b in range(len(ids))]
@@ -104,7 +144,9 @@ def test_chunks_and_decode_over_the_cache(case: Case) -> None:
             done[b] += counts[b]
     cached = torch.cat([torch.cat(parts) for parts in rows])
     theirs = torch.cat([case.their_logits(s) for s in ids])
-    assert float((cached - theirs).abs().max()) < 1e-9
+    difference = float((cached - theirs).abs().max())
+    report(case, record_property, "cached", difference)
+    assert difference < 1e-9
 
 
 def test_gradients_of_logprobs(case: Case, tmp_path: Path) -> None:
@@ -139,7 +181,10 @@ def test_our_checkpoint_loads_in_transformers(
     with case.mode():
         again = script["load"](tmp_path)
         ids = sequences(case.lengths)[0].unsqueeze(0)
-        assert torch.equal(again(ids, use_cache=False).logits, case.theirs(ids, use_cache=False).logits)
+        difference = again(ids, use_cache=False).logits - case.theirs(ids, use_cache=False).logits
+    assert (
+        float(difference.abs().max()) < 1e-12
+    )  # equal weights elsewhere in memory may be added up otherwise
     for name, tensor in case.theirs.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -153,3 +198,11 @@ def test_golden_values(name: str, tmp_path: Path) -> None:
     found = token_logprobs(load_model(tmp_path, "fp64"), [script["sequence"](LENGTHS[0])])[0]
     exact = torch.tensor(golden["logprobs"], dtype=torch.float64)
     assert float((found - exact).abs().max()) < 1e-9
+
+
+def test_the_readme_has_every_family() -> None:
+    readme = (GOLDEN.parents[1] / "README.md").read_text()
+    table = readme.split("<!-- families -->")[1].split("<!-- end -->")[0]
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert named == list(FAMILIES)
+    assert {model_type for model_type, _ in CASES.values()} == FAMILIES.keys()
