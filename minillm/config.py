@@ -122,6 +122,7 @@ class ModelConfig:
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
+        mxfp4: the checkpoint stores its experts so (`minillm.mxfp4`); a model in memory never does.
         source: text of the config.json that this was read from.
     """
 
@@ -173,6 +174,7 @@ class ModelConfig:
     experts: Experts | None = None
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
+    mxfp4: bool = False
     source: str = field(default="", compare=False, repr=False)
 
     @property

@@ -45,6 +45,7 @@ class Family:
             pattern (`types`), those from `max_window_layers` on (`late`), every other before it (`early`),
             or those without rope (`unturned`).
         pattern: every so manieth layer sees all keys; 0: all do.
+        mxfp4: experts may be stored in 4 bits.
         unturned: layers that see all keys have no rope.
         ignored: config keys that no forward pass reads.
     """
@@ -56,6 +57,7 @@ class Family:
     windows: str = "types"
     pattern: int = 0
     unturned: bool = False
+    mxfp4: bool = False
     ignored: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -555,6 +557,7 @@ FAMILIES: dict[str, Family] = {
             "experts_down_bias": key(f"{LAYER}mlp.experts.down_proj_bias"),
         },
         pattern=2,
+        mxfp4=True,
     ),
     "glm4_moe": Family(
         knobs={"router": "sigmoid", "float_router": True},

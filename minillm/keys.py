@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from kernels.matmul import pack, pack_rows, unpack
+from kernels.matmul import pack_rows, unpack
+from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
 from minillm.families import FAMILIES, Key
 from minillm.weights import Checkpoint
@@ -28,46 +29,51 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
     """Copy a checkpoint into our parameters, rounding to their dtype; a block of rows is held at a time."""
     for ours, shape, entry in _rows(config):
         parameter, order = parameters[ours], _order(config, ours, entry)
-        if isinstance(shape, Matrix) and not entry.inputs_first and not shape.experts:
-            _linear(parameter, checkpoint, entry, order)
+        if isinstance(shape, Matrix):
+            for e in range(max(1, shape.experts)):
+                target = parameter[e] if shape.experts else parameter
+                _matrix(target, _matrix_rows(config, shape, entry, checkpoint, e), order)
         elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
             for start, block in checkpoint.blocks(entry.names[0]):
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
         else:
-            _whole(parameter, shape, checkpoint, entry, order)
+            parts = [_vector(checkpoint, name, shape) for name in entry.names]
+            whole = torch.cat(parts, dim=-1)
+            parameter.copy_(whole if order is None else whole[..., order])
     checkpoint.close()
 
 
-def _linear(parameter: torch.Tensor, checkpoint: Checkpoint, entry: Key, order: torch.Tensor | None) -> None:
-    """Matrices that are stored (N, K) into one in panels."""
-    if order is not None:  # few, and small: q, k and v
-        stored = torch.cat([checkpoint[name] for name in entry.names])
-        pack_rows(parameter, stored[order])
-        return
-    place = 0
-    for name in entry.names:
-        for start, block in checkpoint.blocks(name):
-            pack_rows(parameter, block, place + start)
-        place += checkpoint.shapes[name][0]
-
-
-def _whole(
-    parameter: torch.Tensor, shape: Shape, checkpoint: Checkpoint, entry: Key, order: torch.Tensor | None
+def _matrix(
+    parameter: torch.Tensor, rows: Iterator[tuple[int, torch.Tensor]], order: torch.Tensor | None
 ) -> None:
-    """Vectors, experts, and matrices that are stored (K, N)."""
-    parts = []
-    for name in entry.names:
-        if "{e}" in name:
-            part = torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(_experts(shape))])
+    """Rows of a stored matrix, (place, (N, K)), into one in panels."""
+    if order is not None:  # few, and small: q, k and v
+        rows = iter([(0, torch.cat([block for _, block in rows])[order])])
+    for start, block in rows:
+        pack_rows(parameter, block, start)
+
+
+def _matrix_rows(
+    config: ModelConfig, shape: Matrix, entry: Key, checkpoint: Checkpoint, e: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first output, rows (N, K)) through the tensors that make up a matrix, or expert e's."""
+    place = 0
+    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
+        if "{e}" in name or (not shape.experts and not entry.inputs_first):
+            for start, block in checkpoint.blocks(name.replace("{e}", str(e))):
+                yield place + start, block
+        elif shape.experts and config.mxfp4:
+            yield place, mxfp4.dequantize(*(checkpoint[f"{name}_{part}"][e] for part in ("blocks", "scales")))
         else:
-            part = checkpoint[name]
-        if isinstance(shape, Matrix) and not entry.inputs_first:
-            part = part.transpose(-1, -2)
-        parts.append(part)
-    whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-    if order is not None:
-        whole = whole[..., order]
-    parameter.copy_(pack(whole) if isinstance(shape, Matrix) else whole.reshape(shape))
+            stored = checkpoint[name][e] if shape.experts else checkpoint[name]
+            yield place, stored.t() if entry.inputs_first else stored
+        place += width
+
+
+def _vector(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    if "{e}" not in name:
+        return checkpoint[name]
+    return torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
 
 
 def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -133,6 +139,10 @@ def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str
     for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
         if not isinstance(shape, Matrix):
             size: tuple[int, ...] = (*shape[:-1], width)
+        elif shape.experts and config.mxfp4:
+            for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
+                yield f"{name}_{part}", size
+            continue
         else:
             size = (shape.K, width) if entry.inputs_first else (width, shape.K)
             size = (shape.experts, *size) if shape.experts else size

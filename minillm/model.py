@@ -7,6 +7,7 @@ K kv heads, D head dim, M positions, P pages, S page size, L layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -326,17 +327,21 @@ def load_model(
     """
     policy = get_precision(precision)
     folder = hub.resolve(folder_or_name)
-    config = read_config(folder)
-    model = Transformer(config, policy, device)
-    load_weights(model, folder)
+    stored = read_config(folder)
+    model = Transformer(replace(stored, mxfp4=False), policy, device)
+    _read_weights(model, folder, stored)
     return model
 
 
-@torch.no_grad()
 def load_weights(model: Transformer, folder: Path) -> None:
     """Copy a folder's safetensors into the model's parameters, in place and strictly."""
-    checkpoint = weights.Checkpoint(folder, keys.hf_shapes(model.config))
-    keys.from_hf(model.config, dict(model.named_parameters()), checkpoint)
+    _read_weights(model, folder, model.config)
+
+
+@torch.no_grad()
+def _read_weights(model: Transformer, folder: Path, stored: ModelConfig) -> None:
+    checkpoint = weights.Checkpoint(folder, keys.hf_shapes(stored), bytes_allowed=stored.mxfp4)
+    keys.from_hf(stored, dict(model.named_parameters()), checkpoint)
 
 
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:

@@ -22,7 +22,6 @@ from minillm.rope import TYPES
 FIXED: dict[str, tuple[Any, ...]] = {
     "pretraining_tp": (1,),
     "rope_interleaved": (False,),
-    "quantization_config": (None,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
@@ -169,7 +168,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
     reader = _Reader(path, raw, FAMILIES[model_type])
     try:
-        config = replace(_config(model_type, reader), source=text)
+        config = replace(_config(model_type, reader), mxfp4=_mxfp4(reader), source=_plain(text, raw))
     except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError) as error:
         raise reader.error(f"has a value of the wrong kind: {error!r}") from error
     _check(config, reader)
@@ -233,6 +232,23 @@ def _config(model_type: str, reader: _Reader) -> ModelConfig:
         latent=latent,
         **knobs,
     )
+
+
+def _mxfp4(reader: _Reader) -> bool:
+    """Whether the checkpoint's experts are stored in 4 bits; no other quantisation is read."""
+    given = reader.get("quantization_config") or {}
+    if given and (given.get("quant_method") != "mxfp4" or not reader.family.mxfp4):
+        raise reader.error(
+            f"has quantization_config = {given!r}, which is not supported; fetch plain weights"
+        )
+    return bool(given)
+
+
+def _plain(text: str, raw: dict[str, Any]) -> str:
+    """The config.json to save weights with: they are not quantised."""
+    if raw.get("quantization_config") is None:
+        return text
+    return json.dumps({k: v for k, v in raw.items() if k != "quantization_config"}, indent=2) + "\n"
 
 
 _MIXTURE = ("router", "normalize", "jitter", "float_router", "native", "shared_width", "shared_gate")

@@ -43,6 +43,7 @@ class Checkpoint:
         folder: holds model.safetensors, or model.safetensors.index.json and its shards.
         expected: name -> shape of every tensor of the model.
         ignore: extra tensors whose name it finds a match in are dropped.
+        bytes_allowed: some tensors hold bytes (uint8), whose meaning the caller knows.
 
     Raises:
         MinillmError: no weights, a missing shard, a truncated or corrupt file, or a tensor that is
@@ -55,6 +56,7 @@ class Checkpoint:
         expected: Mapping[str, torch.Size],
         *,
         ignore: re.Pattern[str] | None = HARMLESS,
+        bytes_allowed: bool = False,
     ) -> None:
         files = _files(folder)
         self._where: dict[str, Path] = {}
@@ -70,7 +72,7 @@ class Checkpoint:
             for name, (dtype, shape) in held.items():
                 if name not in expected:
                     continue
-                if dtype not in _FLOATS:
+                if dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
                     problems[name] = f"{name} (dtype {dtype} is not a plain float)"
                 elif shape != expected[name]:
                     problems[name] = f"{name} (shape {list(shape)}, expected {list(expected[name])})"

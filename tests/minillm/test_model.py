@@ -269,7 +269,7 @@ def test_the_folder_that_errors_are_made_from_loads(folder: Path) -> None:
             r"lacks 'high_freq_factor' for rope of type 'llama3'",
         ),
         ({"rope_scaling": {"factor": 2.0}}, r"unknown key 'factor' for rope of type 'default'"),
-        ({"quantization_config": {"quant_method": "gptq"}}, r"has quantization_config = .*not supported"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"has quantization_config = .*, not supported"),
         ({"num_key_value_heads": 4}, r"6 query heads that do not share 4 kv heads evenly"),
     ],
 )
