@@ -169,6 +169,8 @@ def read_config(folder: Path) -> ModelConfig:
     reader = _Reader(path, raw, FAMILIES[model_type])
     try:
         config = replace(_config(model_type, reader), mxfp4=_mxfp4(reader), source=_plain(text, raw))
+    except MinillmError:
+        raise
     except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError) as error:
         raise reader.error(f"has a value of the wrong kind: {error!r}") from error
     _check(config, reader)
@@ -238,9 +240,7 @@ def _mxfp4(reader: _Reader) -> bool:
     """Whether the checkpoint's experts are stored in 4 bits; no other quantisation is read."""
     given = reader.get("quantization_config") or {}
     if given and (given.get("quant_method") != "mxfp4" or not reader.family.mxfp4):
-        raise reader.error(
-            f"has quantization_config = {given!r}, which is not supported; fetch plain weights"
-        )
+        raise reader.error(f"has quantization_config = {given!r}, not supported; fetch plain weights")
     return bool(given)
 
 
