@@ -127,13 +127,14 @@ class _Reader:
         self.asked: set[str] = set()
 
     def get(self, *names: str, default: Any = None) -> Any:
-        """The value of the first of these keys that the file has, or that the family has a default for."""
+        """The value of the first of these keys that the file has, or that the family has a default for.
+
+        A null in the file is an answer too: it keeps the family's default away.
+        """
         self.asked.update(names)
-        for source in (self.raw, self.family.defaults):
-            for name in names:
-                if source.get(name) is not None:
-                    return source[name]
-        return default
+        given = [self.raw[name] for name in names if name in self.raw]
+        usual = [self.family.defaults.get(name) for name in names if name not in self.raw]
+        return next((value for value in (*given, *usual) if value is not None), default)
 
     def need(self, name: str) -> Any:
         """A value that must be there, by our name for it."""
@@ -263,7 +264,7 @@ def _qk_norm(reader: _Reader) -> str:
 
 def _latent(reader: _Reader) -> Latent:
     return Latent(
-        q_rank=reader.raw.get("q_lora_rank", reader.get("q_lora_rank")) or 0,
+        q_rank=reader.get("q_lora_rank", default=0),
         kv_rank=reader.need("kv_lora_rank"),
         nope_dim=reader.need("qk_nope_head_dim"),
         rope_dim=reader.need("qk_rope_head_dim"),

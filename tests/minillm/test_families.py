@@ -232,6 +232,25 @@ def test_golden_values(name: str, tmp_path: Path) -> None:
     assert float((found - exact).abs().max()) < 1e-9
 
 
+def test_a_null_keeps_the_default_away(tmp_path: Path) -> None:
+    for name, key, usual in (
+        ("mistral-full", "sliding_window", 4096),
+        ("gemma2", "attn_logit_softcapping", 50.0),
+        ("deepseek_v3", "q_lora_rank", 1536),
+    ):
+        config = json.loads((GOLDEN / "families.json").read_text())[name]["config"]
+        for value in (None, ..., 7):
+            given = {k: v for k, v in {**config, key: value}.items() if v is not ...}
+            (tmp_path / "config.json").write_text(json.dumps(given))
+            read = read_config(tmp_path)
+            found = {
+                "sliding_window": max(read.windows),
+                "attn_logit_softcapping": read.softcap,
+                "q_lora_rank": read.latent and read.latent.q_rank,
+            }[key]
+            assert (found or None) == (usual if value is ... else value), (name, value)
+
+
 def test_the_readme_has_every_family() -> None:
     readme = (GOLDEN.parents[1] / "README.md").read_text()
     table = readme.split("<!-- families -->")[1].split("<!-- end -->")[0]
