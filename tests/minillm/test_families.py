@@ -101,11 +101,9 @@ def knobs(config: ModelConfig) -> set[str]:
     found |= {"windows"} if any(config.windows) else set()
     found |= {"scale"} if config.scale != config.heads[2] ** -0.5 else set()
     if config.experts is not None:
-        found |= {
-            f"{config.experts.router} router",
-            *(["shared expert"] if config.experts.shared_width else []),
-        }
-        found |= {"groups"} if config.experts.groups > 1 else set()
+        found |= {"experts", f"{config.experts.router.replace('_', ' ')} router"}
+        found |= {"shared expert"} if config.experts.shared_width else set()
+        found |= {"expert groups"} if config.experts.groups > 1 else set()
     if config.tie_word_embeddings:
         found |= {"tied"}
     return found
