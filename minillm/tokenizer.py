@@ -1,14 +1,14 @@
 """Text <-> token ids, chat templates, and text that arrives token by token.
 
-Reads tokenizer.json (library `tokenizers`) and the settings around it. What encode() adds at the
-ends of a text is what tokenizer.json says; a rendered chat template is encoded as it is, so a
-beginning-of-sequence token that the template writes is never doubled.
+Reads tokenizer.json, tekken.json or tokenizer.model (`minillm.tokenizer_files`), and the settings
+around it. What encode() adds at the ends of a text is what tokenizer.json says, or else what
+tokenizer_config.json does; a rendered chat template is encoded as it is, so a beginning-of-sequence
+token that the template writes is never doubled.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -23,8 +23,9 @@ import jinja2.sandbox
 import tokenizers
 
 from minillm.errors import MinillmError
+from minillm.tokenizer_backends import Backend, JsonBackend
+from minillm.tokenizer_files import load_backend
 
-_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 _REPLACEMENT = "\ufffd"
 
 
@@ -40,50 +41,42 @@ class Tokenizer:
 
     def __init__(
         self,
-        backend: tokenizers.Tokenizer,
+        backend: Backend | tokenizers.Tokenizer,
         *,
         special_tokens: Mapping[str, str] | None = None,
         bos_token_id: int | None = None,
         eos_token_ids: Sequence[int] = (),
         chat_template: str | None = None,
+        chat_template_path: Path | None = None,
     ) -> None:
-        # A length limit or padding saved with a tokenizer would silently cut or fill a prompt.
-        backend.no_truncation()
-        backend.no_padding()
-        self._backend = backend
+        self._backend: Backend = (
+            JsonBackend(backend) if isinstance(backend, tokenizers.Tokenizer) else backend
+        )
         self._special_tokens = dict(special_tokens or {})
         self._template: jinja2.Template | None = None
         self.bos_token_id = bos_token_id
         self.eos_token_ids = tuple(eos_token_ids)
         self.chat_template = chat_template
-        added = backend.get_added_tokens_decoder()
-        self._special_ids = frozenset(i for i, token in added.items() if token.special)
-        self._byte_ids = _byte_fallback_ids(backend)
+        # Named in errors.
+        self._template_name = f"the chat template of {chat_template_path or 'this model'}"
 
     @classmethod
     def from_folder(cls, folder: Path) -> Tokenizer:
         """The tokenizer of a model folder.
 
         Args:
-            folder: holds tokenizer.json and, where the model has them, tokenizer_config.json,
-                chat_template.jinja, generation_config.json and config.json.
+            folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model (SentencePiece, or
+                for Llama 3 a list of ranks), and, where the model has them, tokenizer_config.json,
+                added_tokens.json, chat_template.jinja, generation_config.json and config.json.
 
         Raises:
-            MinillmError: tokenizer.json is missing or broken, or a setting has no valid value.
+            MinillmError: there is no tokenizer, or it is broken, or a setting has no valid value.
         """
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise MinillmError(f"{folder} has no tokenizer.json, the only tokenizer that is read")
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        # The library raises bare exceptions.
-        except Exception as error:
-            raise MinillmError(f"{path} is not a valid tokenizer.json ({error})") from error
         settings = _read_json(folder / "tokenizer_config.json")
         model = _read_json(folder / "config.json")
         # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
         generation = _read_json(folder / "generation_config.json", tolerant=True)
-        special = _special_tokens(settings)
+        backend, special = load_backend(folder, settings, _special_tokens(settings), model.get("model_type"))
         bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
         if bos is None:
             bos = next(iter(_ids(model, "bos_token_id", folder / "config.json")), None)
@@ -94,31 +87,40 @@ class Tokenizer:
         named_eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
         if named_eos is not None:
             eos.append(named_eos)
+        template, template_path = _chat_template(folder, settings)
         return cls(
             backend,
             special_tokens=special,
             bos_token_id=bos,
             eos_token_ids=tuple(dict.fromkeys(eos)),
-            chat_template=_chat_template(folder, settings),
+            chat_template=template,
+            chat_template_path=template_path,
         )
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens, added ones included; a model may have more embedding rows than this."""
-        return self._backend.get_vocab_size(with_added_tokens=True)
+        return self._backend.vocab_size
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`; special tokens written out in it become their ids.
 
         Args:
-            text: any text.
-            add_special_tokens: whether to add what tokenizer.json puts around a text (often BOS).
+            text: any text; half a surrogate pair, which no UTF-8 can hold, counts as U+FFFD.
+            add_special_tokens: whether to add what the model has around a text (often BOS).
+
+        Raises:
+            MinillmError: `text` has 900,000 white spaces in a row, and the model lists ranks.
         """
-        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return self._backend.encode(text, add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
-        return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return self._backend.decode(ids, skip_special_tokens)
 
     def apply_chat_template(
         self,
@@ -150,10 +152,18 @@ class Tokenizer:
             if self._template is None:
                 self._template = _environment().from_string(self.chat_template)
             return self._template.render(variables)
+        except jinja2.TemplateSyntaxError as error:
+            raise MinillmError(
+                f"{self._template_name} is not valid Jinja (line {error.lineno}: {error.message}); correct "
+                "it there, or give the prompt as plain text"
+            ) from error
         # A template is a program: on odd messages it can fail in any way that an expression can.
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        except Exception as error:
             reason = " ".join(str(error).split())
-            raise MinillmError(f"the chat template refuses the messages: {reason}") from error
+            raise MinillmError(
+                f"{self._template_name} refuses the messages: {reason}; change the roles or contents "
+                "to what it takes, or give the prompt as plain text"
+            ) from error
 
     def encode_chat(
         self,
@@ -179,23 +189,27 @@ class IncrementalDecoder:
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
-        self._skipped = tokenizer._special_ids if skip_special_tokens else frozenset[int]()
+        self._skipped = tokenizer._backend.special_ids if skip_special_tokens else frozenset[int]()
         self._window: list[int] = []
         self._sent = 0  # characters of the window's text that have been returned
 
     def add(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
-        known = self._tokenizer._backend.id_to_token
-        self._window += [i for i in ids if i not in self._skipped and known(i) is not None]
+        backend = self._tokenizer._backend
+        self._window += [i for i in ids if i not in self._skipped and backend.knows(i)]
         # Byte-fallback tokens are decoded a run at a time: one that turns out not to be UTF-8 is
         # replaced from its beginning, so nothing of a run is known before its end.
-        if not self._window or self._window[-1] in self._tokenizer._byte_ids:
+        if not self._window or self._window[-1] in backend.byte_ids:
             return ""
         text = self._decode()
-        held = int(text.endswith(_REPLACEMENT))
+        # One that has been given is known to be none: a token without text can follow it.
+        held = int(text.endswith(_REPLACEMENT) and len(text) > self._sent)
         new = text[self._sent : len(text) - held]
-        self._window = self._window[-self._CONTEXT :]
-        self._sent = len(self._decode()) - held
+        # To a decoder that strips a text, what follows tokens without any would be the start of one.
+        kept = self._CONTEXT
+        while not (context := self._decode(kept)) and kept < len(self._window):
+            kept *= 2
+        self._window, self._sent = self._window[-kept:], len(context) - held
         return new
 
     def flush(self) -> str:
@@ -204,16 +218,9 @@ class IncrementalDecoder:
         self._window, self._sent = [], 0
         return rest
 
-    def _decode(self) -> str:
-        return self._tokenizer.decode(self._window, skip_special_tokens=False)
-
-
-def _byte_fallback_ids(backend: tokenizers.Tokenizer) -> frozenset[int]:
-    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
-    steps = decoder.get("decoders", [decoder])
-    if not any(step.get("type") == "ByteFallback" for step in steps):
-        return frozenset()
-    return frozenset(i for token, i in backend.get_vocab().items() if _BYTE_TOKEN.fullmatch(token))
+    def _decode(self, last: int = 0) -> str:
+        """Text of the window's `last` tokens, or of all."""
+        return self._tokenizer.decode(self._window[-last:], skip_special_tokens=False)
 
 
 def _read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
@@ -250,15 +257,16 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
     return tokens
 
 
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+def _chat_template(folder: Path, settings: Mapping[str, Any]) -> tuple[str | None, Path | None]:
+    """The template and the file it is in."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), path
     template = settings.get("chat_template")
     if isinstance(template, list):
         # Several templates by name; the plain chat is the one called "default".
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    return template if isinstance(template, str) else None
+    return (template, folder / "tokenizer_config.json") if isinstance(template, str) else (None, None)
 
 
 class _GenerationTag(jinja2.ext.Extension):

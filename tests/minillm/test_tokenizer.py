@@ -103,7 +103,7 @@ def test_saved_truncation_and_padding_do_nothing(tmp_path: Path) -> None:
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(MinillmError, match=r"has no tokenizer\.json"):
+    with pytest.raises(MinillmError, match=r"has no tokenizer\.json, tekken\.json or tokenizer\.model"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(MinillmError, match=r"not a valid tokenizer\.json"):
@@ -199,7 +199,7 @@ def test_strftime_now() -> None:
         ("{{ raise_exception('roles must alternate') }}", "refuses .*: roles must alternate"),
         ("{{ messages[9].content.x }}", "refuses the messages"),
         ("{{ 1 + messages }}", "refuses the messages"),
-        ("{% for", "refuses the messages"),
+        ("{% for", "this model is not valid Jinja"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ messages.append(1) }}", "unsafe"),
     ],

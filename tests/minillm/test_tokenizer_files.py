@@ -356,3 +356,14 @@ def test_stream_equals_decode(tokenizer: Tokenizer, data: st.DataObject, skip: b
     pieces = data.draw(st.lists(st.one_of(ids.map(lambda i: [i]), st.lists(ids, max_size=6), text)))
     whole = tokenizer.decode([i for piece in pieces for i in piece], skip_special_tokens=skip)
     assert "".join(stream(tokenizer, pieces, skip)) == whole
+
+
+@pytest.mark.parametrize("options", [{}, *OTHERS])
+def test_spaces_in_a_row_stream(options: dict[str, Any]) -> None:
+    sp = reference(trained(**options))
+    space, word = sp.piece_to_id("▁"), sp.piece_to_id("b")
+    ids = [*[space] * 9, word, *[space] * 9, word]
+    tokenizer = spliced(SentencePiece(trained(**options)))
+    assert (
+        "".join(stream(tokenizer, [[i] for i in ids], skip=True)) == tokenizer.decode(ids) == sp.decode(ids)
+    )

@@ -1,0 +1,311 @@
+"""What turns text into token ids and back, one class for each kind of tokenizer.
+
+Each is run by the library that it was made for: tokenizer.json by `tokenizers`, lists of ranks by
+`tiktoken`, SentencePiece models by `sentencepiece`. To convert them all into the first would take less
+code, but give other ids: it wants every merge in an order, where the other two break ties by place.
+Mistral's SentencePiece models score all runs of spaces alike; converted, the first of them encoded 207 of
+the 2,000 strings of our tests differently.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+import sentencepiece
+import tiktoken
+import tokenizers
+
+from minillm.errors import MinillmError
+
+
+class Backend(Protocol):
+    """Text <-> token ids, special tokens included."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included."""
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that decode() can skip."""
+
+    @property
+    def byte_ids(self) -> frozenset[int]:
+        """Tokens for a byte, of which the decoder takes a run at a time."""
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        """Token ids of `text`, with what belongs at its ends where that is asked for."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        """Text of `ids`; an id without a token is nothing."""
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of the token that is written so, or None."""
+
+    def knows(self, token_id: int) -> bool:
+        """Whether there is a token of this id."""
+
+
+# ---------------------------------------------------------------- tokenizer.json
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class JsonBackend:
+    """tokenizer.json, through the library `tokenizers`."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        # A length limit or padding saved with a tokenizer would silently cut or fill a prompt.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        added = tokenizer.get_added_tokens_decoder()
+        self.special_ids = frozenset(i for i, token in added.items() if token.special)
+        self.byte_ids = self._byte_ids()
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def token_to_id(self, token: str) -> int | None:
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def knows(self, token_id: int) -> bool:
+        return self._tokenizer.id_to_token(token_id) is not None
+
+    def _byte_ids(self) -> frozenset[int]:
+        decoder = self._tokenizer.decoder
+        state = json.loads(decoder.__getstate__()) if decoder else {}
+        if not any(step.get("type") == "ByteFallback" for step in state.get("decoders", [state])):
+            return frozenset()
+        vocabulary = self._tokenizer.get_vocab().items()
+        return frozenset(i for token, i in vocabulary if _BYTE_TOKEN.fullmatch(token))
+
+
+# ---------------------------------------------------------------- plain text
+
+
+class PlainText(Protocol):
+    """A vocabulary that has no special tokens: to it, "</s>" is four characters."""
+
+    @property
+    def ids(self) -> range:
+        """Every id that has a token."""
+
+    @property
+    def byte_ids(self) -> frozenset[int]:
+        """As in `Backend`."""
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        """Token ids of a stretch between two special tokens, or of the one that starts the text."""
+
+    def decode(self, ids: Sequence[int], at_start: bool) -> str:
+        """Text of such a stretch; every id is one of `ids`."""
+
+    def token_to_id(self, token: str) -> int | None:
+        """As in `Backend`."""
+
+
+class SentencePiece:
+    """A SentencePiece model, read by its own library.
+
+    Args:
+        model: the content of tokenizer.model.
+        prefix: which stretches of text get the space that most models put before a text: "always",
+            as the library does it, only the "first", or "never".
+
+    Raises:
+        RuntimeError: `model` is no such model.
+    """
+
+    # The protocol-buffer encoding of `normalizer_spec { add_dummy_prefix: false }`. Encoded messages
+    # that follow each other are read as one, in which the last value of a field counts.
+    _NO_PREFIX = bytes([3 << 3 | 2, 2, 3 << 3, 0])
+
+    def __init__(self, model: bytes, prefix: str = "always") -> None:
+        whole, bare = sentencepiece.SentencePieceProcessor(), sentencepiece.SentencePieceProcessor()
+        whole.LoadFromSerializedProto(model)
+        bare.LoadFromSerializedProto(model + self._NO_PREFIX)
+        self._first = bare if prefix == "never" else whole
+        self._inner = whole if prefix == "always" else bare
+        self._bare = bare
+        self.ids = range(whole.vocab_size())
+        self.byte_ids = frozenset(i for i in self.ids if whole.is_byte(i))
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        ids: list[int] = (self._first if at_start else self._inner).encode(text)
+        return ids
+
+    def decode(self, ids: Sequence[int], at_start: bool) -> str:
+        # The library takes the prefix off what it is given; past the start it is a space like others.
+        return str((self._first if at_start else self._bare).decode(list(ids)))
+
+    def token_to_id(self, token: str) -> int | None:
+        found = int(self._bare.piece_to_id(token))  # that of "unknown" where there is none
+        return found if self._bare.id_to_piece(found) == token else None
+
+    def special_tokens(self) -> dict[int, str]:
+        """The model's own marks, which are never the encoding of a text."""
+        model = self._bare
+        marks = (i for i in self.ids if model.is_control(i) or model.is_unknown(i))
+        return {i: str(model.id_to_piece(i)) for i in marks}
+
+    def names(self) -> dict[str, str]:
+        """bos_token, eos_token and so on -> how the model writes them; without those it lacks."""
+        model = self._bare
+        ids = {"bos": model.bos_id(), "eos": model.eos_id(), "unk": model.unk_id(), "pad": model.pad_id()}
+        return {f"{name}_token": str(model.id_to_piece(i)) for name, i in ids.items() if i >= 0}
+
+
+class Ranks:
+    """Byte-level BPE by ranks, read by `tiktoken`.
+
+    Args:
+        pattern: the regular expression that cuts a text into words.
+        tokens: the bytes of each token -> its id; of two that fit, BPE makes the lower one first.
+
+    Raises:
+        ValueError: a byte has no token, the ids have gaps, or `pattern` is no regular expression.
+    """
+
+    byte_ids: frozenset[int] = frozenset()
+
+    # The library dies of a million white spaces in a row.
+    _MOST_SPACES = 900_000
+    _TOO_MANY_SPACES = re.compile(rf"\s{{{_MOST_SPACES}}}")
+
+    def __init__(self, pattern: str, tokens: Mapping[bytes, int]) -> None:
+        if missing := [b for b in range(256) if bytes([b]) not in tokens]:
+            raise ValueError(f"no token for byte {missing[0]}")
+        self.ids = range(min(tokens.values()), max(tokens.values()) + 1)
+        self._tokens = dict(tokens)
+        self._bytes = {i: token for token, i in tokens.items()}
+        if not len(self.ids) == len(tokens) == len(self._bytes):
+            raise ValueError(f"{len(tokens)} tokens with {len(self.ids)} ids")
+        self._encoding = tiktoken.Encoding(
+            "ranks", pat_str=pattern, mergeable_ranks=self._tokens, special_tokens={}
+        )
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        if len(text) >= self._MOST_SPACES and self._TOO_MANY_SPACES.search(text):
+            raise MinillmError(f"a text of {self._MOST_SPACES:,} white spaces in a row cannot be encoded")
+        return self._encoding.encode_ordinary(text)
+
+    def decode(self, ids: Sequence[int], at_start: bool) -> str:
+        return b"".join(self._bytes[i] for i in ids).decode("utf-8", "replace")
+
+    def token_to_id(self, token: str) -> int | None:
+        return self._tokens.get(token.encode("utf-8", "replace"))
+
+
+# ---------------------------------------------------------------- special tokens
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in a text before anything else is.
+
+    Attributes:
+        text: how it is written.
+        special: whether decode() can skip it.
+        lstrip: whether it takes the white space before it along.
+        rstrip: the same of what follows.
+        single_word: whether it has to stand alone, next to no letter, digit or underscore.
+    """
+
+    text: str
+    special: bool = True
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
+
+
+class SplicedBackend:
+    """Special and other added tokens, laid over a vocabulary that has none.
+
+    Args:
+        plain: encodes what stands between added tokens.
+        added: added tokens by their id, which may lie within or beyond those of `plain`.
+        before: ids to put before a text.
+        after: ids to put after it.
+    """
+
+    _SPACES = re.compile(r"\s*")
+
+    def __init__(
+        self,
+        plain: PlainText,
+        added: Mapping[int, AddedToken],
+        before: Sequence[int] = (),
+        after: Sequence[int] = (),
+    ) -> None:
+        self._plain, self._added = plain, dict(added)
+        self._before, self._after = list(before), list(after)
+        self._by_text = {token.text: i for i, token in added.items()}
+        self.special_ids = frozenset(i for i, token in added.items() if token.special)
+        self.byte_ids = plain.byte_ids - self.special_ids
+        # Of two tokens that start at one place, the longer is meant.
+        longest = sorted(filter(None, self._by_text), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(self._expression, longest)) or r"(?!)")
+
+    def _expression(self, text: str) -> str:
+        found = re.escape(text)
+        return rf"(?<!\w){found}(?!\w)" if self._added[self._by_text[text]].single_word else found
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._plain.ids) + sum(i not in self._plain.ids for i in self._added)
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        ids: list[int] = []
+        done = 0
+        for match in self._pattern.finditer(text):
+            if match.start() < done:
+                continue  # white space, which the token before it took along
+            i = self._by_text[match.group()]
+            stretch = text[done : match.start()]
+            ids += self._stretch(stretch.rstrip() if self._added[i].lstrip else stretch, done == 0)
+            ids.append(i)
+            done = match.end()
+            if self._added[i].rstrip and (spaces := self._SPACES.match(text, done)):
+                done = spaces.end()
+        ids += self._stretch(text[done:], done == 0)
+        return [*self._before, *ids, *self._after] if add_special_tokens else ids
+
+    def _stretch(self, text: str, at_start: bool) -> list[int]:
+        return self._plain.encode(text, at_start) if text else []
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        skipped = self.special_ids if skip_special_tokens else frozenset[int]()
+        text = ""
+        kept = (i for i in ids if self.knows(i) and i not in skipped)
+        for plain, stretch in groupby(kept, key=self._is_plain):
+            if plain:
+                text += self._plain.decode(list(stretch), at_start=not text)
+            else:
+                text += "".join(self._added[i].text for i in stretch)
+        return text
+
+    def _is_plain(self, token_id: int) -> bool:
+        # Added tokens can be pieces of the vocabulary too, which knows best how they read: "▁▁".
+        return token_id in self._plain.ids and token_id not in self.special_ids
+
+    def token_to_id(self, token: str) -> int | None:
+        found = self._by_text.get(token)
+        return self._plain.token_to_id(token) if found is None else found
+
+    def knows(self, token_id: int) -> bool:
+        return token_id in self._plain.ids or token_id in self._added
