@@ -67,7 +67,7 @@ class Latent:
     """Latent attention (DeepSeek-V2, 2024): keys and values come from one narrow vector per token.
 
     A head has `nope_dim` dimensions without and `rope_dim` with rope; `q_rank` 0 means that queries are
-    projected at once.
+    projected at once. The norms of the narrow vectors have an epsilon of their own.
     """
 
     q_rank: int
@@ -75,6 +75,7 @@ class Latent:
     nope_dim: int
     rope_dim: int
     v_dim: int
+    norm_eps: float
 
 
 class Matrix(NamedTuple):

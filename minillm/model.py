@@ -222,14 +222,19 @@ class Transformer(nn.Module):
         q = x_TC
         if latent.q_rank:
             q = self._linear(layer, i, "q_a", x_TC)
-            q = self._add_norm(q, None, layer, "q_a_norm", True)[1]
+            q = self._narrow_norm(q, layer["q_a_norm"])
         q_TX = self._linear(layer, i, "q_b" if latent.q_rank else "q", q)
         narrow, k_rope = self._linear(layer, i, "kv_a", x_TC).split((latent.kv_rank, latent.rope_dim), dim=1)
-        narrow = self._add_norm(narrow, None, layer, "kv_a_norm", True)[1]
+        narrow = self._narrow_norm(narrow, layer["kv_a_norm"])
         kv_THX = self._linear(layer, i, "kv_b", narrow).unflatten(1, (H, -1))
         k_nope, v_THD = kv_THX.split((latent.nope_dim, latent.v_dim), dim=-1)
         k_THD = torch.cat((k_rope.unsqueeze(1).expand(-1, H, -1), k_nope), dim=-1)
         return torch.cat((q_TX, k_THD.flatten(1), v_THD.flatten(1)), dim=1)
+
+    def _narrow_norm(self, x_TC: torch.Tensor, w_C: torch.Tensor) -> torch.Tensor:
+        assert self.config.latent is not None
+        norm = replace(self._norm, eps=self.config.latent.norm_eps)
+        return dispatch.add_norm(x_TC, None, _to(w_C, x_TC.dtype), None, norm)[1]
 
     def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         experts = self.config.experts

@@ -16,8 +16,8 @@ class Precision:
     `weights` is what memory holds and the optimizer updates; `compute` is what flows between layers and
     what weights are rounded to before a product; `attention` is what q, k and v are rounded to;
     `kv_cache` is what the cache holds (the trainer's forward too); `logits` is what logprobs are made of.
-    `norm` is what RMSNorm and the angles of rope are computed in: float32, as transformers does for every
-    dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
+    `norm` is what norms, the angles of rope and routers are computed in: float32, as transformers does for
+    every dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
     """
 
     weights: torch.dtype

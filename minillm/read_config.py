@@ -269,6 +269,7 @@ def _latent(reader: _Reader) -> Latent:
         nope_dim=reader.need("qk_nope_head_dim"),
         rope_dim=reader.need("qk_rope_head_dim"),
         v_dim=reader.need("v_head_dim"),
+        norm_eps=1e-6,  # no key says so, but every implementation has it
     )
 
 

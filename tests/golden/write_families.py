@@ -314,6 +314,9 @@ def write(case: str, folder: Path) -> None:
     if settings.get("rope_parameters") is None:
         settings.pop("rope_parameters", None)
     config = transformers.AutoConfig.for_model(model_type, **settings)
+    for name in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"):
+        if hasattr(config, name):  # large enough that a norm which takes another one shows
+            setattr(config, name, 3e-3)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     model.double().save_pretrained(folder)
     with safe_open(folder / "model.safetensors", framework="pt") as file:
