@@ -156,28 +156,21 @@ LATENT = _names(
     kv_b="kv_b_proj.weight",
 )
 
+MISTRAL = Family(
+    defaults={
+        **LLAMA,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+        "num_key_value_heads": 8,
+    },
+    keys=KEYS,
+    windows="all",
+)
+
 FAMILIES: dict[str, Family] = {
     "llama": Family(fields=LLAMA_BIASES, defaults=LLAMA, keys=KEYS),
-    "mistral": Family(
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "sliding_window": 4096,
-            "num_key_value_heads": 8,
-        },
-        keys=KEYS,
-        windows="all",
-    ),
-    "ministral": Family(
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "sliding_window": 4096,
-            "num_key_value_heads": 8,
-        },
-        keys=KEYS,
-        windows="all",
-    ),
+    "mistral": MISTRAL,
+    "ministral": MISTRAL,
     "ministral3": Family(
         defaults={
             **LLAMA,

@@ -173,12 +173,14 @@ def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
 
 def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
     """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
-    D, R = config.heads[2], config.ropes[0].dim
-    pairs = torch.arange(R)
-    if config.rope_interleaved:
-        pairs = pairs.view(-1, 2).t().flatten()
-    rest = torch.arange(D)
-    return torch.cat((before + pairs, rest[:before], rest[before + R :]))
+    turned, rest = _turned(config), torch.arange(config.heads[2])
+    return torch.cat((before + turned, rest[:before], rest[before + len(turned) :]))
+
+
+def _turned(config: ModelConfig) -> torch.Tensor:
+    """Within the dimensions that rope turns: our place -> theirs."""
+    turned = torch.arange(config.ropes[0].dim)
+    return turned.view(-1, 2).t().flatten() if config.rope_interleaved else turned
 
 
 def _qkv(config: ModelConfig) -> torch.Tensor:
@@ -195,9 +197,8 @@ def _latent_q(config: ModelConfig) -> torch.Tensor:
 
 def _latent_kv(config: ModelConfig) -> torch.Tensor:
     assert config.latent is not None
-    R = config.ropes[0].dim
-    pairs = torch.arange(R).view(-1, 2).t().flatten() if config.rope_interleaved else torch.arange(R)
-    return torch.cat((torch.arange(config.latent.kv_rank), config.latent.kv_rank + pairs))
+    rank = config.latent.kv_rank
+    return torch.cat((torch.arange(rank), rank + _turned(config)))
 
 
 _TURNED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {

@@ -175,10 +175,10 @@ class Transformer(nn.Module):
             qkv_TX = self._linear(layer, i, "qkv", x_TC)
         else:
             qkv_TX = self._latent_qkv(layer, i, x_TC)
-        if config.clip_qkv is not None and config.qk_norm == "":
-            qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
         if config.qk_norm:
             qkv_TX = self._norm_qk(layer, qkv_TX)
+        if config.clip_qkv is not None:
+            qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
         heads_THD = dispatch.rope_store_attention(
             _to(qkv_TX, self.precision.attention),
             config.heads,
@@ -211,8 +211,6 @@ class Transformer(nn.Module):
                 each = [dispatch.add_norm(rows[:, h], None, w[h], b, self._qk_norm)[1] for h in range(heads)]
                 rows = torch.stack(each, dim=1)
             parts[j] = rows.flatten(1)
-        if config.clip_qkv is not None:
-            parts = [part.clamp(-config.clip_qkv, config.clip_qkv) for part in parts]
         return torch.cat(parts, dim=1)
 
     def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
@@ -242,7 +240,7 @@ class Transformer(nn.Module):
             return self._dense(layer, i, "", x_TC)
         wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
-        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, partial(self._expert, layer, i))
+        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, partial(self._dense, layer, i, "experts_"))
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
@@ -267,15 +265,13 @@ class Transformer(nn.Module):
         weights_TN, chosen_TN = moe.route(logits_TE, experts, layer.get("router_correction"), made_in)
         return weights_TN[:T], chosen_TN[:T]
 
-    def _dense(self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor) -> torch.Tensor:
+    def _dense(
+        self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor, expert: int | None = None
+    ) -> torch.Tensor:
+        """The MLP of parameters that are named with a prefix, or an expert's of theirs."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
-        hidden_TX = self._linear(layer, i, first, x_TC)
-        return self._linear(layer, i, f"{prefix}down", dispatch.activate(hidden_TX, self._activation))
-
-    def _expert(self, layer: Layer, i: int, x_TC: torch.Tensor, e: int) -> torch.Tensor:
-        first = "experts_gate_up" if self.config.gated else "experts_up"
-        hidden_TX = self._linear(layer, i, first, x_TC, e)
-        return self._linear(layer, i, "experts_down", dispatch.activate(hidden_TX, self._activation), e)
+        hidden_TX = dispatch.activate(self._linear(layer, i, first, x_TC, expert), self._activation)
+        return self._linear(layer, i, f"{prefix}down", hidden_TX, expert)
 
     def _linear(
         self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, expert: int | None = None

@@ -86,25 +86,30 @@ class Checkpoint:
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """A whole tensor in its stored dtype, memory mapped, privately: writing to it leaves the file."""
-        with safe_open(self._where[name], framework="pt", device="cpu") as file:
-            return file.get_tensor(name)  # type: ignore[no-any-return]
+        tensor: torch.Tensor = self._file(name).get_tensor(name)
+        self._mapped += tensor.nbytes
+        return tensor
 
     def blocks(self, name: str) -> Iterator[tuple[int, torch.Tensor]]:
         """(index of its first row, some rows) through a tensor; each is valid until the next is asked for."""
         shape = self.shapes[name]
         width = math.prod(shape[1:]) * 4
         rows = max(1, MAPPED // max(1, width)) if len(shape) > 1 else shape[0]
-        path = self._where[name]
         for start in range(0, shape[0], rows):
-            if self._open is None or self._open[0] != path or self._mapped > MAPPED:
-                self.close()
-                self._open = (path, safe_open(path, framework="pt", device="cpu").__enter__())
-            block = self._open[1].get_slice(name)[start : start + rows]
+            block = self._file(name).get_slice(name)[start : start + rows]
             self._mapped += block.nbytes
             yield start, block
 
+    def _file(self, name: str) -> Any:
+        """The open file that holds a tensor, opened anew once enough of it is mapped."""
+        path = self._where[name]
+        if self._open is None or self._open[0] != path or self._mapped > MAPPED:
+            self.close()
+            self._open = (path, safe_open(path, framework="pt", device="cpu").__enter__())
+        return self._open[1]
+
     def close(self) -> None:
-        """Unmap what `blocks` has mapped."""
+        """Let go of the open file; what was read of it stays mapped as long as it is held."""
         if self._open is not None:
             self._open[1].__exit__(None, None, None)
         self._open, self._mapped = None, 0
