@@ -14,7 +14,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from kernels.cpu.matmul import PANEL
-from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task
+from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16
 from kernels.cpu.scalars import SCALARS
 
 # A square of this many rows and columns is turned in registers.
@@ -23,20 +23,12 @@ HALF, WORD = (ir.VectorType(ir.IntType(bits), SIDE) for bits in (16, 32))
 
 
 def _convert(b: Any, vector: Any, source: torch.dtype, target: torch.dtype) -> Any:
-    """Bit patterns of one dtype to those of the other: exact, or rounded as `runtime.store_bf16` does."""
-
-    def number(n: int) -> Any:
-        return ir.Constant(WORD, [n] * SIDE)
-
+    """Bit patterns of one dtype to those of the other, exact or rounded."""
     if source == target:
         return vector
     if target == torch.float32:
-        return b.shl(b.zext(vector, WORD), number(16))
-    odd = b.and_(b.lshr(vector, number(16)), number(1))
-    rounded = b.lshr(b.add(vector, b.add(odd, number(0x7FFF))), number(16))
-    magnitude = b.and_(vector, number(0x7FFFFFFF))
-    is_nan = b.icmp_unsigned(">", magnitude, number(0x7F800000))
-    return b.trunc(b.select(is_nan, number(0x7FC0), rounded), HALF)
+        return b.shl(b.zext(vector, WORD), ir.Constant(WORD, [16] * SIDE))
+    return b.trunc(round_to_bf16(b, vector), HALF)
 
 
 def _turn(source: torch.dtype, target: torch.dtype) -> Any:

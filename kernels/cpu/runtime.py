@@ -76,18 +76,27 @@ def load_bf16(typingctx: Any, a: Any) -> Any:
     return types.float32(types.uint16), codegen
 
 
+def round_to_bf16(b: Any, bits: Any) -> Any:
+    """Code that turns float32 bit patterns, one or a vector, into bf16 ones in their low halves.
+
+    To nearest, ties to even; NaN becomes the quiet NaN, as in torch.
+    """
+
+    def number(n: int) -> Any:
+        return ir.Constant(bits.type, [n] * bits.type.count if isinstance(bits.type, ir.VectorType) else n)
+
+    odd = b.and_(b.lshr(bits, number(16)), number(1))
+    rounded = b.lshr(b.add(bits, b.add(odd, number(0x7FFF))), number(16))
+    is_nan = b.icmp_unsigned(">", b.and_(bits, number(0x7FFFFFFF)), number(0x7F800000))
+    return b.select(is_nan, number(0x7FC0), rounded)
+
+
 @intrinsic
 def store_bf16(typingctx: Any, a: Any) -> Any:
-    """float32 to the bf16 bit pattern, to nearest, ties to even; NaN becomes the quiet NaN, as in torch."""
+    """float32 to the bf16 bit pattern (uint16), as `round_to_bf16` does."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], I32)
-        odd = builder.and_(builder.lshr(bits, ir.Constant(I32, 16)), ir.Constant(I32, 1))
-        up = builder.add(bits, builder.add(odd, ir.Constant(I32, 0x7FFF)))
-        rounded = builder.lshr(up, ir.Constant(I32, 16))
-        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
-        picked = builder.select(is_nan, ir.Constant(I32, 0x7FC0), rounded)
-        return builder.trunc(picked, ir.IntType(16))
+        return builder.trunc(round_to_bf16(builder, builder.bitcast(args[0], I32)), ir.IntType(16))
 
     return types.uint16(types.float32), codegen
 
