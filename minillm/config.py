@@ -6,6 +6,7 @@ Legend: C model width, F MLP width, V vocabulary, H query heads, K kv heads, D h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 
@@ -190,7 +191,7 @@ class ModelConfig:
         """Head dim of the values."""
         return self.latent.v_dim if self.latent is not None else self.head_dim
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Every parameter's name and shape; a tied model has a head and no embedding."""
         C, V = self.hidden_size, self.vocab_size

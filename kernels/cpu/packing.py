@@ -14,6 +14,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from kernels.cpu.matmul import PANEL
+from kernels.cpu.memory import populate
 from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16
 from kernels.cpu.scalars import SCALARS
 
@@ -87,6 +88,7 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
     def kernel(words: Any) -> None:
         args = carray(words, 8)
         N, K, panels, start = args[4], args[5], args[6], args[7]
+        source_row, panel_bytes = K * size, K * PANEL * target_size
         w_NK = carray(address(args[2]), (N, K), kind)
         out_PKW = carray(address(args[3]), (panels, K, PANEL), target_kind)
         while True:
@@ -95,6 +97,8 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
                 break
             p = start // PANEL + i
             begin, end = max(start, p * PANEL), min(start + N, (p + 1) * PANEL)
+            populate(args[2] + (begin - start) * source_row, (end - begin) * source_row, False)
+            populate(args[3] + p * panel_bytes, panel_bytes, True)
             panel(w_NK, out_PKW[p], begin - start, begin - p * PANEL, end - begin)
 
     return Kernel(kernel, source, target)
