@@ -1,0 +1,31 @@
+"""`Variant`: one way in which a Triton kernel is launched, so that it can be compiled with no GPU at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What `kernels.aot` compiles. Every module of `kernels.gpu` with kernels has `variants()`, a list of them.
+
+    Attributes:
+        label: kernel, dtype and sizes, for people.
+        kernel: the `triton.jit` function.
+        signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), constants left out.
+        constants: constexpr argument -> value.
+        num_warps, num_stages: of the launch.
+        default: a launch makes this choice by itself; such a variant must not spill on sm_90.
+        targets: the ones it is for (sm_80, sm_90, sm_100, gfx942); None for all.
+    """
+
+    label: str
+    kernel: Any
+    signature: Mapping[str, str]
+    constants: Mapping[str, Any]
+    num_warps: int
+    num_stages: int
+    default: bool = True
+    targets: frozenset[str] | None = None
