@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import torch
 
 from kernels import autograd, reference
+from kernels.cpu.matmul import matmul as cpu_matmul
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import unpack
+from kernels.quantized import dequantize
 
 SWIGLU = Activation()
 
@@ -65,8 +67,17 @@ def run(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.forward(_NoContext(), *arguments)
 
 
-def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
-    """x_RK @ w_KN, (R, N), for w in panels (`kernels.matmul.pack`)."""
+def matmul(
+    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None = None
+) -> torch.Tensor:
+    """x_RK @ w_KN, (R, N), for w in panels (`kernels.matmul`), or codes and scales (`kernels.quantized`).
+
+    Weights of whole numbers get no gradient, and pass none on.
+    """
+    if scales_PGW is not None:
+        if has_kernels(x_RK.device, x_RK.dtype):
+            return cpu_matmul(x_RK.contiguous(), w_PKW, N, scales_PGW)
+        return reference.matmul(x_RK, dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype))
     if has_kernels(x_RK.device, x_RK.dtype):
         return run(autograd.Matmul, x_RK.contiguous(), w_PKW, N)  # type: ignore[no-any-return]
     return reference.matmul(x_RK, unpack(w_PKW, N))

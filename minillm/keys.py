@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 
 from kernels.matmul import pack_rows, unpack
+from kernels.quantized import quantize_rows
 from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
 from minillm.families import FAMILIES, Key
@@ -30,9 +31,13 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
     for ours, shape, entry in _rows(config):
         parameter, order = parameters[ours], _order(config, ours, entry)
         if isinstance(shape, Matrix):
+            scales = parameters.get(f"{ours}_scales")
             for e in range(max(1, shape.experts)):
-                target = parameter[e] if shape.experts else parameter
-                _matrix(target, _matrix_rows(config, shape, entry, checkpoint, e), order)
+                rows = _matrix_rows(config, shape, entry, checkpoint, e)
+                if shape.experts:
+                    _matrix(parameter[e], scales if scales is None else scales[e], rows, order)
+                else:
+                    _matrix(parameter, scales, rows, order)
         elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
             for start, block in checkpoint.blocks(entry.names[0]):
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
@@ -44,13 +49,19 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
 
 
 def _matrix(
-    parameter: torch.Tensor, rows: Iterator[tuple[int, torch.Tensor]], order: torch.Tensor | None
+    parameter: torch.Tensor,
+    scales: torch.Tensor | None,
+    rows: Iterator[tuple[int, torch.Tensor]],
+    order: torch.Tensor | None,
 ) -> None:
-    """Rows of a stored matrix, (place, (N, K)), into one in panels."""
+    """Rows of a stored matrix, (place, (N, K)), into one in panels, of whole numbers where it has scales."""
     if order is not None:  # few, and small: q, k and v
         rows = iter([(0, torch.cat([block for _, block in rows])[order])])
     for start, block in rows:
-        pack_rows(parameter, block, start)
+        if scales is None:
+            pack_rows(parameter, block, start)
+        else:
+            quantize_rows(parameter, scales, block, start)
 
 
 def _matrix_rows(

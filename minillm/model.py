@@ -19,6 +19,7 @@ from kernels import dispatch
 from kernels.cpu.memory import zeros
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import packed_shape, unpack
+from kernels.quantized import CODES, columns, packed_shapes
 from minillm import hub, keys, moe, rope, weights
 from minillm.batch import Batch
 from minillm.cache import KVCache
@@ -41,12 +42,28 @@ class Layer(nn.Module):
         return self._parameters.get(name)
 
 
-def _new(shape: Shape, dtype: torch.dtype, device: torch.device) -> nn.Parameter:
-    if isinstance(shape, Matrix):
-        packed = packed_shape(shape.K, shape.N)
-        shape = (shape.experts, *packed) if shape.experts else packed
+# Small, and what they decide is not.
+NEVER_ROUNDED = frozenset({"router", "shared_gate"})
+
+
+def _new(name: str, shape: Shape, precision: Precision, device: torch.device) -> dict[str, nn.Parameter]:
+    """A parameter, or the codes and scales that it is kept as."""
+    dtype, bits = precision.weights, precision.bits
+    found: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    if not isinstance(shape, Matrix):
+        found = {name: (shape, dtype)}
+    elif not bits or name in NEVER_ROUNDED:
+        found = {name: (packed_shape(shape.K, shape.N), dtype)}
+    else:
+        bits = 8 if name == "head" else bits
+        codes, scales = packed_shapes(shape.K, shape.N, bits)
+        found = {name: (codes, CODES[bits]), f"{name}_scales": (scales, torch.bfloat16)}
+    experts = (shape.experts,) if isinstance(shape, Matrix) and shape.experts else ()
     # Zeros, since a panel's columns past the matrix must be.
-    return nn.Parameter(zeros(shape, dtype, device))
+    return {
+        part: nn.Parameter(zeros((*experts, *size), dtype, device), requires_grad=not precision.bits)
+        for part, (size, dtype) in found.items()
+    }
 
 
 class Transformer(nn.Module):
@@ -65,7 +82,8 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(config.num_layers))
         for name, shape in config.shapes.items():
             owner, _, own = name.rpartition(".")
-            self.get_submodule(owner).register_parameter(own, _new(shape, precision.weights, device))
+            for part, parameter in _new(own, shape, precision, device).items():
+                self.get_submodule(owner).register_parameter(part, parameter)
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
         self._activation = Activation(config.activation, config.gated, config.swiglu_limit)
         norm = None if config.norm_native else precision.norm
@@ -105,7 +123,10 @@ class Transformer(nn.Module):
 
     def _embed(self, tokens_T: torch.Tensor, position_T: torch.Tensor) -> torch.Tensor:
         compute = self.precision.compute
-        if self.config.tie_word_embeddings:
+        scales = self._parameters.get("head_scales")
+        if self.config.tie_word_embeddings and scales is not None:
+            x_TC = columns(self.head, scales, tokens_T).to(compute)
+        elif self.config.tie_word_embeddings:
             W = self.head.shape[2]
             x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
         else:
@@ -276,15 +297,16 @@ class Transformer(nn.Module):
     def _linear(
         self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, expert: int | None = None
     ) -> torch.Tensor:
-        w_PKW, bias = layer[name], layer.get(f"{name}_bias")
-        if expert is not None:
-            w_PKW, bias = w_PKW[expert], bias if bias is None else bias[expert]
-        out_RN = dispatch.matmul(x_RK, _to(w_PKW, x_RK.dtype), self._widths[f"layers.{i}.{name}"])
+        found = (layer.get(part) for part in (name, f"{name}_scales", f"{name}_bias"))
+        w_PKW, scales, bias = found if expert is None else (p if p is None else p[expert] for p in found)
+        assert w_PKW is not None
+        out_RN = _matmul(x_RK, w_PKW, self._widths[f"layers.{i}.{name}"], scales)
         return out_RN if bias is None else out_RN + _to(bias, x_RK.dtype)
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
-        logits_RV = dispatch.matmul(hidden_RC, _to(self.head, hidden_RC.dtype), self.config.vocab_size)
+        scales = self._parameters.get("head_scales")
+        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales)
         if self.config.head_bias:
             logits_RV = logits_RV + _to(self.head_bias, hidden_RC.dtype)
         logits_RV = logits_RV.to(self.precision.logits)
@@ -316,6 +338,10 @@ def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
+def _matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales: torch.Tensor | None) -> torch.Tensor:
+    return dispatch.matmul(x_RK, w_PKW if scales is not None else _to(w_PKW, x_RK.dtype), N, scales)
+
+
 def load_model(
     folder_or_name: str | Path,
     precision: str | Precision = "fp32",
@@ -323,7 +349,8 @@ def load_model(
 ) -> Transformer:
     """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
-    `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32) or a `Precision`.
+    `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
+    `Precision`.
     Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
     """
     policy = get_precision(precision)
@@ -346,7 +373,15 @@ def _read_weights(model: Transformer, folder: Path, stored: ModelConfig) -> None
 
 
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:
-    """Write the weights as safetensors in the family's Hugging Face layout, in files of limited size."""
+    """Write the weights as safetensors in the family's Hugging Face layout, in files of limited size.
+
+    Raises `MinillmError` for weights of whole numbers, and where a file cannot be written.
+    """
+    if model.precision.bits:
+        raise MinillmError(
+            f"weights of {model.precision.bits} bits hold less than the checkpoint they were read from; "
+            "load it in fp32 or bf16 to save it"
+        )
     tensors = keys.to_hf(model.config, dict(model.named_parameters()))
     weights.save_tensors(folder, tensors, max_shard_bytes=max_shard_bytes)
 

@@ -18,6 +18,10 @@ class Precision:
     `kv_cache` is what the cache holds (the trainer's forward too); `logits` is what logprobs are made of.
     `norm` is what norms, the angles of rope and routers are computed in: float32, as transformers does for
     every dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
+
+    `bits` of 8 or 4 keeps the layers' matrices as whole numbers with a scale for each group of inputs
+    (`kernels.quantized`), and the head in 8: for sampling from models that are larger than memory, not for
+    training. Embeddings, norms, biases and routers stay as they are. 0 keeps all in `weights`.
     """
 
     weights: torch.dtype
@@ -26,6 +30,11 @@ class Precision:
     kv_cache: torch.dtype
     logits: torch.dtype = torch.float32
     norm: torch.dtype = torch.float32
+    bits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.bits not in (0, 4, 8):
+            raise MinillmError(f"a precision's bits are 8, 4, or 0 for plain floats, not {self.bits!r}")
 
 
 def _uniform(dtype: torch.dtype, logits: torch.dtype = torch.float32) -> Precision:
@@ -39,6 +48,8 @@ PRESETS: dict[str, Precision] = {
     "bf16": _uniform(BF16),
     "fp32-attn-bf16": Precision(F32, F32, attention=BF16, kv_cache=BF16),
     "bf16-master-fp32": Precision(F32, BF16, attention=BF16, kv_cache=BF16),
+    "int8": Precision(BF16, BF16, attention=BF16, kv_cache=BF16, bits=8),
+    "int4": Precision(BF16, BF16, attention=BF16, kv_cache=BF16, bits=4),
 }
 
 

@@ -114,6 +114,10 @@ class Trainer:
         if not problems:
             raise MinillmError("there is no problem to train on; name at least one")
         config.check()
+        if bits := llm.model.precision.bits:
+            raise MinillmError(
+                f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
+            )
         self.llm, self.problems, self.config = llm, problems, config
         self.model: Transformer = llm.model
         self.model_folder = model_folder

@@ -121,12 +121,26 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 keys = args[3] + (page * K + head) * page_bytes
                 values = args[4] + (page * K + head) * page_bytes
                 after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * page_bytes
-                product(q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes)
+                product(
+                    q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes, 0
+                )
                 for r in range(rows):
                     last = min(valid - 1, position_T[t0 + r // G] - j * S)
                     softmax_step(s[r, :columns], lanes, m, total, acc, r, last, scale)
                 product(
-                    s.ctypes.data, S, values, D, acc.ctypes.data, D, rows, whole, valid, 1, after, page_bytes
+                    s.ctypes.data,
+                    S,
+                    values,
+                    D,
+                    acc.ctypes.data,
+                    D,
+                    rows,
+                    whole,
+                    valid,
+                    1,
+                    after,
+                    page_bytes,
+                    0,
                 )
                 for r in range(rows):
                     for d in range(whole, D):

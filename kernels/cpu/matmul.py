@@ -14,7 +14,10 @@ in registers while it walks along K. Columns past N are zero.
 Floor: the weight is read once, so time >= bytes / bandwidth; from some 16 rows on arithmetic
 (2 R K N / peak) weighs more.
 
-Legend: R rows, K inner width, N outer width, W panel width, P panels.
+Weights of whole numbers (`kernels.quantized`) are summed in the same way over the groups of K that share a
+scale, and each group's sum enters the total times its scale, in one fused multiply-add.
+
+Legend: R rows, K inner width, N outer width, W panel width, P panels, G groups of K.
 """
 
 from __future__ import annotations
@@ -29,39 +32,43 @@ from numba import carray, njit
 from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, launch, next_task
 from kernels.cpu.scalars import SCALARS
-from kernels.cpu.tile import block_product
+from kernels.cpu.tile import WEIGHT_BITS, block_product
 
 PANEL = 32
+# Inputs that share a scale, in weights of whole numbers.
+GROUP = 64
 # A panel's chunk of K, 24 kB in float32, stays in the first cache level while all rows pass over it.
 K_CHUNK = 192
 
 
 @cache
-def _kernel(dtype: torch.dtype) -> Any:
+def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
-    product, size = block_product(dtype), dtype.itemsize
+    product, bits = block_product(w_dtype), WEIGHT_BITS[w_dtype]
+    row, chunk = PANEL * bits // 8, K_CHUNK if bits > 8 else GROUP
 
     @njit(error_model="numpy")
-    def panel(x: Any, w: int, out: Any, total: Any, n0: int, width: int) -> None:
+    def panel(x: Any, w: int, scales: int, out: Any, total: Any, n0: int, width: int) -> None:
         """One panel at address w: out[:, n0 : n0 + width] = x @ panel."""
         R, K = x.shape
         x_address, total_address = x.ctypes.data, total.ctypes.data
-        for k0 in range(0, K, K_CHUNK):
-            count = min(K_CHUNK, K - k0)
-            part, length = w + k0 * PANEL * size, count * PANEL * size
+        for k0 in range(0, K, chunk):
+            count = min(chunk, K - k0)
+            part, length = w + k0 * row, count * row
             # What follows in memory is the next chunk, or the next panel's first.
-            after, xk = part + length, x_address + 4 * k0
-            product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length)
+            after, xk, scale = part + length, x_address + 4 * k0, scales + 2 * PANEL * (k0 // chunk)
+            product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length, scale)
         for r in range(R):
             o, t = out[r], total[r]
             for n in range(width):
                 o[n0 + n] = store(t[n])
 
     def kernel(words: Any) -> None:
-        args = carray(words, 9)
-        R, K, N, panels = args[5], args[6], args[7], args[8]
+        args = carray(words, 10)
+        R, K, N, panels = args[6], args[7], args[8], args[9]
+        scale_row = 2 * PANEL * ((K + chunk - 1) // chunk)
         given = carray(address(args[2]), (R, K), kind)
-        out = carray(address(args[4]), (R, N), kind)
+        out = carray(address(args[5]), (R, N), kind)
         x = np.empty((R, K), np.float32)
         for r in range(R):
             for k in range(K):
@@ -73,26 +80,30 @@ def _kernel(dtype: torch.dtype) -> Any:
                 break
             for p in range(i * panels, min((i + 1) * panels, (N + PANEL - 1) // PANEL)):
                 n0 = p * PANEL
-                w = args[3] + p * PANEL * K * size
-                panel(x, w, out, total, n0, min(PANEL, N - n0))
+                w, scales = args[3] + p * K * row, args[4] + p * scale_row
+                panel(x, w, scales, out, total, n0, min(PANEL, N - n0))
 
-    return Kernel(kernel, dtype)
+    return Kernel(kernel, dtype, w_dtype)
 
 
-def matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+def matmul(
+    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None = None
+) -> torch.Tensor:
     """x_RK @ w_KN, (R, N), for w in panels, summed as this module's docstring says, rounded once.
 
-    Both contiguous, on the CPU, of one dtype (float32 or bfloat16); sums are kept in float32.
+    All contiguous, on the CPU; x and w of one dtype (float32 or bfloat16), or w whole numbers with
+    bfloat16 scales. Sums are kept in float32.
     """
     R, K = x_RK.shape
     out_RN = empty((R, N), x_RK.dtype)
     # A few tasks a thread, so that none waits long for the other.
     panels = -(-w_PKW.shape[0] // (4 * torch.get_num_threads()))
     launch(
-        _kernel(x_RK.dtype),
+        _kernel(x_RK.dtype, w_PKW.dtype),
         -(-w_PKW.shape[0] // panels),
         x_RK.data_ptr(),
         w_PKW.data_ptr(),
+        0 if scales_PGW is None else scales_PGW.data_ptr(),
         out_RN.data_ptr(),
         *(R, K, N, panels),
     )

@@ -1,6 +1,6 @@
 """A stored matrix into panels, on all threads: what loading a checkpoint spends its time on.
 
-Legend: N outputs, K inputs, P panels, W panel width.
+Legend: N outputs, K inputs, P panels, W panel width, G groups of K.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any
 
 import llvmlite.ir as ir
+import numpy as np
 import torch
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from kernels.cpu.matmul import PANEL
+from kernels.cpu.matmul import GROUP, PANEL
 from kernels.cpu.memory import populate
 from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16
 from kernels.cpu.scalars import SCALARS
@@ -110,6 +111,73 @@ def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None
     Both contiguous on the CPU, float32 or bfloat16 each; other outputs stay as they are.
     """
     (N, K), panels = w_NK.shape, out_PKW.shape[0]
-    tasks = (start + N - 1) // PANEL - start // PANEL + 1
     kernel = _kernel(w_NK.dtype, out_PKW.dtype)
-    launch(kernel, tasks, w_NK.data_ptr(), out_PKW.data_ptr(), N, K, panels, start)
+    launch(kernel, _tasks(start, N), w_NK.data_ptr(), out_PKW.data_ptr(), N, K, panels, start)
+
+
+@cache
+def _quantizer(source: torch.dtype, codes: torch.dtype) -> Any:
+    kind, load, _ = SCALARS[source]
+    _, load_scale, store_scale = SCALARS[torch.bfloat16]
+    four = codes == torch.uint8
+    width, top = (PANEL // 2, 8) if four else (PANEL, 128)
+    low, high = np.float32(-top), np.float32(top - 1)
+
+    @njit(error_model="numpy")
+    def column(row: Any, codes: Any, scales: Any, n: int) -> None:
+        """One output: `row` rounded into column n of a panel's codes and scales."""
+        K = row.shape[0]
+        byte = n // 16 * 8 + n % 8 if four else n
+        for g in range(scales.shape[0]):
+            begin, end = g * GROUP, min(K, (g + 1) * GROUP)
+            smallest = largest = np.float32(0)
+            for k in range(begin, end):
+                smallest, largest = min(smallest, row[k]), max(largest, row[k])
+            scales[g, n] = store_scale((largest if largest >= -smallest else smallest) / low)
+            scale = load_scale(scales[g, n])
+            for k in range(begin, end):
+                code = np.float32(0) if scale == 0 else np.rint(row[k] / scale)
+                whole = int(min(high, max(low, code)))
+                if not four:
+                    codes[k, byte] = whole
+                elif n % 16 < 8:
+                    codes[k, byte] = (codes[k, byte] & 0xF0) | (whole + 8)
+                else:
+                    codes[k, byte] = (codes[k, byte] & 0x0F) | ((whole + 8) << 4)
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 10)
+        N, K, panels, groups, start = args[5], args[6], args[7], args[8], args[9]
+        w_NK = carray(address(args[2]), (N, K), kind)
+        codes_PKW = carray(address(args[3]), (panels, K, width), types.uint8 if four else types.int8)
+        scales_PGW = carray(address(args[4]), (panels, groups, PANEL), types.uint16)
+        row = np.empty(K, np.float32)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            p = start // PANEL + i
+            for n in range(max(start, p * PANEL), min(start + N, (p + 1) * PANEL)):
+                for k in range(K):
+                    row[k] = load(w_NK[n - start, k])
+                column(row, codes_PKW[p], scales_PGW[p], n - p * PANEL)
+
+    return Kernel(kernel, source, codes)
+
+
+def quantize_into(
+    codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, w_NK: torch.Tensor, start: int = 0
+) -> None:
+    """Write the rows of w_NK as the outputs from `start` on of codes and bfloat16 scales.
+
+    w is float32 or bfloat16; all contiguous on the CPU, laid out as `kernels.quantized` says.
+    """
+    (N, K), (panels, groups, _) = w_NK.shape, scales_PGW.shape
+    pointers = (w_NK.data_ptr(), codes_PKW.data_ptr(), scales_PGW.data_ptr())
+    kernel = _quantizer(w_NK.dtype, codes_PKW.dtype)
+    launch(kernel, _tasks(start, N), *pointers, N, K, panels, groups, start)
+
+
+def _tasks(start: int, N: int) -> int:
+    """Panels that the outputs from `start` to `start` + N touch."""
+    return (start + N - 1) // PANEL - start // PANEL + 1

@@ -1,7 +1,7 @@
 """A product in registers: a few rows by a few vectors of columns, walking along k.
 
 The order is part of the result: each output is one chain of fused multiply-adds over k, from zero, and
-the chain's sum is stored, or added to what stands there.
+the chain's sum is stored, or added to what stands there; times a scale where weights are whole numbers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,46 @@ from kernels.cpu.runtime import F32, I32, I64
 LANES = 8
 VECTOR = ir.VectorType(F32, LANES)
 BYTES = ir.IntType(8).as_pointer()
+HALVES, WORDS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
 # Columns that one tile takes at the least.
 COLUMNS = 2 * LANES
 
+WEIGHT_BITS = {torch.float32: 32, torch.bfloat16: 16, torch.int8: 8, torch.uint8: 4}
+"""Bits of a weight by its tensor's dtype; a uint8 holds two of four bits (`kernels.quantized`)."""
 
-def _tile(rows: int, vectors: int, half: bool) -> Any:
+
+def _from_bf16(b: Any, bits: Any) -> Any:
+    shifted = b.shl(b.zext(bits, WORDS), ir.Constant(WORDS, [16] * LANES))
+    return b.bitcast(shifted, VECTOR)
+
+
+def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
+    """Code for one k's weights as vectors of float32; `read(kind, place)` loads the place-th vector."""
+    if dtype == torch.float32:
+        return [read(VECTOR, j) for j in range(vectors)]
+    if dtype == torch.bfloat16:
+        return [_from_bf16(b, read(HALVES, j)) for j in range(vectors)]
+    codes = ir.VectorType(ir.IntType(8), LANES)
+    if dtype == torch.int8:
+        return [b.sitofp(b.sext(read(codes, j), WORDS), VECTOR) for j in range(vectors)]
+    found = []
+    for j in range(vectors // 2):  # a vector of low halves of bytes, then one of their high halves
+        pair = b.zext(read(codes, j), WORDS)
+        halves = b.and_(pair, ir.Constant(WORDS, [15] * LANES)), b.lshr(pair, ir.Constant(WORDS, [4] * LANES))
+        found += [b.sitofp(b.sub(half, ir.Constant(WORDS, [8] * LANES)), VECTOR) for half in halves]
+    return found
+
+
+def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
     """Code for `rows` rows by `vectors` vectors of columns: out (+)= x[:, :count] @ w[:count].
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
-    Arguments are addresses of float32 x and out and of w (bfloat16 where `half`), row strides in elements,
-    the number of k, whether out is to be added to, and an address to ask the second cache level for with
-    the bytes by which it advances at each k.
+    Arguments are addresses of float32 x and out and of w of `dtype`, row strides in elements, the number of
+    k, whether out is to be added to, an address to ask the second cache level for with the bytes by which
+    it advances at each k, and the address of the columns' bfloat16 scales if w is whole numbers.
     """
+    bits = WEIGHT_BITS[dtype]
 
     @intrinsic
     def tile(
@@ -48,9 +75,10 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
         add: Any,
         ahead: Any,
         ahead_step: Any,
+        scales: Any,
     ) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step = args
+            x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step, scales = args
             prefetch = cgutils.get_or_insert_function(
                 b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
             )
@@ -64,9 +92,10 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
             def number(n: int) -> Any:
                 return ir.Constant(I64, n)
 
-            def read(pointer: Any) -> Any:
-                value = b.load(pointer)
-                value.align = 2 if half else 4
+            def read(base: Any, kind: Any, place: int = 0) -> Any:
+                width = kind.element.width // 8 if isinstance(kind.element, ir.IntType) else 4
+                value = b.load(at(base, number(width * LANES * place), kind))
+                value.align = width
                 return value
 
             before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
@@ -75,17 +104,8 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
             b.position_at_end(loop)
             k = b.phi(I64)
             sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
-            size = 2 if half else 4
-            weights = []
-            for j in range(vectors):
-                offset = b.add(b.mul(b.mul(k, w_stride), number(size)), number(size * LANES * j))
-                if half:
-                    bits = read(at(w, offset, ir.VectorType(ir.IntType(16), LANES)))
-                    wide = ir.VectorType(I32, LANES)
-                    shifted = b.shl(b.zext(bits, wide), ir.Constant(wide, [16] * LANES))
-                    weights.append(b.bitcast(shifted, VECTOR))
-                else:
-                    weights.append(read(at(w, offset, VECTOR)))
+            row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(bits)), number(8)))
+            weights = _weights(b, dtype, lambda kind, place: read(row, kind, place), vectors)
             if rows > 2:
                 coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
                 b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
@@ -110,14 +130,17 @@ def _tile(rows: int, vectors: int, half: bool) -> Any:
             for m in range(rows):
                 row = b.add(out, b.mul(out_stride, number(4 * m)))
                 for j in range(vectors):
-                    pointer = at(row, number(4 * LANES * j), VECTOR)
-                    before_it = b.load(pointer)
-                    before_it.align = 4
-                    total = b.select(adds, b.fadd(before_it, next_sums[m][j]), next_sums[m][j])
-                    b.store(total, pointer).align = 4
+                    stored = read(row, VECTOR, j)
+                    if bits > 8:
+                        total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
+                    else:
+                        scale = _from_bf16(b, read(scales, HALVES, j))
+                        base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * LANES))
+                        total = b.call(fma, [next_sums[m][j], scale, base])
+                    b.store(total, at(row, number(4 * LANES * j), VECTOR)).align = 4
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10), codegen
+        return types.void(*[types.int64] * 11), codegen
 
     return tile
 
@@ -128,12 +151,12 @@ def block_product(dtype: torch.dtype) -> Any:
 
     x (float32) and out (float32) are addresses with row strides in elements; w is the address of a
     matrix of `dtype`, `count` rows with a stride in elements; `add` not 0 adds to out. On the way it asks
-    for the `ahead_bytes` bytes at `ahead`, which whoever calls next will read.
+    for the `ahead_bytes` bytes at `ahead`, which whoever calls next will read. `scales` is the address of
+    one bfloat16 a column, for a w of whole numbers.
     """
-    half = dtype == torch.bfloat16
-    size = 2 if half else 4
-    one, two = _tile(1, 4, half), _tile(2, 4, half)
-    one_narrow, two_narrow, three, four, five, six = (_tile(rows, 2, half) for rows in range(1, 7))
+    bits = WEIGHT_BITS[dtype]
+    one, two = _tile(1, 4, dtype), _tile(2, 4, dtype)
+    one_narrow, two_narrow, three, four, five, six = (_tile(rows, 2, dtype) for rows in range(1, 7))
 
     @njit(error_model="numpy")
     def product(
@@ -149,6 +172,7 @@ def block_product(dtype: torch.dtype) -> Any:
         add: int,
         ahead: int,
         ahead_bytes: int,
+        scales: int,
     ) -> None:
         # Tiles of one or two rows wait for memory anyway; the others share the asking, step by step.
         steps = max(1, count * ((rows + 3) // 6) * (columns // COLUMNS))
@@ -158,28 +182,28 @@ def block_product(dtype: torch.dtype) -> Any:
             xr = x + 4 * r * x_stride
             n = 0
             while n < columns:
-                wn = w + size * n
-                o = out + 4 * (r * out_stride + n)
+                wn = w + bits * n // 8
+                o, sn = out + 4 * (r * out_stride + n), scales + 2 * n
                 # One or two rows need four vectors in flight to hide the latency of an addition.
                 wide = m <= 2 and columns - n >= 2 * COLUMNS
                 if m == 1:
                     if wide:
-                        one(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                        one(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                     else:
-                        one_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                        one_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 elif m == 2:
                     if wide:
-                        two(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                        two(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                     else:
-                        two_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                        two_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 elif m == 3:
-                    three(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                    three(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 elif m == 4:
-                    four(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                    four(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 elif m == 5:
-                    five(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                    five(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 else:
-                    six(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step)
+                    six(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
                 ahead += step * count
                 n += 2 * COLUMNS if wide else COLUMNS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """What `kernels.aot` compiles. Every module of `kernels.gpu` with kernels has `variants()`, a list of them.
+    """What `kernels.aot` compiles; a module of `kernels.gpu` with kernels lists them in `variants()`.
 
     Attributes:
         label: kernel, dtype and sizes, for people.

@@ -1,0 +1,69 @@
+"""Matrices of whole numbers: 8 or 4 bits a weight, and a scale for each GROUP inputs of an output.
+
+w = code * scale, where scale is the group's largest weight, sign and all, over -2^(bits - 1), rounded to
+bfloat16: the largest weight gets the one code that has no negative (as in llama.cpp's Q4_0). Codes are kept
+in panels like other matrices (`kernels.matmul`): int8 (P, K, W), or two codes of four bits in a uint8,
+(P, K, W / 2), 8 added to each: byte j of a row holds column j // 8 * 16 + j % 8 in its low half, and the
+column 8 further in its high half.
+
+Legend: K inputs, N outputs, T tokens, P panels, W panel width, G groups of K.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from kernels.cpu import packing
+from kernels.cpu.matmul import GROUP, PANEL
+from kernels.cpu.scalars import SCALARS
+
+CODES = {8: torch.int8, 4: torch.uint8}
+HALF = 8  # columns in the low halves of a run of bytes, and in their high halves
+
+
+def packed_shapes(K: int, N: int, bits: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Shapes of the codes (P, K, W * bits / 8) and of the scales (P, G, W) of a (K, N) matrix."""
+    P = -(-N // PANEL)
+    return (P, K, PANEL * bits // 8), (P, -(-K // GROUP), PANEL)
+
+
+def quantize_rows(
+    codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, w_NK: torch.Tensor, start: int = 0
+) -> None:
+    """Write rows of a matrix stored (N, K) as the outputs from `start` on, rounded; any float dtype."""
+    rows_NK = w_NK.cpu() if w_NK.dtype in SCALARS else w_NK.cpu().float()
+    if codes_PKW.device.type == "cpu":
+        packing.quantize_into(codes_PKW, scales_PGW, rows_NK.contiguous(), start)
+        return
+    codes, scales = codes_PKW.cpu(), scales_PGW.cpu()
+    packing.quantize_into(codes, scales, rows_NK.contiguous(), start)
+    codes_PKW.copy_(codes)
+    scales_PGW.copy_(scales)
+
+
+def dequantize(codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, N: int) -> torch.Tensor:
+    """(..., P, K, W) and (..., P, G, W) -> (..., K, N) in float32."""
+    scale = scales_PGW.float().repeat_interleave(GROUP, dim=-2)[..., : codes_PKW.shape[-2], :]
+    return (_whole(codes_PKW) * scale).transpose(-3, -2).flatten(-2)[..., :N]
+
+
+def columns(codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, index_T: torch.Tensor) -> torch.Tensor:
+    """Some outputs of the matrix as rows, (T, K) in float32: what a tied embedding looks up."""
+    panel_T, place_T = index_T // PANEL, index_T % PANEL
+    scale_TK = scales_PGW[panel_T, :, place_T].float().repeat_interleave(GROUP, dim=1)
+    byte_T = place_T
+    if codes_PKW.dtype == torch.uint8:
+        byte_T = place_T // (2 * HALF) * HALF + place_T % HALF
+    found_TK = codes_PKW[panel_T, :, byte_T]
+    if codes_PKW.dtype == torch.uint8:
+        high_T1 = (place_T // HALF % 2 == 1).unsqueeze(1)
+        found_TK = torch.where(high_T1, found_TK >> 4, found_TK & 15).to(torch.int8) - 8
+    return found_TK * scale_TK[:, : found_TK.shape[1]]
+
+
+def _whole(codes_PKW: torch.Tensor) -> torch.Tensor:
+    """(..., W) float32 of the codes themselves."""
+    if codes_PKW.dtype == torch.int8:
+        return codes_PKW.float()
+    runs = codes_PKW.unflatten(-1, (-1, HALF))
+    return (torch.stack((runs & 15, runs >> 4), dim=-2).flatten(-3).to(torch.int8) - 8).float()

@@ -1,0 +1,94 @@
+"""Matrices of whole numbers: layout, rounding, the product's error and its rows' bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels import dispatch
+from kernels.cpu.matmul import GROUP
+from kernels.quantized import CODES, columns, dequantize, packed_shapes, quantize_rows
+
+SHAPES = ((1, 1), (37, 53), (64, 8), (33, 129), (7, 64), (96, 200))
+
+
+def quantized(w_NK: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    N, K = w_NK.shape
+    codes, scales = packed_shapes(K, N, bits)
+    found = torch.zeros(codes, dtype=CODES[bits]), torch.zeros(scales, dtype=torch.bfloat16)
+    quantize_rows(*found, w_NK)
+    return found
+
+
+def rounded(w_NK: torch.Tensor, bits: int) -> torch.Tensor:
+    """What the module's formula says, written down plainly: (N, K)."""
+    top, parts = 2 ** (bits - 1), []
+    for group in w_NK.float().split(GROUP, dim=1):
+        largest, smallest = group.amax(1, keepdim=True).clamp(min=0), group.amin(1, keepdim=True).clamp(max=0)
+        scale = (torch.where(largest >= -smallest, largest, smallest) / -top).bfloat16().float()
+        codes = torch.where(scale == 0, 0, (group / scale).round().clamp(-top, top - 1))
+        parts.append(codes * scale)
+    return torch.cat(parts, dim=1)
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16))
+@pytest.mark.parametrize(("N", "K"), SHAPES)
+def test_rounding_is_the_formula(N: int, K: int, dtype: torch.dtype, bits: int) -> None:
+    w_NK = torch.randn(N, K, generator=torch.Generator().manual_seed(N + K)).to(dtype)
+    w_NK[:, : GROUP // 2] *= 100
+    w_NK[0] = 0
+    codes, scales = quantized(w_NK, bits)
+    assert codes.nbytes == -(-N // 32) * 32 * K * bits // 8
+    assert torch.equal(dequantize(codes, scales, N).t(), rounded(w_NK, bits))
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(columns(codes, scales, order), rounded(w_NK, bits)[order])
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+def test_blocks_at_any_place_make_the_whole(bits: int) -> None:
+    w_NK = torch.randn(150, 43, generator=torch.Generator().manual_seed(1))
+    whole, found = quantized(w_NK, bits), quantized(torch.randn(150, 43), bits)
+    for start, end in ((0, 3), (3, 40), (40, 41), (41, 139), (139, 150)):
+        quantize_rows(*found, w_NK[start:end], start)
+    assert torch.equal(dequantize(*found, 150), dequantize(*whole, 150))
+
+
+def test_the_error_is_half_a_step() -> None:
+    """The largest weight over 2^(bits - 1) is a step; the end that has its sign is a step longer."""
+    w_NK = torch.randn(64, 256, generator=torch.Generator().manual_seed(2))
+    step = w_NK.view(64, -1, GROUP).abs().amax(-1, keepdim=True).expand(-1, -1, GROUP).flatten(1)
+    for bits in (8, 4):
+        error = (rounded(w_NK, bits) - w_NK).abs()
+        assert (
+            error <= 1.6 * step / 2 ** (bits - 1)
+        ).all()  # a scale's rounding moves the ends by half a step
+        assert error.mean() < 0.3 * step.mean() / 2 ** (bits - 1)
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+@pytest.mark.parametrize(("K", "N"), ((1, 1), (63, 33), (64, 64), (200, 150), (577, 96)))
+def test_product_is_as_exact_as_plain_torch(K: int, N: int, dtype: torch.dtype, bits: int) -> None:
+    generator = torch.Generator().manual_seed(K)
+    codes, scales = quantized(torch.randn(N, K, generator=generator), bits)
+    x_RK = torch.randn(13, K, generator=generator).to(dtype)
+    w_KN = dequantize(codes, scales, N)
+    exact = x_RK.double() @ w_KN.double()
+    ours = dispatch.matmul(x_RK, codes, N, scales)
+    plain = (x_RK.float() @ w_KN).to(dtype)
+    assert (ours - exact).abs().max() <= 2 * (plain - exact).abs().max() + torch.finfo(
+        torch.float32
+    ).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_rows_do_not_depend_on_their_number(dtype: torch.dtype, bits: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    codes, scales = quantized(torch.randn(70, 200, generator=generator), bits)
+    x_RK = torch.randn(130, 200, generator=generator).to(dtype)
+    whole = dispatch.matmul(x_RK, codes, 70, scales)
+    for R in range(1, 130):
+        assert torch.equal(dispatch.matmul(x_RK[:R], codes, 70, scales), whole[:R])
+        assert torch.equal(dispatch.matmul(x_RK[R : R + 1], codes, 70, scales), whole[R : R + 1])
