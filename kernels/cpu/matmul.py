@@ -32,7 +32,7 @@ from numba import carray, njit
 from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, launch, next_task
 from kernels.cpu.scalars import SCALARS
-from kernels.cpu.tile import WEIGHT_BITS, block_product
+from kernels.cpu.tile import ROWS, WEIGHT_BITS, block_product, widening
 
 PANEL = 32
 # Inputs that share a scale, in weights of whole numbers.
@@ -44,20 +44,44 @@ K_CHUNK = 192
 @cache
 def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
-    product, bits = block_product(w_dtype), WEIGHT_BITS[w_dtype]
-    row, chunk = PANEL * bits // 8, K_CHUNK if bits > 8 else GROUP
+    bits = WEIGHT_BITS[w_dtype]
+    whole = bits <= 8  # numbers with scales
+    product, wide_product = block_product(w_dtype, whole), block_product(torch.float32, whole)
+    widen = widening(w_dtype, PANEL)
+    row, chunk = PANEL * bits // 8, GROUP if whole else K_CHUNK
 
     @njit(error_model="numpy")
-    def panel(x: Any, w: int, scales: int, out: Any, total: Any, n0: int, width: int) -> None:
+    def panel(x: Any, w: int, scales: int, out: Any, total: Any, wide: Any, n0: int, width: int) -> None:
         """One panel at address w: out[:, n0 : n0 + width] = x @ panel."""
         R, K = x.shape
-        x_address, total_address = x.ctypes.data, total.ctypes.data
+        x_address, total_address, wide_address = x.ctypes.data, total.ctypes.data, wide.ctypes.data
         for k0 in range(0, K, chunk):
             count = min(chunk, K - k0)
             part, length = w + k0 * row, count * row
             # What follows in memory is the next chunk, or the next panel's first.
             after, xk, scale = part + length, x_address + 4 * k0, scales + 2 * PANEL * (k0 // chunk)
-            product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length, scale)
+            if (
+                whole and R > ROWS
+            ):  # several tiles of rows: converted once for all, the arithmetic is the same
+                for k in range(count):
+                    widen(part + k * row, wide_address + 4 * k * PANEL)
+                wide_product(
+                    xk,
+                    K,
+                    wide.ctypes.data,
+                    PANEL,
+                    total_address,
+                    PANEL,
+                    R,
+                    PANEL,
+                    count,
+                    k0,
+                    after,
+                    length,
+                    scale,
+                )
+            else:
+                product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length, scale)
         for r in range(R):
             o, t = out[r], total[r]
             for n in range(width):
@@ -74,6 +98,7 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
             for k in range(K):
                 x[r, k] = load(given[r, k])
         total = np.empty((R, PANEL), np.float32)
+        wide = np.empty((GROUP if whole else 0, PANEL), np.float32)
         while True:
             i = next_task(words)
             if i >= args[1]:
@@ -81,7 +106,7 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
             for p in range(i * panels, min((i + 1) * panels, (N + PANEL - 1) // PANEL)):
                 n0 = p * PANEL
                 w, scales = args[3] + p * K * row, args[4] + p * scale_row
-                panel(x, w, scales, out, total, n0, min(PANEL, N - n0))
+                panel(x, w, scales, out, total, wide, n0, min(PANEL, N - n0))
 
     return Kernel(kernel, dtype, w_dtype)
 

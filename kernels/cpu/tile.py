@@ -6,7 +6,7 @@ the chain's sum is stored, or added to what stands there; times a scale where we
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import llvmlite.ir as ir
@@ -24,6 +24,8 @@ BYTES = ir.IntType(8).as_pointer()
 HALVES, WORDS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
 # Columns that one tile takes at the least.
 COLUMNS = 2 * LANES
+# Rows that one tile takes at the most.
+ROWS = 6
 
 WEIGHT_BITS = {torch.float32: 32, torch.bfloat16: 16, torch.int8: 8, torch.uint8: 4}
 """Bits of a weight by its tensor's dtype; a uint8 holds two of four bits (`kernels.quantized`)."""
@@ -32,6 +34,26 @@ WEIGHT_BITS = {torch.float32: 32, torch.bfloat16: 16, torch.int8: 8, torch.uint8
 def _from_bf16(b: Any, bits: Any) -> Any:
     shifted = b.shl(b.zext(bits, WORDS), ir.Constant(WORDS, [16] * LANES))
     return b.bitcast(shifted, VECTOR)
+
+
+def _width(kind: Any) -> int:
+    return kind.element.width // 8 if isinstance(kind.element, ir.IntType) else 4
+
+
+def _read(b: Any, base: Any, kind: Any, place: int = 0) -> Any:
+    """Code to load the place-th vector of a kind from an address."""
+    width = _width(kind)
+    offset = b.add(base, ir.Constant(I64, width * LANES * place))
+    value = b.load(b.inttoptr(offset, kind.as_pointer()))
+    value.align = width
+    return value
+
+
+def _write(b: Any, vector: Any, base: Any, place: int) -> None:
+    """Code to store a vector as the place-th from an address."""
+    width = _width(vector.type)
+    offset = b.add(base, ir.Constant(I64, width * LANES * place))
+    b.store(vector, b.inttoptr(offset, vector.type.as_pointer())).align = width
 
 
 def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
@@ -51,14 +73,29 @@ def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
     return found
 
 
-def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
+def widening(dtype: torch.dtype, columns: int) -> Any:
+    """Code for one k's weights of `dtype`, at an address, as float32 at another."""
+
+    @intrinsic
+    def widen(typingctx: Any, w: Any, out: Any) -> Any:
+        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            for j, vector in enumerate(_weights(b, dtype, partial(_read, b, args[0]), columns // LANES)):
+                _write(b, vector, args[1], j)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return widen
+
+
+def _tile(rows: int, vectors: int, dtype: torch.dtype, scaled: bool) -> Any:
     """Code for `rows` rows by `vectors` vectors of columns: out (+)= x[:, :count] @ w[:count].
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
     Arguments are addresses of float32 x and out and of w of `dtype`, row strides in elements, the number of
     k, whether out is to be added to, an address to ask the second cache level for with the bytes by which
-    it advances at each k, and the address of the columns' bfloat16 scales if w is whole numbers.
+    it advances at each k, and the address of the columns' bfloat16 scales if it is `scaled`.
     """
     bits = WEIGHT_BITS[dtype]
 
@@ -92,12 +129,6 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
             def number(n: int) -> Any:
                 return ir.Constant(I64, n)
 
-            def read(base: Any, kind: Any, place: int = 0) -> Any:
-                width = kind.element.width // 8 if isinstance(kind.element, ir.IntType) else 4
-                value = b.load(at(base, number(width * LANES * place), kind))
-                value.align = width
-                return value
-
             before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
             x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
             b.branch(loop)
@@ -105,7 +136,7 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
             k = b.phi(I64)
             sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
             row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(bits)), number(8)))
-            weights = _weights(b, dtype, lambda kind, place: read(row, kind, place), vectors)
+            weights = _weights(b, dtype, partial(_read, b, row), vectors)
             if rows > 2:
                 coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
                 b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
@@ -130,14 +161,14 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
             for m in range(rows):
                 row = b.add(out, b.mul(out_stride, number(4 * m)))
                 for j in range(vectors):
-                    stored = read(row, VECTOR, j)
-                    if bits > 8:
+                    stored = _read(b, row, VECTOR, j)
+                    if not scaled:
                         total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
                     else:
-                        scale = _from_bf16(b, read(scales, HALVES, j))
+                        scale = _from_bf16(b, _read(b, scales, HALVES, j))
                         base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * LANES))
                         total = b.call(fma, [next_sums[m][j], scale, base])
-                    b.store(total, at(row, number(4 * LANES * j), VECTOR)).align = 4
+                    _write(b, total, row, j)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 11), codegen
@@ -146,17 +177,19 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype) -> Any:
 
 
 @cache
-def block_product(dtype: torch.dtype) -> Any:
+def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
     """Compiled code for out (+)= x @ w over `rows` rows and `columns` (a multiple of COLUMNS) columns.
 
     x (float32) and out (float32) are addresses with row strides in elements; w is the address of a
     matrix of `dtype`, `count` rows with a stride in elements; `add` not 0 adds to out. On the way it asks
     for the `ahead_bytes` bytes at `ahead`, which whoever calls next will read. `scales` is the address of
-    one bfloat16 a column, for a w of whole numbers.
+    one bfloat16 a column, by which the chain's sum is multiplied, if it is `scaled`.
     """
     bits = WEIGHT_BITS[dtype]
-    one, two = _tile(1, 4, dtype), _tile(2, 4, dtype)
-    one_narrow, two_narrow, three, four, five, six = (_tile(rows, 2, dtype) for rows in range(1, 7))
+    one, two = _tile(1, 4, dtype, scaled), _tile(2, 4, dtype, scaled)
+    one_narrow, two_narrow, three, four, five, six = (
+        _tile(rows, 2, dtype, scaled) for rows in range(1, ROWS + 1)
+    )
 
     @njit(error_model="numpy")
     def product(
@@ -175,10 +208,10 @@ def block_product(dtype: torch.dtype) -> Any:
         scales: int,
     ) -> None:
         # Tiles of one or two rows wait for memory anyway; the others share the asking, step by step.
-        steps = max(1, count * ((rows + 3) // 6) * (columns // COLUMNS))
+        steps = max(1, count * ((rows + 3) // ROWS) * (columns // COLUMNS))
         step = (ahead_bytes + steps - 1) // steps
-        for r in range(0, rows, 6):
-            m = min(6, rows - r)
+        for r in range(0, rows, ROWS):
+            m = min(ROWS, rows - r)
             xr = x + 4 * r * x_stride
             n = 0
             while n < columns:
