@@ -4,11 +4,14 @@ Only the forward is under the row-invariance contract: a gradient is a sum over 
 it is deterministic.
 
 Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width,
-H query heads, K kv heads, G = H / K, D head dim, P pages, S page size.
+H query heads, K kv heads, G = H / K, D head dim, E head dim of values, P pages, S page size,
+M positions, R pairs that rope turns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,58 +19,63 @@ import torch
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu.matmul import matmul
+from kernels.knobs import Scores
 from kernels.matmul import pack, unpack
+
+Kernel = Callable[..., Any]
 
 # Queries that the attention's backward takes at a time: its scores are (H, QUERY_TILE, T), never (T, T).
 QUERY_TILE = 256
 
 
 class Matmul(torch.autograd.Function):
-    """x_RK @ w_KN for w in panels."""
+    """x_RK @ w_KN, plus a bias if there is one, for w in panels."""
 
     @staticmethod
-    def forward(ctx: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, bias_N: torch.Tensor | None, N: int
+    ) -> torch.Tensor:
         ctx.save_for_backward(x_RK, w_PKW)
-        return matmul(x_RK, w_PKW, N)
+        ctx.bias_dtype = None if bias_N is None else bias_N.dtype
+        return matmul(x_RK, w_PKW, N, bias_N=bias_N)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         x_RK, w_PKW = ctx.saved_tensors
         dy_RN = grads[0].float()
-        dx_RK = dw_PKW = None
+        dx_RK = dw_PKW = dbias_N = None
         if ctx.needs_input_grad[0]:
             dx_RK = (dy_RN @ unpack(w_PKW.float(), dy_RN.shape[1]).t()).to(x_RK.dtype)
         if ctx.needs_input_grad[1]:
             dw_PKW = pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype))
-        return dx_RK, dw_PKW, None
+        if ctx.bias_dtype is not None:
+            dbias_N = dy_RN.sum(0).to(ctx.bias_dtype)
+        return dx_RK, dw_PKW, dbias_N, None
 
 
-class AddRmsNorm(torch.autograd.Function):
-    """(x + residual, RMSNorm(x + residual) * w)."""
+class ByOracle(torch.autograd.Function):
+    """A kernel that treats rows by themselves; its gradient is that of its oracle, in float32."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x_TC: torch.Tensor, residual_TC: torch.Tensor, w_C: torch.Tensor, eps: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        sum_TC, out_TC = rowwise.add_rms_norm(x_TC, residual_TC, w_C, eps)
-        ctx.save_for_backward(sum_TC, w_C)
-        ctx.eps = eps
-        return sum_TC, out_TC
+    def forward(ctx: Any, kernel: Kernel, oracle: Kernel, knobs: Any, *inputs: torch.Tensor | None) -> Any:
+        ctx.save_for_backward(*inputs)
+        ctx.oracle, ctx.knobs = oracle, knobs
+        return kernel(*inputs, knobs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        sum_TC, w_C = ctx.saved_tensors
-        dsum_TC, dout_TC = grads
-        x_TC, dy_TC = sum_TC.float(), dout_TC.float()
-        rstd_T1 = torch.rsqrt(x_TC.square().mean(-1, keepdim=True) + ctx.eps)
-        normed_TC, dn_TC = x_TC * rstd_T1, dy_TC * w_C.float()
-        along_T1 = (dn_TC * normed_TC).mean(-1, keepdim=True)
-        dx_TC = (dsum_TC.float() + rstd_T1 * (dn_TC - normed_TC * along_T1)).to(sum_TC.dtype)
-        return dx_TC, dx_TC, (dy_TC * normed_TC).sum(0).to(w_C.dtype), None
+        inputs = ctx.saved_tensors
+        wide = [x if x is None else x.detach().float().requires_grad_() for x in inputs]
+        with torch.enable_grad():
+            out = ctx.oracle(*wide, ctx.knobs)
+        outs = out if isinstance(out, tuple) else (out,)
+        given = [x for x in wide if x is not None]
+        found = iter(torch.autograd.grad(outs, given, [g.float() for g in grads]))
+        return None, None, None, *(x if x is None else next(found).to(x.dtype) for x in inputs)
 
 
 class RopeStoreAttention(torch.autograd.Function):
-    """q, k, v side by side -> rotated, written into pages, attended to: (T, (H + 2K) D) -> (T, H, D).
+    """q, k, v side by side -> rotated, written into pages, attended to: (T, (H + K) D + K E) -> (T, H, E).
 
     One function, since the pages that the forward reads are not what the gradient flows through: it flows
     through this call's own keys and values. So a graph is for sequences that start at position 0.
@@ -77,79 +85,107 @@ class RopeStoreAttention(torch.autograd.Function):
     def forward(
         ctx: Any,
         qkv_TX: torch.Tensor,
+        sinks_H: torch.Tensor | None,
         heads: tuple[int, int, int],
         tables: tuple[torch.Tensor, torch.Tensor],
+        growth_M1: torch.Tensor | None,
         k_PKDS: torch.Tensor,
-        v_PKSD: torch.Tensor,
+        v_PKSE: torch.Tensor,
         batch: Any,
-        scale: float,
+        scores: Scores,
     ) -> torch.Tensor:
         q_THD, k_TKD = rowwise.rope_store(
-            qkv_TX, heads, *tables, batch.position_T, batch.slot_T, k_PKDS, v_PKSD
+            qkv_TX, heads, *tables, growth_M1, batch.position_T, batch.slot_T, k_PKDS, v_PKSE
         )
         tile_N3, tile_tokens = batch.tiles
-        out_THD, softmax_2TH = cpu_attention.attention(
-            q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, tile_N3, tile_tokens, scale
-        )
-        if qkv_TX.requires_grad:
+        paging = (batch.position_T, batch.page_BP, tile_N3, tile_tokens)
+        out_THE, softmax_2TH = cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H)
+        if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
             H, K, D = heads
             lse_TH = softmax_2TH[0] + softmax_2TH[1].log()
-            v_TKD = qkv_TX[:, (H + K) * D :].unflatten(1, (K, D))
+            v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
-            k_TKD, v_TKD = k_TKD.to(k_PKDS.dtype), v_TKD.to(k_PKDS.dtype)
-            ctx.save_for_backward(q_THD, k_TKD, v_TKD, out_THD, lse_TH, *tables, batch.position_T)
-            ctx.bounds, ctx.scale = batch.bounds, scale
-        return out_THD
+            k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
+            position_T = batch.position_T
+            ctx.save_for_backward(
+                q_THD, k_TKD, v_TKE, out_THE, lse_TH, sinks_H, *tables, growth_M1, position_T
+            )
+            ctx.bounds, ctx.scores = batch.bounds, scores
+        return out_THE
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        q_THD, k_TKD, v_TKD, out_THD, lse_TH, cos_MD, sin_MD, position_T = ctx.saved_tensors
-        (T, H, D), K, dtype = q_THD.shape, k_TKD.shape[1], q_THD.dtype
-        grad_THD = grads[0].float()
-        dqkv_TXD = torch.zeros(T, H + 2 * K, D)
-        delta_TH = (grad_THD * out_THD.float()).sum(-1)
-        for start, end in zip(ctx.bounds, ctx.bounds[1:], strict=False):
-            k_KND, v_KND = (x[start:end].float().transpose(0, 1) for x in (k_TKD, v_TKD))
-            dk_KND, dv_KND = torch.zeros_like(k_KND), torch.zeros_like(v_KND)
-            for t0 in range(start, end, QUERY_TILE):
-                t1, n = min(end, t0 + QUERY_TILE), min(end, t0 + QUERY_TILE) - start
-
-                def rows(x: torch.Tensor, a: int = t0, b: int = t1) -> torch.Tensor:
-                    """(T, H, ...) -> (K, G * tile, ...): a kv head's query heads stand together."""
-                    return x[a:b].float().transpose(0, 1).reshape(K, -1, *x.shape[2:])
-
-                q, do = rows(q_THD), rows(grad_THD)
-                lse, delta = rows(lse_TH).unsqueeze(-1), rows(delta_TH).unsqueeze(-1)
-                k, v = k_KND[:, :n], v_KND[:, :n]
-                p = (q @ k.transpose(1, 2) * ctx.scale - lse).exp_()
-                later = torch.ones(t1 - t0, n, dtype=torch.bool).triu(t0 - start + 1)
-                p.masked_fill_(later.repeat(H // K, 1), 0)
-                dv_KND[:, :n] += p.transpose(1, 2) @ do
-                ds = p.mul_(do @ v.transpose(1, 2) - delta).mul_(ctx.scale)
-                dk_KND[:, :n] += ds.transpose(1, 2) @ q
-                dqkv_TXD[t0:t1, :H] = (ds @ k).reshape(H, t1 - t0, D).transpose(0, 1)
-            dqkv_TXD[start:end, H : H + K] = dk_KND.transpose(0, 1)
-            dqkv_TXD[start:end, H + K :] = dv_KND.transpose(0, 1)
+        q_THD, k_TKD, v_TKE, out_THE, lse_TH, sinks_H, cos_MR, sin_MR, growth_M1, position_T = (
+            ctx.saved_tensors
+        )
+        dq_THD, dk_TKD, dv_TKE, dsinks_H = attention_gradients(
+            grads[0], q_THD, k_TKD, v_TKE, out_THE, lse_TH, ctx.bounds, ctx.scores, sinks_H
+        )
+        if growth_M1 is not None:
+            dq_THD *= growth_M1[position_T].unsqueeze(1)
         # The rotation's transpose is the rotation by the opposite angle.
-        cos, sin = cos_MD[position_T].unsqueeze(1), sin_MD[position_T].unsqueeze(1)
-        a, b = (x.clone() for x in dqkv_TXD[:, : H + K].chunk(2, dim=-1))
-        dqkv_TXD[:, : H + K, : D // 2] = a * cos + b * sin
-        dqkv_TXD[:, : H + K, D // 2 :] = b * cos - a * sin
-        return dqkv_TXD.flatten(1).to(dtype), None, None, None, None, None, None
+        cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
+        R = cos.shape[-1]
+        for turned in (dq_THD, dk_TKD):
+            a, b = (x.clone() for x in turned[..., : 2 * R].chunk(2, dim=-1))
+            turned[..., :R] = a * cos + b * sin
+            turned[..., R : 2 * R] = b * cos - a * sin
+        dqkv_TX = torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1).to(q_THD.dtype)
+        return dqkv_TX, dsinks_H, *[None] * 7
 
 
-class Swiglu(torch.autograd.Function):
-    """silu(gate) * up for (gate, up) side by side."""
+def attention_gradients(
+    grad_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    out_THE: torch.Tensor,
+    lse_TH: torch.Tensor,
+    bounds: list[int],
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """dq, dk, dv (float32) and dsinks of attention over whole sequences, tile by tile of queries.
 
-    @staticmethod
-    def forward(ctx: Any, x_TX: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x_TX)
-        return rowwise.swiglu(x_TX)
+    `lse_TH` is the logarithm of each row's sum of exponentials, its sink's included. The method is
+    FlashAttention-2's (Dao, 2023): weights are recomputed, delta is the gradient along the output.
+    """
+    (H, D), K = q_THD.shape[1:], v_TKE.shape[1]
+    cap, window = scores.softcap, scores.window
+    dq_THD, dk_TKD, dv_TKE = (torch.zeros(x.shape) for x in (q_THD, k_TKD, v_TKE))
+    delta_TH = (grad_THE.float() * out_THE.float()).sum(-1)
+    for start, end in pairwise(bounds):
+        k_KND, v_KNE = (x[start:end].float().transpose(0, 1) for x in (k_TKD, v_TKE))
+        dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
+        for t0 in range(start, end, QUERY_TILE):
+            t1 = min(end, t0 + QUERY_TILE)
+            low, high = max(0, t0 - start + 1 - window) if window else 0, t1 - start
 
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        (x_TX,) = ctx.saved_tensors
-        gate, up = x_TX.float().chunk(2, dim=-1)
-        d, sigmoid = grads[0].float(), torch.sigmoid(gate)
-        dgate = d * up * sigmoid * (1 + gate * (1 - sigmoid))
-        return torch.cat((dgate, d * gate * sigmoid), dim=-1).to(x_TX.dtype)
+            def rows(x: torch.Tensor, a: int = t0, b: int = t1) -> torch.Tensor:
+                """(T, H, ...) -> (K, G * tile, ...): a kv head's query heads stand together."""
+                return x[a:b].float().transpose(0, 1).reshape(K, -1, *x.shape[2:])
+
+            q, do = rows(q_THD), rows(grad_THE)
+            lse, delta = rows(lse_TH).unsqueeze(-1), rows(delta_TH).unsqueeze(-1)
+            k, v = k_KND[:, low:high], v_KNE[:, low:high]
+            s = q @ k.transpose(1, 2) * scores.scale
+            if cap is not None:
+                s = s.div_(cap).tanh_()
+                slope, s = 1 - s.square(), s * cap
+            p = s.sub_(lse).exp_()
+            seen = torch.ones(t1 - t0, high - low, dtype=torch.bool).tril(t0 - start - low)
+            if window:
+                seen = seen.triu(t0 - start - low - window + 1)
+            p.masked_fill_(~seen.repeat(H // K, 1), 0)
+            dv_KNE[:, low:high] += p.transpose(1, 2) @ do
+            ds = p.mul_(do @ v.transpose(1, 2) - delta).mul_(scores.scale)
+            if cap is not None:
+                ds = ds.mul_(slope)
+            dk_KND[:, low:high] += ds.transpose(1, 2) @ q
+            dq_THD[t0:t1] = (ds @ k).reshape(H, t1 - t0, D).transpose(0, 1)
+        dk_TKD[start:end], dv_TKE[start:end] = dk_KND.transpose(0, 1), dv_KNE.transpose(0, 1)
+    if sinks_H is None:
+        return dq_THD, dk_TKD, dv_TKE, None
+    # A sink's value is zero: of its gradient only the part along the output is left.
+    dsinks_H = -((sinks_H.float() - lse_TH).exp() * delta_TH).sum(0)
+    return dq_THD, dk_TKD, dv_TKE, dsinks_H.to(sinks_H.dtype)

@@ -15,13 +15,12 @@ from typing import Any, Protocol
 import torch
 
 from kernels import autograd, reference
+from kernels.cpu import rowwise
 from kernels.cpu.matmul import matmul as cpu_matmul
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import unpack
 from kernels.quantized import dequantize
-
-SWIGLU = Activation()
 
 
 class Paging(Protocol):
@@ -68,19 +67,23 @@ def run(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 
 def matmul(
-    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None = None
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    scales_PGW: torch.Tensor | None = None,
+    bias_N: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x_RK @ w_KN, (R, N), for w in panels (`kernels.matmul`), or codes and scales (`kernels.quantized`).
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.matmul`), or codes and scales
+    (`kernels.quantized`).
 
     Weights of whole numbers get no gradient, and pass none on.
     """
+    if not has_kernels(x_RK.device, x_RK.dtype):
+        w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+        return reference.matmul(x_RK, w_KN, bias_N)
     if scales_PGW is not None:
-        if has_kernels(x_RK.device, x_RK.dtype):
-            return cpu_matmul(x_RK.contiguous(), w_PKW, N, scales_PGW)
-        return reference.matmul(x_RK, dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype))
-    if has_kernels(x_RK.device, x_RK.dtype):
-        return run(autograd.Matmul, x_RK.contiguous(), w_PKW, N)  # type: ignore[no-any-return]
-    return reference.matmul(x_RK, unpack(w_PKW, N))
+        return cpu_matmul(x_RK.contiguous(), w_PKW, N, scales_PGW, bias_N)
+    return run(autograd.Matmul, x_RK.contiguous(), w_PKW, bias_N, N)  # type: ignore[no-any-return]
 
 
 def add_norm(
@@ -91,11 +94,30 @@ def add_norm(
     norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`."""
-    plain = not norm.layer and not norm.offset and w_C is not None and residual_TC is not None
-    if plain and has_kernels(x_TC.device, x_TC.dtype):
-        tensors = (tensor.contiguous() for tensor in (x_TC, residual_TC, w_C))  # type: ignore[union-attr]
-        return run(autograd.AddRmsNorm, *tensors, norm.eps)  # type: ignore[no-any-return]
-    return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
+    if not has_kernels(x_TC.device, x_TC.dtype):
+        return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
+    given = [tensor if tensor is None else tensor.contiguous() for tensor in (x_TC, residual_TC, w_C, b_C)]
+    return run(autograd.ByOracle, rowwise.add_norm, reference.add_norm, norm, *given)  # type: ignore[no-any-return]
+
+
+def norm_qk(
+    qkv_TX: torch.Tensor,
+    weights: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None],
+    widths: tuple[int, int],
+    sizes: tuple[int, int],
+    norm: Norm,
+) -> torch.Tensor:
+    """Queries and keys normed in pieces, the values beside them as they are; (T, X).
+
+    `weights` are the queries' weight and bias and the keys', as long as a piece or as all of them; `widths`
+    are those of all queries and of all keys, `sizes` those of a piece: a head, or all.
+    """
+    knobs = (widths, sizes, norm)
+    if not has_kernels(qkv_TX.device, qkv_TX.dtype):
+        return reference.norm_qk(qkv_TX, *weights, knobs)
+    return run(  # type: ignore[no-any-return]
+        autograd.ByOracle, rowwise.norm_qk, reference.norm_qk, knobs, qkv_TX.contiguous(), *weights
+    )
 
 
 def rope_store_attention(
@@ -116,17 +138,18 @@ def rope_store_attention(
     flows only through tokens of this call, so under autograd every sequence must start at position 0.
     """
     (H, K, D), Dv = heads, v_PKSD.shape[3]
-    plain = Dv == D == 2 * tables[0].shape[1] and not scores.window and scores.softcap is None
-    if plain and sinks_H is None and growth_M1 is None and has_kernels(qkv_TX.device, qkv_TX.dtype):
+    if has_kernels(qkv_TX.device, qkv_TX.dtype):
         return run(  # type: ignore[no-any-return]
             autograd.RopeStoreAttention,
             qkv_TX.contiguous(),
+            sinks_H,
             heads,
             tables,
+            growth_M1,
             k_PKDS,
             v_PKSD,
             batch,
-            scores.scale,
+            scores,
         )
     q_THD, k_TKD, v_TKD = (
         x.unflatten(1, (-1, width))
@@ -154,6 +177,8 @@ def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated."""
-    if activation == SWIGLU and has_kernels(x_TX.device, x_TX.dtype):
-        return run(autograd.Swiglu, x_TX.contiguous())  # type: ignore[no-any-return]
-    return reference.activate(x_TX, activation)
+    if not has_kernels(x_TX.device, x_TX.dtype):
+        return reference.activate(x_TX, activation)
+    return run(  # type: ignore[no-any-return]
+        autograd.ByOracle, rowwise.activate, reference.activate, activation, x_TX.contiguous()
+    )

@@ -34,8 +34,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Activation:
-    """Of an MLP: silu, gelu (by erf), gelu_tanh or relu; `limit` is the clamp of gpt_oss's gated product."""
+    """silu, gelu (by erf), gelu_tanh, relu, sigmoid or tanh; `limit` clamps gpt_oss's gated product."""
 
     name: str = "silu"
     gated: bool = True
     limit: float | None = None
+
+
+SWIGLU = Activation()
+SIGMOID, TANH = (Activation(name, gated=False) for name in ("sigmoid", "tanh"))

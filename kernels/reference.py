@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from kernels.knobs import Activation, Norm, Scores
 
 
-def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor) -> torch.Tensor:
-    """x @ w in the inputs' dtype."""
-    return x_RK @ w_KN
+def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
+    """x @ w (+ bias) in the inputs' dtype."""
+    return x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
 
 
 def add_norm(
@@ -46,6 +46,34 @@ def add_norm(
         y_TC = y_TC * (w_C.to(dtype) + norm.offset)
         return sum_TC, (y_TC if b_C is None else y_TC + b_C.to(dtype)).to(sum_TC.dtype)
     return sum_TC, w_C * y_TC.to(sum_TC.dtype)
+
+
+def norm_qk(
+    qkv_TX: torch.Tensor,
+    q_w: torch.Tensor | None,
+    q_b: torch.Tensor | None,
+    k_w: torch.Tensor | None,
+    k_b: torch.Tensor | None,
+    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
+) -> torch.Tensor:
+    """Queries and keys normed in pieces (Henry et al., 2020), the values beside them as they are; (T, X).
+
+    `knobs` are the widths of all queries and of all keys, the sizes of their pieces (a head, or all), and
+    the norm; weights and biases are as long as a piece or as all of them.
+    """
+    widths, sizes, norm = knobs
+    parts = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
+    for i, (w, b) in enumerate(((q_w, q_b), (k_w, k_b))):
+        pieces = parts[i].unflatten(1, (-1, sizes[i]))
+        each = []
+        for j in range(pieces.shape[1]):
+            w_C, b_C = (
+                p if p is None else p.flatten().view(-1, sizes[i])[j % (p.numel() // sizes[i])]
+                for p in (w, b)
+            )
+            each.append(add_norm(pieces[:, j], None, w_C, b_C, norm)[1])
+        parts[i] = torch.cat(each, dim=1)
+    return torch.cat(parts, dim=1)
 
 
 def rope(
@@ -133,4 +161,6 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
 }

@@ -17,7 +17,7 @@ from torch import nn
 
 from kernels import dispatch
 from kernels.cpu.memory import zeros
-from kernels.knobs import Activation, Norm, Scores
+from kernels.knobs import SIGMOID, TANH, Activation, Norm, Scores
 from kernels.matmul import packed_shape, unpack
 from kernels.quantized import CODES, columns, packed_shapes
 from minillm import hub, keys, moe, rope, weights
@@ -215,24 +215,12 @@ class Transformer(nn.Module):
     def _norm_qk(self, layer: Layer, qkv_TX: torch.Tensor) -> torch.Tensor:
         """Queries and keys normed by head or over the full width; values as they are."""
         config, (H, K, D) = self.config, self.config.heads
-        parts = list(qkv_TX.split((H * D, K * D, qkv_TX.shape[1] - (H + K) * D), dim=1))
-        for j, (name, heads) in enumerate((("q_norm", H), ("k_norm", K))):
-            w, b = (
-                _to(layer[n], qkv_TX.dtype) if layer.get(n) is not None else None
-                for n in (name, f"{name}_bias")
-            )
-            if config.qk_norm == "full":
-                parts[j] = dispatch.add_norm(parts[j], None, w, b, self._qk_norm)[1]
-                continue
-            rows = parts[j].unflatten(1, (heads, D))
-            if config.qk_norm == "head":
-                rows = dispatch.add_norm(rows.flatten(0, 1), None, w, b, self._qk_norm)[1].view_as(rows)
-            else:
-                assert w is not None
-                each = [dispatch.add_norm(rows[:, h], None, w[h], b, self._qk_norm)[1] for h in range(heads)]
-                rows = torch.stack(each, dim=1)
-            parts[j] = rows.flatten(1)
-        return torch.cat(parts, dim=1)
+        q, q_bias, k, k_bias = (
+            p if p is None else _to(p, qkv_TX.dtype)
+            for p in map(layer.get, ("q_norm", "q_norm_bias", "k_norm", "k_norm_bias"))
+        )
+        sizes = (H * D, K * D) if config.qk_norm == "full" else (D, D)
+        return dispatch.norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
 
     def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         """Queries, and keys and values expanded for each head; the turned dimensions of a head come first."""
@@ -265,7 +253,7 @@ class Transformer(nn.Module):
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
-                gate_T1 = torch.sigmoid(self._linear(layer, i, "shared_gate", x_TC).to(wide))
+                gate_T1 = dispatch.activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
                 shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
             out_TC = out_TC + shared_TC
         return out_TC
@@ -300,20 +288,18 @@ class Transformer(nn.Module):
         found = (layer.get(part) for part in (name, f"{name}_scales", f"{name}_bias"))
         w_PKW, scales, bias = found if expert is None else (p if p is None else p[expert] for p in found)
         assert w_PKW is not None
-        out_RN = _matmul(x_RK, w_PKW, self._widths[f"layers.{i}.{name}"], scales)
-        return out_RN if bias is None else out_RN + _to(bias, x_RK.dtype)
+        return _matmul(x_RK, w_PKW, self._widths[f"layers.{i}.{name}"], scales, bias)
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
         scales = self._parameters.get("head_scales")
-        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales)
-        if self.config.head_bias:
-            logits_RV = logits_RV + _to(self.head_bias, hidden_RC.dtype)
-        logits_RV = logits_RV.to(self.precision.logits)
+        bias = self.head_bias if self.config.head_bias else None
+        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales, bias)
+        logits_RV = _to(logits_RV, self.precision.logits)
         if (multiplier := self.config.logit_multiplier) != 1:
             logits_RV = logits_RV * multiplier
         if (cap := self.config.final_softcap) is not None:
-            logits_RV = torch.tanh(logits_RV / cap) * cap
+            logits_RV = dispatch.activate(logits_RV / cap, TANH) * cap
         return logits_RV
 
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
@@ -338,8 +324,13 @@ def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
-def _matmul(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales: torch.Tensor | None) -> torch.Tensor:
-    return dispatch.matmul(x_RK, w_PKW if scales is not None else _to(w_PKW, x_RK.dtype), N, scales)
+def _matmul(
+    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales: torch.Tensor | None, bias_N: torch.Tensor | None
+) -> torch.Tensor:
+    """dispatch.matmul of weights that may be kept in another dtype than x."""
+    dtype = x_RK.dtype
+    w_PKW = w_PKW if scales is not None else _to(w_PKW, dtype)
+    return dispatch.matmul(x_RK, w_PKW, N, scales, bias_N if bias_N is None else _to(bias_N, dtype))
 
 
 def load_model(

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import torch
 
+from kernels import dispatch
+from kernels.knobs import SIGMOID
 from minillm.config import Experts
 
 # (x, expert) -> output of that expert's MLP
@@ -36,7 +38,7 @@ def route(
     if experts.router == "softmax":
         weights_TN, chosen_TN = torch.softmax(logits_TE, dim=-1).topk(N, dim=-1)
     else:
-        scores_TE = logits_TE.sigmoid()
+        scores_TE = dispatch.activate(logits_TE, SIGMOID)
         order_TE = scores_TE.detach() if correction_E is None else scores_TE.detach() + correction_E
         if experts.groups > 1:
             order_TGX = order_TE.unflatten(1, (experts.groups, -1))

@@ -1,6 +1,7 @@
 """Causal attention over paged keys and values on the CPU: prefill, decode and training in one kernel.
 
-Legend: T packed query tokens, B sequences, H query heads, K kv heads, D head dim, P pages, S page size.
+Legend: T packed query tokens, B sequences, H query heads, K kv heads, D head dim, E head dim of values,
+P pages, S page size.
 
 Keys are visited page by page from position 0 with a running (max, sum, accumulator), as in Milakov and
 Gimelshein, "Online normalizer calculation for softmax" (2018), and FlashAttention-2 (Dao, 2023). Every
@@ -19,31 +20,49 @@ import torch
 from numba import carray, njit, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch, next_task
+from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch, load_bf16, next_task, tanh
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
+from kernels.knobs import Scores
 
 NEGATIVE = np.float32(-np.inf)
 
 
 @cache
-def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
+def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
     kind, load, store = SCALARS[dtype]
     kv_kind, load_kv, _ = SCALARS[kv_dtype]
     product, kv_size = block_product(kv_dtype), kv_dtype.itemsize
 
     @njit(error_model="numpy")
     def softmax_step(
-        row: Any, lanes: Any, m: Any, total: Any, acc: Any, r: int, last: int, scale: Any
+        row: Any,
+        lanes: Any,
+        m: Any,
+        total: Any,
+        acc: Any,
+        r: int,
+        first: int,
+        last: int,
+        scale: Any,
+        cap: Any,
     ) -> None:
         """One row's products become weights; its running max, sum and accumulator are rescaled.
 
-        Keys after `last` get no weight. Sums and maxima run in LANES parallel chains, so that they
-        vectorise; keys past the valid ones add zero to them.
+        Keys before `first` and after `last` get no weight; where none is left, the state stays as it was.
+        Sums and maxima run in LANES parallel chains, so that they vectorise; masked keys add zero to them.
         """
         columns = row.shape[0]
+        if last < first:
+            row[:] = 0
+            return
         for n in range(columns):
             row[n] *= scale
+        if capped:
+            for n in range(columns):
+                row[n] = cap * tanh(row[n] / cap)
+        for n in range(first):
+            row[n] = NEGATIVE
         for n in range(last + 1, columns):
             row[n] = NEGATIVE
         for j in range(LANES):
@@ -74,26 +93,30 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
             a[d] *= shrink
 
     def kernel(words: Any) -> None:
-        args = carray(words, 21)
-        T, H, K, D, P, S, B, max_pages, tiles = (
-            args[11], args[12], args[13], args[14], args[15], args[16], args[17], args[18], args[19],
+        args = carray(words, 26)
+        T, H, K, D, E, P, S, B, max_pages, tiles, window = (
+            args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21], args[22],
+            args[23], args[25],
         )  # fmt: skip
         q_THD = carray(address(args[2]), (T, H, D), kind)
-        v_PKSD = carray(address(args[4]), (P, K, S, D), kv_kind)
-        out_THD = carray(address(args[5]), (T, H, D), kind)
+        v_PKSE = carray(address(args[4]), (P, K, S, E), kv_kind)
+        out_THE = carray(address(args[5]), (T, H, E), kind)
         softmax_2TH = carray(address(args[6]), (2, T, H), types.float32)
         position_T = carray(address(args[7]), (T,), types.int64)
         page_BP = carray(address(args[8]), (B, max_pages), types.int64)
         tile_N3 = carray(address(args[9]), (tiles, 3), types.int64)  # sequence, first token, tokens
         scale = carray(address(args[10]), (1,), types.float32)[0]
+        cap = carray(address(args[11]), (1,), types.float32)[0]
+        sinks_f32 = carray(address(args[12]), (H,), types.float32)
+        sinks_bf16 = carray(address(args[12]), (H,), types.uint16)
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
-        whole = D // COLUMNS * COLUMNS
+        whole = E // COLUMNS * COLUMNS
         G = H // K
-        page_bytes = S * D * kv_size
-        most = args[20] * G
+        k_bytes, v_bytes = S * D * kv_size, S * E * kv_size
+        most = args[24] * G
         q = np.empty((most, D), np.float32)
         s = np.empty((most, S), np.float32)
-        acc = np.empty((most, D), np.float32)
+        acc = np.empty((most, E), np.float32)
         m = np.empty(most, np.float32)
         total = np.empty(most, np.float32)
         lanes = np.empty(LANES, np.float32)
@@ -106,86 +129,82 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
             b, t0, tokens = tile_N3[tile, 0], tile_N3[tile, 1], tile_N3[tile, 2]
             rows = tokens * G
             for r in range(rows):
+                h = head * G + r % G
                 for d in range(D):
-                    q[r, d] = load(q_THD[t0 + r // G, head * G + r % G, d])
-                    acc[r, d] = 0
-                m[r] = NEGATIVE
-                total[r] = 0
+                    q[r, d] = load(q_THD[t0 + r // G, h, d])
+                acc[r] = 0
+                # A sink is a key of this score whose value is zero.
+                m[r], total[r] = NEGATIVE, 0
+                if args[12] != 0:
+                    m[r], total[r] = load_bf16(sinks_bf16[h]) if args[13] != 0 else sinks_f32[h], 1
             end = position_T[t0 + tokens - 1] + 1
             pages = (end + S - 1) // S
-            for j in range(pages):
+            # Pages that lie before every row's window are not looked at.
+            for j in range(max(0, position_T[t0] + 1 - window) // S if window > 0 else 0, pages):
                 page = page_BP[b, j]
                 valid = min(S, end - j * S)
                 # Whole vectors of keys: what stands past the valid ones is computed and masked.
                 columns = (valid + COLUMNS - 1) // COLUMNS * COLUMNS
-                keys = args[3] + (page * K + head) * page_bytes
-                values = args[4] + (page * K + head) * page_bytes
-                after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * page_bytes
+                keys = args[3] + (page * K + head) * k_bytes
+                values = args[4] + (page * K + head) * v_bytes
+                after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * k_bytes
+                product(q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, v_bytes, 0)
+                for r in range(rows):
+                    position = position_T[t0 + r // G] - j * S
+                    first = max(0, position + 1 - window) if window > 0 else 0
+                    last = min(valid - 1, position)
+                    softmax_step(s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap)
                 product(
-                    q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, page_bytes, 0
+                    s.ctypes.data, S, values, E, acc.ctypes.data, E, rows, whole, valid, 1, after, k_bytes, 0
                 )
                 for r in range(rows):
-                    last = min(valid - 1, position_T[t0 + r // G] - j * S)
-                    softmax_step(s[r, :columns], lanes, m, total, acc, r, last, scale)
-                product(
-                    s.ctypes.data,
-                    S,
-                    values,
-                    D,
-                    acc.ctypes.data,
-                    D,
-                    rows,
-                    whole,
-                    valid,
-                    1,
-                    after,
-                    page_bytes,
-                    0,
-                )
-                for r in range(rows):
-                    for d in range(whole, D):
+                    for d in range(whole, E):
                         part = np.float32(0)
                         for n in range(valid):
-                            part = fma(s[r, n], load_kv(v_PKSD[page, head, n, d]), part)
+                            part = fma(s[r, n], load_kv(v_PKSE[page, head, n, d]), part)
                         acc[r, d] += part
             for r in range(rows):
                 t, h = t0 + r // G, head * G + r % G
-                for d in range(D):
-                    out_THD[t, h, d] = store(acc[r, d] / total[r])
+                for d in range(E):
+                    out_THE[t, h, d] = store(acc[r, d] / total[r])
                 softmax_2TH[0, t, h] = m[r]
                 softmax_2TH[1, t, h] = total[r]
 
-    return Kernel(kernel, dtype, kv_dtype)
+    return Kernel(kernel, dtype, kv_dtype, capped)
 
 
 def attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
-    v_PKSD: torch.Tensor,
+    v_PKSE: torch.Tensor,
     position_T: torch.Tensor,
     page_BP: torch.Tensor,
     tile_N3: torch.Tensor,
     tile_tokens: int,
-    scale: float,
+    scores: Scores,
+    sinks_H: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of packed queries over their sequences' pages; returns out_THD and softmax_2TH.
+    """Attention of packed queries over their sequences' pages; returns out_THE and softmax_2TH.
 
-    A query at position p sees the keys at positions 0 to p of its sequence. `tile_N3` (int64) splits the
-    tokens into runs (sequence, first token, number of tokens <= tile_tokens) that no sequence's border
-    crosses. The tiling changes no bit of the result. S is a multiple of 16. `softmax_2TH` (float32) holds
-    each row's largest score and the sum of its exponentials relative to that.
+    A query at position p sees the keys at positions 0 to p of its sequence, or the last `scores.window` of
+    them. `tile_N3` (int64) splits the tokens into runs (sequence, first token, number of tokens <=
+    tile_tokens) that no sequence's border crosses. The tiling changes no bit of the result. S is a multiple
+    of 16. `softmax_2TH` (float32) holds each row's largest score, that of its sink (float32 or bfloat16)
+    among them, and the sum of its exponentials relative to that.
     """
     T, H, D = q_THD.shape
-    P, K, _, S = k_PKDS.shape
-    out_THD = empty((T, H, D), q_THD.dtype)
+    P, K, S, E = v_PKSE.shape
+    out_THE = empty((T, H, E), q_THD.dtype)
     softmax_2TH = empty((2, T, H), torch.float32)
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
-    pointers = (q_THD, k_PKDS, v_PKSD, out_THD, softmax_2TH, position_T, page_BP, tile_N3)
+    pointers = (q_THD, k_PKDS, v_PKSE, out_THE, softmax_2TH, position_T, page_BP, tile_N3)
     launch(
-        _kernel(q_THD.dtype, k_PKDS.dtype),
+        _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None),
         tiles * K,
         *(tensor.data_ptr() for tensor in pointers),
-        float_address(scale),
-        *(T, H, K, D, P, S, B, max_pages, tiles, tile_tokens),
+        *(float_address(scores.scale), float_address(scores.softcap or 0.0)),
+        0 if sinks_H is None else sinks_H.data_ptr(),
+        int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
+        *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
     )
-    return out_THD, softmax_2TH
+    return out_THE, softmax_2TH

@@ -51,7 +51,18 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
     row, chunk = PANEL * bits // 8, GROUP if whole else K_CHUNK
 
     @njit(error_model="numpy")
-    def panel(x: Any, w: int, scales: int, out: Any, total: Any, wide: Any, n0: int, width: int) -> None:
+    def panel(
+        x: Any,
+        w: int,
+        scales: int,
+        has_bias: bool,
+        bias: Any,
+        out: Any,
+        total: Any,
+        wide: Any,
+        n0: int,
+        width: int,
+    ) -> None:
         """One panel at address w: out[:, n0 : n0 + width] = x @ panel."""
         R, K = x.shape
         x_address, total_address, wide_address = x.ctypes.data, total.ctypes.data, wide.ctypes.data
@@ -84,15 +95,19 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
                 product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length, scale)
         for r in range(R):
             o, t = out[r], total[r]
+            if has_bias:
+                for n in range(width):
+                    t[n] += load(bias[n0 + n])
             for n in range(width):
                 o[n0 + n] = store(t[n])
 
     def kernel(words: Any) -> None:
-        args = carray(words, 10)
+        args = carray(words, 11)
         R, K, N, panels = args[6], args[7], args[8], args[9]
         scale_row = 2 * PANEL * ((K + chunk - 1) // chunk)
         given = carray(address(args[2]), (R, K), kind)
         out = carray(address(args[5]), (R, N), kind)
+        bias = carray(address(args[10]), (N,), kind)
         x = np.empty((R, K), np.float32)
         for r in range(R):
             for k in range(K):
@@ -106,17 +121,21 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
             for p in range(i * panels, min((i + 1) * panels, (N + PANEL - 1) // PANEL)):
                 n0 = p * PANEL
                 w, scales = args[3] + p * K * row, args[4] + p * scale_row
-                panel(x, w, scales, out, total, wide, n0, min(PANEL, N - n0))
+                panel(x, w, scales, args[10] != 0, bias, out, total, wide, n0, min(PANEL, N - n0))
 
     return Kernel(kernel, dtype, w_dtype)
 
 
 def matmul(
-    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None = None
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    scales_PGW: torch.Tensor | None = None,
+    bias_N: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x_RK @ w_KN, (R, N), for w in panels, summed as this module's docstring says, rounded once.
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels, summed as this module's docstring says, rounded once.
 
-    All contiguous, on the CPU; x and w of one dtype (float32 or bfloat16), or w whole numbers with
+    All contiguous, on the CPU; x, w and bias of one dtype (float32 or bfloat16), or w whole numbers with
     bfloat16 scales. Sums are kept in float32.
     """
     R, K = x_RK.shape
@@ -131,5 +150,6 @@ def matmul(
         0 if scales_PGW is None else scales_PGW.data_ptr(),
         out_RN.data_ptr(),
         *(R, K, N, panels),
+        0 if bias_N is None else bias_N.data_ptr(),
     )
     return out_RN

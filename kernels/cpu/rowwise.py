@@ -1,21 +1,24 @@
-"""Kernels that treat each token by itself, on the CPU: residual with RMSNorm, rope into the cache, SwiGLU.
+"""Kernels that treat each token by itself, on the CPU: norms, rope into the cache, activations.
 
-Legend: T tokens, C model width, F MLP width, H query heads, K kv heads, D head dim, P pages, S page size.
+Legend: T tokens, C model width, F MLP width, H query heads, K kv heads, D head dim, E head dim of values,
+R pairs that rope turns, P pages, S page size.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, types
+from numba import carray, njit, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task
+from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task, sigmoid, tanh
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import LANES
+from kernels.knobs import Activation, Norm
 
 ONE = np.float32(1)
 
@@ -25,64 +28,188 @@ def _rows_per_task(rows: int) -> int:
     return max(16, -(-rows // (4 * torch.get_num_threads())))
 
 
+def _pointer(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 @cache
-def _add_rms_norm(dtype: torch.dtype) -> Any:
+def _normed(dtype: torch.dtype, layer: bool) -> Any:
+    """Code for one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
+    _, _, store = SCALARS[dtype]
+
+    @njit(error_model="numpy")
+    def total(row: Any, lanes: Any) -> Any:
+        for j in range(LANES):
+            lanes[j] = 0
+        for c in range(0, row.shape[0], LANES):
+            part = row[c : c + LANES]
+            for j in range(LANES):
+                lanes[j] += part[j]
+        result = lanes[0]
+        for j in range(1, LANES):
+            result += lanes[j]
+        return result
+
+    @njit(error_model="numpy")
+    def squares(row: Any, lanes: Any) -> Any:
+        for j in range(LANES):
+            lanes[j] = 0
+        for c in range(0, row.shape[0], LANES):
+            part = row[c : c + LANES]
+            for j in range(LANES):
+                lanes[j] += part[j] * part[j]
+        result = lanes[0]
+        for j in range(1, LANES):
+            result += lanes[j]
+        return result
+
+    @njit(error_model="numpy")
+    def normed(row: Any, C: int, lanes: Any, eps: Any, gain: Any, shift: Any, out: Any) -> None:
+        if layer:
+            mean = total(row, lanes) / np.float32(C)
+            for c in range(C):
+                row[c] -= mean
+        rstd = ONE / np.sqrt(squares(row, lanes) / np.float32(C) + eps)
+        for c in range(C):
+            out[c] = store(row[c] * rstd * gain[c] + shift[c])
+
+    return normed
+
+
+@cache
+def _add_norm(dtype: torch.dtype, layer: bool) -> Any:
     kind, load, store = SCALARS[dtype]
+    normed = _normed(dtype, layer)
 
     def kernel(words: Any) -> None:
-        args = carray(words, 11)
-        T, C, chunk = args[8], args[9], args[10]
+        args = carray(words, 13)
+        T, C, chunk = args[10], args[11], args[12]
         x_TC = carray(address(args[2]), (T, C), kind)
         r_TC = carray(address(args[3]), (T, C), kind)
         w_C = carray(address(args[4]), (C,), kind)
-        sum_TC = carray(address(args[5]), (T, C), kind)
-        out_TC = carray(address(args[6]), (T, C), kind)
-        eps = carray(address(args[7]), (1,), types.float32)[0]
+        b_C = carray(address(args[5]), (C,), kind)
+        sum_TC = carray(address(args[6]), (T, C), kind)
+        out_TC = carray(address(args[7]), (T, C), kind)
+        eps = carray(address(args[8]), (1,), types.float32)[0]
+        offset = carray(address(args[9]), (1,), types.float32)[0]
         row = np.empty((C + LANES - 1) // LANES * LANES, np.float32)
         lanes = np.empty(LANES, np.float32)
-        row[C:] = 0
+        gain, shift = np.empty(C, np.float32), np.empty(C, np.float32)
+        for c in range(C):
+            gain[c] = load(w_C[c]) + offset if args[4] != 0 else ONE
+            shift[c] = load(b_C[c]) if args[5] != 0 else 0
         while True:
             i = next_task(words)
             if i >= args[1]:
                 break
             for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                x, r, total, out = x_TC[t], r_TC[t], sum_TC[t], out_TC[t]
-                for c in range(C):
-                    rounded = store(load(x[c]) + load(r[c]))
-                    total[c] = rounded
-                    row[c] = load(rounded)
-                for j in range(LANES):
-                    lanes[j] = 0
-                for c in range(0, C, LANES):
-                    part = row[c : c + LANES]
-                    for j in range(LANES):
-                        lanes[j] += part[j] * part[j]
-                squares = lanes[0]
-                for j in range(1, LANES):
-                    squares += lanes[j]
-                rstd = ONE / np.sqrt(squares / np.float32(C) + eps)
-                for c in range(C):
-                    out[c] = store(row[c] * rstd * load(w_C[c]))
+                x, r, total = x_TC[t], r_TC[t], sum_TC[t]
+                if args[3] != 0:
+                    for c in range(C):
+                        rounded = store(load(x[c]) + load(r[c]))
+                        total[c] = rounded
+                        row[c] = load(rounded)
+                else:
+                    for c in range(C):
+                        row[c] = load(x[c])
+                row[C:] = 0
+                normed(row, C, lanes, eps, gain, shift, out_TC[t])
 
-    return Kernel(kernel, dtype)
+    return Kernel(kernel, dtype, layer)
 
 
-def add_rms_norm(
-    x_TC: torch.Tensor, residual_TC: torch.Tensor, w_C: torch.Tensor, eps: float
+def add_norm(
+    x_TC: torch.Tensor,
+    residual_TC: torch.Tensor | None,
+    w_C: torch.Tensor | None,
+    b_C: torch.Tensor | None,
+    norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, RMSNorm(x + residual) * w); the sum is rounded to the dtype before it is normed."""
+    """(x + residual, its norm), in float32; the sum is rounded to the dtype before it is normed."""
     T, C = x_TC.shape
-    sum_TC, out_TC = (empty((T, C), x_TC.dtype) for _ in range(2))
+    out_TC = empty((T, C), x_TC.dtype)
+    sum_TC = x_TC if residual_TC is None else empty((T, C), x_TC.dtype)
     chunk = _rows_per_task(T)
-    pointers = (x_TC, residual_TC, w_C, sum_TC, out_TC)
+    tensors = (x_TC, residual_TC, w_C, b_C, sum_TC, out_TC)
     launch(
-        _add_rms_norm(x_TC.dtype),
+        _add_norm(x_TC.dtype, norm.layer),
         -(-T // chunk),
-        *(tensor.data_ptr() for tensor in pointers),
-        float_address(eps),
+        *map(_pointer, tensors),
+        *(float_address(norm.eps), float_address(norm.offset)),
         *(T, C, chunk),
     )
     return sum_TC, out_TC
+
+
+@cache
+def _norm_qk(dtype: torch.dtype, layer: bool) -> Any:
+    kind, load, _ = SCALARS[dtype]
+    normed = _normed(dtype, layer)
+
+    @njit(error_model="numpy")
+    def fill(target: Any, pointer: int, length: int, offset: Any, otherwise: Any) -> None:
+        """The `length` numbers at an address, repeated, plus an offset; one number where there are none."""
+        given = carray(address(pointer), (length,), kind)
+        for c in range(target.shape[0]):
+            target[c] = load(given[c % length]) + offset if pointer != 0 else otherwise
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 21)
+        T, X, chunk, width = args[10], args[11], args[12], args[13] + args[14]
+        x_TX = carray(address(args[2]), (T, X), kind)
+        out_TX = carray(address(args[7]), (T, X), kind)
+        eps = carray(address(args[8]), (1,), types.float32)[0]
+        offset = carray(address(args[9]), (1,), types.float32)[0]
+        gain, shift = np.empty(width, np.float32), np.empty(width, np.float32)
+        lanes = np.empty(LANES, np.float32)
+        begin = 0
+        for part in range(2):
+            end = begin + args[13 + part]
+            fill(gain[begin:end], args[3 + 2 * part], args[17 + 2 * part], offset, ONE)
+            fill(shift[begin:end], args[4 + 2 * part], args[18 + 2 * part], np.float32(0), np.float32(0))
+            begin = end
+        row = np.empty((max(args[15], args[16]) + LANES - 1) // LANES * LANES, np.float32)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for t in range(i * chunk, min(T, (i + 1) * chunk)):
+                x, out = x_TX[t], out_TX[t]
+                c = 0
+                while c < width:
+                    size = args[15] if c < args[13] else args[16]
+                    for d in range(size):
+                        row[d] = load(x[c + d])
+                    row[size:] = 0
+                    normed(row, size, lanes, eps, gain[c:], shift[c:], out[c:])
+                    c += size
+                out[width:] = x[width:]
+
+    return Kernel(kernel, dtype, layer)
+
+
+def norm_qk(
+    qkv_TX: torch.Tensor,
+    q_w: torch.Tensor | None,
+    q_b: torch.Tensor | None,
+    k_w: torch.Tensor | None,
+    k_b: torch.Tensor | None,
+    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
+) -> torch.Tensor:
+    """`kernels.reference.norm_qk` in float32, rounded once."""
+    widths, sizes, norm = knobs
+    T, X = qkv_TX.shape
+    out_TX = empty((T, X), qkv_TX.dtype)
+    chunk = _rows_per_task(T)
+    lengths = [1 if tensor is None else tensor.numel() for tensor in (q_w, q_b, k_w, k_b)]
+    launch(
+        _norm_qk(qkv_TX.dtype, norm.layer),
+        -(-T // chunk),
+        *map(_pointer, (qkv_TX, q_w, q_b, k_w, k_b, out_TX)),
+        *(float_address(norm.eps), float_address(norm.offset)),
+        *(T, X, chunk, *widths, *sizes, *lengths),
+    )
+    return out_TX
 
 
 @cache
@@ -91,39 +218,48 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
     kv_kind, _, store_kv = SCALARS[kv_dtype]
 
     def kernel(words: Any) -> None:
-        args = carray(words, 19)
-        T, H, K, D, P, S, M, chunk = (
-            args[11], args[12], args[13], args[14], args[15], args[16], args[17], args[18],
+        args = carray(words, 22)
+        T, H, K, D, E, R, P, S, M, chunk = (
+            args[12], args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20],
+            args[21],
         )  # fmt: skip
-        half = D // 2
-        qkv = carray(address(args[2]), (T, H + 2 * K, D), kind)
-        cos_MD = carray(address(args[3]), (M, half), types.float32)
-        sin_MD = carray(address(args[4]), (M, half), types.float32)
-        position_T = carray(address(args[5]), (T,), types.int64)
-        slot_T = carray(address(args[6]), (T,), types.int64)
-        q_THD = carray(address(args[7]), (T, H, D), kind)
-        k_TKD = carray(address(args[8]), (T, K, D), kind)
-        k_PKDS = carray(address(args[9]), (P, K, D, S), kv_kind)
-        v_PKSD = carray(address(args[10]), (P, K, S, D), kv_kind)
+        keys = (H + K) * D
+        qkv_TX = carray(address(args[2]), (T, keys + K * E), kind)
+        cos_MR = carray(address(args[3]), (M, R), types.float32)
+        sin_MR = carray(address(args[4]), (M, R), types.float32)
+        growth_M = carray(address(args[5]), (M,), types.float32)
+        position_T = carray(address(args[6]), (T,), types.int64)
+        slot_T = carray(address(args[7]), (T,), types.int64)
+        q_THD = carray(address(args[8]), (T, H, D), kind)
+        k_TKD = carray(address(args[9]), (T, K, D), kind)
+        k_PKDS = carray(address(args[10]), (P, K, D, S), kv_kind)
+        v_PKSE = carray(address(args[11]), (P, K, S, E), kv_kind)
         while True:
             i = next_task(words)
             if i >= args[1]:
                 break
             for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                cos, sin = cos_MD[position_T[t]], sin_MD[position_T[t]]
+                cos, sin = cos_MR[position_T[t]], sin_MR[position_T[t]]
                 page, offset = slot_T[t] // S, slot_T[t] % S
                 for h in range(H + K):
-                    x = qkv[t, h]
+                    x = qkv_TX[t, h * D : (h + 1) * D]
                     y = q_THD[t, h] if h < H else k_TKD[t, h - H]
-                    for d in range(half):
-                        a, b = load(x[d]), load(x[half + d])
+                    for d in range(R):
+                        a, b = load(x[d]), load(x[R + d])
                         y[d] = store(a * cos[d] - b * sin[d])
-                        y[half + d] = store(b * cos[d] + a * sin[d])
+                        y[R + d] = store(b * cos[d] + a * sin[d])
+                    for d in range(2 * R, D):
+                        y[d] = x[d]
+                    if args[5] != 0 and h < H:
+                        growth = growth_M[position_T[t]]
+                        for d in range(D):
+                            y[d] = store(load(y[d]) * growth)
                 for h in range(K):
-                    k, v = k_TKD[t, h], qkv[t, H + K + h]
-                    k_page, v_page = k_PKDS[page, h], v_PKSD[page, h, offset]
+                    k, v = k_TKD[t, h], qkv_TX[t, keys + h * E : keys + (h + 1) * E]
+                    k_page, v_page = k_PKDS[page, h], v_PKSE[page, h, offset]
                     for d in range(D):
                         k_page[d, offset] = store_kv(load(k[d]))
+                    for d in range(E):
                         v_page[d] = store_kv(load(v[d]))
 
     return Kernel(kernel, dtype, kv_dtype)
@@ -132,59 +268,99 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
 def rope_store(
     qkv_TX: torch.Tensor,
     heads: tuple[int, int, int],
-    cos_MD: torch.Tensor,
-    sin_MD: torch.Tensor,
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    growth_M1: torch.Tensor | None,
     position_T: torch.Tensor,
     slot_T: torch.Tensor,
     k_PKDS: torch.Tensor,
-    v_PKSD: torch.Tensor,
+    v_PKSE: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotate q and k (half-split rope, in float32), write k and v into their slots; returns q_THD, k_TKD.
 
-    `qkv_TX` holds q, k and v of (H, K, D) = `heads` side by side; slot = page * S + offset.
+    `qkv_TX` holds q, k and v side by side, of (H, K, D) = `heads`, values of head dim E; pairs (d, d + R)
+    are turned, dimensions past 2 R pass; a query is multiplied by its position's growth. The tables are
+    float32; slot = page * S + offset.
     """
     T, (H, K, D) = qkv_TX.shape[0], heads
     q_THD, k_TKD = (empty((T, heads, D), qkv_TX.dtype) for heads in (H, K))
-    P, S, M = k_PKDS.shape[0], k_PKDS.shape[3], cos_MD.shape[0]
+    (P, _, S, E), (M, R) = v_PKSE.shape, cos_MR.shape
     chunk = _rows_per_task(T)
-    pointers = (qkv_TX, cos_MD, sin_MD, position_T, slot_T, q_THD, k_TKD, k_PKDS, v_PKSD)
+    tensors = (qkv_TX, cos_MR, sin_MR, growth_M1, position_T, slot_T, q_THD, k_TKD, k_PKDS, v_PKSE)
     launch(
         _rope_store(qkv_TX.dtype, k_PKDS.dtype),
         -(-T // chunk),
-        *(tensor.data_ptr() for tensor in pointers),
-        *(T, H, K, D, P, S, M, chunk),
+        *map(_pointer, tensors),
+        *(T, H, K, D, E, R, P, S, M, chunk),
     )
     return q_THD, k_TKD
 
 
+@njit(inline="always")
+def _silu(x: Any) -> Any:
+    return x / (ONE + exp(-x if x > np.float32(-88) else np.float32(88)))
+
+
+@njit(inline="always")
+def _gelu(x: Any) -> Any:
+    return np.float32(0.5) * x * (ONE + np.float32(math.erf(x * np.float32(math.sqrt(0.5)))))
+
+
+@njit(inline="always")
+def _gelu_tanh(x: Any) -> Any:
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (ONE + tanh(inner))
+
+
+@njit(inline="always")
+def _relu(x: Any) -> Any:
+    return max(x, np.float32(0))
+
+
+FUNCTIONS = {
+    "silu": _silu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": _relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+}
+
+
 @cache
-def _swiglu(dtype: torch.dtype) -> Any:
+def _activate(dtype: torch.dtype, activation: Activation) -> Any:
     kind, load, store = SCALARS[dtype]
+    function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
+    limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
 
     def kernel(words: Any) -> None:
         args = carray(words, 7)
         T, F, chunk = args[4], args[5], args[6]
-        x_T2F = carray(address(args[2]), (T, 2, F), kind)
+        x_TPF = carray(address(args[2]), (T, parts, F), kind)
         out_TF = carray(address(args[3]), (T, F), kind)
         while True:
             i = next_task(words)
             if i >= args[1]:
                 break
             for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                gate, up, out = x_T2F[t, 0], x_T2F[t, 1], out_TF[t]
+                gate, up, out = x_TPF[t, 0], x_TPF[t, parts - 1], out_TF[t]
                 for f in range(F):
                     g = load(gate[f])
-                    # Past 88 the exponential would overflow, and silu(g) is 0 to float32 long before.
-                    e = exp(-g if g > np.float32(-88) else np.float32(88))
-                    out[f] = store(g / (ONE + e) * load(up[f]))
+                    if limited:
+                        g, u = min(g, limit), max(min(load(up[f]), limit), -limit)
+                        out[f] = store((u + ONE) * (g * sigmoid(g * np.float32(1.702))))
+                    elif gated:
+                        out[f] = store(function(g) * load(up[f]))
+                    else:
+                        out[f] = store(function(g))
 
-    return Kernel(kernel, dtype)
+    return Kernel(kernel, dtype, activation)
 
 
-def swiglu(x_TX: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up in float32, rounded once, for x = (gate, up) side by side: (T, 2F) -> (T, F)."""
-    T, F = x_TX.shape[0], x_TX.shape[1] // 2
+def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """`kernels.reference.activate` in float32, rounded once: (T, 2F) -> (T, F), or (T, F) where not gated."""
+    T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
     out_TF = empty((T, F), x_TX.dtype)
     chunk = _rows_per_task(T)
-    launch(_swiglu(x_TX.dtype), -(-T // chunk), x_TX.data_ptr(), out_TF.data_ptr(), T, F, chunk)
+    launch(_activate(x_TX.dtype, activation), -(-T // chunk), *map(_pointer, (x_TX, out_TF)), T, F, chunk)
     return out_TF

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from kernels import dispatch, reference
-from kernels.dispatch import SWIGLU
-from kernels.knobs import Norm, Scores
+from kernels.knobs import SWIGLU, Norm, Scores
 from minillm.batch import PAGE_SIZE, Batch
 
 LENGTHS = (1, 63, 64, 65, 111, 257)
