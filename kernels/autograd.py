@@ -99,27 +99,22 @@ class RopeStoreAttention(torch.autograd.Function):
         )
         tile_N3, tile_tokens = batch.tiles
         paging = (batch.position_T, batch.page_BP, tile_N3, tile_tokens)
-        out_THE, softmax_2TH = cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H)
+        out_THE = cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H)
         if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
             H, K, D = heads
-            lse_TH = softmax_2TH[0] + softmax_2TH[1].log()
             v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
             k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
             position_T = batch.position_T
-            ctx.save_for_backward(
-                q_THD, k_TKD, v_TKE, out_THE, lse_TH, sinks_H, *tables, growth_M1, position_T
-            )
+            ctx.save_for_backward(q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, position_T)
             ctx.bounds, ctx.scores = batch.bounds, scores
         return out_THE
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        q_THD, k_TKD, v_TKE, out_THE, lse_TH, sinks_H, cos_MR, sin_MR, growth_M1, position_T = (
-            ctx.saved_tensors
-        )
+        q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T = ctx.saved_tensors
         dq_THD, dk_TKD, dv_TKE, dsinks_H = attention_gradients(
-            grads[0], q_THD, k_TKD, v_TKE, out_THE, lse_TH, ctx.bounds, ctx.scores, sinks_H
+            grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H
         )
         if growth_M1 is not None:
             dq_THD *= growth_M1[position_T].unsqueeze(1)
@@ -139,53 +134,53 @@ def attention_gradients(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
-    out_THE: torch.Tensor,
-    lse_TH: torch.Tensor,
     bounds: list[int],
     scores: Scores,
     sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """dq, dk, dv (float32) and dsinks of attention over whole sequences, tile by tile of queries.
+    """dq, dk, dv (float32) and dsinks of attention over whole sequences.
 
-    `lse_TH` is the logarithm of each row's sum of exponentials, its sink's included. The method is
-    FlashAttention-2's (Dao, 2023): weights are recomputed, delta is the gradient along the output.
+    A tile of queries at a time, whose weights are computed again: never (T, T) of them.
     """
     (H, D), K = q_THD.shape[1:], v_TKE.shape[1]
-    cap, window = scores.softcap, scores.window
+    G, cap, window = H // K, scores.softcap, scores.window
     dq_THD, dk_TKD, dv_TKE = (torch.zeros(x.shape) for x in (q_THD, k_TKD, v_TKE))
-    delta_TH = (grad_THE.float() * out_THE.float()).sum(-1)
+    dsinks_KG = torch.zeros(K, G)
     for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].float().transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
         for t0 in range(start, end, QUERY_TILE):
             t1 = min(end, t0 + QUERY_TILE)
-            low, high = max(0, t0 - start + 1 - window) if window else 0, t1 - start
-
-            def rows(x: torch.Tensor, a: int = t0, b: int = t1) -> torch.Tensor:
-                """(T, H, ...) -> (K, G * tile, ...): a kv head's query heads stand together."""
-                return x[a:b].float().transpose(0, 1).reshape(K, -1, *x.shape[2:])
-
-            q, do = rows(q_THD), rows(grad_THE)
-            lse, delta = rows(lse_TH).unsqueeze(-1), rows(delta_TH).unsqueeze(-1)
-            k, v = k_KND[:, low:high], v_KNE[:, low:high]
-            s = q @ k.transpose(1, 2) * scores.scale
+            first, tile = t0 - start, t1 - t0
+            low = max(0, first + 1 - window) if window else 0
+            keys = slice(low, first + tile)
+            # (K, G * tile, ...): a kv head's query heads stand together.
+            q, do = (x[t0:t1].float().transpose(0, 1).reshape(K, G * tile, -1) for x in (q_THD, grad_THE))
+            k, v = k_KND[:, keys], v_KNE[:, keys]
+            s = (q @ k.transpose(1, 2)).mul_(scores.scale)
             if cap is not None:
-                s = s.div_(cap).tanh_()
-                slope, s = 1 - s.square(), s * cap
-            p = s.sub_(lse).exp_()
-            seen = torch.ones(t1 - t0, high - low, dtype=torch.bool).tril(t0 - start - low)
+                s.div_(cap).tanh_()
+                slope = 1 - s.square()
+                s.mul_(cap)
+            seen = torch.ones(tile, k.shape[1], dtype=torch.bool).tril(first - low)
             if window:
-                seen = seen.triu(t0 - start - low - window + 1)
-            p.masked_fill_(~seen.repeat(H // K, 1), 0)
-            dv_KNE[:, low:high] += p.transpose(1, 2) @ do
-            ds = p.mul_(do @ v.transpose(1, 2) - delta).mul_(scores.scale)
+                seen = seen.triu(first - low - window + 1)
+            s.masked_fill_(~seen.repeat(G, 1), -torch.inf)
+            if sinks_H is not None:
+                sink = sinks_H.float().view(K, G, 1).expand(-1, -1, tile).reshape(K, -1, 1)
+                s = torch.cat((s, sink), dim=-1)
+            p = torch.softmax(s, dim=-1)
+            if sinks_H is not None:
+                p, p_sink = p[..., :-1], p[..., -1:]
+            dv_KNE[:, keys] += p.transpose(1, 2) @ do
+            dp = do @ v.transpose(1, 2)
+            delta = (p * dp).sum(-1, keepdim=True)
+            if sinks_H is not None:  # its value is zero
+                dsinks_KG -= (p_sink * delta).view(K, G, tile).sum(-1)
+            ds = (dp - delta).mul_(p).mul_(scores.scale)
             if cap is not None:
-                ds = ds.mul_(slope)
-            dk_KND[:, low:high] += ds.transpose(1, 2) @ q
-            dq_THD[t0:t1] = (ds @ k).reshape(H, t1 - t0, D).transpose(0, 1)
+                ds.mul_(slope)
+            dk_KND[:, keys] += ds.transpose(1, 2) @ q
+            dq_THD[t0:t1] = (ds @ k).reshape(H, tile, D).transpose(0, 1)
         dk_TKD[start:end], dv_TKE[start:end] = dk_KND.transpose(0, 1), dv_KNE.transpose(0, 1)
-    if sinks_H is None:
-        return dq_THD, dk_TKD, dv_TKE, None
-    # A sink's value is zero: of its gradient only the part along the output is left.
-    dsinks_H = -((sinks_H.float() - lse_TH).exp() * delta_TH).sum(0)
-    return dq_THD, dk_TKD, dv_TKE, dsinks_H.to(sinks_H.dtype)
+    return dq_THD, dk_TKD, dv_TKE, None if sinks_H is None else dsinks_KG.flatten().to(sinks_H.dtype)

@@ -7,7 +7,7 @@ Keys are visited page by page from position 0 with a running (max, sum, accumula
 Gimelshein, "Online normalizer calculation for softmax" (2018), and FlashAttention-2 (Dao, 2023). Every
 chain of additions is spelt out, and none of them crosses rows, so a row's bits depend on its own
 sequence alone. Keys are stored transposed within a page (D, S): both products then run over contiguous
-vectors with one chain of fused multiply-adds per output and page (`kernels.cpu.tile`).
+vectors with one chain of fused multiply-adds per output and page, or D_CHUNK dimensions (`kernels.cpu.tile`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from kernels.cpu.tile import COLUMNS, LANES, block_product
 from kernels.knobs import Scores
 
 NEGATIVE = np.float32(-np.inf)
+# Dimensions that one chain of additions runs over: longer ones round worse.
+D_CHUNK = 128
 
 
 @cache
@@ -93,27 +95,26 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
             a[d] *= shrink
 
     def kernel(words: Any) -> None:
-        args = carray(words, 26)
+        args = carray(words, 25)
         T, H, K, D, E, P, S, B, max_pages, tiles, window = (
-            args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21], args[22],
-            args[23], args[25],
+            args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21],
+            args[22], args[24],
         )  # fmt: skip
         q_THD = carray(address(args[2]), (T, H, D), kind)
         v_PKSE = carray(address(args[4]), (P, K, S, E), kv_kind)
         out_THE = carray(address(args[5]), (T, H, E), kind)
-        softmax_2TH = carray(address(args[6]), (2, T, H), types.float32)
-        position_T = carray(address(args[7]), (T,), types.int64)
-        page_BP = carray(address(args[8]), (B, max_pages), types.int64)
-        tile_N3 = carray(address(args[9]), (tiles, 3), types.int64)  # sequence, first token, tokens
-        scale = carray(address(args[10]), (1,), types.float32)[0]
-        cap = carray(address(args[11]), (1,), types.float32)[0]
-        sinks_f32 = carray(address(args[12]), (H,), types.float32)
-        sinks_bf16 = carray(address(args[12]), (H,), types.uint16)
+        position_T = carray(address(args[6]), (T,), types.int64)
+        page_BP = carray(address(args[7]), (B, max_pages), types.int64)
+        tile_N3 = carray(address(args[8]), (tiles, 3), types.int64)  # sequence, first token, tokens
+        scale = carray(address(args[9]), (1,), types.float32)[0]
+        cap = carray(address(args[10]), (1,), types.float32)[0]
+        sinks_f32 = carray(address(args[11]), (H,), types.float32)
+        sinks_bf16 = carray(address(args[11]), (H,), types.uint16)
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = E // COLUMNS * COLUMNS
         G = H // K
         k_bytes, v_bytes = S * D * kv_size, S * E * kv_size
-        most = args[24] * G
+        most = args[23] * G
         q = np.empty((most, D), np.float32)
         s = np.empty((most, S), np.float32)
         acc = np.empty((most, E), np.float32)
@@ -135,8 +136,8 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                 acc[r] = 0
                 # A sink is a key of this score whose value is zero.
                 m[r], total[r] = NEGATIVE, 0
-                if args[12] != 0:
-                    m[r], total[r] = load_bf16(sinks_bf16[h]) if args[13] != 0 else sinks_f32[h], 1
+                if args[11] != 0:
+                    m[r], total[r] = load_bf16(sinks_bf16[h]) if args[12] != 0 else sinks_f32[h], 1
             end = position_T[t0 + tokens - 1] + 1
             pages = (end + S - 1) // S
             # Pages that lie before every row's window are not looked at.
@@ -148,7 +149,9 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                 keys = args[3] + (page * K + head) * k_bytes
                 values = args[4] + (page * K + head) * v_bytes
                 after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * k_bytes
-                product(q.ctypes.data, D, keys, S, s.ctypes.data, S, rows, columns, D, 0, values, v_bytes, 0)
+                for d in range(0, D, D_CHUNK):
+                    x, part, count = q.ctypes.data + 4 * d, keys + d * S * kv_size, min(D_CHUNK, D - d)
+                    product(x, D, part, S, s.ctypes.data, S, rows, columns, count, d, values, v_bytes, 0)
                 for r in range(rows):
                     position = position_T[t0 + r // G] - j * S
                     first = max(0, position + 1 - window) if window > 0 else 0
@@ -167,8 +170,6 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                 t, h = t0 + r // G, head * G + r % G
                 for d in range(E):
                     out_THE[t, h, d] = store(acc[r, d] / total[r])
-                softmax_2TH[0, t, h] = m[r]
-                softmax_2TH[1, t, h] = total[r]
 
     return Kernel(kernel, dtype, kv_dtype, capped)
 
@@ -183,21 +184,19 @@ def attention(
     tile_tokens: int,
     scores: Scores,
     sinks_H: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of packed queries over their sequences' pages; returns out_THE and softmax_2TH.
+) -> torch.Tensor:
+    """Attention of packed queries over their sequences' pages; returns out_THE.
 
     A query at position p sees the keys at positions 0 to p of its sequence, or the last `scores.window` of
     them. `tile_N3` (int64) splits the tokens into runs (sequence, first token, number of tokens <=
     tile_tokens) that no sequence's border crosses. The tiling changes no bit of the result. S is a multiple
-    of 16. `softmax_2TH` (float32) holds each row's largest score, that of its sink (float32 or bfloat16)
-    among them, and the sum of its exponentials relative to that.
+    of 16. Sinks are float32 or bfloat16.
     """
     T, H, D = q_THD.shape
     P, K, S, E = v_PKSE.shape
     out_THE = empty((T, H, E), q_THD.dtype)
-    softmax_2TH = empty((2, T, H), torch.float32)
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
-    pointers = (q_THD, k_PKDS, v_PKSE, out_THE, softmax_2TH, position_T, page_BP, tile_N3)
+    pointers = (q_THD, k_PKDS, v_PKSE, out_THE, position_T, page_BP, tile_N3)
     launch(
         _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None),
         tiles * K,
@@ -207,4 +206,4 @@ def attention(
         int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
         *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
     )
-    return out_THE, softmax_2TH
+    return out_THE

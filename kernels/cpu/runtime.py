@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 from array import array
 from functools import cache
 from pathlib import Path
@@ -133,21 +134,8 @@ def exp(x: Any) -> Any:
 
 @njit(inline="always")
 def tanh(x: Any) -> Any:
-    """tanh(x) in float32, within 2 units in the last place; odd.
-
-    The polynomial of the Cephes library's `tanhf` below 0.625, (1 - e) / (1 + e) with e = exp(-2 |x|) above.
-    """
-    z = x * x
-    p = fma(types.float32(-5.70498872745e-3), z, types.float32(2.06390887954e-2))
-    p = fma(p, z, types.float32(-5.37397155531e-2))
-    p = fma(p, z, types.float32(1.33314422036e-1))
-    p = fma(p, z, types.float32(-3.33332819422e-1))
-    near = fma(p * z, x, x)
-    size = x if x > types.float32(0.0) else -x
-    e = exp(types.float32(-2.0) * size)
-    far = (types.float32(1.0) - e) / (types.float32(1.0) + e)
-    signed = far if x > types.float32(0.0) else -far
-    return near if size < types.float32(0.625) else signed
+    """tanh(x) in float32, rounded from the C library's in float64."""
+    return types.float32(math.tanh(types.float64(x)))
 
 
 @njit(inline="always")

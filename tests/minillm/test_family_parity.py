@@ -20,7 +20,6 @@ script = runpy.run_path(str(GOLDEN / "write_families.py"))
 CASES = tuple(script["CASES"])
 # Beyond the windows and the page, and a length that no tile or vector knows.
 LENGTHS = (72, 1, 33, 26)
-PRECISIONS = ("fp32", "bf16", "bf16-master-fp32")
 
 
 def load(name: str, folder: Path, precision: str) -> Transformer:
@@ -60,7 +59,7 @@ def cached(model: Transformer, ids: list[torch.Tensor], steps: tuple[int, ...]) 
     return [torch.cat(parts) for parts in rows]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ("fp32", "bf16", "bf16-master-fp32"))
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_bits_on_every_path(name: str, precision: str, tmp_path: Path) -> None:
     model = load(name, tmp_path, precision)
@@ -82,7 +81,7 @@ def test_the_same_bits_on_every_path(name: str, precision: str, tmp_path: Path) 
 def test_float32_is_near_float64(name: str, tmp_path: Path) -> None:
     """Logprobs and gradients of the kernels against the oracles'."""
     found, exact = load(name, tmp_path, "fp32"), load(name, tmp_path, "fp64")
-    ids = [s.tolist() for s in ids_of((72, 33))]
+    ids = [s.tolist() for s in ids_of((41,))]
     logprobs = {}
     for model in (found, exact):
         parts = token_logprobs(model, ids)
