@@ -1,0 +1,204 @@
+"""What the attention kernels share: one step of the running softmax, launch choices, and checks.
+
+Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
+E head dim of values, N runs of tokens, P pages, S page size.
+In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
+
+The softmax runs in base 2: a score is counted in units of ln 2, and `to_log2` turns a product of query and
+key (or, with a softcap, its tanh) into one. A row's state is (max, sum, accumulator) in float32.
+
+Multiplications that meet an addition are spelt as `tl.fma`. Left to the compiler, whether the two contract
+would depend on what stands around them, and a block with a mask would round differently from one without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.tiling import KEY_BLOCK
+
+LOG2_E = 1.4426950408889634
+# A window that hides nothing.
+NO_WINDOW = 2**31 - 1
+PRECISIONS = ("ieee", "tf32x3", "tf32")
+TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@triton.jit
+def dot(b_a: Any, b_b: Any, b_sum: Any, PRECISION: tl.constexpr, INTERPRET: tl.constexpr) -> Any:
+    """b_sum + b_a @ b_b in float32. Triton's interpreter takes bfloat16 for integers: it gets float32."""
+    if INTERPRET:
+        return tl.dot(b_a.to(tl.float32), b_b.to(tl.float32), b_sum, input_precision=PRECISION)
+    return tl.dot(b_a, b_b, b_sum, input_precision=PRECISION)
+
+
+@triton.jit
+def rounded(b_x: Any, TYPE: tl.constexpr, INTERPRET: tl.constexpr) -> Any:
+    """float32 -> TYPE, to nearest even. Triton's interpreter cuts bfloat16 off, so there it is spelt out."""
+    if INTERPRET and TYPE == tl.bfloat16:
+        b_bits = b_x.to(tl.int32, bitcast=True)
+        b_bits = (b_bits + 0x7FFF + ((b_bits >> 16) & 1)) & -65536
+        b_x = b_bits.to(tl.float32, bitcast=True)
+    return b_x.to(TYPE)
+
+
+@triton.jit
+def tanh(b_x: Any) -> Any:
+    """Up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1) would cancel there, and by that beyond."""
+    b_a = tl.abs(b_x)
+    b_near = tl.minimum(b_a, 0.6)
+    b_z = b_near * b_near
+    b_f = tl.fma(b_z, 0.00237310297, -0.00841218043)
+    b_f = tl.fma(b_z, b_f, 0.0217889857)
+    b_f = tl.fma(b_z, b_f, -0.0539616361)
+    b_f = tl.fma(b_z, b_f, 0.133333132)
+    b_f = tl.fma(b_z, b_f, -0.333333332)
+    b_near = tl.fma(b_near * b_z, b_f, b_near)
+    b_far = 1.0 - 2.0 / (tl.exp2(b_a * 2.8853900817779268) + 1.0)
+    b_y = tl.where(b_a < 0.6, b_near, b_far)
+    return tl.where(b_x < 0, -b_y, b_y)
+
+
+@triton.jit
+def scores(
+    b_q: Any, b_k: Any, to_tanh: Any, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
+) -> Any:  # fmt: skip
+    """Products of rows (M, D) and keys (D, N); with a softcap, the tanh of them."""
+    b_s = dot(b_q, b_k, None, PRECISION, INTERPRET)
+    if SOFTCAP:
+        b_s = tanh(b_s * to_tanh)
+    return b_s
+
+
+@triton.jit
+def step(
+    b_max: Any, b_sum: Any, b_acc: Any, b_q: Any, b_k: Any, b_v: Any, m_seen: Any, to_tanh: Any, to_log2: Any,
+    SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
+) -> Any:  # fmt: skip
+    """The state of rows after one more block of keys (D, N) and values (N, E).
+
+    Keys outside `m_seen` (M, N; None: there are none) get no weight; a row that sees no key of the block
+    keeps its state bit for bit, a row that has seen no key yet included.
+    """
+    b_s = scores(b_q, b_k, to_tanh, SOFTCAP, PRECISION, INTERPRET)
+    if m_seen is not None:
+        b_s = tl.where(m_seen, b_s, float("-inf"))
+    b_top = tl.maximum(b_max, tl.max(b_s, 1) * to_log2)
+    b_base = tl.where(b_top == float("-inf"), 0.0, b_top)
+    b_p = tl.exp2(tl.fma(b_s, to_log2, -b_base[:, None]))
+    b_shrink = tl.exp2(b_max - b_base)
+    b_sum = tl.fma(b_sum, b_shrink, tl.sum(b_p, 1))
+    b_acc = dot(rounded(b_p, b_v.dtype, INTERPRET), b_v, b_acc * b_shrink[:, None], PRECISION, INTERPRET)
+    return b_top, b_sum, b_acc
+
+
+@dataclass(frozen=True)
+class Config:
+    """Rows of a tile (tokens times query heads of one kv head), and how a program runs."""
+
+    BLOCK_M: int
+    num_warps: int
+    num_stages: int
+
+
+def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
+    """How `kernel` ("forward", "dq" or "dkdv") is launched: a function of what is named here alone.
+
+    The numbers of rows, tokens and sequences have no say, since tiles of another shape may run other
+    instructions, and a row must have the same bits in a batch of any size.
+    """
+    return Config(64, 4 if max(D, E) <= 128 else 8, 2)
+
+
+def target_of(device: torch.device) -> str:
+    """The name that `config` knows a device by: sm_90, gfx942; "cpu" under the interpreter."""
+    if device.type == "cpu":
+        return "cpu"
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
+    """(to_tanh, to_log2) of a scale and a softcap."""
+    if softcap is None:
+        return 1.0, scale * LOG2_E
+    return scale / softcap, softcap * LOG2_E
+
+
+def check_knobs(
+    scale: float, window: int, softcap: float | None, input_precision: str, target: str = "cpu"
+) -> None:
+    """Raises ValueError for values that no kernel is written for."""
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"scale must be a positive number, not {scale}")
+    if not 0 <= window < NO_WINDOW:
+        raise ValueError(f"window must be 0 (all keys) or a number of keys, not {window}")
+    if softcap is not None and not 0 < softcap < float("inf"):
+        raise ValueError(f"softcap must be None or a positive number, not {softcap}")
+    if input_precision not in PRECISIONS:
+        raise ValueError(f"input_precision must be one of {', '.join(PRECISIONS)}, not {input_precision!r}")
+    if target.startswith("gfx") and input_precision == "tf32x3":
+        raise ValueError(f"input_precision must be ieee or tf32 on {target}, which has no tf32x3")
+
+
+def check_tensor(
+    name: str,
+    tensor: torch.Tensor,
+    shape: tuple[int | None, ...],
+    dtypes: tuple[torch.dtype, ...],
+    device: torch.device,
+) -> None:
+    """Raises ValueError unless shape (None: any number), dtype and device are these, and it is contiguous."""
+    right = tensor.ndim == len(shape)
+    if not right or any(n is not None and n != m for n, m in zip(shape, tensor.shape, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), not {tuple(tensor.shape)}")
+    if tensor.dtype not in dtypes:
+        raise ValueError(f"{name} must be of {' or '.join(map(str, dtypes))}, not {tensor.dtype}")
+    if tensor.device != device:
+        raise ValueError(f"{name} must be on {device} with q, not on {tensor.device}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name} must be contiguous, not of strides {tensor.stride()}")
+
+
+def check_heads(H: int, K: int, D: int, E: int) -> None:
+    """Raises ValueError unless H query heads share K kv heads and both head dims are 1 to 256."""
+    if K < 1 or H % K:
+        raise ValueError(f"k must have a number of heads that divides q's {H}, not {K}")
+    for name, width in (("q", D), ("v", E)):
+        if not 1 <= width <= 256:
+            raise ValueError(f"{name} must have a head dim of 1 to 256, not {width}")
+
+
+def block_width(D: int) -> int:
+    """The power of two, 16 or more, that a head dim is padded to in registers."""
+    return max(16, int(triton.next_power_of_2(D)))
+
+
+def interpreted() -> bool:
+    """Whether kernels run under Triton's interpreter."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+def check_device(device: torch.device) -> None:
+    """Raises ValueError for a device on which no kernel would run."""
+    if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
+        raise ValueError(f"q must be on a GPU, or TRITON_INTERPRET=1 be set for the CPU; it is on {device}")
+
+
+SHAPES = ((64, 64), (128, 128), (192, 128), (256, 256))
+"""The (D, E) that `variants()` of the kernels lists."""
+
+
+def dtype_choices() -> list[tuple[torch.dtype, str, frozenset[str] | None]]:
+    """(dtype, input precision, the targets that have it; None for all) that `variants()` lists."""
+    nvidia = frozenset({"sm_80", "sm_90", "sm_100"})
+    fp32 = [(torch.float32, p, nvidia if p == "tf32x3" else None) for p in PRECISIONS]
+    return [*fp32, (torch.bfloat16, "ieee", None), (torch.float16, "ieee", None)]
