@@ -13,24 +13,21 @@ so are the two phases of a shared prefix: the first stores the softmax's state w
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
 from kernels.gpu.attention_tile import (
     NO_WINDOW,
-    SHAPES,
     TYPE_NAMES,
-    block_width,
     check_device,
     check_heads,
     check_knobs,
     check_tensor,
+    choices,
     config,
-    dtype_choices,
     interpreted,
+    products,
     rounded,
     score_factors,
     step,
@@ -41,28 +38,37 @@ from kernels.tiling import KEY_BLOCK
 
 
 @triton.jit
-def load_block(
-    p_k, p_v, p_page, i_start, i_head, j, last, o_d, o_e, o_n,
-    K: tl.constexpr, D: tl.constexpr, E: tl.constexpr, BLOCK_N: tl.constexpr,
+def visit(
+    b_max, b_sum, b_acc, b_q, p_q, m_q, p_k, p_v, p_page, i_start, i_head, j, last, m_seen, to_tanh, to_log2,
+    K: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, CHUNK_D: tl.constexpr, PAGE: tl.constexpr,
+    PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
 ):  # fmt: skip
-    """Key block j of a sequence, (D, N), and its values, (N, E), with zeros for those after `last`.
+    """The state of rows after key block j, from its page or from the packed keys.
 
     From a page, keys come unmasked: a key that no row sees spoils no score but its own, a value would.
     """
-    m_d = (o_d < D)[:, None]
+    o_n = tl.arange(0, BLOCK_N)
+    o_e = tl.arange(0, BLOCK_E)
     m_n = j * BLOCK_N + o_n <= last
-    m_v = m_n[:, None] & (o_e < E)[None, :]
     if p_page is not None:
-        i_block = (tl.load(p_page + j) * K + i_head) * BLOCK_N
-        b_k = tl.load(p_k + i_block * D + (o_d[:, None] * BLOCK_N + o_n[None, :]), mask=m_d, other=0.0)
-        b_v = tl.load(p_v + i_block * E + (o_n[:, None] * E + o_e[None, :]), mask=m_v, other=0.0)
+        i_page = tl.load(p_page + j * BLOCK_N // PAGE) * K + i_head
+        i_key = j * BLOCK_N % PAGE
+        p_k += i_page * (PAGE * D) + i_key + o_n[None, :]
+        p_v += i_page * (PAGE * E) + i_key * E + o_n[:, None] * E
+        m_k = True
+        STEP_D: tl.constexpr = PAGE
     else:
         i_key = ((i_start + j * BLOCK_N) * K + i_head).to(tl.int64)
-        b_k = tl.load(
-            p_k + i_key * D + (o_n[None, :] * (K * D) + o_d[:, None]), mask=m_d & m_n[None, :], other=0.0
-        )
-        b_v = tl.load(p_v + i_key * E + (o_n[:, None] * (K * E) + o_e[None, :]), mask=m_v, other=0.0)
-    return b_k, b_v
+        p_k += i_key * D + o_n[None, :] * (K * D)
+        p_v += i_key * E + o_n[:, None] * (K * E)
+        m_k = m_n[None, :]
+        STEP_D: tl.constexpr = 1
+    b_s = products(
+        b_q, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, b_q.dtype, PRECISION, INTERPRET
+    )  # fmt: skip
+    b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(b_q.dtype)
+    return step(b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION, INTERPRET)
 
 
 @triton.jit
@@ -71,7 +77,8 @@ def attention_forward(
     T, max_pages, window, to_tanh, to_log2,
     K: tl.constexpr, G: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr,
     FINAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_E: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
+    BLOCK_E: tl.constexpr, CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PAGE: tl.constexpr,
+    PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
 
@@ -93,7 +100,8 @@ def attention_forward(
     # A row's place among (token, query head).
     o_row = (i_token + o_m // G) * (K * G) + i_head * G + o_m % G
     b_position = tl.load(p_position + i_token + o_m // G, mask=m_m, other=-1).to(tl.int32)
-    b_q = tl.load(p_q + o_row[:, None] * D + o_d[None, :], mask=m_m[:, None] & (o_d < D)[None, :], other=0.0)
+    p_q += o_row[:, None] * D
+    b_q = tl.load(p_q + o_d[None, :], mask=m_m[:, None] & (o_d < D)[None, :], other=0.0)
     m_out = m_m[:, None] & (o_e < E)[None, :]
 
     if p_acc_in is not None:
@@ -115,8 +123,8 @@ def attention_forward(
     begin = tl.maximum(first - window + 1, 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     if p_blocks is not None:
-        begin = tl.maximum(begin, tl.load(p_blocks + i_seq * 2).to(tl.int32))
-        end = tl.minimum(end, tl.load(p_blocks + i_seq * 2 + 1).to(tl.int32))
+        begin = tl.maximum(begin, tl.load(p_blocks + i_seq * 2).to(tl.int32) * (PAGE // BLOCK_N))
+        end = tl.minimum(end, tl.load(p_blocks + i_seq * 2 + 1).to(tl.int32) * (PAGE // BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((first + 1) // BLOCK_N, end))
     if begin * BLOCK_N <= last - window:
@@ -128,22 +136,16 @@ def attention_forward(
         i_start = i_token - tl.load(p_position + i_token)
 
     for j in range(begin, edge):
-        b_k, b_v = load_block(
-            p_k, p_v, p_page, i_start, i_head, j, last, o_d, o_e, o_n, K, D, E, BLOCK_N
-        )  # fmt: skip
-        b_max, b_sum, b_acc = step(
-            b_max, b_sum, b_acc, b_q, b_k.to(b_q.dtype), b_v.to(b_q.dtype), None, to_tanh, to_log2,
-            SOFTCAP, PRECISION, INTERPRET,
+        b_max, b_sum, b_acc = visit(
+            b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, None,
+            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION, INTERPRET,
         )  # fmt: skip
     for j in range(edge, end):
-        b_k, b_v = load_block(
-            p_k, p_v, p_page, i_start, i_head, j, last, o_d, o_e, o_n, K, D, E, BLOCK_N
-        )  # fmt: skip
         o_key = j * BLOCK_N + o_n[None, :]
         m_seen = (o_key <= b_position[:, None]) & (o_key > b_position[:, None] - window)
-        b_max, b_sum, b_acc = step(
-            b_max, b_sum, b_acc, b_q, b_k.to(b_q.dtype), b_v.to(b_q.dtype), m_seen, to_tanh, to_log2,
-            SOFTCAP, PRECISION, INTERPRET,
+        b_max, b_sum, b_acc = visit(
+            b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
+            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION, INTERPRET,
         )  # fmt: skip
 
     tl.store(p_softmax + o_row, b_max, mask=m_m)
@@ -236,8 +238,53 @@ def forward(
         q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H, acc_in, softmax_in,
         T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW, *score_factors(scale, softcap),
         K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
-        BLOCK_M=choice.BLOCK_M, BLOCK_N=KEY_BLOCK, BLOCK_D=block_width(D), BLOCK_E=block_width(E),
+        **choice.constants(D, E), PAGE=KEY_BLOCK,
         PRECISION=input_precision, INTERPRET=interpreted(),
-        num_warps=choice.num_warps, num_stages=choice.num_stages,
+        num_warps=choice.num_warps, num_stages=choice.num_stages, enable_fp_fusion=True,
     )  # fmt: skip
     return out_THE, softmax_2TH
+
+
+def variants() -> list[Variant]:
+    """Every dtype and size in training and in decoding from pages, and the phases of a shared prefix."""
+    found = []
+    for D, E, dtype, precision, target in choices():
+        uses = ["packed", "paged"]
+        if D == 128 and precision == "ieee":
+            uses += ["prefix", "resumed"]
+        found += [_variant(use, dtype, D, E, precision, target) for use in uses]
+    return found
+
+
+def _variant(use: str, dtype: torch.dtype, D: int, E: int, precision: str, target: str) -> Variant:
+    """Qwen3's grouping, with sinks, and no softcap where the sizes are not Gemma's."""
+    name, choice = TYPE_NAMES[dtype], config("forward", dtype, D, E, precision, target)
+    given = {
+        **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_sinks"), f"*{name}"),
+        **dict.fromkeys(("p_softmax", "p_acc_in", "p_softmax_in"), "*fp32"),
+        **dict.fromkeys(("p_position", "p_tile", "p_page", "p_blocks"), "*i64"),
+        **dict.fromkeys(("T", "max_pages", "window"), "i32"),
+        **dict.fromkeys(("to_tanh", "to_log2"), "fp32"),
+    }
+    if use == "prefix":
+        given["p_out"] = "*fp32"
+    left_out = {
+        "packed": ("p_page", "p_blocks", "p_acc_in", "p_softmax_in"),
+        "paged": ("p_blocks", "p_acc_in", "p_softmax_in"),
+        "prefix": ("p_acc_in", "p_softmax_in"),
+        "resumed": ("p_sinks",),
+    }[use]
+    return Variant(
+        f"attention_forward {use} {name} {precision} {D}/{E}",
+        attention_forward,
+        {argument: kind for argument, kind in given.items() if argument not in left_out},
+        {
+            **dict.fromkeys(left_out),
+            **dict(K=8, G=2, D=D, E=E, SOFTCAP=D == 256, FINAL=use != "prefix"),
+            **choice.constants(D, E),
+            **dict(PAGE=KEY_BLOCK, PRECISION=precision, INTERPRET=False),
+        },
+        choice.num_warps,
+        choice.num_stages,
+        targets=frozenset({target}),
+    )

@@ -14,8 +14,6 @@ would depend on what stands around them, and a block with a mask would round dif
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -30,7 +28,7 @@ TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp1
 
 
 @triton.jit
-def dot(b_a: Any, b_b: Any, b_sum: Any, PRECISION: tl.constexpr, INTERPRET: tl.constexpr) -> Any:
+def dot(b_a, b_b, b_sum, PRECISION: tl.constexpr, INTERPRET: tl.constexpr):
     """b_sum + b_a @ b_b in float32. Triton's interpreter takes bfloat16 for integers: it gets float32."""
     if INTERPRET:
         return tl.dot(b_a.to(tl.float32), b_b.to(tl.float32), b_sum, input_precision=PRECISION)
@@ -38,7 +36,7 @@ def dot(b_a: Any, b_b: Any, b_sum: Any, PRECISION: tl.constexpr, INTERPRET: tl.c
 
 
 @triton.jit
-def rounded(b_x: Any, TYPE: tl.constexpr, INTERPRET: tl.constexpr) -> Any:
+def rounded(b_x, TYPE: tl.constexpr, INTERPRET: tl.constexpr):
     """float32 -> TYPE, to nearest even. Triton's interpreter cuts bfloat16 off, so there it is spelt out."""
     if INTERPRET and TYPE == tl.bfloat16:
         b_bits = b_x.to(tl.int32, bitcast=True)
@@ -48,7 +46,7 @@ def rounded(b_x: Any, TYPE: tl.constexpr, INTERPRET: tl.constexpr) -> Any:
 
 
 @triton.jit
-def tanh(b_x: Any) -> Any:
+def tanh(b_x):
     """Up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1) would cancel there, and by that beyond."""
     b_a = tl.abs(b_x)
     b_near = tl.minimum(b_a, 0.6)
@@ -65,27 +63,41 @@ def tanh(b_x: Any) -> Any:
 
 
 @triton.jit
-def scores(
-    b_q: Any, b_k: Any, to_tanh: Any, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-) -> Any:  # fmt: skip
-    """Products of rows (M, D) and keys (D, N); with a softcap, the tanh of them."""
-    b_s = dot(b_q, b_k, None, PRECISION, INTERPRET)
-    if SOFTCAP:
-        b_s = tanh(b_s * to_tanh)
+def products(
+    b_a, p_a, m_a, p_b, m_b, STEP_B: tl.constexpr, WIDTH: tl.constexpr, BLOCK_W: tl.constexpr,
+    BLOCK_C: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
+):  # fmt: skip
+    """(M, N) products along a head dim: rows at p_a (M, 1), columns at p_b (1, N) in steps of STEP_B.
+
+    b_a (M, BLOCK_W) is the rows, loaded. BLOCK_C < BLOCK_W: it is not used, both are walked in chunks. A
+    product without matrix units keeps all its operands in registers, which a whole head dim would not fit.
+    """
+    if BLOCK_C == BLOCK_W:
+        o_w = tl.arange(0, BLOCK_W)
+        b_b = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
+        b_s = dot(b_a, b_b.to(TYPE), None, PRECISION, INTERPRET)
+    else:
+        b_s = tl.zeros((p_a.shape[0], p_b.shape[1]), tl.float32)
+        for i in range(BLOCK_W // BLOCK_C):
+            o_w = i * BLOCK_C + tl.arange(0, BLOCK_C)
+            b_a_part = tl.load(p_a + o_w[None, :], mask=m_a & (o_w < WIDTH)[None, :], other=0.0)
+            b_b_part = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
+            b_s = dot(b_a_part, b_b_part.to(TYPE), b_s, PRECISION, INTERPRET)
     return b_s
 
 
 @triton.jit
 def step(
-    b_max: Any, b_sum: Any, b_acc: Any, b_q: Any, b_k: Any, b_v: Any, m_seen: Any, to_tanh: Any, to_log2: Any,
+    b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2,
     SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-) -> Any:  # fmt: skip
-    """The state of rows after one more block of keys (D, N) and values (N, E).
+):  # fmt: skip
+    """The state of rows after one more block of keys: products (M, N) and values (N, E).
 
     Keys outside `m_seen` (M, N; None: there are none) get no weight; a row that sees no key of the block
     keeps its state bit for bit, a row that has seen no key yet included.
     """
-    b_s = scores(b_q, b_k, to_tanh, SOFTCAP, PRECISION, INTERPRET)
+    if SOFTCAP:
+        b_s = tanh(b_s * to_tanh)
     if m_seen is not None:
         b_s = tl.where(m_seen, b_s, float("-inf"))
     b_top = tl.maximum(b_max, tl.max(b_s, 1) * to_log2)
@@ -99,11 +111,28 @@ def step(
 
 @dataclass(frozen=True)
 class Config:
-    """Rows of a tile (tokens times query heads of one kv head), and how a program runs."""
+    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs.
+
+    BLOCK_C is how much of a head dim is multiplied at a time (None: all of it).
+    """
 
     BLOCK_M: int
+    BLOCK_N: int
+    BLOCK_C: int | None
     num_warps: int
     num_stages: int
+
+    def constants(self, D: int, E: int) -> dict[str, int]:
+        """The constexpr arguments that say it to a kernel."""
+        block_D, block_E = block_width(D), block_width(E)
+        return {
+            "BLOCK_M": self.BLOCK_M,
+            "BLOCK_N": self.BLOCK_N,
+            "BLOCK_D": block_D,
+            "BLOCK_E": block_E,
+            "CHUNK_D": min(self.BLOCK_C or block_D, block_D),
+            "CHUNK_E": min(self.BLOCK_C or block_E, block_E),
+        }
 
 
 def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
@@ -112,7 +141,12 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     The numbers of rows, tokens and sequences have no say, since tiles of another shape may run other
     instructions, and a row must have the same bits in a batch of any size.
     """
-    return Config(64, 4 if max(D, E) <= 128 else 8, 2)
+    import os
+    if os.environ.get("CFG"):
+        return Config(*eval(os.environ["CFG"]))
+    if dtype == torch.float32 and input_precision == "ieee":
+        return Config(64, 16, 16, 4 if max(D, E) <= 128 else 8, 1)
+    return Config(64, 64, None, 4 if max(D, E) <= 128 else 8, 2)
 
 
 def target_of(device: torch.device) -> str:
@@ -193,12 +227,17 @@ def check_device(device: torch.device) -> None:
         raise ValueError(f"q must be on a GPU, or TRITON_INTERPRET=1 be set for the CPU; it is on {device}")
 
 
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 SHAPES = ((64, 64), (128, 128), (192, 128), (256, 256))
-"""The (D, E) that `variants()` of the kernels lists."""
 
 
-def dtype_choices() -> list[tuple[torch.dtype, str, frozenset[str] | None]]:
-    """(dtype, input precision, the targets that have it; None for all) that `variants()` lists."""
-    nvidia = frozenset({"sm_80", "sm_90", "sm_100"})
-    fp32 = [(torch.float32, p, nvidia if p == "tf32x3" else None) for p in PRECISIONS]
-    return [*fp32, (torch.bfloat16, "ieee", None), (torch.float16, "ieee", None)]
+def choices() -> list[tuple[int, int, torch.dtype, str, str]]:
+    """(D, E, dtype, input precision, target) of what `variants()` of the kernels lists."""
+    pairs = [(torch.float32, p) for p in PRECISIONS] + [(torch.bfloat16, "ieee"), (torch.float16, "ieee")]
+    return [
+        (D, E, dtype, precision, target)
+        for D, E in SHAPES
+        for dtype, precision in pairs
+        for target in TARGETS
+        if precision != "tf32x3" or target.startswith("sm_")
+    ]
