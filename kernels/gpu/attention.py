@@ -49,6 +49,7 @@ def visit(
     From a page, keys come unmasked: a key that no row sees spoils no score but its own, a value would.
     """
     o_n = tl.arange(0, BLOCK_N)
+    o_d = tl.arange(0, BLOCK_D)
     o_e = tl.arange(0, BLOCK_E)
     m_n = j * BLOCK_N + o_n <= last
     if p_page is not None:
@@ -64,9 +65,8 @@ def visit(
         p_v += i_key * E + o_n[:, None] * (K * E)
         m_k = m_n[None, :]
         STEP_D: tl.constexpr = 1
-    b_s = products(
-        b_q, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, b_q.dtype, PRECISION, INTERPRET
-    )  # fmt: skip
+    b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(b_q.dtype)
+    b_s = products(b_q, b_k, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, PRECISION, INTERPRET)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(b_q.dtype)
     return step(b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION, INTERPRET)
 
@@ -238,9 +238,8 @@ def forward(
         q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H, acc_in, softmax_in,
         T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW, *score_factors(scale, softcap),
         K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
-        **choice.constants(D, E), PAGE=KEY_BLOCK,
-        PRECISION=input_precision, INTERPRET=interpreted(),
-        num_warps=choice.num_warps, num_stages=choice.num_stages, enable_fp_fusion=True,
+        PAGE=KEY_BLOCK, PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True,
+        **choice.launch(D, E),
     )  # fmt: skip
     return out_THE, softmax_2TH
 

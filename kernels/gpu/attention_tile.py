@@ -64,25 +64,24 @@ def tanh(b_x):
 
 @triton.jit
 def products(
-    b_a, p_a, m_a, p_b, m_b, STEP_B: tl.constexpr, WIDTH: tl.constexpr, BLOCK_W: tl.constexpr,
-    BLOCK_C: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
+    b_a, b_b, p_a, m_a, p_b, m_b, STEP_B: tl.constexpr, WIDTH: tl.constexpr, BLOCK_W: tl.constexpr,
+    BLOCK_C: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
 ):  # fmt: skip
-    """(M, N) products along a head dim: rows at p_a (M, 1), columns at p_b (1, N) in steps of STEP_B.
+    """(M, N) products along a head dim of rows b_a (M, BLOCK_W) and columns b_b (BLOCK_W, N).
 
-    b_a (M, BLOCK_W) is the rows, loaded. BLOCK_C < BLOCK_W: it is not used, both are walked in chunks. A
-    product without matrix units keeps all its operands in registers, which a whole head dim would not fit.
+    BLOCK_C < BLOCK_W: rows, from p_a (M, 1), and columns, from p_b (1, N) in steps of STEP_B, are instead
+    walked in chunks of BLOCK_C, since a product without matrix units, or of three products of tf32, keeps
+    all its operands in registers, which a whole head dim would not fit.
     """
     if BLOCK_C == BLOCK_W:
-        o_w = tl.arange(0, BLOCK_W)
-        b_b = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
-        b_s = dot(b_a, b_b.to(TYPE), None, PRECISION, INTERPRET)
+        b_s = dot(b_a, b_b, None, PRECISION, INTERPRET)
     else:
-        b_s = tl.zeros((p_a.shape[0], p_b.shape[1]), tl.float32)
+        b_s = tl.zeros((b_a.shape[0], b_b.shape[1]), tl.float32)
         for i in range(BLOCK_W // BLOCK_C):
             o_w = i * BLOCK_C + tl.arange(0, BLOCK_C)
-            b_a_part = tl.load(p_a + o_w[None, :], mask=m_a & (o_w < WIDTH)[None, :], other=0.0)
-            b_b_part = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
-            b_s = dot(b_a_part, b_b_part.to(TYPE), b_s, PRECISION, INTERPRET)
+            b_rows = tl.load(p_a + o_w[None, :], mask=m_a & (o_w < WIDTH)[None, :], other=0.0)
+            b_columns = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
+            b_s = dot(b_rows.to(b_a.dtype), b_columns.to(b_a.dtype), b_s, PRECISION, INTERPRET)
     return b_s
 
 
@@ -134,6 +133,10 @@ class Config:
             "CHUNK_E": min(self.BLOCK_C or block_E, block_E),
         }
 
+    def launch(self, D: int, E: int) -> dict[str, int]:
+        """The keyword arguments of a launch: `constants` and what the compiler is told."""
+        return {**self.constants(D, E), "num_warps": self.num_warps, "num_stages": self.num_stages}
+
 
 def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
     """How `kernel` ("forward", "dq" or "dkdv") is launched: a function of what is named here alone.
@@ -144,9 +147,16 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     import os
     if os.environ.get("CFG"):
         return Config(*eval(os.environ["CFG"]))
-    if dtype == torch.float32 and input_precision == "ieee":
-        return Config(64, 16, 16, 4 if max(D, E) <= 128 else 8, 1)
-    return Config(64, 64, None, 4 if max(D, E) <= 128 else 8, 2)
+    wide, fp32 = max(D, E), dtype == torch.float32
+    if target == "cpu":
+        return Config(32, 64, None, 1, 1)
+    if fp32 and input_precision == "ieee":
+        return Config(64, 32, 16, 8, 1)
+    if fp32:
+        return Config(64, 32, 32, 8, 2)
+    if target == "gfx942":
+        return Config(64, 64, 64, 8, 2)
+    return Config(64, 64, None if wide < 256 else 128, 4 if wide <= 64 else 8, 2)
 
 
 def target_of(device: torch.device) -> str:
