@@ -13,17 +13,16 @@ so are the two phases of a shared prefix: the first stores the softmax's state w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 
+from kernels.checks import NO_WINDOW, check_heads, check_knobs, check_tensor
 from kernels.gpu.attention_tile import (
-    NO_WINDOW,
     TYPE_NAMES,
-    check_device,
-    check_heads,
-    check_knobs,
-    check_tensor,
+    check_place,
     choices,
     config,
     interpreted,
@@ -31,10 +30,9 @@ from kernels.gpu.attention_tile import (
     rounded,
     score_factors,
     step,
-    target_of,
 )
 from kernels.gpu.variant import Variant
-from kernels.tiling import KEY_BLOCK
+from kernels.tiling import KEY_BLOCK, SharedPrefix
 
 
 @triton.jit
@@ -199,9 +197,8 @@ def forward(
     softmax_2TH (float32) holds each row's largest score, in base 2 (score / ln 2), and the sum of the
     exponentials relative to it. Raises ValueError, before any launch, for arguments that do not fit.
     """
-    check_device(q_THD.device)
-    device, target, floats = q_THD.device, target_of(q_THD.device), tuple(TYPE_NAMES)
-    check_knobs(scale, window, softcap, input_precision, target)
+    check_knobs(scale, window, softcap, input_precision)
+    device, floats, target = q_THD.device, tuple(TYPE_NAMES), check_place(q_THD.device, input_precision)
     check_tensor("q", q_THD, (None, None, None), floats, device)
     T, H, D = q_THD.shape
     if page_BP is None:
@@ -242,6 +239,34 @@ def forward(
         **choice.launch(D, E),
     )  # fmt: skip
     return out_THE, softmax_2TH
+
+
+def paged(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    position_T: torch.Tensor,
+    page_BP: torch.Tensor,
+    tile_N3: torch.Tensor,
+    tile_tokens: int,
+    prefix: SharedPrefix | None = None,
+    **knobs: Any,
+) -> torch.Tensor:
+    """out_THE of `forward` over pages; with a shared prefix in two phases, which changes no bit.
+
+    The first takes the rows of a prefix's sequences together over its full blocks, the second resumes from
+    their state over each sequence's own blocks: the same steps as one run, so no merging of parts.
+    """
+    tensors, tiles = (q_THD, k_PKDS, v_PKSE, position_T), (tile_N3, tile_tokens)
+    if prefix is None:
+        return forward(*tensors, *tiles, page_BP=page_BP, **knobs)[0]
+    blocks_G2 = torch.stack((torch.zeros_like(prefix.blocks_G), prefix.blocks_G), dim=1)
+    blocks_B2 = torch.stack((prefix.blocks_B, torch.full_like(prefix.blocks_B, page_BP.shape[1])), dim=1)
+    state = forward(
+        *tensors, prefix.tile_N3, prefix.tile_tokens,
+        page_BP=prefix.page_GP, blocks_B2=blocks_G2, final=False, **knobs,
+    )  # fmt: skip
+    return forward(*tensors, *tiles, page_BP=page_BP, blocks_B2=blocks_B2, state=state, **knobs)[0]
 
 
 def variants() -> list[Variant]:

@@ -16,14 +16,11 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels.checks import NO_WINDOW, check_heads, check_knobs, check_tensor
 from kernels.gpu.attention_tile import (
     LOG2_E,
-    NO_WINDOW,
     TYPE_NAMES,
-    check_device,
-    check_heads,
-    check_knobs,
-    check_tensor,
+    check_place,
     choices,
     config,
     dot,
@@ -32,7 +29,6 @@ from kernels.gpu.attention_tile import (
     rounded,
     score_factors,
     tanh,
-    target_of,
 )
 from kernels.gpu.variant import Variant
 from kernels.tiling import positions, work_list
@@ -214,9 +210,8 @@ def backward(
     last ends; the rest is as it was there. Gradients have their inputs' dtypes and are summed in float32.
     Raises ValueError, before any launch, for arguments that do not fit.
     """
-    check_device(q_THD.device)
-    device, target, dtype = q_THD.device, target_of(q_THD.device), q_THD.dtype
-    check_knobs(scale, window, softcap, input_precision, target)
+    check_knobs(scale, window, softcap, input_precision)
+    device, dtype, target = q_THD.device, q_THD.dtype, check_place(q_THD.device, input_precision)
     check_tensor("q", q_THD, (None, None, None), tuple(TYPE_NAMES), device)
     T, H, D = q_THD.shape
     check_tensor("k", k_TKD, (T, None, D), (dtype,), device)

@@ -18,12 +18,9 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.tiling import KEY_BLOCK
+from kernels.checks import PRECISIONS
 
 LOG2_E = 1.4426950408889634
-# A window that hides nothing.
-NO_WINDOW = 2**31 - 1
-PRECISIONS = ("ieee", "tf32x3", "tf32")
 TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -147,16 +144,23 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     import os
     if os.environ.get("CFG"):
         return Config(*eval(os.environ["CFG"]))
-    wide, fp32 = max(D, E), dtype == torch.float32
+    wide = block_width(max(D, E)) > 128
     if target == "cpu":
         return Config(32, 64, None, 1, 1)
-    if fp32 and input_precision == "ieee":
-        return Config(64, 32, 16, 8, 1)
-    if fp32:
-        return Config(64, 32, 32, 8, 2)
-    if target == "gfx942":
-        return Config(64, 64, 64, 8, 2)
-    return Config(64, 64, None if wide < 256 else 128, 4 if wide <= 64 else 8, 2)
+    if dtype != torch.float32:
+        chunk = None
+        if target == "gfx942" or (wide and kernel == "dkdv"):
+            chunk = 64
+        elif block_width(max(D, E)) == 256 and D > 192:
+            chunk = 128
+        return Config(64, 64, chunk, 8 if max(D, E) > 64 else 4, 2)
+    stages = 1 if input_precision == "ieee" else 2
+    chunk = 16 if input_precision == "ieee" else 32
+    if kernel == "dkdv" and input_precision != "tf32":
+        return Config(16 if wide else 32, 32 if wide or input_precision == "tf32x3" else 64, chunk, 8, stages)
+    if kernel == "dkdv":
+        return Config(32, 64, chunk, 8, stages)
+    return Config(32 if wide and input_precision == "tf32x3" else 64, 32, chunk, 8, stages)
 
 
 def target_of(device: torch.device) -> str:
@@ -176,51 +180,6 @@ def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
     return scale / softcap, softcap * LOG2_E
 
 
-def check_knobs(
-    scale: float, window: int, softcap: float | None, input_precision: str, target: str = "cpu"
-) -> None:
-    """Raises ValueError for values that no kernel is written for."""
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"scale must be a positive number, not {scale}")
-    if not 0 <= window < NO_WINDOW:
-        raise ValueError(f"window must be 0 (all keys) or a number of keys, not {window}")
-    if softcap is not None and not 0 < softcap < float("inf"):
-        raise ValueError(f"softcap must be None or a positive number, not {softcap}")
-    if input_precision not in PRECISIONS:
-        raise ValueError(f"input_precision must be one of {', '.join(PRECISIONS)}, not {input_precision!r}")
-    if target.startswith("gfx") and input_precision == "tf32x3":
-        raise ValueError(f"input_precision must be ieee or tf32 on {target}, which has no tf32x3")
-
-
-def check_tensor(
-    name: str,
-    tensor: torch.Tensor,
-    shape: tuple[int | None, ...],
-    dtypes: tuple[torch.dtype, ...],
-    device: torch.device,
-) -> None:
-    """Raises ValueError unless shape (None: any number), dtype and device are these, and it is contiguous."""
-    right = tensor.ndim == len(shape)
-    if not right or any(n is not None and n != m for n, m in zip(shape, tensor.shape, strict=True)):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), not {tuple(tensor.shape)}")
-    if tensor.dtype not in dtypes:
-        raise ValueError(f"{name} must be of {' or '.join(map(str, dtypes))}, not {tensor.dtype}")
-    if tensor.device != device:
-        raise ValueError(f"{name} must be on {device} with q, not on {tensor.device}")
-    if not tensor.is_contiguous():
-        raise ValueError(f"{name} must be contiguous, not of strides {tensor.stride()}")
-
-
-def check_heads(H: int, K: int, D: int, E: int) -> None:
-    """Raises ValueError unless H query heads share K kv heads and both head dims are 1 to 256."""
-    if K < 1 or H % K:
-        raise ValueError(f"k must have a number of heads that divides q's {H}, not {K}")
-    for name, width in (("q", D), ("v", E)):
-        if not 1 <= width <= 256:
-            raise ValueError(f"{name} must have a head dim of 1 to 256, not {width}")
-
-
 def block_width(D: int) -> int:
     """The power of two, 16 or more, that a head dim is padded to in registers."""
     return max(16, int(triton.next_power_of_2(D)))
@@ -231,10 +190,14 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def check_device(device: torch.device) -> None:
-    """Raises ValueError for a device on which no kernel would run."""
+def check_place(device: torch.device, input_precision: str) -> str:
+    """The device's target; raises ValueError where no kernel would run, or not in this precision."""
     if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
         raise ValueError(f"q must be on a GPU, or TRITON_INTERPRET=1 be set for the CPU; it is on {device}")
+    target = target_of(device)
+    if target.startswith("gfx") and input_precision == "tf32x3":
+        raise ValueError(f"input_precision must be ieee or tf32 on {target}, which has no tf32x3")
+    return target
 
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
