@@ -60,7 +60,10 @@ def attention(
         raise ValueError("bounds_B1 must hold two numbers or more")
     if sinks_H is not None:
         check_tensor("sinks_H", sinks_H, (H,), (q_THD.dtype,), q_THD.device)
-    return _attention(q_THD, k_TKD, v_TKE, bounds_B1, scale, window, softcap, sinks_H, input_precision)[0]
+    out_THE: torch.Tensor = _attention(
+        q_THD, k_TKD, v_TKE, bounds_B1, scale, window, softcap, sinks_H, input_precision
+    )[0]
+    return out_THE
 
 
 @torch.library.custom_op("minillm::attention", mutates_args=())

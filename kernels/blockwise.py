@@ -6,23 +6,23 @@ E head dim of values, M rows of a tile, N keys, P pages, S page size.
 Online softmax (Milakov and Gimelshein, 2018) in FlashAttention's tiling (Dao et al., 2022), with float32's
 precision at least. A row's bits depend on its own sequence alone: keys come in blocks of 64 from position 0,
 in order, and since torch.matmul may round a row by its place and by the number of rows, queries come in
-tiles of 64 positions, where each has its place, and what is not asked for is zero. Gradients are sums over
+tiles of 256 positions, where each has its place, and what is not asked for is zero. Gradients are sums over
 rows by nature: deterministic, but not under that contract.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 
 from kernels.tiling import KEY_BLOCK
 
-# Keys that the backward takes at a time.
+# Positions of a tile of queries, and keys that the backward takes at a time.
+QUERY_TILE = 256
 KEY_CHUNK = 1024
-LOG2_E = math.log2(math.e)
 
 # (row of the block table or first token, key block) -> keys (K, D, 64) and values (K, 64, E).
 Block = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
@@ -46,7 +46,7 @@ def packed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(out_THE, softmax_2TH) over packed sequences; the arguments are those of `kernels.attention`."""
     dtype = compute_dtype(q_THD.dtype)
-    ends = dict(zip(bounds, bounds[1:], strict=False))
+    ends = dict(pairwise(bounds))
 
     def block(start: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
         first = start + j * KEY_BLOCK
@@ -104,31 +104,32 @@ def _forward(
     sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs are (what `block` is asked with, first token, its position, number of tokens)."""
-    (T, H, D), dtype = q_THD.shape, compute_dtype(q_THD.dtype)
+    (T, H, _), dtype = q_THD.shape, compute_dtype(q_THD.dtype)
     out_THE = torch.empty((T, H, E), dtype=q_THD.dtype)
     softmax_2TH = torch.empty((2, T, H), dtype=dtype)
     for b, first_token, first_position, tokens in runs:
         after = first_position + tokens
-        for origin in range(first_position // KEY_BLOCK * KEY_BLOCK, after, KEY_BLOCK):
-            low, high = max(origin, first_position), min(origin + KEY_BLOCK, after)
+        for origin in range(first_position // QUERY_TILE * QUERY_TILE, after, QUERY_TILE):
+            low, high = max(origin, first_position), min(origin + QUERY_TILE, after)
             rows = slice(first_token + low - first_position, first_token + high - first_position)
-            above, below = low - origin, origin + KEY_BLOCK - high
+            above, below = low - origin, origin + QUERY_TILE - high
             q_KMD = _to_rows(F.pad(q_THD[rows].to(dtype), (0, 0, 0, 0, above, below)), K)
-            position_M = _positions(origin, origin + KEY_BLOCK, H // K)
+            position_M = _positions(origin, origin + QUERY_TILE, H // K)
             top, total = _start(sinks_H, K, dtype)
             acc = torch.zeros((K, q_KMD.shape[1], E), dtype=dtype)
             begin = max(low - window + 1, 0) // KEY_BLOCK if window else 0
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
                 k_KDN, v_KNE = block(b, j)
                 s, _ = _scores(q_KMD @ k_KDN, scale, softcap)
-                s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
+                if window or (j + 1) * KEY_BLOCK > origin + 1:
+                    s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
                 new_top = torch.maximum(top, s.amax(-1, keepdim=True))
                 base = new_top.masked_fill(new_top == -torch.inf, 0)
-                p, shrink = torch.exp2(s - base), torch.exp2(top - base)
+                p, shrink = torch.exp(s - base), torch.exp(top - base)
                 total = total * shrink + p.sum(-1, keepdim=True)
                 acc = acc * shrink + p @ v_KNE
                 top = new_top
-            asked = slice(above, KEY_BLOCK - below)
+            asked = slice(above, QUERY_TILE - below)
             out_THE[rows] = _to_tokens(acc / total.masked_fill(total == 0, 1), H)[asked].to(q_THD.dtype)
             for i, x in enumerate((top, total)):
                 softmax_2TH[i, rows] = _to_tokens(x.expand(K, acc.shape[1], 1), H)[asked].squeeze(-1)
@@ -153,11 +154,11 @@ def backward(
     H, (K, _), dtype = q_THD.shape[1], v_TKE.shape[1:], softmax_2TH.dtype
     delta_TH = (dout_THE.to(dtype) * out_THE.to(dtype)).sum(-1)
     grads = [torch.zeros_like(x) for x in (q_THD, k_TKD, v_TKE)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
-        for low in range(0, end - start, KEY_BLOCK):
-            high = min(low + KEY_BLOCK, end - start)
+        for low in range(0, end - start, QUERY_TILE):
+            high = min(low + QUERY_TILE, end - start)
             rows = slice(start + low, start + high)
             q_KMD, dout_KME, top, total, delta = (
                 _to_rows(x[rows].to(dtype), K)
@@ -170,7 +171,7 @@ def backward(
                 k, v = k_KND[:, keys], v_KNE[:, keys]
                 s, slope = _scores(q_KMD @ k.transpose(1, 2), scale, softcap)
                 seen = _seen(position_M, first, k.shape[1], window)
-                p = torch.exp2(s - top).div_(total).masked_fill_(~seen, 0)
+                p = torch.exp(s - top).div_(total).masked_fill_(~seen, 0)
                 dv_KNE[:, keys] += p.transpose(1, 2) @ dout_KME
                 ds = p.mul_(dout_KME @ v.transpose(1, 2) - delta).mul_(scale)
                 if slope is not None:
@@ -183,19 +184,20 @@ def backward(
     dq_THD, dk_TKD, dv_TKE = grads
     if sinks_H is None:
         return dq_THD, dk_TKD, dv_TKE, None
-    weight_TH = torch.exp2(sinks_H.to(dtype) * LOG2_E - softmax_2TH[0]) / softmax_2TH[1]
+    weight_TH = torch.exp(sinks_H.to(dtype) - softmax_2TH[0]) / softmax_2TH[1]
     return dq_THD, dk_TKD, dv_TKE, (-weight_TH * delta_TH).sum(0).to(sinks_H.dtype)
 
 
 def _to_rows(x_THD: torch.Tensor, K: int) -> torch.Tensor:
     """(T, H, D) -> (K, T * G, D): the rows of a kv head are tokens times its query heads."""
-    return x_THD.unflatten(1, (K, -1)).transpose(0, 1).flatten(1, 2)
+    T, H, D = x_THD.shape
+    return x_THD.view(T, K, H // K, D).transpose(0, 1).reshape(K, -1, D)
 
 
 def _to_tokens(x_KMD: torch.Tensor, H: int) -> torch.Tensor:
     """(K, T * G, D) -> (T, H, D)."""
-    K = x_KMD.shape[0]
-    return x_KMD.unflatten(1, (-1, H // K)).transpose(0, 1).flatten(1, 2)
+    K, _, D = x_KMD.shape
+    return x_KMD.view(K, -1, H // K, D).transpose(0, 1).reshape(-1, H, D)
 
 
 def _positions(low: int, high: int, G: int) -> torch.Tensor:
@@ -207,18 +209,16 @@ def _start(sinks_H: torch.Tensor | None, K: int, dtype: torch.dtype) -> tuple[to
     """(largest score, sum of exponentials) of (K, M, 1) rows that have seen nothing but their sink."""
     if sinks_H is None:
         return torch.full((1, 1, 1), -torch.inf, dtype=dtype), torch.zeros((1, 1, 1), dtype=dtype)
-    top = (sinks_H.to(dtype) * LOG2_E).view(K, 1, -1).expand(K, KEY_BLOCK, -1).reshape(K, -1, 1)
+    top = sinks_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
     return top, torch.ones_like(top)
 
 
-def _scores(
-    s: torch.Tensor, scale: float, softcap: float | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Scores in base 2 (score / ln 2) of products, and with a softcap its slope there."""
+def _scores(s: torch.Tensor, scale: float, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scores of products, and with a softcap its slope there."""
     if softcap is None:
-        return s * (scale * LOG2_E), None
+        return s * scale, None
     t = torch.tanh(s * (scale / softcap))
-    return t * (softcap * LOG2_E), 1 - t * t
+    return t * softcap, 1 - t * t
 
 
 def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torch.Tensor:

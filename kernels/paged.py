@@ -73,10 +73,11 @@ def paged_attention(
         check_tensor("prefix.blocks_B", prefix.blocks_B, (page_BP.shape[0],), int64, device)
         tiles = (prefix.tile_N3, prefix.tile_tokens)
         shared = (prefix.page_GP, *tiles, prefix.blocks_G, prefix.blocks_B)
-    return _paged_attention(
+    out_THE: torch.Tensor = _paged_attention(
         q_THD, k_PKDS, v_PKSE, position_T, page_BP, tile_N3, tile_tokens,
         scale, window, softcap, sinks_H, input_precision, *shared,
     )  # fmt: skip
+    return out_THE
 
 
 @torch.library.custom_op("minillm::paged_attention", mutates_args=())
@@ -97,9 +98,7 @@ def _paged_attention(
     if prefix_page is not None and prefix_tile is not None:
         assert prefix_blocks is not None and blocks is not None
         prefix = SharedPrefix(prefix_page, prefix_tile, prefix_tile_tokens, prefix_blocks, blocks)
-    return paged(
-        q, k, v, position, page, tile, tile_tokens, prefix, input_precision=input_precision, **knobs
-    )
+    return paged(q, k, v, position, page, tile, tile_tokens, prefix, input_precision=input_precision, **knobs)
 
 
 @_paged_attention.register_fake

@@ -37,11 +37,34 @@ from kernels.tiling import KEY_BLOCK, SharedPrefix
 
 @triton.jit
 def visit(
-    b_max, b_sum, b_acc, b_q, p_q, m_q, p_k, p_v, p_page, i_start, i_head, j, last, m_seen, to_tanh, to_log2,
-    K: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr, CHUNK_D: tl.constexpr, PAGE: tl.constexpr,
-    PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-):  # fmt: skip
+    b_max: tl.tensor,
+    b_sum: tl.tensor,
+    b_acc: tl.tensor,
+    b_q: tl.tensor,
+    p_q: tl.tensor,
+    m_q: tl.tensor,
+    p_k: tl.tensor,
+    p_v: tl.tensor,
+    p_page: tl.tensor,
+    i_start: tl.tensor,
+    i_head: tl.tensor,
+    j: tl.tensor,
+    last: tl.tensor,
+    m_seen: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    K: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CHUNK_D: tl.constexpr,
+    PAGE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The state of rows after key block j, from its page or from the packed keys.
 
     From a page, keys come unmasked: a key that no row sees spoils no score but its own, a value would.
@@ -50,34 +73,61 @@ def visit(
     o_d = tl.arange(0, BLOCK_D)
     o_e = tl.arange(0, BLOCK_E)
     m_n = j * BLOCK_N + o_n <= last
+    STEP_D: tl.constexpr = 1 if p_page is None else PAGE
     if p_page is not None:
         i_page = tl.load(p_page + j * BLOCK_N // PAGE) * K + i_head
         i_key = j * BLOCK_N % PAGE
         p_k += i_page * (PAGE * D) + i_key + o_n[None, :]
         p_v += i_page * (PAGE * E) + i_key * E + o_n[:, None] * E
         m_k = True
-        STEP_D: tl.constexpr = PAGE
     else:
         i_key = ((i_start + j * BLOCK_N) * K + i_head).to(tl.int64)
         p_k += i_key * D + o_n[None, :] * (K * D)
         p_v += i_key * E + o_n[:, None] * (K * E)
         m_k = m_n[None, :]
-        STEP_D: tl.constexpr = 1
     b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(b_q.dtype)
     b_s = products(b_q, b_k, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, PRECISION, INTERPRET)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(b_q.dtype)
-    return step(b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION, INTERPRET)
+    return step(  # type: ignore[no-any-return]
+        b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION, INTERPRET
+    )
 
 
 @triton.jit
 def attention_forward(
-    p_q, p_k, p_v, p_out, p_softmax, p_position, p_tile, p_page, p_blocks, p_sinks, p_acc_in, p_softmax_in,
-    T, max_pages, window, to_tanh, to_log2,
-    K: tl.constexpr, G: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr,
-    FINAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_E: tl.constexpr, CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PAGE: tl.constexpr,
-    PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-):  # fmt: skip
+    p_q: tl.tensor,
+    p_k: tl.tensor,
+    p_v: tl.tensor,
+    p_out: tl.tensor,
+    p_softmax: tl.tensor,
+    p_position: tl.tensor,
+    p_tile: tl.tensor,
+    p_page: tl.tensor,
+    p_blocks: tl.tensor,
+    p_sinks: tl.tensor,
+    p_acc_in: tl.tensor,
+    p_softmax_in: tl.tensor,
+    T: tl.tensor,
+    max_pages: tl.tensor,
+    window: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    K: tl.constexpr,
+    G: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    FINAL: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CHUNK_D: tl.constexpr,
+    CHUNK_E: tl.constexpr,
+    PAGE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> None:
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
 
     p_page None: keys and values are packed like the queries. p_blocks (B, 2): the key blocks to visit.
@@ -136,14 +186,16 @@ def attention_forward(
     for j in range(begin, edge):
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, None,
-            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION, INTERPRET,
+            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
+            INTERPRET,
         )  # fmt: skip
     for j in range(edge, end):
         o_key = j * BLOCK_N + o_n[None, :]
         m_seen = (o_key <= b_position[:, None]) & (o_key > b_position[:, None] - window)
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
-            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION, INTERPRET,
+            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
+            INTERPRET,
         )  # fmt: skip
 
     tl.store(p_softmax + o_row, b_max, mask=m_m)
@@ -232,7 +284,8 @@ def forward(
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * (H // K), choice.BLOCK_M))
     acc_in, softmax_in = state or (None, None)
     attention_forward[grid](
-        q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H, acc_in, softmax_in,
+        q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
+        acc_in, softmax_in,
         T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW, *score_factors(scale, softcap),
         K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
         PAGE=KEY_BLOCK, PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True,
@@ -304,9 +357,9 @@ def _variant(use: str, dtype: torch.dtype, D: int, E: int, precision: str, targe
         {argument: kind for argument, kind in given.items() if argument not in left_out},
         {
             **dict.fromkeys(left_out),
-            **dict(K=8, G=2, D=D, E=E, SOFTCAP=D == 256, FINAL=use != "prefix"),
+            **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "FINAL": use != "prefix"},
             **choice.constants(D, E),
-            **dict(PAGE=KEY_BLOCK, PRECISION=precision, INTERPRET=False),
+            **{"PAGE": KEY_BLOCK, "PRECISION": precision, "INTERPRET": False},
         },
         choice.num_warps,
         choice.num_stages,

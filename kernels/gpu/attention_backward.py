@@ -36,8 +36,14 @@ from kernels.tiling import positions, work_list
 
 @triton.jit
 def attention_delta(
-    p_out, p_dout, p_delta, rows, E: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_E: tl.constexpr,
-):  # fmt: skip
+    p_out: tl.tensor,
+    p_dout: tl.tensor,
+    p_delta: tl.tensor,
+    rows: tl.tensor,
+    E: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+) -> None:
     """delta = sum over E of out * dout, for each of the T * H rows: what all of a row's weights share."""
     o_m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     o_e = tl.arange(0, BLOCK_E)
@@ -49,8 +55,16 @@ def attention_delta(
 
 @triton.jit
 def gradient(
-    b_s, b_dp, b_max, b_sum, b_delta, m_seen, to_tanh, to_log2, SOFTCAP: tl.constexpr,
-):  # fmt: skip
+    b_s: tl.tensor,
+    b_dp: tl.tensor,
+    b_max: tl.tensor,
+    b_sum: tl.tensor,
+    b_delta: tl.tensor,
+    m_seen: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    SOFTCAP: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """(probabilities, gradient of the scaled products) from products and the gradient of probabilities.
 
     A row's max, sum and delta come broadcast along the keys.
@@ -67,12 +81,34 @@ def gradient(
 
 @triton.jit
 def attention_dq(
-    p_q, p_k, p_v, p_dout, p_softmax, p_delta, p_dq, p_position, p_tile,
-    T, window, scale, to_tanh, to_log2,
-    K: tl.constexpr, G: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
-    CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-):  # fmt: skip
+    p_q: tl.tensor,
+    p_k: tl.tensor,
+    p_v: tl.tensor,
+    p_dout: tl.tensor,
+    p_softmax: tl.tensor,
+    p_delta: tl.tensor,
+    p_dq: tl.tensor,
+    p_position: tl.tensor,
+    p_tile: tl.tensor,
+    T: tl.tensor,
+    window: tl.tensor,
+    scale: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    K: tl.constexpr,
+    G: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CHUNK_D: tl.constexpr,
+    CHUNK_E: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> None:
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head."""
     i_tile = tl.num_programs(0) - 1 - tl.program_id(0)
     i_head = tl.program_id(1)
@@ -120,12 +156,36 @@ def attention_dq(
 
 @triton.jit
 def attention_dkdv(
-    p_q, p_k, p_v, p_dout, p_softmax, p_delta, p_dk, p_dv, p_position, p_tile, p_bounds,
-    T, window, scale, to_tanh, to_log2,
-    K: tl.constexpr, G: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTCAP: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
-    CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PRECISION: tl.constexpr, INTERPRET: tl.constexpr,
-):  # fmt: skip
+    p_q: tl.tensor,
+    p_k: tl.tensor,
+    p_v: tl.tensor,
+    p_dout: tl.tensor,
+    p_softmax: tl.tensor,
+    p_delta: tl.tensor,
+    p_dk: tl.tensor,
+    p_dv: tl.tensor,
+    p_position: tl.tensor,
+    p_tile: tl.tensor,
+    p_bounds: tl.tensor,
+    T: tl.tensor,
+    window: tl.tensor,
+    scale: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    K: tl.constexpr,
+    G: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CHUNK_D: tl.constexpr,
+    CHUNK_E: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> None:
     """One program: a run of at most BLOCK_N keys of one kv head, over the rows of its G query heads.
 
     A sequence's rows are its tokens times the G heads, token by token. Tiles stand keys by rows.
@@ -237,8 +297,8 @@ def backward(
     tensors = (q_THD, k_TKD, v_TKE, dout_THE, softmax_2TH, delta_TH)
     numbers = (T, window or NO_WINDOW, scale, *score_factors(scale, softcap))
     constants = {
-        **dict(K=K, G=G, D=D, E=E, SOFTCAP=softcap is not None),
-        **dict(PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True),
+        **{"K": K, "G": G, "D": D, "E": E, "SOFTCAP": softcap is not None},
+        **{"PRECISION": input_precision, "INTERPRET": interpreted(), "enable_fp_fusion": True},
     }
 
     choice = config("dq", dtype, D, E, input_precision, target)
@@ -274,14 +334,16 @@ def variants() -> list[Variant]:
         for kernel, key in ((attention_dq, "dq"), (attention_dkdv, "dkdv")):
             choice = config(key, dtype, D, E, precision, target)
             constants = {
-                **dict(K=8, G=2, D=D, E=E, SOFTCAP=D == 256),
+                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256},
                 **choice.constants(D, E),
-                **dict(PRECISION=precision, INTERPRET=False),
+                **{"PRECISION": precision, "INTERPRET": False},
             }
             signature = {argument: given[argument] for argument in kernel.arg_names if argument in given}
             label = f"attention_{key} {name} {precision} {D}/{E}"
             found.append(
-                Variant(label, kernel, signature, constants, choice.num_warps, choice.num_stages, targets=only)
+                Variant(
+                    label, kernel, signature, constants, choice.num_warps, choice.num_stages, targets=only
+                )
             )
         if precision == "ieee":
             constants = {"E": E, "BLOCK_M": 64, "BLOCK_E": triton.next_power_of_2(E)}
