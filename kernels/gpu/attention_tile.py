@@ -29,9 +29,17 @@ TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp1
 def dot(
     b_a: tl.tensor, b_b: tl.tensor, b_sum: tl.tensor, PRECISION: tl.constexpr, INTERPRET: tl.constexpr
 ) -> tl.tensor:
-    """b_sum + b_a @ b_b in float32. Triton's interpreter takes bfloat16 for integers: it gets float32."""
+    """b_sum + b_a @ b_b in float32 (b_sum None: 0).
+
+    Triton's interpreter would take bfloat16 for integers, and leave the order of additions to NumPy's BLAS,
+    where a row's bits depend on its place. So there they are added one after the other, in float64.
+    """
     if INTERPRET:
-        return tl.dot(b_a.to(tl.float32), b_b.to(tl.float32), b_sum, input_precision=PRECISION)
+        b_terms = b_a.to(tl.float64)[:, :, None] * b_b.to(tl.float64)[None, :, :]
+        b_dot = tl.sum(b_terms, 1).to(tl.float32)
+        if b_sum is not None:
+            b_dot += b_sum
+        return b_dot
     return tl.dot(b_a, b_b, b_sum, input_precision=PRECISION)
 
 

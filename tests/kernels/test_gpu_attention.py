@@ -108,14 +108,14 @@ def check(case: Case) -> None:
 @pytest.mark.parametrize(
     ("lengths", "heads", "D", "E", "knobs"),
     [
-        ((1, 63, 64), (3, 3), 16, 16, {}),
+        ((1, 63, 64), (2, 2), 16, 16, {}),
         ((65, 0, 7), (3, 1), 80, 80, {}),
         ((111,), (8, 1), 64, 64, {"window": 20}),
         ((257,), (1, 1), 32, 32, {"softcap": 3.0}),
         ((40, 3), (2, 1), 96, 112, {"sinks": True}),
         ((33, 5), (2, 2), 192, 128, {"scale": 0.1}),
         ((70, 0), (2, 1), 256, 256, {}),
-        ((0, 90, 20), (6, 2), 20, 36, ALL_KNOBS),
+        ((0, 50, 20), (6, 2), 20, 36, ALL_KNOBS),
     ],
     ids=str,
 )
@@ -142,8 +142,8 @@ def test_other_tiles(choice: attention_tile.Config, monkeypatch: pytest.MonkeyPa
     """What other targets run: smaller key blocks, and head dims that are walked in chunks."""
     for module in (attention, attention_backward):
         monkeypatch.setattr(module, "config", lambda *_: choice)
-    check(Case((67, 9), (3, 1), 48, 80, FP32, ALL_KNOBS))
-    check_rows(Case((70, 66), (3, 1), 48, 16, FP32, {"window": 30, "sinks": True}))
+    check(Case((35, 9), (2, 1), 48, 80, FP32, ALL_KNOBS))
+    check_rows(Case((70, 3), (2, 1), 20, 16, FP32, {"window": 30, "sinks": True}))
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16])
@@ -184,12 +184,12 @@ class Paged:
 
     @classmethod
     def of(cls, case: Case, dtype: torch.dtype | None = None, shared: int = 0) -> Paged:
-        """`shared`: all sequences start with the same so many pages, those of the first."""
+        """`shared`: so many pages of the first sequence are the second's too."""
         bounds, (_, K) = case.bounds.tolist(), case.heads
         widest = max(-(-n // KEY_BLOCK) for n in case.lengths)
         numbers = torch.randperm(len(case.lengths) * widest, generator=torch.Generator().manual_seed(1))
         page = numbers.view(-1, widest).to(DEVICE)
-        page[:, :shared] = page[:1, :shared]
+        page[:2, :shared] = page[:1, :shared]
         dtype = dtype or case.dtype
         k = torch.full((numbers.numel(), K, case.D, KEY_BLOCK), torch.nan, dtype=dtype, device=DEVICE)
         v = torch.full((numbers.numel(), K, KEY_BLOCK, case.E), torch.nan, dtype=dtype, device=DEVICE)
@@ -208,7 +208,7 @@ def check_rows(case: Case) -> None:
     """Packed == packed in another order == in chunks over pages == single rows over pages."""
     whole, softmax = case.forward()
     assert torch.equal(case.forward(tile_tokens=5)[0], whole)
-    assert torch.equal(case.forward(tile_tokens=100)[1], softmax)
+    assert torch.equal(case.forward(tile_tokens=40)[1], softmax)
     bounds, paged = case.bounds.tolist(), Paged.of(case)
     order = list(range(len(case.lengths)))[::-1]
     rows = torch.cat([torch.arange(bounds[b], bounds[b + 1]) for b in order]).to(DEVICE)
@@ -234,19 +234,28 @@ def check_rows(case: Case) -> None:
     assert torch.equal(out, whole)
 
 
-@pytest.mark.parametrize("dtype", [FP32, BF16])
 @pytest.mark.parametrize(
-    "knobs", [{}, {"window": 5}, {"window": 70, "softcap": 3.0, "sinks": True, "scale": 0.3}], ids=str
+    ("dtype", "knobs"),
+    [
+        (FP32, {}),
+        (FP32, {"window": 5}),
+        (FP32, {"window": 70, "softcap": 3.0, "sinks": True, "scale": 0.3}),
+        (BF16, {"window": 70, "softcap": 3.0}),
+    ],
+    ids=str,
 )
 def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.dtype) -> None:
-    check_rows(Case((140, 66, 1), (3, 1), 32, 48, dtype, knobs))
+    check_rows(Case((130, 66, 1), (2, 1), 32, 48, dtype, knobs))
 
 
-@pytest.mark.parametrize("dtype", [FP32, BF16])
-@pytest.mark.parametrize("knobs", [{}, {"window": 30}, {"window": 90, "softcap": 3.0, "sinks": True}], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "knobs"),
+    [(FP32, {}), (FP32, {"window": 30}), (BF16, {"window": 90, "softcap": 3.0, "sinks": True})],
+    ids=str,
+)
 def test_a_shared_prefix_changes_no_bit(knobs: dict[str, Any], dtype: torch.dtype) -> None:
     """Two forks of a prefix of two pages, one that shares none; a window may hide the prefix from a fork."""
-    case = Case((150, 199, 40), (4, 2), 32, 16, dtype, knobs)
+    case = Case((150, 170, 20), (2, 1), 32, 16, dtype, knobs)
     bounds = case.bounds.tolist()
     for x in (case.k, case.v):
         x[bounds[1] : bounds[1] + 128] = x[:128]
