@@ -53,7 +53,9 @@ def packed(
         last = min(first + KEY_BLOCK, ends[start])
         k_KDN, v_KNE = k_TKD[first:last].permute(1, 2, 0), v_TKE[first:last].transpose(0, 1)
         missing = KEY_BLOCK - (last - first)
-        return F.pad(k_KDN.to(dtype), (0, missing)), F.pad(v_KNE.to(dtype), (0, 0, 0, missing))
+        k_KDN, v_KNE = F.pad(k_KDN.to(dtype), (0, missing)), F.pad(v_KNE.to(dtype), (0, 0, 0, missing))
+        # Laid out as in a page: a transposed operand may be multiplied in another order.
+        return k_KDN.contiguous(), v_KNE.contiguous()
 
     runs = [(start, start, 0, end - start) for start, end in ends.items() if end > start]
     K, E = v_TKE.shape[1:]

@@ -78,8 +78,14 @@ def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any
             assert error <= allowed, f"{name}: {error:.2e}, allowed {allowed:.2e}"
 
 
-@pytest.mark.parametrize("knobs", KNOBS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    ("dtype", "knobs"),
+    [
+        *((torch.float32, knobs) for knobs in KNOBS),
+        *((dtype, KNOBS[i]) for dtype in (torch.bfloat16, torch.float16, torch.float64) for i in (0, 4)),
+    ],
+    ids=str,
+)
 def test_outputs_and_gradients(dtype: torch.dtype, knobs: dict[str, Any]) -> None:
     check(*make(LENGTHS, (3, 1), 16, 16, dtype), knobs)
 
@@ -139,8 +145,15 @@ def in_pages(
     return k_PKDS, v_PKSE, page
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("knobs", [KNOBS[0], KNOBS[1], KNOBS[4]], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "knobs"),
+    [
+        *((torch.float32, KNOBS[i]) for i in (0, 1, 4)),
+        (torch.bfloat16, KNOBS[4]),
+        (torch.float64, KNOBS[0]),
+    ],
+    ids=str,
+)
 def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.dtype) -> None:
     """Packed == packed in another order == in chunks over pages == last rows over pages == with a prefix."""
     (q, k, v, sinks), bounds = make((300, 65, 1), (3, 1), 32, 16, dtype)
@@ -165,9 +178,7 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
         torch.tensor([1, 0, 0]),
     )
     for shared in (None, prefix):
-        out = paged_attention(
-            q[last], *pages, position[last], cache[2], runs, 2, prefix=shared, **knobs
-        )
+        out = paged_attention(q[last], *pages, position[last], cache[2], runs, 2, prefix=shared, **knobs)
         assert torch.equal(out, whole[last])
 
 
