@@ -10,6 +10,7 @@ E head dim of values, P pages, S page size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ def in_pages(
     k: torch.Tensor, v: torch.Tensor, bounds: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Keys and values in pages out of order, whose other slots hold NaN, and the block table."""
-    lengths = [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+    lengths = [b - a for a, b in pairwise(bounds)]
     widest = max(-(-n // KEY_BLOCK) for n in lengths)
     numbers = torch.randperm(len(lengths) * widest, generator=torch.Generator().manual_seed(1))
     page = numbers.view(-1, widest)
