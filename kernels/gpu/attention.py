@@ -26,6 +26,7 @@ from kernels.gpu.attention_tile import (
     choices,
     config,
     interpreted,
+    on,
     products,
     rounded,
     score_factors,
@@ -283,14 +284,16 @@ def forward(
     choice = config("forward", q_THD.dtype, D, E, input_precision, target)
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * (H // K), choice.BLOCK_M))
     acc_in, softmax_in = state or (None, None)
-    attention_forward[grid](
-        q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
-        acc_in, softmax_in,
-        T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW, *score_factors(scale, softcap),
-        K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
-        PAGE=KEY_BLOCK, PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True,
-        **choice.launch(D, E),
-    )  # fmt: skip
+    with on(device):
+        attention_forward[grid](
+            q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
+            acc_in, softmax_in,
+            T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW,
+            *score_factors(scale, softcap),
+            K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
+            PAGE=KEY_BLOCK, PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True,
+            **choice.launch(D, E),
+        )  # fmt: skip
     return out_THE, softmax_2TH
 
 

@@ -25,6 +25,7 @@ from kernels.gpu.attention_tile import (
     config,
     dot,
     interpreted,
+    on,
     products,
     rounded,
     score_factors,
@@ -71,8 +72,7 @@ def gradient(
     """
     if SOFTCAP:
         b_s = tanh(b_s * to_tanh)
-    b_p = tl.exp2(tl.fma(b_s, to_log2, -b_max)) / b_sum
-    b_p = tl.where(m_seen, b_p, 0.0)
+    b_p = tl.exp2(tl.where(m_seen, tl.fma(b_s, to_log2, -b_max), float("-inf"))) / b_sum
     b_ds = b_p * (b_dp - b_delta)
     if SOFTCAP:
         b_ds = b_ds * tl.fma(-b_s, b_s, 1.0)
@@ -290,9 +290,10 @@ def backward(
 
     G, rows = H // K, 64
     delta_TH = torch.empty((T, H), dtype=torch.float32, device=device)
-    attention_delta[(triton.cdiv(T * H, rows),)](
-        out_THE, dout_THE, delta_TH, T * H, E=E, BLOCK_M=rows, BLOCK_E=triton.next_power_of_2(E)
-    )
+    with on(device):
+        attention_delta[(triton.cdiv(T * H, rows),)](
+            out_THE, dout_THE, delta_TH, T * H, E=E, BLOCK_M=rows, BLOCK_E=triton.next_power_of_2(E)
+        )
     position_T = positions(bounds_B1, T)
     tensors = (q_THD, k_TKD, v_TKE, dout_THE, softmax_2TH, delta_TH)
     numbers = (T, window or NO_WINDOW, scale, *score_factors(scale, softcap))
@@ -305,13 +306,25 @@ def backward(
     tile_tokens = max(1, choice.BLOCK_M // G)
     tile_N3 = work_list(bounds_B1, T, tile_tokens)
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * G, choice.BLOCK_M))
-    attention_dq[grid](*tensors, dq_THD, position_T, tile_N3, *numbers, **constants, **choice.launch(D, E))
+    with on(device):
+        attention_dq[grid](
+            *tensors, dq_THD, position_T, tile_N3, *numbers, **constants, **choice.launch(D, E)
+        )
 
     choice = config("dkdv", dtype, D, E, input_precision, target)
     tile_N3 = work_list(bounds_B1, T, choice.BLOCK_N)
-    attention_dkdv[(tile_N3.shape[0], K)](
-        *tensors, dk_TKD, dv_TKE, position_T, tile_N3, bounds_B1, *numbers, **constants, **choice.launch(D, E)
-    )
+    with on(device):
+        attention_dkdv[(tile_N3.shape[0], K)](
+            *tensors,
+            dk_TKD,
+            dv_TKE,
+            position_T,
+            tile_N3,
+            bounds_B1,
+            *numbers,
+            **constants,
+            **choice.launch(D, E),
+        )
     if sinks_H is None:
         return dq_THD, dk_TKD, dv_TKE, None
     # A sink's value is nothing: its gradient is that of a weight whose share of dout is zero.

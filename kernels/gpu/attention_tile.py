@@ -13,7 +13,9 @@ would depend on what stands around them, and a block with a mask would round dif
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -180,7 +182,7 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
             chunk = 64
         elif min(D, E) > 128:
             chunk = 128
-        return Config(64, 64, chunk, 8 if max(D, E) > 64 else 4, 2)
+        return Config(64, 64, chunk, 4 if max(D, E) <= 64 and target != "gfx942" else 8, 2)
     if input_precision == "ieee":
         # Fused multiply-adds: registers decide.
         if kernel == "dkdv":
@@ -201,6 +203,11 @@ def target_of(device: torch.device) -> str:
         return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm_{major}{minor}"
+
+
+def on(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a device the current one, which is where Triton launches."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
 
 
 def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
