@@ -178,11 +178,11 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
         return Config(32, 64, None, 1, 1)
     if dtype != torch.float32:
         chunk = None
-        if target == "gfx942" or (wide and kernel == "dkdv"):
+        if target == "gfx942" or (wide and kernel != "forward"):
             chunk = 64
         elif min(D, E) > 128:
             chunk = 128
-        return Config(64, 64, chunk, 4 if max(D, E) <= 64 and target != "gfx942" else 8, 2)
+        return Config(64, 64, chunk, 4 if max(D, E) <= 64 else 8, 2)
     if input_precision == "ieee":
         # Fused multiply-adds: registers decide.
         if kernel == "dkdv":
