@@ -1,0 +1,230 @@
+"""Causal attention in plain torch, block by block: any dtype up to float64, never a (T, T) matrix.
+
+Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
+E head dim of values, M rows of a tile, N keys, P pages, S page size.
+
+Online softmax (Milakov and Gimelshein, 2018) in FlashAttention's tiling (Dao et al., 2022), with float32's
+precision at least. A row's bits depend on its own sequence alone: keys come in blocks of 64 from position 0,
+in order, and since torch.matmul may round a row by its place and by the number of rows, queries come in
+tiles of 256 positions, where each has its place, and what is not asked for is zero. Gradients are sums over
+rows by nature: deterministic, but not under that contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+
+from kernels.tiling import KEY_BLOCK
+
+# Positions of a tile of queries, and keys that the backward takes at a time.
+QUERY_TILE = 256
+KEY_CHUNK = 1024
+
+# (row of the block table or first token, key block) -> keys (K, D, 64) and values (K, 64, E).
+Block = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What is computed in: float32, but for float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def packed(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds: list[int],
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float | None = None,
+    sinks_H: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(out_THE, softmax_2TH) over packed sequences; the arguments are those of `kernels.attention`."""
+    dtype = compute_dtype(q_THD.dtype)
+    ends = dict(pairwise(bounds))
+
+    def block(start: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
+        first = start + j * KEY_BLOCK
+        last = min(first + KEY_BLOCK, ends[start])
+        k_KDN, v_KNE = k_TKD[first:last].permute(1, 2, 0), v_TKE[first:last].transpose(0, 1)
+        missing = KEY_BLOCK - (last - first)
+        k_KDN, v_KNE = F.pad(k_KDN.to(dtype), (0, missing)), F.pad(v_KNE.to(dtype), (0, 0, 0, missing))
+        # Laid out as in a page: a transposed operand may be multiplied in another order.
+        return k_KDN.contiguous(), v_KNE.contiguous()
+
+    runs = [(start, start, 0, end - start) for start, end in ends.items() if end > start]
+    K, E = v_TKE.shape[1:]
+    return _forward(q_THD, K, E, runs, block, scale, window, softcap, sinks_H)
+
+
+def paged(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    position_T: torch.Tensor,
+    page_BP: torch.Tensor,
+    tile_N3: torch.Tensor,
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float | None = None,
+    sinks_H: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """out_THE over pages; the arguments are those of `kernels.paged`."""
+    dtype = compute_dtype(q_THD.dtype)
+
+    # Slots that no token has been written to may hold anything. A key there spoils no score but its own,
+    # which is masked; a value would spoil the row, so it is zero.
+    def block(b: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
+        page = int(page_BP[b, j])
+        v_KNE = v_PKSE[page].to(dtype)
+        unset = (j * KEY_BLOCK + torch.arange(KEY_BLOCK) > last_position[b]).view(1, -1, 1)
+        return k_PKDS[page].to(dtype), v_KNE.masked_fill(unset, 0)
+
+    runs = [(b, first, int(position_T[first]), n) for b, first, n in tile_N3.tolist() if n]
+    last_position: dict[int, int] = {}
+    for b, _, position, n in runs:
+        last_position[b] = max(last_position.get(b, 0), position + n - 1)
+    K, E = v_PKSE.shape[1], v_PKSE.shape[3]
+    return _forward(q_THD, K, E, runs, block, scale, window, softcap, sinks_H)[0]
+
+
+def _forward(
+    q_THD: torch.Tensor,
+    K: int,
+    E: int,
+    runs: list[tuple[int, int, int, int]],
+    block: Block,
+    scale: float,
+    window: int,
+    softcap: float | None,
+    sinks_H: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Runs are (what `block` is asked with, first token, its position, number of tokens)."""
+    (T, H, _), dtype = q_THD.shape, compute_dtype(q_THD.dtype)
+    out_THE = torch.empty((T, H, E), dtype=q_THD.dtype)
+    softmax_2TH = torch.empty((2, T, H), dtype=dtype)
+    for b, first_token, first_position, tokens in runs:
+        after = first_position + tokens
+        for origin in range(first_position // QUERY_TILE * QUERY_TILE, after, QUERY_TILE):
+            low, high = max(origin, first_position), min(origin + QUERY_TILE, after)
+            rows = slice(first_token + low - first_position, first_token + high - first_position)
+            above, below = low - origin, origin + QUERY_TILE - high
+            q_KMD = _to_rows(F.pad(q_THD[rows].to(dtype), (0, 0, 0, 0, above, below)), K)
+            position_M = _positions(origin, origin + QUERY_TILE, H // K)
+            top, total = _start(sinks_H, K, dtype)
+            acc = torch.zeros((K, q_KMD.shape[1], E), dtype=dtype)
+            begin = max(low - window + 1, 0) // KEY_BLOCK if window else 0
+            for j in range(begin, (high - 1) // KEY_BLOCK + 1):
+                k_KDN, v_KNE = block(b, j)
+                s, _ = _scores(q_KMD @ k_KDN, scale, softcap)
+                if window or (j + 1) * KEY_BLOCK > origin + 1:
+                    s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
+                new_top = torch.maximum(top, s.amax(-1, keepdim=True))
+                base = new_top.masked_fill(new_top == -torch.inf, 0)
+                p, shrink = torch.exp(s - base), torch.exp(top - base)
+                total = total * shrink + p.sum(-1, keepdim=True)
+                acc = acc * shrink + p @ v_KNE
+                top = new_top
+            asked = slice(above, QUERY_TILE - below)
+            out_THE[rows] = _to_tokens(acc / total.masked_fill(total == 0, 1), H)[asked].to(q_THD.dtype)
+            for i, x in enumerate((top, total)):
+                softmax_2TH[i, rows] = _to_tokens(x.expand(K, acc.shape[1], 1), H)[asked].squeeze(-1)
+    return out_THE, softmax_2TH
+
+
+def backward(
+    dout_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    out_THE: torch.Tensor,
+    softmax_2TH: torch.Tensor,
+    bounds: list[int],
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float | None = None,
+    sinks_H: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Gradients (dq_THD, dk_TKD, dv_TKE, dsinks_H) of `packed`; weights are computed anew, tile by tile."""
+    H, (K, _), dtype = q_THD.shape[1], v_TKE.shape[1:], softmax_2TH.dtype
+    delta_TH = (dout_THE.to(dtype) * out_THE.to(dtype)).sum(-1)
+    grads = [torch.zeros_like(x) for x in (q_THD, k_TKD, v_TKE)]
+    for start, end in pairwise(bounds):
+        k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
+        dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
+        for low in range(0, end - start, QUERY_TILE):
+            high = min(low + QUERY_TILE, end - start)
+            rows = slice(start + low, start + high)
+            q_KMD, dout_KME, top, total, delta = (
+                _to_rows(x[rows].to(dtype), K)
+                for x in (q_THD, dout_THE, *(y.unsqueeze(-1) for y in (*softmax_2TH, delta_TH)))
+            )
+            position_M = _positions(low, high, H // K)
+            dq_KMD = torch.zeros_like(q_KMD)
+            for first in range(max(low - window + 1, 0) if window else 0, high, KEY_CHUNK):
+                keys = slice(first, min(first + KEY_CHUNK, high))
+                k, v = k_KND[:, keys], v_KNE[:, keys]
+                s, slope = _scores(q_KMD @ k.transpose(1, 2), scale, softcap)
+                seen = _seen(position_M, first, k.shape[1], window)
+                p = torch.exp(s - top).div_(total).masked_fill_(~seen, 0)
+                dv_KNE[:, keys] += p.transpose(1, 2) @ dout_KME
+                ds = p.mul_(dout_KME @ v.transpose(1, 2) - delta).mul_(scale)
+                if slope is not None:
+                    ds.mul_(slope)
+                dk_KND[:, keys] += ds.transpose(1, 2) @ q_KMD
+                dq_KMD += ds @ k
+            grads[0][rows] = _to_tokens(dq_KMD, H).to(q_THD.dtype)
+        grads[1][start:end] = dk_KND.transpose(0, 1).to(k_TKD.dtype)
+        grads[2][start:end] = dv_KNE.transpose(0, 1).to(v_TKE.dtype)
+    dq_THD, dk_TKD, dv_TKE = grads
+    if sinks_H is None:
+        return dq_THD, dk_TKD, dv_TKE, None
+    weight_TH = torch.exp(sinks_H.to(dtype) - softmax_2TH[0]) / softmax_2TH[1]
+    return dq_THD, dk_TKD, dv_TKE, (-weight_TH * delta_TH).sum(0).to(sinks_H.dtype)
+
+
+def _to_rows(x_THD: torch.Tensor, K: int) -> torch.Tensor:
+    """(T, H, D) -> (K, T * G, D): the rows of a kv head are tokens times its query heads."""
+    T, H, D = x_THD.shape
+    return x_THD.view(T, K, H // K, D).transpose(0, 1).reshape(K, -1, D)
+
+
+def _to_tokens(x_KMD: torch.Tensor, H: int) -> torch.Tensor:
+    """(K, T * G, D) -> (T, H, D)."""
+    K, _, D = x_KMD.shape
+    return x_KMD.view(K, -1, H // K, D).transpose(0, 1).reshape(-1, H, D)
+
+
+def _positions(low: int, high: int, G: int) -> torch.Tensor:
+    """The positions of rows, G rows to a token, as a column."""
+    return torch.arange(low, high).repeat_interleave(G).unsqueeze(-1)
+
+
+def _start(sinks_H: torch.Tensor | None, K: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """(largest score, sum of exponentials) of (K, M, 1) rows that have seen nothing but their sink."""
+    if sinks_H is None:
+        return torch.full((1, 1, 1), -torch.inf, dtype=dtype), torch.zeros((1, 1, 1), dtype=dtype)
+    top = sinks_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
+    return top, torch.ones_like(top)
+
+
+def _scores(s: torch.Tensor, scale: float, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scores of products, and with a softcap its slope there."""
+    if softcap is None:
+        return s * scale, None
+    t = torch.tanh(s * (scale / softcap))
+    return t * softcap, 1 - t * t
+
+
+def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torch.Tensor:
+    """(M, N): which of the keys at positions `first` and on each row sees."""
+    position_N = torch.arange(first, first + keys)
+    seen = position_N <= position_M1
+    return seen & (position_N > position_M1 - window) if window else seen

@@ -1,0 +1,253 @@
+"""What the attention kernels share: one step of the running softmax, launch choices, and checks.
+
+Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
+E head dim of values, N runs of tokens, P pages, S page size.
+In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
+
+The softmax runs in base 2: a score is counted in units of ln 2, and `to_log2` turns a product of query and
+key (or, with a softcap, its tanh) into one. A row's state is (max, sum, accumulator) in float32.
+
+Multiplications that meet an addition are spelt as `tl.fma`. Left to the compiler, whether the two contract
+would depend on what stands around them, and a block with a mask would round differently from one without.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.checks import PRECISIONS
+
+LOG2_E = 1.4426950408889634
+TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@triton.jit
+def dot(
+    b_a: tl.tensor, b_b: tl.tensor, b_sum: tl.tensor, PRECISION: tl.constexpr, INTERPRET: tl.constexpr
+) -> tl.tensor:
+    """b_sum + b_a @ b_b in float32 (b_sum None: 0).
+
+    Triton's interpreter would take bfloat16 for integers, and leave the order of additions to NumPy's BLAS,
+    where a row's bits depend on its place. So there they are added one after the other, in float64.
+    """
+    if INTERPRET:
+        b_terms = b_a.to(tl.float64)[:, :, None] * b_b.to(tl.float64)[None, :, :]
+        b_dot = tl.sum(b_terms, 1).to(tl.float32)
+        if b_sum is not None:
+            b_dot += b_sum
+        return b_dot
+    return tl.dot(b_a, b_b, b_sum, input_precision=PRECISION)
+
+
+@triton.jit
+def rounded(b_x: tl.tensor, TYPE: tl.constexpr, INTERPRET: tl.constexpr) -> tl.tensor:
+    """float32 -> TYPE, to nearest even. Triton's interpreter cuts bfloat16 off, so there it is spelt out."""
+    if INTERPRET and tl.bfloat16 == TYPE:
+        b_bits = b_x.to(tl.int32, bitcast=True)
+        b_bits = (b_bits + 0x7FFF + ((b_bits >> 16) & 1)) & -65536
+        b_x = b_bits.to(tl.float32, bitcast=True)
+    return b_x.to(TYPE)
+
+
+@triton.jit
+def tanh(b_x: tl.tensor) -> tl.tensor:
+    """Up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1) would cancel there, and by that beyond."""
+    b_a = tl.abs(b_x)
+    b_near = tl.minimum(b_a, 0.6)
+    b_z = b_near * b_near
+    b_f = tl.fma(b_z, 0.00237310297, -0.00841218043)
+    b_f = tl.fma(b_z, b_f, 0.0217889857)
+    b_f = tl.fma(b_z, b_f, -0.0539616361)
+    b_f = tl.fma(b_z, b_f, 0.133333132)
+    b_f = tl.fma(b_z, b_f, -0.333333332)
+    b_near = tl.fma(b_near * b_z, b_f, b_near)
+    b_far = 1.0 - 2.0 / (tl.exp2(b_a * 2.8853900817779268) + 1.0)
+    b_y = tl.where(b_a < 0.6, b_near, b_far)
+    return tl.where(b_x < 0, -b_y, b_y)
+
+
+@triton.jit
+def products(
+    b_a: tl.tensor,
+    b_b: tl.tensor,
+    p_a: tl.tensor,
+    m_a: tl.tensor,
+    p_b: tl.tensor,
+    m_b: tl.tensor,
+    STEP_B: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> tl.tensor:
+    """(M, N) products along a head dim of rows b_a (M, BLOCK_W) and columns b_b (BLOCK_W, N).
+
+    BLOCK_C < BLOCK_W: rows, from p_a (M, 1), and columns, from p_b (1, N) in steps of STEP_B, are instead
+    walked in chunks of BLOCK_C, since a product without matrix units, or of three products of tf32, keeps
+    all its operands in registers, which a whole head dim would not fit.
+    """
+    if BLOCK_C == BLOCK_W:
+        b_s = dot(b_a, b_b, None, PRECISION, INTERPRET)
+    else:
+        b_s = tl.zeros((b_a.shape[0], b_b.shape[1]), tl.float32)
+        for i in range(BLOCK_W // BLOCK_C):
+            o_w = i * BLOCK_C + tl.arange(0, BLOCK_C)
+            b_rows = tl.load(p_a + o_w[None, :], mask=m_a & (o_w < WIDTH)[None, :], other=0.0)
+            b_columns = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
+            b_s = dot(b_rows.to(b_a.dtype), b_columns.to(b_a.dtype), b_s, PRECISION, INTERPRET)
+    return b_s
+
+
+@triton.jit
+def step(
+    b_max: tl.tensor,
+    b_sum: tl.tensor,
+    b_acc: tl.tensor,
+    b_s: tl.tensor,
+    b_v: tl.tensor,
+    m_seen: tl.tensor,
+    to_tanh: tl.tensor,
+    to_log2: tl.tensor,
+    SOFTCAP: tl.constexpr,
+    PRECISION: tl.constexpr,
+    INTERPRET: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """The state of rows after one more block of keys: products (M, N) and values (N, E).
+
+    Keys outside `m_seen` (M, N; None: there are none) get no weight; a row that sees no key of the block
+    keeps its state bit for bit, a row that has seen no key yet included.
+    """
+    if SOFTCAP:
+        b_s = tanh(b_s * to_tanh)
+    if m_seen is not None:
+        b_s = tl.where(m_seen, b_s, float("-inf"))
+    b_top = tl.maximum(b_max, tl.max(b_s, 1) * to_log2)
+    b_base = tl.where(b_top == float("-inf"), 0.0, b_top)
+    b_p = tl.exp2(tl.fma(b_s, to_log2, -b_base[:, None]))
+    b_shrink = tl.exp2(b_max - b_base)
+    b_sum = tl.fma(b_sum, b_shrink, tl.sum(b_p, 1))
+    b_acc = dot(rounded(b_p, b_v.dtype, INTERPRET), b_v, b_acc * b_shrink[:, None], PRECISION, INTERPRET)
+    return b_top, b_sum, b_acc
+
+
+@dataclass(frozen=True)
+class Config:
+    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs.
+
+    BLOCK_C is how much of a head dim is multiplied at a time (None: all of it).
+    """
+
+    BLOCK_M: int
+    BLOCK_N: int
+    BLOCK_C: int | None
+    num_warps: int
+    num_stages: int
+
+    def constants(self, D: int, E: int) -> dict[str, int]:
+        """The constexpr arguments that say it to a kernel."""
+        block_D, block_E = block_width(D), block_width(E)
+        return {
+            "BLOCK_M": self.BLOCK_M,
+            "BLOCK_N": self.BLOCK_N,
+            "BLOCK_D": block_D,
+            "BLOCK_E": block_E,
+            "CHUNK_D": min(self.BLOCK_C or block_D, block_D),
+            "CHUNK_E": min(self.BLOCK_C or block_E, block_E),
+        }
+
+    def launch(self, D: int, E: int) -> dict[str, int]:
+        """The keyword arguments of a launch: `constants` and what the compiler is told."""
+        return {**self.constants(D, E), "num_warps": self.num_warps, "num_stages": self.num_stages}
+
+
+def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
+    """How `kernel` ("forward", "dq" or "dkdv") is launched: a function of what is named here alone.
+
+    The numbers of rows, tokens and sequences have no say, since tiles of another shape may run other
+    instructions, and a row must have the same bits in a batch of any size.
+    """
+    wide = block_width(max(D, E)) > 128
+    if target == "cpu":
+        return Config(32, 64, None, 1, 1)
+    if dtype != torch.float32:
+        chunk = None
+        if target == "gfx942" or (wide and kernel != "forward"):
+            chunk = 64
+        elif min(D, E) > 128:
+            chunk = 128
+        return Config(64, 64, chunk, 4 if max(D, E) <= 64 else 8, 2)
+    if input_precision == "ieee":
+        # Fused multiply-adds: registers decide.
+        if kernel == "dkdv":
+            return Config(16 if wide else 32, 32 if wide else 64, 16, 8, 1)
+        return Config(32, 32, 16, 4, 1)
+    if input_precision == "tf32":
+        return Config(32, 64, 32, 8, 2) if kernel == "dkdv" else Config(64, 32, 32, 8, 2)
+    if kernel == "dkdv":
+        return Config(16 if wide else 32, 32, 32, 8, 2)
+    return Config(32 if wide else 64, 32, 32, 8, 2)
+
+
+def target_of(device: torch.device) -> str:
+    """The name that `config` knows a device by: sm_90, gfx942; "cpu" under the interpreter."""
+    if device.type == "cpu":
+        return "cpu"
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def on(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a device the current one, which is where Triton launches."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
+def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
+    """(to_tanh, to_log2) of a scale and a softcap."""
+    if softcap is None:
+        return 1.0, scale * LOG2_E
+    return scale / softcap, softcap * LOG2_E
+
+
+def block_width(D: int) -> int:
+    """The power of two, 16 or more, that a head dim is padded to in registers."""
+    return max(16, int(triton.next_power_of_2(D)))
+
+
+def interpreted() -> bool:
+    """Whether kernels run under Triton's interpreter."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+def check_place(device: torch.device, input_precision: str) -> str:
+    """The device's target; raises ValueError where no kernel would run, or not in this precision."""
+    if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
+        raise ValueError(f"q must be on a GPU, or TRITON_INTERPRET=1 be set for the CPU; it is on {device}")
+    target = target_of(device)
+    if target.startswith("gfx") and input_precision == "tf32x3":
+        raise ValueError(f"input_precision must be ieee or tf32 on {target}, which has no tf32x3")
+    return target
+
+
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+SHAPES = ((64, 64), (128, 128), (192, 128), (256, 256))
+
+
+def choices() -> list[tuple[int, int, torch.dtype, str, str]]:
+    """(D, E, dtype, input precision, target) of what `variants()` of the kernels lists."""
+    pairs = [(torch.float32, p) for p in PRECISIONS] + [(torch.bfloat16, "ieee"), (torch.float16, "ieee")]
+    return [
+        (D, E, dtype, precision, target)
+        for D, E in SHAPES
+        for dtype, precision in pairs
+        for target in TARGETS
+        if precision != "tf32x3" or target.startswith("sm_")
+    ]

@@ -1,0 +1,287 @@
+"""`kernels.attention` and `kernels.paged`: errors, bits, memory, torch.library and torch.compile.
+
+An error, as the norm over a whole tensor, is allowed to be twice that of plain torch in the same dtype,
+measured here on the same inputs.
+
+Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim of queries and keys,
+E head dim of values, P pages, S page size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kernels import blockwise, reference
+from kernels.attention import attention
+from kernels.knobs import Scores
+from kernels.paged import paged_attention
+from kernels.tiling import KEY_BLOCK, SharedPrefix, positions, work_list
+
+LENGTHS = (1, 63, 64, 0, 65, 111, 257)
+KNOBS: list[dict[str, Any]] = [
+    {},
+    {"window": 20},
+    {"softcap": 3.0, "scale": 0.3},
+    {"sinks": True},
+    {"window": 70, "softcap": 3.0, "sinks": True},
+]
+
+
+def noise(*shape: int, dtype: torch.dtype, seed: int, gain: float = 1.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=generator) * gain).to(dtype)
+
+
+def make(
+    lengths: Sequence[int], heads: tuple[int, int], D: int, E: int, dtype: torch.dtype, gain: float = 1.0
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """([q, k, v, sinks], bounds)."""
+    T, (H, K) = sum(lengths), heads
+    q, k = noise(T, H, D, dtype=dtype, seed=1, gain=gain), noise(T, K, D, dtype=dtype, seed=2, gain=gain)
+    v, sinks = noise(T, K, E, dtype=dtype, seed=3), noise(H, dtype=dtype, seed=4)
+    return [q, k, v, sinks], torch.tensor([0, *lengths]).cumsum(0)
+
+
+def values_and_gradients(op: Any, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    out = op(*leaves)
+    dout = noise(*out.shape, dtype=torch.bfloat16, seed=9).to(out.dtype)
+    return [out.detach(), *torch.autograd.grad(out, leaves, dout)]
+
+
+def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any]) -> None:
+    knobs = dict(knobs)
+    inputs = inputs if knobs.pop("sinks", False) else inputs[:3]
+    dtype, D = inputs[0].dtype, inputs[0].shape[2]
+    scores = Scores(knobs.get("scale", D**-0.5), knobs.get("window", 0), knobs.get("softcap"))
+    filled = sorted(set(bounds.tolist()))
+
+    def ours(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: Any = None) -> torch.Tensor:
+        return attention(q, k, v, bounds, sinks_H=sinks, **knobs)
+
+    def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: Any = None) -> torch.Tensor:
+        return reference.attention(q, k, v, filled, [0] * (len(filled) - 1), scores, sinks)
+
+    found, usual = values_and_gradients(ours, inputs), values_and_gradients(plain, inputs)
+    exact = values_and_gradients(plain, [x.double() for x in inputs])
+    for name, a, b, true in zip(("out", "dq", "dk", "dv", "dsinks"), found, usual, exact, strict=False):
+        assert a.dtype == dtype and a.shape == true.shape
+        if dtype == torch.float64:
+            assert (a - true).norm() <= 1e-9 * true.norm(), name
+        else:
+            error, allowed = (a.double() - true).norm(), 2 * (b.double() - true).norm()
+            assert error <= allowed, f"{name}: {error:.2e}, allowed {allowed:.2e}"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "knobs"),
+    [
+        *((torch.float32, knobs) for knobs in KNOBS),
+        *((dtype, KNOBS[i]) for dtype in (torch.bfloat16, torch.float16, torch.float64) for i in (0, 4)),
+    ],
+    ids=str,
+)
+def test_outputs_and_gradients(dtype: torch.dtype, knobs: dict[str, Any]) -> None:
+    check(*make(LENGTHS, (3, 1), 16, 16, dtype), knobs)
+
+
+@pytest.mark.parametrize(
+    ("heads", "D", "E"),
+    [((3, 3), 64, 64), ((8, 1), 80, 80), ((6, 2), 96, 112), ((2, 1), 192, 128), ((2, 2), 256, 256)],
+)
+def test_heads(heads: tuple[int, int], D: int, E: int) -> None:
+    check(*make((70, 3), heads, D, E, torch.float32), {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_huge_scores(dtype: torch.dtype) -> None:
+    check(*make((90,), (2, 1), 64, 64, dtype, gain=40.0), {"sinks": True})
+
+
+class Largest(TorchDispatchMode):
+    """The largest number of elements of a tensor that an operation put out."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(x, torch.Tensor):
+                self.elements = max(self.elements, x.numel())
+        return out
+
+
+def test_there_is_no_matrix_of_tokens_by_tokens() -> None:
+    """Of 2048 tokens with one head, a 16th of the scores stand in memory; the share falls with T squared."""
+    (q, k, v, _), bounds = make((2048,), (1, 1), 16, 16, torch.float32)
+    with Largest() as largest:
+        out, softmax = blockwise.packed(q, k, v, bounds.tolist(), scale=0.25)
+        blockwise.backward(out, q, k, v, out, softmax, bounds.tolist(), scale=0.25)
+    assert largest.elements <= blockwise.QUERY_TILE * blockwise.KEY_CHUNK
+
+
+# --- bits ---
+
+
+def in_pages(
+    k: torch.Tensor, v: torch.Tensor, bounds: list[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Keys and values in pages out of order, whose other slots hold NaN, and the block table."""
+    lengths = [b - a for a, b in pairwise(bounds)]
+    widest = max(-(-n // KEY_BLOCK) for n in lengths)
+    numbers = torch.randperm(len(lengths) * widest, generator=torch.Generator().manual_seed(1))
+    page = numbers.view(-1, widest)
+    k_PKDS = torch.full((numbers.numel(), *k.shape[1:], KEY_BLOCK), torch.nan, dtype=k.dtype)
+    v_PKSE = torch.full((numbers.numel(), v.shape[1], KEY_BLOCK, v.shape[2]), torch.nan, dtype=v.dtype)
+    for b, start in enumerate(bounds[:-1]):
+        for t in range(start, bounds[b + 1]):
+            i, offset = page[b, (t - start) // KEY_BLOCK], (t - start) % KEY_BLOCK
+            k_PKDS[i, :, :, offset], v_PKSE[i, :, offset] = k[t], v[t]
+    return k_PKDS, v_PKSE, page
+
+
+@pytest.mark.parametrize(
+    ("dtype", "knobs"),
+    [
+        *((torch.float32, KNOBS[i]) for i in (0, 1, 4)),
+        (torch.bfloat16, KNOBS[4]),
+        (torch.float64, KNOBS[0]),
+    ],
+    ids=str,
+)
+def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.dtype) -> None:
+    """Packed == packed in another order == in chunks over pages == last rows over pages == with a prefix."""
+    (q, k, v, sinks), bounds = make((300, 65, 1), (3, 1), 32, 16, dtype)
+    knobs = dict(knobs)
+    knobs["sinks_H"] = sinks if knobs.pop("sinks", False) else None
+    whole = attention(q, k, v, bounds, **knobs)
+    order = torch.cat([torch.arange(365, 366), torch.arange(300, 365), torch.arange(0, 300)])
+    other = attention(q[order], k[order], v[order], torch.tensor([0, 1, 66, 366]), **knobs)
+    assert torch.equal(other, whole[order])
+
+    cache, position = in_pages(k, v, bounds.tolist()), positions(bounds, 366)
+    pages = (cache[0], cache[1])
+    chunks = torch.tensor([*[(0, t, 60) for t in range(0, 300, 60)], (1, 300, 65), (2, 365, 1)])
+    assert torch.equal(paged_attention(q, *pages, position, cache[2], chunks, 65, **knobs), whole)
+    last = torch.tensor([298, 299, 364, 365])
+    runs = torch.tensor([(0, 0, 2), (1, 2, 1), (2, 3, 1)])
+    prefix = SharedPrefix(
+        cache[2][:, :1].contiguous(),
+        torch.tensor([(0, 0, 2), (1, 2, 1), (2, 3, 1)]),
+        2,
+        torch.tensor([1, 0, 0]),
+        torch.tensor([1, 0, 0]),
+    )
+    for shared in (None, prefix):
+        out = paged_attention(q[last], *pages, position[last], cache[2], runs, 2, prefix=shared, **knobs)
+        assert torch.equal(out, whole[last])
+
+
+# --- torch.library and torch.compile ---
+
+
+@pytest.mark.parametrize("with_sinks", [False, True])
+def test_opcheck(with_sinks: bool) -> None:
+    (q, k, v, sinks), bounds = make((65, 0, 7), (2, 1), 16, 8, torch.float32)
+    given = sinks if with_sinks else None
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    sinks.requires_grad_()
+    torch.library.opcheck(
+        torch.ops.minillm.attention.default, (*leaves, bounds, 0.25, 20, 3.0, given, "ieee")
+    )
+    q, k, v = (x.detach() for x in leaves)
+    cache = in_pages(k, v, bounds[[0, 2, 3]].tolist())
+    runs = work_list(bounds[[0, 2, 3]], 72, 16)
+    torch.library.opcheck(
+        torch.ops.minillm.paged_attention.default,
+        (q, cache[0], cache[1], positions(bounds, 72), cache[2], runs, 16, 0.25, 0, None,
+         None if given is None else given.detach(), "ieee", None, None, 0, None, None),
+    )  # fmt: skip
+
+
+def test_compile() -> None:
+    """One graph, the same numbers."""
+    inputs, bounds = make((65, 7), (2, 1), 16, 8, torch.float32)
+
+    def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        return attention(q * 2, k, v, bounds, window=20, softcap=3.0, sinks_H=sinks) + 1
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    eager, graph = values_and_gradients(run, inputs), values_and_gradients(compiled, inputs)
+    assert all(torch.equal(a, b) for a, b in zip(eager, graph, strict=True))
+
+
+def test_compile_paged() -> None:
+    (q, k, v, _), bounds = make((65, 7), (2, 1), 16, 8, torch.float32)
+    cache = in_pages(k, v, bounds.tolist())
+    arguments = (q, cache[0], cache[1], positions(bounds, 72), cache[2], work_list(bounds, 72, 16), 16)
+    compiled = torch.compile(paged_attention, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*arguments), paged_attention(*arguments))
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"q": torch.zeros(3, 2)}, "q must have shape"),
+        ({"q": torch.zeros(3, 2, 16, dtype=torch.int32)}, "q must be of"),
+        ({"k": torch.zeros(3, 1, 16, dtype=torch.bfloat16)}, "k must be of torch.float32"),
+        ({"v": torch.zeros(4, 1, 16)}, "v must have shape"),
+        ({"k": torch.zeros(3, 3, 16), "v": torch.zeros(3, 3, 16)}, "number of heads that divides q's 2"),
+        ({"v": torch.zeros(3, 1, 16, device="meta")}, "v must be on cpu"),
+        ({"v": torch.zeros(3, 1, 257)}, "v must have a head dim"),
+        ({"bounds": torch.tensor([0.0, 3.0])}, "bounds_B1 must be of torch.int64"),
+        ({"bounds": torch.tensor([0])}, "bounds_B1 must hold"),
+        ({"bounds": torch.tensor([0, 2])}, "bounds_B1 must rise from 0 to the 3 tokens"),
+        ({"scale": float("nan")}, "scale must be"),
+        ({"window": -1}, "window must be"),
+        ({"softcap": -1.0}, "softcap must be"),
+        ({"sinks_H": torch.zeros(1)}, "sinks_H must have shape"),
+        ({"input_precision": "bf16"}, "input_precision must be one of ieee, tf32x3, tf32"),
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    arguments = {
+        "q": torch.zeros(3, 2, 16),
+        "k": torch.zeros(3, 1, 16),
+        "v": torch.zeros(3, 1, 16),
+        "bounds": torch.tensor([0, 3]),
+        **change,
+    }
+    positional = [arguments.pop(name) for name in ("q", "k", "v", "bounds")]
+    with pytest.raises(ValueError, match=message):
+        attention(*positional, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": torch.zeros(1, 1, 16, 32)}, r"k must have shape \(any, any, 16, 64\)"),
+        ({"v": torch.zeros(1, 1, 64, 16, dtype=torch.bfloat16)}, "v must be of torch.float32"),
+        ({"k": torch.zeros(1, 1, 64, 16).transpose(2, 3)}, "k must be contiguous"),
+        ({"page": torch.zeros(1, 1)}, "page_BP must be of torch.int64"),
+        ({"tile": torch.zeros(1, 2, dtype=torch.int64)}, "tile_N3 must have shape"),
+    ],
+    ids=str,
+)
+def test_paged_arguments_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    arguments = {
+        "q": torch.zeros(3, 2, 16),
+        "k": torch.zeros(1, 1, 16, 64),
+        "v": torch.zeros(1, 1, 64, 16),
+        "position": torch.arange(3),
+        "page": torch.zeros(1, 1, dtype=torch.int64),
+        "tile": torch.tensor([[0, 0, 3]]),
+        **change,
+    }
+    with pytest.raises(ValueError, match=message):
+        paged_attention(*arguments.values(), 3)
