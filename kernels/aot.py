@@ -219,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: under TRITON_INTERPRET nothing is compiled; unset it and try again", file=sys.stderr)
         return 2
     if unknown := sorted(set(config.targets) - SHARED_MEMORY.keys()):
-        print(f"error: unknown targets {', '.join(unknown)}; there are {', '.join(SHARED_MEMORY)}", file=sys.stderr)
+        known = ", ".join(SHARED_MEMORY)
+        print(f"error: unknown targets {', '.join(unknown)}; there are {known}", file=sys.stderr)
         return 2
     todo = jobs(config)
     if not todo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from minillm import Transformer
+
+# Triton asks once, when it is first imported: with no GPU, its kernels run on the CPU.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 Array = npt.NDArray[np.float32]
 
@@ -83,8 +89,6 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
 
 def write_tiny_llama(folder: Path, settings: dict[str, Any]) -> None:
     """config.json and safetensors of a random llama, sharp enough that attention is not a mean."""
-    import torch
-
     from minillm.read_config import read_config
     from minillm.weights import save_tensors
 

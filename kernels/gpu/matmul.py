@@ -1,4 +1,4 @@
-"""Row-invariant matmul in Triton: x_RK @ w_KN for w in panels, for one matrix or one an expert, and its gradients.
+"""Row-invariant matmul in Triton, by one matrix in panels or by one an expert, and its gradients.
 
 Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, from the first to the last, in float32:
 no split-K, and one BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows
@@ -23,8 +23,8 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels.gpu.language import dot, rounded
 from kernels.gpu.launch import (
-    INTERPRET,
     PRECISIONS,
     TARGET_PRECISIONS,
     TYPES,
@@ -61,7 +61,7 @@ def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
     """The tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
     few = rows <= 64 and target in ("sm_80", "sm_90")
     if target == "interpret":
-        return Tile(16, 32, 32, 1, 1)
+        return Tile(32, 32, 32, 1, 1)
     if dtype != torch.float32:
         if few:
             return Tile(64, 32, 64, 4, 5, programs=2)
@@ -93,7 +93,6 @@ def product(
     TRANSPOSED: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr,
 ) -> tl.tensor:
     """b_acc + x[o_m] @ w[:, o_n], or @ w^T[:, o_n] where TRANSPOSED, block by block along the inner width."""
     o_k = tl.arange(0, BLOCK_K)
@@ -106,9 +105,7 @@ def product(
         m_k = k0 + o_k < INNER
         b_x = tl.load(p_x, mask=m_m[:, None] & m_k[None, :], other=0)
         b_w = tl.load(p_w, mask=m_k[:, None] & m_n[None, :], other=0)
-        if UPCAST:
-            b_x, b_w = b_x.to(tl.float32), b_w.to(tl.float32)
-        b_acc = tl.dot(b_x, b_w, b_acc, input_precision=PRECISION)
+        b_acc = dot(b_x, b_w, b_acc, PRECISION)
         p_x += BLOCK_K
         # BLOCK_K columns of w are BLOCK_K / 32 panels of K * 32.
         p_w += BLOCK_K * (K if TRANSPOSED else 32)
@@ -132,9 +129,8 @@ def _matmul(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr,
 ) -> None:
-    """out = x @ w (or w^T), tile by tile; items are given as (expert, first row, rows), or runs of BLOCK_M rows."""
+    """out = x @ w (or w^T) by tiles; items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
     INNER, OUTER = (N, K) if TRANSPOSED else (K, N)
     P = (N + 31) // 32
     columns = tl.cdiv(OUTER, BLOCK_N)
@@ -156,7 +152,7 @@ def _matmul(
             o_n = i_column * BLOCK_N + tl.arange(0, BLOCK_N)
             # Of panels, all columns are there: whole vectors are read.
             m_n = o_n < (K if TRANSPOSED else P * 32)
-            p_expert = p_w + expert.to(tl.int64) * P * K * 32 if p_item is not None else p_w
+            p_expert = p_w + tl.cast(expert, tl.int64) * P * K * 32
             p_tile = p_out + o_m.to(tl.int64)[:, None] * OUTER + o_n[None, :]
             m_tile = m_m[:, None] & (o_n < OUTER)[None, :]
             if ACCUMULATE:
@@ -164,12 +160,12 @@ def _matmul(
             else:
                 b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
             b_acc = product(
-                b_acc, p_x, p_expert, o_m, m_m, o_n, m_n, INNER, K, TRANSPOSED, BLOCK_K, PRECISION, UPCAST
+                b_acc, p_x, p_expert, o_m, m_m, o_n, m_n, INNER, K, TRANSPOSED, BLOCK_K, PRECISION
             )
             if p_bias is not None:
                 b_bias = tl.load(p_bias + expert * N + o_n, mask=o_n < N, other=0)
                 b_acc += b_bias.to(tl.float32)[None, :]
-            tl.store(p_tile, b_acc.to(p_out.dtype.element_ty), mask=m_tile)
+            tl.store(p_tile, rounded(b_acc, p_out), mask=m_tile)
 
 
 @triton.jit
@@ -185,7 +181,6 @@ def _gradient_w(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr,
 ) -> None:
     """dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
     P = (N + 31) // 32
@@ -203,11 +198,9 @@ def _gradient_w(
         o_row = o_r.to(tl.int64)[:, None]
         b_x = tl.load(p_x + o_row * K + o_k[None, :], mask=m_r[:, None] & (o_k < K)[None, :], other=0)
         b_dy = tl.load(p_dy + o_row * N + o_n[None, :], mask=m_r[:, None] & (o_n < N)[None, :], other=0)
-        if UPCAST:
-            b_x, b_dy = b_x.to(tl.float32), b_dy.to(tl.float32)
-        b_acc = tl.dot(tl.trans(b_x), b_dy, b_acc, input_precision=PRECISION)
+        b_acc = dot(tl.trans(b_x), b_dy, b_acc, PRECISION)
     p_dw += i_expert.to(tl.int64) * P * K * 32 + panel_offsets(o_k[:, None], o_n[None, :], K)
-    tl.store(p_dw, b_acc.to(p_dw.dtype.element_ty), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
+    tl.store(p_dw, rounded(b_acc, p_dw), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
 
 
 @dataclass(frozen=True)
@@ -267,7 +260,6 @@ def _launch(
         _matmul[(min(tiles, processors(x_RX.device) * tile.programs),)](
             x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
             TRANSPOSED=transposed, ACCUMULATE=accumulate, **tile.constants, PRECISION=precision,
-            UPCAST=INTERPRET and x_RX.dtype != torch.float32,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
     return out_RX
@@ -378,7 +370,7 @@ def matmul_gradient_w(x_RK: torch.Tensor, dy_RN: torch.Tensor, precision: str = 
 def grouped_matmul_gradient_w(
     x_RK: torch.Tensor, dy_RN: torch.Tensor, work: Work, precision: str = "ieee"
 ) -> torch.Tensor:
-    """dw (E, P, K, W) of a `grouped_matmul`: zero for an expert with no rows. Raises ValueError as `matmul`."""
+    """dw (E, P, K, W) of a `grouped_matmul`: zero for an expert without rows. Raises as `matmul`."""
     return _gradient(x_RK, dy_RN, work.offset_E1, work.offset_E1.shape[0] - 1, precision)
 
 
@@ -397,7 +389,7 @@ def _gradient(
     with on(x_RK.device):
         _gradient_w[(tiles, E)](
             x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N,
-            **tile.constants, PRECISION=precision, UPCAST=INTERPRET and x_RK.dtype != torch.float32,
+            **tile.constants, PRECISION=precision,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
     return dw_EPKW
@@ -410,12 +402,12 @@ def variants() -> list[Variant]:
         for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
             targets = [name for name, held in TARGET_PRECISIONS.items() if precision in held]
             types = {
-                **{name: f"*{kind}" for name in ("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw")},
+                **dict.fromkeys(("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw"), f"*{kind}"),
                 **{"p_item": "*i32", "p_offset": "*i32", "R": "i32", "items": "i32"},
                 **{"K": "i32:16", "N": "i32:16"},
             }
             for name in targets:
-                common = {"PRECISION": precision, "UPCAST": False}
+                common = {"PRECISION": precision}
                 label = f"{kind} {precision}" if dtype == torch.float32 else kind
                 tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)}
                 for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):

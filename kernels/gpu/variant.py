@@ -9,12 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """What `kernels.aot` compiles. Every module of `kernels.gpu` with kernels has `variants()`, a list of them.
+    """What `kernels.aot` compiles. Every module of `kernels.gpu` with kernels lists its own, in `variants()`.
 
     Attributes:
         label: kernel, dtype and sizes, for people.
         kernel: the `triton.jit` function.
-        signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), constants left out.
+        signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), constants left out; "i32:16" is
+            a whole number that 16 divides, as pointers' addresses always are.
         constants: constexpr argument -> value.
         num_warps, num_stages: of the launch.
         default: a launch makes this choice by itself; such a variant must not spill on sm_90.
