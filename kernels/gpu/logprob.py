@@ -147,13 +147,13 @@ def _merge(
     p_max: tl.tensor,
     p_sum: tl.tensor,
     p_chosen: tl.tensor,
-    p_lse: tl.tensor,
+    p_softmax: tl.tensor,
     R: tl.tensor,
     V: tl.tensor,
     chunks: tl.tensor,
     BLOCK_R: tl.constexpr,
 ) -> None:
-    """lse of every row, one row a thread, chunk after chunk; p_chosen, the logit, becomes the logprob."""
+    """Maximum and log of the sum of a row, one row a thread; p_chosen, the logit, becomes the logprob."""
     o_r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     m_r = o_r < R
     b_max = tl.full((BLOCK_R,), float("-inf"), tl.float32)
@@ -165,13 +165,14 @@ def _merge(
         b_part_sum = tl.load(p_sum + o_part, mask=m_r, other=1)
         b_sum = b_sum * tl.exp(b_max - b_new) + b_part_sum * tl.exp(b_part - b_new)
         b_max = b_new
-    b_lse = b_max + tl.log(b_sum)
-    tl.store(p_lse + o_r, b_lse, mask=m_r)
+    b_log = tl.log(b_sum)
+    tl.store(p_softmax + o_r, b_max, mask=m_r)
+    tl.store(p_softmax + R + o_r, b_log, mask=m_r)
     b_token = tl.load(p_token + o_r, mask=m_r, other=0)
     b_chosen = tl.load(p_chosen + o_r, mask=m_r, other=0)
     # A token that is none was in no chunk; there is no other way to say so from a device.
     m_known = (b_token >= 0) & (b_token < V)
-    tl.store(p_chosen + o_r, tl.where(m_known, b_chosen - b_lse, float("nan")), mask=m_r)
+    tl.store(p_chosen + o_r, tl.where(m_known, b_chosen - b_max - b_log, float("nan")), mask=m_r)
 
 
 @triton.jit
@@ -181,7 +182,7 @@ def _dlogits(
     p_bias: tl.tensor,
     p_token: tl.tensor,
     p_heat: tl.tensor,
-    p_lse: tl.tensor,
+    p_softmax: tl.tensor,
     p_grad: tl.tensor,
     p_out: tl.tensor,
     R: tl.tensor,
@@ -208,9 +209,10 @@ def _dlogits(
     )  # fmt: skip
     b_token = tl.load(p_token + o_m, mask=m_m, other=-1).to(tl.int32)
     b_heat = tl.load(p_heat + o_m, mask=m_m, other=1)[:, None]
-    b_lse = tl.load(p_lse + o_m, mask=m_m, other=0)[:, None]
+    b_max = tl.load(p_softmax + o_m, mask=m_m, other=0)[:, None]
+    b_log = tl.load(p_softmax + R + o_m, mask=m_m, other=0)[:, None]
     b_grad = tl.load(p_grad + o_m, mask=m_m, other=0)[:, None]
-    b_d = tl.where(o_n[None, :] == b_token[:, None], 1.0, 0.0) - tl.exp(b_x / b_heat - b_lse)
+    b_d = tl.where(o_n[None, :] == b_token[:, None], 1.0, 0.0) - tl.exp(b_x / b_heat - b_max - b_log)
     b_d = b_d * b_grad / b_heat * multiplier
     if SOFTCAP:
         b_tanh = b_x / softcap
@@ -258,7 +260,10 @@ def chosen_logprobs(
     softcap: float | None = None,
     precision: str = "ieee",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logprob of token_R[r] after row r, log of the sum of exponentials), both (R,) and float32.
+    """(logprob of token_R[r] after row r, (R,); what the gradient needs, (2, R)), both float32.
+
+    The second is each row's largest logit over temperature, and the log of its sum of exponentials of the
+    differences to that: apart, they keep the digits that their sum would lose.
 
     Logits are cap((hidden @ head + bias) * multiplier) / temperature, cap(x) = softcap * tanh(x / softcap);
     the temperature is one number, or float32 (R,). Row-invariant. The logprob of an id outside 0 to V - 1 is
@@ -269,10 +274,11 @@ def chosen_logprobs(
     (R, C), device = hidden_RC.shape, hidden_RC.device
     tile, CHUNK = config(target(device), hidden_RC.dtype, precision)
     G = triton.cdiv(V, CHUNK)
-    chosen_R, lse_R = (torch.empty(R, dtype=torch.float32, device=device) for _ in range(2))
+    chosen_R = torch.empty(R, dtype=torch.float32, device=device)
+    softmax_2R = torch.empty(2, R, dtype=torch.float32, device=device)
     max_GR, sum_GR = (torch.empty(G, R, dtype=torch.float32, device=device) for _ in range(2))
     if not R:
-        return chosen_R, lse_R
+        return chosen_R, softmax_2R
     with on(device):
         _chunks[(triton.cdiv(R, tile.BLOCK_M), G)](
             hidden_RC, head_PCW, bias_V, token_R, heat_R, max_GR, sum_GR, chosen_R, R, C, V,
@@ -281,9 +287,9 @@ def chosen_logprobs(
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
         _merge[(triton.cdiv(R, 128),)](
-            token_R, max_GR, sum_GR, chosen_R, lse_R, R, V, G, BLOCK_R=128, num_warps=4
+            token_R, max_GR, sum_GR, chosen_R, softmax_2R, R, V, G, BLOCK_R=128, num_warps=4
         )
-    return chosen_R, lse_R
+    return chosen_R, softmax_2R
 
 
 def chosen_logprobs_gradient(
@@ -291,7 +297,7 @@ def chosen_logprobs_gradient(
     head_PCW: torch.Tensor,
     V: int,
     token_R: torch.Tensor,
-    lse_R: torch.Tensor,
+    softmax_2R: torch.Tensor,
     grad_R: torch.Tensor,
     temperature: float | torch.Tensor = 1.0,
     bias_V: torch.Tensor | None = None,
@@ -301,13 +307,13 @@ def chosen_logprobs_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """(d hidden, d head in panels, d bias) from the logprobs' gradient, in the dtypes of what they are of.
 
-    `lse_R` is the forward's second output; the other arguments are the forward's. Holds SPAN columns of
+    `softmax_2R` is the forward's second output; the other arguments are the forward's. Holds SPAN columns of
     d logits at a time. Raises ValueError as the forward does.
     """
     heat_R = _check(hidden_RC, head_PCW, V, token_R, temperature, bias_V, softcap, precision)
     (R, C), dtype, device = hidden_RC.shape, hidden_RC.dtype, hidden_RC.device
-    for name, vector in (("lse_R", lse_R), ("grad_R", grad_R)):
-        expect(name, vector, (R,), torch.float32, like=hidden_RC)
+    expect("softmax_2R", softmax_2R, (2, R), torch.float32, like=hidden_RC)
+    expect("grad_R", grad_R, (R,), torch.float32, like=hidden_RC)
     tile, _ = config(target(device), dtype, precision)
     dhidden_RC = torch.zeros(R, C, dtype=torch.float32, device=device)
     dhead_PCW, dbias_V = torch.empty_like(head_PCW), None if bias_V is None else torch.empty_like(bias_V)
@@ -317,7 +323,7 @@ def chosen_logprobs_gradient(
         if R:
             with on(device):
                 _dlogits[(triton.cdiv(R, tile.BLOCK_M), triton.cdiv(width, tile.BLOCK_N))](
-                    hidden_RC, head_PCW, bias_V, token_R, heat_R, lse_R, grad_R, d_RX, R, C, V, start, width,
+                    hidden_RC, head_PCW, bias_V, token_R, heat_R, softmax_2R, grad_R, d_RX, R, C, V, start, width,
                     float(multiplier), softcap or 1.0, SOFTCAP=softcap is not None, **tile.constants,
                     PRECISION=precision,
                     num_warps=tile.num_warps, num_stages=tile.num_stages,
@@ -340,7 +346,7 @@ def variants() -> list[Variant]:
                 tile, CHUNK = config(name, dtype, precision)
                 types = {
                     **dict.fromkeys(("p_hidden", "p_head", "p_bias", "p_out"), f"*{kind}"),
-                    **dict.fromkeys("p_heat p_max p_sum p_chosen p_lse p_grad".split(), "*fp32"),
+                    **dict.fromkeys("p_heat p_max p_sum p_chosen p_softmax p_grad".split(), "*fp32"),
                     **{"p_token": "*i64", "R": "i32", "C": "i32:16", "V": "i32:16"},
                     **dict.fromkeys(("start", "width"), "i32:16"),
                     **dict.fromkeys(("multiplier", "softcap"), "fp32"),
@@ -358,7 +364,7 @@ def variants() -> list[Variant]:
                             ("chosen_logprobs_gradient", _dlogits, constants),
                         )
                     ]
-    types = {**dict.fromkeys(("p_max", "p_sum", "p_chosen", "p_lse"), "*fp32"), "p_token": "*i64"}
+    types = {**dict.fromkeys(("p_max", "p_sum", "p_chosen", "p_softmax"), "*fp32"), "p_token": "*i64"}
     types |= {"R": "i32", "V": "i32:16", "chunks": "i32"}
     found.append(variant("chosen_logprobs merge", _merge, types, {"BLOCK_R": 128}, 4, 1))
     return found
