@@ -39,7 +39,7 @@ SPAN = 16384
 def config(target: str, dtype: torch.dtype, precision: str) -> tuple[Tile, int]:
     """The one tile for any number of rows, and CHUNK, a whole number of its columns."""
     if target == "interpret":
-        return Tile(16, 64, 32, 1, 1), 128
+        return Tile(32, 64, 32, 1, 1), 128
     if dtype != torch.float32:
         return Tile(64, 128, 64, 4, 2 if target == "gfx942" else 3), 1024
     if precision == "ieee":
@@ -77,12 +77,10 @@ def _logits(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tl.tensor:
-    """A tile of logits before the temperature, and tanh(...) of the cap or nothing; -inf past V is the caller's."""
+    """A tile of logits, capped, before the temperature; what stands past V is not for use."""
     b_logits = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     m_n = o_n < (V + 31) // 32 * 32
-    b_logits = product(
-        b_logits, p_hidden, p_head, o_m, m_m, o_n, m_n, C, C, False, BLOCK_K, PRECISION
-    )
+    b_logits = product(b_logits, p_hidden, p_head, o_m, m_m, o_n, m_n, C, C, False, BLOCK_K, PRECISION)
     if p_bias is not None:
         b_logits += tl.load(p_bias + o_n, mask=o_n < V, other=0).to(tl.float32)[None, :]
     b_logits *= multiplier
@@ -323,8 +321,8 @@ def chosen_logprobs_gradient(
         if R:
             with on(device):
                 _dlogits[(triton.cdiv(R, tile.BLOCK_M), triton.cdiv(width, tile.BLOCK_N))](
-                    hidden_RC, head_PCW, bias_V, token_R, heat_R, softmax_2R, grad_R, d_RX, R, C, V, start, width,
-                    float(multiplier), softcap or 1.0, SOFTCAP=softcap is not None, **tile.constants,
+                    hidden_RC, head_PCW, bias_V, token_R, heat_R, softmax_2R, grad_R, d_RX, R, C, V, start,
+                    width, float(multiplier), softcap or 1.0, SOFTCAP=softcap is not None, **tile.constants,
                     PRECISION=precision,
                     num_warps=tile.num_warps, num_stages=tile.num_stages,
                 )  # fmt: skip
@@ -346,7 +344,7 @@ def variants() -> list[Variant]:
                 tile, CHUNK = config(name, dtype, precision)
                 types = {
                     **dict.fromkeys(("p_hidden", "p_head", "p_bias", "p_out"), f"*{kind}"),
-                    **dict.fromkeys("p_heat p_max p_sum p_chosen p_softmax p_grad".split(), "*fp32"),
+                    **dict.fromkeys(["p_heat", "p_max", "p_sum", "p_chosen", "p_softmax", "p_grad"], "*fp32"),
                     **{"p_token": "*i64", "R": "i32", "C": "i32:16", "V": "i32:16"},
                     **dict.fromkeys(("start", "width"), "i32:16"),
                     **dict.fromkeys(("multiplier", "softcap"), "fp32"),
@@ -358,7 +356,9 @@ def variants() -> list[Variant]:
                     }  # fmt: skip
                     label = f"{kind}{f' {precision}' * (dtype == torch.float32)}{' softcap bias' * softcap}"
                     found += [
-                        variant(f"{what} {label}", kernel, types, more, tile.num_warps, tile.num_stages, [name])
+                        variant(
+                            f"{what} {label}", kernel, types, more, tile.num_warps, tile.num_stages, [name]
+                        )
                         for what, kernel, more in (
                             ("chosen_logprobs", _chunks, {**constants, "CHUNK": CHUNK}),
                             ("chosen_logprobs_gradient", _dlogits, constants),

@@ -61,7 +61,7 @@ def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
     """The tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
     few = rows <= 64 and target in ("sm_80", "sm_90")
     if target == "interpret":
-        return Tile(32, 32, 32, 1, 1)
+        return Tile(64, 32, 32, 1, 1)
     if dtype != torch.float32:
         if few:
             return Tile(64, 32, 64, 4, 5, programs=2)
@@ -130,7 +130,7 @@ def _matmul(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """out = x @ w (or w^T) by tiles; items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
+    """out = x @ w (or w^T); items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
     INNER, OUTER = (N, K) if TRANSPOSED else (K, N)
     P = (N + 31) // 32
     columns = tl.cdiv(OUTER, BLOCK_N)

@@ -1,4 +1,4 @@
-"""Residual add with RMSNorm (Zhang and Sennrich, 2019) or LayerNorm (Ba et al., 2016) in Triton, and its gradients.
+"""Residual add with RMSNorm (Zhang and Sennrich, 2019) or LayerNorm (Ba et al., 2016), and its gradients.
 
 A program holds whole rows, and the way that a row is added up depends on its width alone, so a row's bits
 are its own. Norms run in float32, and each output is rounded once. The gradients of w and b are summed by
@@ -39,7 +39,7 @@ class Rows:
 def config(target: str, width: int) -> Rows:
     """For rows of a width: about 1024 numbers a program for narrow ones, 8 to 16 a thread for wide ones."""
     BLOCK_C = triton.next_power_of_2(width)
-    BLOCK_T = 16 if target == "interpret" else max(1, 1024 // BLOCK_C)
+    BLOCK_T = 8 if target == "interpret" else max(1, 1024 // BLOCK_C)
     return Rows(BLOCK_T, BLOCK_C, min(16, max(4, BLOCK_C // 512)))
 
 
@@ -217,7 +217,7 @@ def variants() -> list[Variant]:
     """Both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
     found = []
     for kind in TYPES.values():
-        pointers = "p_x p_residual p_w p_b p_sum p_out p_dsum p_dout p_dx".split()
+        pointers = ["p_x", "p_residual", "p_w", "p_b", "p_sum", "p_out", "p_dsum", "p_dout", "p_dx"]
         types = {
             **dict.fromkeys(pointers, f"*{kind}"), "p_dw": "*fp32", "p_db": "*fp32",
             "T": "i32", "C": "i32:16", "eps": "fp32", "offset": "fp32",

