@@ -168,16 +168,23 @@ def problem(job: Job, usage: Usage) -> str:
     return ""
 
 
-def _run(job: Job) -> Usage:
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_hush)
+
+
+def _hush() -> None:
     # MLIR and the assembler write past Python; what matters of it comes back as the error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _run(job: Job) -> Usage:
     return compile_variant(variants(job.module)[job.index], job.target)
 
 
 def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
     """Compile in several processes; a variant that brings the compiler down fails alone."""
     left = list(todo)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with _pool(processes) as pool:
         futures = {pool.submit(_run, job): job for job in todo}
         try:
             for future in as_completed(futures):
@@ -187,7 +194,7 @@ def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
         except BrokenProcessPool:
             pass
     for job in left:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with _pool(1) as pool:
             try:
                 usage = pool.submit(_run, job).result()
             except BrokenProcessPool:

@@ -38,9 +38,10 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
         else:
             b_u = 1.5957691216057308 * (b_x + 0.044715 * b_x * b_x * b_x)
             b_du = 1.5957691216057308 * (1 + 0.134145 * b_x * b_x)
-        b_s = tl.sigmoid(b_u)
-        # Where the sigmoid is zero, the other factors, which may be infinite, do not count.
-        b_y, b_dy = b_x * b_s, tl.where(b_s == 0, 0, b_s * (1 + b_x * (1 - b_s) * b_du))
+        # sigmoid(-u), not 1 - sigmoid(u), which for large u is a difference of nearly equal numbers; and
+        # where either is zero, the other factors, which may be infinite, do not count.
+        b_s, b_o = tl.sigmoid(b_u), tl.sigmoid(-b_u)
+        b_y, b_dy = b_x * b_s, tl.where(b_s * b_o == 0, b_s, b_s * (1 + b_x * b_o * b_du))
     return b_y, b_dy
 
 
@@ -169,16 +170,18 @@ def variants() -> list[Variant]:
     activations = [Activation(name, gated) for gated in (True, False) for name in NAMES]
     activations.append(Activation(limit=7.0))
     BLOCK_F, num_warps = config("sm_90")
-    return [
-        variant(
-            f"{what} {activation.name}{' gated' * activation.gated}{' clamped' * bool(activation.limit)} {kind}",
-            kernel,
-            {**dict.fromkeys(("p_x", "p_out", "p_dout", "p_dx"), f"*{kind}"), "F": "i32:16", "limit": "fp32"},
-            _constants(activation, BLOCK_F),
-            num_warps,
-            1,
-        )
-        for kind in TYPES.values()
-        for activation in (activations if kind != "fp16" else activations[:1])
-        for what, kernel in (("activate", _activate), ("activate_gradient", _gradient))
-    ]
+    found = []
+    for kind in TYPES.values():
+        types = {
+            **dict.fromkeys(("p_x", "p_out", "p_dout", "p_dx"), f"*{kind}"),
+            "F": "i32:16",
+            "limit": "fp32",
+        }
+        for how in activations if kind != "fp16" else activations[:1]:
+            label = f"{how.name}{' gated' * how.gated}{' clamped' * bool(how.limit)} {kind}"
+            constants = _constants(how, BLOCK_F)
+            found += [
+                variant(f"{what} {label}", kernel, types, constants, num_warps, 1)
+                for what, kernel in (("activate", _activate), ("activate_gradient", _gradient))
+            ]
+    return found

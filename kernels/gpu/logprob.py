@@ -89,7 +89,7 @@ def _logits(
     return b_logits
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def _chunks(
     p_hidden: tl.tensor,
     p_head: tl.tensor,
@@ -139,7 +139,7 @@ def _chunks(
     tl.store(p_chosen + o_m, b_chosen, mask=m_m & m_here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def _merge(
     p_token: tl.tensor,
     p_max: tl.tensor,
@@ -173,7 +173,7 @@ def _merge(
     tl.store(p_chosen + o_r, tl.where(m_known, b_chosen - b_max - b_log, float("nan")), mask=m_r)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def _dlogits(
     p_hidden: tl.tensor,
     p_head: tl.tensor,

@@ -3,7 +3,8 @@
 Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, from the first to the last, in float32:
 no split-K, and one BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows
 beside one enters its bits. The kernel is persistent: as many programs as the device has multiprocessors
-walk over the tiles, each tile whole, so the grid does not enter either.
+walk over the tiles, each tile whole, so the grid does not enter either. Kernels are not specialised to
+the number of rows: one row and a thousand run the same code.
 
 What may vary with the number of rows is the tile. The safe way, taken on sm_100 and gfx942, is one tile for
 every number of rows, since there the size of a tile decides which matrix instruction it is made of. On
@@ -112,7 +113,7 @@ def product(
     return b_acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R", "items"])
 def _matmul(
     p_x: tl.tensor,
     p_w: tl.tensor,
@@ -168,7 +169,7 @@ def _matmul(
             tl.store(p_tile, rounded(b_acc, p_out), mask=m_tile)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def _gradient_w(
     p_x: tl.tensor,
     p_dy: tl.tensor,
@@ -307,8 +308,8 @@ def grouped_matmul(
 ) -> torch.Tensor:
     """`matmul` of rows sorted by expert, each with its expert's matrix: the same bits as one by one.
 
-    On sm_80 and sm_90, that is; elsewhere there is one tile, so it holds there all the more. `work` is
-    `work_list` of rows like x's. Raises ValueError as `matmul` does.
+    `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
+    ValueError as `matmul` does.
     """
     _expect("x_RK", x_RK, x_RK.shape[-1], w_EPKW, experts=True)
     _expect_panels(N, w_EPKW)

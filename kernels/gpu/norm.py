@@ -52,7 +52,7 @@ def _normed(b_x: tl.tensor, m_c: tl.tensor, C: tl.tensor, eps: tl.tensor, LAYER:
     return b_x * b_rstd[:, None], b_rstd
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _add_norm(
     p_x: tl.tensor,
     p_residual: tl.tensor,
@@ -87,7 +87,7 @@ def _add_norm(
     tl.store(p_out + o_x, rounded(b_y, p_out), mask=m_x)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _gradient(
     p_sum: tl.tensor,
     p_w: tl.tensor,

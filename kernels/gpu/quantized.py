@@ -43,7 +43,7 @@ def config(target: str, dtype: torch.dtype, precision: str) -> Tile:
     return Tile(64, 64, GROUP, 4, 2 if target == "gfx942" else 4, programs=2)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def _quantized_matmul(
     p_x: tl.tensor,
     p_code: tl.tensor,

@@ -33,7 +33,7 @@ def config(target: str, D: int) -> Block:
     return Block(32 if target == "interpret" else max(1, 1024 // triton.next_power_of_2(D)), 4)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _rope_store(
     p_qkv: tl.tensor,
     p_cos: tl.tensor,
@@ -60,7 +60,7 @@ def _rope_store(
     BLOCK_D: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ) -> None:
-    """Program (tokens, head): q, k, v side by side -> q, k and pages; BACKWARD: dq, dk, dv -> side by side."""
+    """Program (tokens, head): q, k, v side by side -> q, k, pages; BACKWARD: dq, dk, dv -> side by side."""
     o_t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     m_t = o_t < T
     i_head = tl.program_id(1)

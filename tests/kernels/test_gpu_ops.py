@@ -155,7 +155,7 @@ def test_matmul_refuses_what_does_not_fit() -> None:
     x, w = noise(5, 33, dtype=torch.float32), pack(noise(33, 40, dtype=torch.float32))
     offset = torch.tensor([0, 5], dtype=torch.int32, device=DEVICE)
     for message, call in (
-        (r"w_PKW must have shape \(any, 34, 32\), got \(2, 33, 32\)", lambda: gpu.matmul(noise(5, 34, dtype=x.dtype), w, 40)),
+        (r"w_PKW must have shape \(any, 5, 32\), got \(2, 33, 32\)", lambda: gpu.matmul(x[:, :5] + 0, w, 40)),
         ("w_PKW must be of torch.bfloat16, got torch.float32", lambda: gpu.matmul(x.bfloat16(), w, 40)),
         ("x_RK must be contiguous", lambda: gpu.matmul(noise(33, 5, dtype=x.dtype).t(), w, 40)),
         ("x_RK must be of .*, got torch.float64", lambda: gpu.matmul(x.double(), w.double(), 40)),
@@ -163,7 +163,7 @@ def test_matmul_refuses_what_does_not_fit() -> None:
         ("w_PKW must be on", lambda: gpu.matmul(x, w.to("meta"), 40)),
         ("N must belong to the 2 panels", lambda: gpu.matmul(x, w, 65)),
         (r"bias_N must have shape \(40\)", lambda: gpu.matmul(x, w, 40, x[0])),
-        ("precision must be one of ieee, tf32x3, tf32, got 'tf16'", lambda: gpu.matmul(x, w, 40, precision="tf16")),
+        ("precision must be one of .*, got 'tf16'", lambda: gpu.matmul(x, w, 40, precision="tf16")),
         ("w_PKW must be a tensor, got str", lambda: gpu.matmul(x, "w", 40)),  # type: ignore[arg-type]
         ("dy_RN must have shape", lambda: gpu.matmul_gradient_w(x, noise(4, 40, dtype=x.dtype))),
         ("N must belong to", lambda: gpu.matmul_gradient_x(noise(4, 65, dtype=x.dtype), w)),
@@ -226,12 +226,13 @@ def test_quantized_matmul_rows_are_their_own(bits: int) -> None:
 
 
 def test_quantized_matmul_refuses_what_does_not_fit() -> None:
+    matmul = quantized.quantized_matmul
     (code, scale), x = quantized_weight(70, 20, 4), noise(3, 70, dtype=torch.float32)
     for message, call in (
-        (r"code_PKW must have shape \(2, 70, 16\)", lambda: quantized.quantized_matmul(x, code, scale, 40)),
-        ("code_PKW must be of", lambda: quantized.quantized_matmul(x, code.float().repeat(1, 1, 2), scale, 20)),
-        ("scale_PGW must have shape", lambda: quantized.quantized_matmul(x, code, scale[:, :1].contiguous(), 20)),
-        ("scale_PGW must be of torch.bfloat16", lambda: quantized.quantized_matmul(x, code, scale.float(), 20)),
+        (r"code_PKW must have shape \(2, 70, 16\)", lambda: matmul(x, code, scale, 40)),
+        ("code_PKW must be of", lambda: matmul(x, code.float().repeat(1, 1, 2), scale, 20)),
+        ("scale_PGW must have shape", lambda: matmul(x, code, scale[:, :1].contiguous(), 20)),
+        ("scale_PGW must be of torch.bfloat16", lambda: matmul(x, code, scale.float(), 20)),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
@@ -447,19 +448,20 @@ def test_rope_stores_keys_and_values(cached: torch.dtype) -> None:
 
 
 def test_rope_refuses_what_does_not_fit() -> None:
+    store = rope.rope_store
     qkv, (cos, sin, growth) = noise(3, 40, dtype=torch.float32), tables(4)
     heads, position = (3, 1, 8), torch.arange(3, device=DEVICE)
     pages = torch.zeros(2, 1, 8, 4, device=DEVICE), torch.zeros(2, 1, 4, 8, device=DEVICE)
     for message, call in (
-        ("qkv_TX must be 3 . 2 heads of 8 and 2 of some width", lambda: rope.rope_store(qkv, (3, 2, 8), cos, sin, position)),
-        ("position_T must have shape", lambda: rope.rope_store(qkv, heads, cos, sin, position[:2])),
-        ("cos_MR must have 1 to 4 columns", lambda: rope.rope_store(qkv, heads, *tables(5)[:2], position)),
-        ("cos_MR must be of torch.float32", lambda: rope.rope_store(qkv, heads, cos.half(), sin.half(), position)),
-        ("growth_M1 must have shape", lambda: rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth[0])),
-        ("must be given together", lambda: rope.rope_store(qkv, heads, cos, sin, position, position)),
-        ("must be given together", lambda: rope.rope_store(qkv, heads, cos, sin, position, None, *pages)),
-        ("v_PKSE must have shape", lambda: rope.rope_store(qkv, heads, cos, sin, position, position, pages[0], pages[0])),
-        ("slot_T must be of", lambda: rope.rope_store(qkv, heads, cos, sin, position, position.float(), *pages)),
+        ("qkv_TX must be 3 . 2 heads of 8 and 2", lambda: store(qkv, (3, 2, 8), cos, sin, position)),
+        ("position_T must have shape", lambda: store(qkv, heads, cos, sin, position[:2])),
+        ("cos_MR must have 1 to 4 columns", lambda: store(qkv, heads, *tables(5)[:2], position)),
+        ("cos_MR must be of torch.float32", lambda: store(qkv, heads, cos.half(), sin.half(), position)),
+        ("growth_M1 must have shape", lambda: store(qkv, heads, cos, sin, position, growth_M1=growth[0])),
+        ("must be given together", lambda: store(qkv, heads, cos, sin, position, position)),
+        ("must be given together", lambda: store(qkv, heads, cos, sin, position, None, *pages)),
+        ("v_PKSE must have shape", lambda: store(qkv, heads, cos, sin, position, position, *pages[:1] * 2)),
+        ("slot_T must be of", lambda: store(qkv, heads, cos, sin, position, position.float(), *pages)),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
@@ -544,16 +546,16 @@ def test_chosen_logprobs_of_no_token_is_nan() -> None:
 
 def test_chosen_logprobs_refuses_what_does_not_fit() -> None:
     hidden, head, bias, token = logprob_inputs(3, 33, 40, torch.float32)
-    panels = pack(head)
+    panels, logprobs, gradient = pack(head), logprob.chosen_logprobs, logprob.chosen_logprobs_gradient
     for message, call in (
-        (r"head_PCW must have shape \(3, 33, 32\)", lambda: logprob.chosen_logprobs(hidden, panels, 65, token)),
-        ("head_PCW must be of torch.bfloat16", lambda: logprob.chosen_logprobs(hidden.bfloat16(), panels, 40, token)),
-        ("token_R must have shape", lambda: logprob.chosen_logprobs(hidden, panels, 40, token[:2])),
-        ("temperature must be above 0, got 0", lambda: logprob.chosen_logprobs(hidden, panels, 40, token, 0)),
-        ("temperature must have shape", lambda: logprob.chosen_logprobs(hidden, panels, 40, token, bias)),
-        ("softcap must be above 0", lambda: logprob.chosen_logprobs(hidden, panels, 40, token, softcap=-1.0)),
-        ("bias_V must have shape", lambda: logprob.chosen_logprobs(hidden, panels, 40, token, bias_V=bias[:3])),
-        ("softmax_2R must have shape", lambda: logprob.chosen_logprobs_gradient(hidden, panels, 40, token, bias, bias)),
+        (r"head_PCW must have shape \(3, 33, 32\)", lambda: logprobs(hidden, panels, 65, token)),
+        ("head_PCW must be of torch.bfloat16", lambda: logprobs(hidden.bfloat16(), panels, 40, token)),
+        ("token_R must have shape", lambda: logprobs(hidden, panels, 40, token[:2])),
+        ("temperature must be above 0, got 0", lambda: logprobs(hidden, panels, 40, token, 0)),
+        ("temperature must have shape", lambda: logprobs(hidden, panels, 40, token, bias)),
+        ("softcap must be above 0", lambda: logprobs(hidden, panels, 40, token, softcap=-1.0)),
+        ("bias_V must have shape", lambda: logprobs(hidden, panels, 40, token, bias_V=bias[:3])),
+        ("softmax_2R must have shape", lambda: gradient(hidden, panels, 40, token, bias, bias)),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
