@@ -410,7 +410,8 @@ def variants() -> list[Variant]:
             for name in targets:
                 common = {"PRECISION": precision}
                 label = f"{kind} {precision}" if dtype == torch.float32 else kind
-                tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)}
+                # To a compiler, fp16 is bf16 again: one tile of it will do.
+                tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)[kind == "fp16" :]}
                 for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
                     sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
                     dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
@@ -431,4 +432,18 @@ def variants() -> list[Variant]:
                             ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
                         )
                     ]
+                if precision == "ieee" and dtype != torch.float16:
+                    # What logprobs' gradient is added up by.
+                    constants = {**tile.constants, **common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
+                    found.append(
+                        variant(
+                            f"matmul_gradient_x added {sizes}",
+                            _matmul,
+                            {**types, "p_out": "*fp32"},
+                            constants,
+                            tile.num_warps,
+                            tile.num_stages,
+                            [name],
+                        )
+                    )
     return found
