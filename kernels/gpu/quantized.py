@@ -37,9 +37,10 @@ GROUP = 64
 def config(target: str, dtype: torch.dtype, precision: str) -> Tile:
     """One tile for any number of rows: what is quantised is read for decode, where rows are few."""
     if target == "interpret":
-        return Tile(32, 64, GROUP, 1, 1)
+        return Tile(32, 64, GROUP // (1 + (dtype == torch.float32)), 1, 1)
     if dtype == torch.float32:
-        return Tile(64, 32, GROUP, 8, 2)
+        # Without matrix units a block's operands are in registers: half a group of them at a time.
+        return Tile(64, 32, GROUP // 2 if precision == "ieee" else GROUP, 8, 2)
     return Tile(64, 64, GROUP, 4, 2 if target == "gfx942" else 4, programs=2)
 
 
@@ -53,12 +54,13 @@ def _quantized_matmul(
     K: tl.tensor,
     N: tl.tensor,
     INT4: tl.constexpr,
+    GROUP: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Row tiles pass over a column tile one after the other; BLOCK_K is the group."""
+    """Row tiles pass over a column tile one after the other; BLOCK_K divides GROUP."""
     P = (N + 31) // 32
     heights = tl.cdiv(R, BLOCK_M)
     o_k = tl.arange(0, BLOCK_K)
@@ -70,7 +72,7 @@ def _quantized_matmul(
         o_n = first + tl.arange(0, BLOCK_N)
         m_n = o_n < P * 32
         p_x_tile = p_x + o_m.to(tl.int64)[:, None] * K + o_k[None, :]
-        p_scale_tile = p_scale + panel_offsets(0, o_n, tl.cdiv(K, BLOCK_K))
+        p_scale_tile = p_scale + panel_offsets(0, o_n, tl.cdiv(K, GROUP))
         if INT4:
             o_b = first // 2 + o_byte
             p_code_tile = (
@@ -83,7 +85,8 @@ def _quantized_matmul(
             p_code_tile = p_code + panel_offsets(o_k[:, None], o_n[None, :], K)
             m_code = m_n
         b_total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-        for k0 in range(0, K, BLOCK_K):
+        b_sum = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        for k0 in range(0, tl.cdiv(K, GROUP) * GROUP, BLOCK_K):
             m_k = k0 + o_k < K
             b_x = tl.load(p_x_tile, mask=(o_m < R)[:, None] & m_k[None, :], other=0)
             b_code = tl.load(p_code_tile, mask=m_k[:, None] & m_code[None, :], other=0)
@@ -91,14 +94,18 @@ def _quantized_matmul(
                 b_pair = tl.join(b_code & 15, b_code >> 4)
                 b_pair = tl.reshape(b_pair, (BLOCK_K, BLOCK_N // 16, 8, 2))
                 b_code = tl.reshape(tl.permute(b_pair, (0, 1, 3, 2)), (BLOCK_K, BLOCK_N)).to(tl.int8) - 8
-            b_scale = tl.load(p_scale_tile, mask=m_n, other=0).to(tl.float32)
             # Codes are exact in every dtype. Where k is past K, x is zero, so theirs do not matter.
             b_w = b_code.to(tl.float32).to(b_x.dtype)
-            b_sum = dot(b_x, b_w, tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-            b_total = tl.fma(b_sum, tl.broadcast_to(b_scale[None, :], b_sum.shape), b_total)
+            b_sum = dot(b_x, b_w, b_sum, PRECISION)
+            # Known when compiled where a block is a group.
+            ends = (k0 + BLOCK_K) % GROUP == 0 if BLOCK_K < GROUP else True
+            if ends:
+                b_scale = tl.load(p_scale_tile, mask=m_n, other=0).to(tl.float32)
+                b_total = tl.fma(b_sum, tl.broadcast_to(b_scale[None, :], b_sum.shape), b_total)
+                b_sum = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+                p_scale_tile += 32
             p_x_tile += BLOCK_K
             p_code_tile += BLOCK_K * (16 if INT4 else 32)
-            p_scale_tile += 32
         p_tile = p_out + o_m.to(tl.int64)[:, None] * N + o_n[None, :]
         tl.store(p_tile, rounded(b_total, p_out), mask=(o_m < R)[:, None] & (o_n < N)[None, :])
 
@@ -130,7 +137,7 @@ def quantized_matmul(
     with on(x_RK.device):
         _quantized_matmul[(min(tiles, processors(x_RK.device) * tile.programs),)](
             x_RK, code_PKW, scale_PGW, out_RN, R, K, N,
-            INT4=int4, **tile.constants, PRECISION=precision,
+            INT4=int4, GROUP=GROUP, **tile.constants, PRECISION=precision,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
     return out_RN
@@ -152,7 +159,7 @@ def variants() -> list[Variant]:
                     }  # fmt: skip
                     label = f"quantized_matmul int{bits} {kind}" + f" {precision}" * (dtype == torch.float32)
                     constants = {
-                        **tile.constants, "INT4": bits == 4, "PRECISION": precision,
+                        **tile.constants, "INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision,
                     }  # fmt: skip
                     found.append(
                         variant(
