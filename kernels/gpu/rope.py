@@ -111,12 +111,12 @@ def _rope_store(
         i_kv = i_head - H - K
         o_e = tl.arange(0, BLOCK_E)[None, :]
         m_e = m_t[:, None] & (o_e < E)
-        p_side += (H + K) * D + i_kv * E + o_e
+        p_side_v = p_side + (H + K) * D + i_kv * E + o_e
         if BACKWARD:
             p_heads_v = p_v + (o_t[:, None] * K + i_kv) * E + o_e
-            tl.store(p_side, tl.load(p_heads_v, mask=m_e, other=0), mask=m_e)
+            tl.store(p_side_v, tl.load(p_heads_v, mask=m_e, other=0), mask=m_e)
         else:
-            b_v = tl.load(p_side, mask=m_e, other=0).to(tl.float32)
+            b_v = tl.load(p_side_v, mask=m_e, other=0).to(tl.float32)
             p_page_v = p_v_pages + ((b_page + i_kv) * S + b_offset) * E + o_e
             tl.store(p_page_v, rounded(b_v, p_v_pages), mask=m_e)
 
