@@ -166,7 +166,7 @@ def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Act
 
 
 def variants() -> list[Variant]:
-    """Both directions of each function, gated and not, and of the clamped product, in bf16; else the usual one."""
+    """Both directions of each function, gated and not, and the clamped product, in bf16; else the usual."""
     activations = [Activation(name, gated) for gated in (True, False) for name in NAMES]
     activations.append(Activation(limit=7.0))
     BLOCK_F, num_warps = config("sm_90")
