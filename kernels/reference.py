@@ -1,7 +1,8 @@
 """The plain-torch oracle of every kernel: any device, any dtype up to float64, differentiable.
 
 Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width, B sequences,
-H query heads, K kv heads, D head dim, P pages, S page size.
+H query heads, K kv heads, D head dim, P pages, S page size, W columns of a panel, G groups of
+inputs with one scale, V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,6 +19,44 @@ from kernels.knobs import Activation, Norm, Scores
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
     """x @ w (+ bias) in the inputs' dtype."""
     return x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
+
+
+def dequantize(code_PKW: torch.Tensor, scale_PGW: torch.Tensor, group: int) -> torch.Tensor:
+    """Quantised weights as float64 panels (P, K, 32): codes times the scale of their group along K.
+
+    int8 codes stand as they are. uint8 holds two int4 codes a byte, each a nibble - 8: byte j of 16 has
+    column (j // 8) * 16 + j % 8 in its low nibble and that + 8 in its high one.
+    """
+    if code_PKW.dtype == torch.uint8:
+        low, high = ((x - 8).unflatten(-1, (2, 8)) for x in ((code_PKW & 15).int(), (code_PKW >> 4).int()))
+        code_PKW = torch.stack((low, high), dim=-2).flatten(-3)
+    scale_PKW = scale_PGW.double().repeat_interleave(group, dim=1)[:, : code_PKW.shape[1]]
+    return code_PKW.double() * scale_PKW
+
+
+def chosen_logprobs(
+    hidden_RC: torch.Tensor,
+    head_CV: torch.Tensor,
+    token_R: torch.Tensor,
+    temperature: float | torch.Tensor = 1.0,
+    bias_V: torch.Tensor | None = None,
+    multiplier: float = 1.0,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """log softmax of cap((hidden @ head + bias) * multiplier) / temperature at token_R, (R,).
+
+    Logits are of the inputs' dtype, what follows is in float32 at least, as `Transformer.logits` and
+    `minillm.logprobs` have it. The temperature is one, or (R,).
+    """
+    logits_RV = hidden_RC @ head_CV
+    if bias_V is not None:
+        logits_RV = logits_RV + bias_V
+    logits_RV = logits_RV.to(torch.promote_types(logits_RV.dtype, torch.float32)) * multiplier
+    if softcap is not None:
+        logits_RV = torch.tanh(logits_RV / softcap) * softcap
+    heat_R = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
+    logprobs_RV = torch.log_softmax(logits_RV / heat_R.view(-1, 1), dim=-1)
+    return logprobs_RV.gather(1, token_R.long().unsqueeze(1)).squeeze(1)
 
 
 def add_norm(
@@ -82,17 +121,21 @@ def rope(
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
     dtype: torch.dtype | None = None,
+    interleaved: bool = False,
 ) -> torch.Tensor:
-    """Half-split rotary embedding (Su et al., 2021): pairs (d, d + R) turned by position * frequency.
+    """Rotary embedding (Su et al., 2021): pairs turned by position * frequency.
 
-    The tables hold R columns; dimensions past 2 R pass. The rotation runs in the tables' dtype, from x
-    rounded to `dtype` if there is one, and is rounded to x's at the end.
+    The tables hold R columns; pairs are (d, d + R) or, interleaved, (2 d, 2 d + 1), and dimensions past 2 R
+    pass. The rotation runs in the tables' dtype, from x rounded to `dtype` if there is one, and is rounded
+    to x's at the end.
     """
     cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
     R = cos.shape[-1]
-    a, b = x_THD[..., : 2 * R].to(dtype or cos.dtype).chunk(2, dim=-1)
-    turned = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x_THD.dtype)
-    return torch.cat((turned, x_THD[..., 2 * R :]), dim=-1)
+    pairs = x_THD[..., : 2 * R].to(dtype or cos.dtype)
+    a, b = pairs.unflatten(-1, (R, 2)).unbind(-1) if interleaved else pairs.chunk(2, dim=-1)
+    halves = a * cos - b * sin, b * cos + a * sin
+    turned = torch.stack(halves, dim=-1).flatten(-2) if interleaved else torch.cat(halves, dim=-1)
+    return torch.cat((turned.to(x_THD.dtype), x_THD[..., 2 * R :]), dim=-1)
 
 
 def store(

@@ -14,7 +14,8 @@ class Variant:
     Attributes:
         label: kernel, dtype and sizes, for people.
         kernel: the `triton.jit` function.
-        signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), constants left out.
+        signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), constants left out;
+            "i32:16" is a number that 16 divides, as pointers are always taken to be.
         constants: constexpr argument -> value.
         num_warps, num_stages: of the launch.
         default: a launch makes this choice by itself; such a variant must not spill on sm_90.

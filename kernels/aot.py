@@ -1,0 +1,254 @@
+"""Compile every Triton kernel ahead of time, with no GPU, and report what each takes of its target.
+
+Every module of kernels.gpu lists the variants of its kernels: dtypes, input precisions, block sizes, as
+launches choose them for Qwen3-0.6B and 4B. Each is compiled for every target that it is for, down to machine
+code, and the table shows, per block (shared memory) and per thread (registers, spilled bytes), what the
+assembler gave it. The exit status is 1, and the offenders are named, where a variant
+
+    does not compile for one of its targets,
+    needs more shared memory than a block of the target can have, or
+    spills registers in a default configuration on sm_90, the reference GPU.
+
+    python -m kernels.aot                                   # everything: some minutes on two cores
+    python -m kernels.aot --targets sm_90 --filter matmul   # what is being worked on
+    python -m kernels.aot --problems                        # only the offenders' rows
+
+Triton keeps what it compiled (TRITON_CACHE_DIR, else ~/.triton/cache): a second run takes seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from kernels.gpu.variant import Variant
+
+# Bytes of shared memory that one block can have: CUDA's programming guide, and CDNA3's.
+SHARED_MEMORY = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "gfx942": 65536}
+# The one on which a default configuration must not spill.
+REFERENCE = "sm_90"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options.
+
+    Attributes:
+        targets: what to compile for: sm_80 (A100), sm_90 (H100, H200), sm_100 (B200), gfx942 (MI300X).
+        filter: only variants whose label contains this text.
+        package: the package whose modules are asked for their `variants()`.
+        processes: variants compiled at a time; by default, one a core.
+        problems: show only the variants that fail.
+    """
+
+    targets: tuple[str, ...] = tuple(SHARED_MEMORY)
+    filter: str = ""
+    package: str = "kernels.gpu"
+    processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    problems: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A variant, found again by another process: the index-th of a module's, for a target."""
+
+    module: str
+    index: int
+    label: str
+    default: bool
+    target: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a compiled variant takes: bytes a block, registers and bytes a thread; or why there is none."""
+
+    shared: int = 0
+    registers: int = 0
+    spilled: int = 0
+    error: str = ""
+
+
+@cache
+def variants(module: str) -> list[Variant]:
+    """The variants of a module; none where it has no kernels."""
+    found: list[Variant] = getattr(importlib.import_module(module), "variants", list)()
+    return found
+
+
+def jobs(config: Config) -> list[Job]:
+    """Every variant of every module of the package for each of its targets."""
+    package = importlib.import_module(config.package)
+    names = [f"{config.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    return [
+        Job(name, i, variant.label, variant.default, target)
+        for name in names
+        for i, variant in enumerate(variants(name))
+        if config.filter in variant.label
+        for target in config.targets
+        if variant.targets is None or target in variant.targets
+    ]
+
+
+def compile_variant(variant: Variant, target: str) -> Usage:
+    """Compile for a target ("sm_90", "gfx942"); an error of the compiler is returned, not raised."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = variant.kernel
+    if target.startswith("sm_"):
+        gpu = GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
+    else:
+        gpu = GPUTarget("hip", target, 64)
+    types = {name: kind.partition(":") for name, kind in variant.signature.items()}
+    signature = {name: types[name][0] if name in types else "constexpr" for name in kernel.arg_names}
+    # As a launch finds them: torch's memory starts at multiples of 16 and more.
+    aligned = {name for name, (kind, _, hint) in types.items() if kind.startswith("*") or hint == "16"}
+    attrs = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if name in aligned}
+    source = ASTSource(kernel, signature, dict(variant.constants), attrs)
+    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+    try:
+        # Triton prints the whole program where the assembler refuses it.
+        with redirect_stdout(io.StringIO()):
+            compiled = triton.compile(source, target=gpu, options=options)
+    except Exception as error:  # the compiler's own, of many kinds
+        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+        return Usage(error=f"{type(error).__name__}: {lines[-1].strip()}")
+    registers, spilled = (_of_cubin if gpu.backend == "cuda" else _of_amdgcn)(compiled.asm)
+    return Usage(int(compiled.metadata.shared), registers, spilled)
+
+
+def _of_cubin(asm: Any) -> tuple[int, int]:
+    """Registers and bytes of local memory, where spilled ones go, of a cubin."""
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(asm["cubin"])
+        file.flush()
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: int(count) for name, count in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def _of_amdgcn(asm: Any) -> tuple[int, int]:
+    """Vector registers, and bytes of those spilled, from the metadata of AMD's assembly."""
+    found = dict(re.findall(r"\.(vgpr_count|vgpr_spill_count):\s*(\d+)", asm["amdgcn"]))
+    return int(found["vgpr_count"]), 4 * int(found["vgpr_spill_count"])
+
+
+def problem(job: Job, usage: Usage) -> str:
+    """What is wrong with it, or nothing."""
+    if usage.error:
+        return f"does not compile: {usage.error}"
+    if usage.shared > SHARED_MEMORY[job.target]:
+        return f"needs {usage.shared} bytes of shared memory, of {SHARED_MEMORY[job.target]}"
+    if usage.spilled and job.default and job.target == REFERENCE:
+        return f"spills {usage.spilled} bytes a thread"
+    return ""
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_hush)
+
+
+def _hush() -> None:
+    # MLIR and the assembler write past Python; what matters of it comes back as the error.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _run(job: Job) -> Usage:
+    return compile_variant(variants(job.module)[job.index], job.target)
+
+
+def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
+    """Compile in several processes; a variant that brings the compiler down fails alone."""
+    left = list(todo)
+    with _pool(processes) as pool:
+        futures = {pool.submit(_run, job): job for job in todo}
+        try:
+            for future in as_completed(futures):
+                usage = future.result()
+                left.remove(futures[future])
+                yield futures[future], usage
+        except BrokenProcessPool:
+            pass
+    for job in left:
+        with _pool(1) as pool:
+            try:
+                usage = pool.submit(_run, job).result()
+            except BrokenProcessPool:
+                usage = Usage(error="the compiler crashed")
+        yield job, usage
+
+
+def table(results: Sequence[tuple[Job, Usage]], targets: Sequence[str]) -> Table:
+    """A row a variant: shared memory, registers and spilled bytes on each target."""
+    shown = Table(title="bytes of shared memory a block / registers a thread / bytes spilled a thread")
+    shown.add_column("module")
+    shown.add_column("variant")
+    for target in targets:
+        shown.add_column(target, justify="right")
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for job, usage in sorted(results, key=lambda result: (result[0].module, result[0].index)):
+        text = "error" if usage.error else f"{usage.shared} / {usage.registers} / {usage.spilled}"
+        cells = rows.setdefault((job.module.rpartition(".")[2], job.label), {})
+        cells[job.target] = f"[red]{text}[/red]" if problem(job, usage) else text
+    for names, cells in rows.items():
+        shown.add_row(*names, *(cells.get(target, "") for target in targets))
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    config = tyro.cli(Config, description=__doc__, args=arguments)
+    if os.environ.get("TRITON_INTERPRET", "0") != "0":
+        print("error: under TRITON_INTERPRET nothing is compiled; unset it and try again", file=sys.stderr)
+        return 2
+    if unknown := sorted(set(config.targets) - SHARED_MEMORY.keys()):
+        known = ", ".join(SHARED_MEMORY)
+        print(f"error: unknown targets {', '.join(unknown)}; there are {known}", file=sys.stderr)
+        return 2
+    todo = jobs(config)
+    if not todo:
+        print(f"error: no variant of {config.package} matches {config.filter!r}", file=sys.stderr)
+        return 2
+    # Of no terminal, tables would be cut to 80 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    results = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("compiling", total=len(todo))
+        for job, usage in run(todo, config.processes):
+            results.append((job, usage))
+            progress.advance(task)
+    wrong = [(job, usage) for job, usage in results if problem(job, usage)]
+    if wrong or not config.problems:
+        console.print(table(wrong if config.problems else results, config.targets))
+    for job, usage in sorted(wrong, key=lambda result: (result[0].module, result[0].index)):
+        print(f"{job.module}: {job.label} on {job.target} {problem(job, usage)}")
+    print(f"{len(results)} compilations, {len(wrong)} of them with problems")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Ground of the Triton kernels: where they run, what an argument may be, how a variant is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+
+from kernels.gpu.variant import Variant
+
+# Fixed when this module is first imported, as it is in every `triton.jit` function.
+INTERPRET: bool = bool(triton.knobs.runtime.interpret)
+
+# Triton's names of the dtypes that the kernels take.
+TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+# Of a float32 product, from the most exact on: one rounding a step, three products of tf32, one of tf32.
+PRECISIONS = ("ieee", "tf32x3", "tf32")
+# Those which each target has; on the others `tl.dot` refuses the name.
+TARGET_PRECISIONS = {
+    "sm_80": PRECISIONS,
+    "sm_90": PRECISIONS,
+    "sm_100": PRECISIONS,
+    "gfx942": ("ieee", "tf32"),
+}
+TARGETS = tuple(TARGET_PRECISIONS)
+
+
+@cache
+def target(device: torch.device) -> str:
+    """The entry of TARGETS whose block sizes a device is given, or "interpret" for the CPU.
+
+    Devices of few kilobytes of shared memory (sm_86, sm_89, sm_120) go by sm_80, whose blocks fit them.
+    """
+    if device.type == "cpu":
+        return "interpret"
+    if torch.version.hip:
+        return "gfx942"
+    return {9: "sm_90", 10: "sm_100"}.get(torch.cuda.get_device_capability(device)[0], "sm_80")
+
+
+@cache
+def processors(device: torch.device) -> int:
+    """Multiprocessors of a device: what a persistent kernel's grid is made of. Never enters a result."""
+    if device.type == "cpu":
+        return 3
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def on(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a device the current one, which is where Triton launches."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
+def expect(
+    name: str,
+    x: torch.Tensor,
+    shape: Sequence[int | None],
+    dtype: torch.dtype | Sequence[torch.dtype] | None = None,
+    like: torch.Tensor | None = None,
+) -> None:
+    """Raise ValueError, naming the argument and what it must be, unless x is a contiguous tensor like that.
+
+    A None in `shape` is any size. The dtype, where none is named, and the device are those of `like`; with
+    no `like`, the device is one on which the kernels run: a GPU, or the CPU under TRITON_INTERPRET=1.
+    """
+    dtypes: Sequence[torch.dtype]
+    if dtype is None:
+        dtypes = tuple(TYPES) if like is None else (like.dtype,)
+    else:
+        dtypes = (dtype,) if isinstance(dtype, torch.dtype) else tuple(dtype)
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(x).__name__}")
+    fits = len(shape) == x.dim() and all(a in (None, b) for a, b in zip(shape, x.shape, strict=True))
+    if not fits:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape ({sizes}), got {tuple(x.shape)}")
+    if x.dtype not in dtypes:
+        raise ValueError(f"{name} must be of {' or '.join(map(str, dtypes))}, got {x.dtype}")
+    if like is not None and x.device != like.device:
+        raise ValueError(f"{name} must be on {like.device}, got {x.device}")
+    if like is None and x.device.type != ("cpu" if INTERPRET else "cuda"):
+        where = "the CPU, under TRITON_INTERPRET=1" if INTERPRET else "a GPU"
+        raise ValueError(f"{name} must be on {where}, got {x.device}")
+    if not x.is_contiguous():
+        raise ValueError(f"{name} must be contiguous, got strides {x.stride()} for shape {tuple(x.shape)}")
+
+
+def expect_precision(precision: str) -> None:
+    """Raise ValueError unless this is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+
+
+def variant(
+    label: str,
+    kernel: Any,
+    types: Mapping[str, str],
+    constants: Mapping[str, Any],
+    num_warps: int,
+    num_stages: int,
+    targets: Sequence[str] | None = None,
+    default: bool = True,
+) -> Variant:
+    """A `Variant` whose signature holds, of `types`, the kernel's arguments that are no constants."""
+    signature = {name: types[name] for name in kernel.arg_names if name not in constants}
+    only = None if targets is None else frozenset(targets)
+    return Variant(label, kernel, signature, constants, num_warps, num_stages, default, only)

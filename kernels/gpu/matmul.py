@@ -1,0 +1,449 @@
+"""Row-invariant matmul in Triton, by one matrix in panels or by one an expert, and its gradients.
+
+Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, from the first to the last, in float32:
+no split-K, and one BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows
+beside one enters its bits. The kernel is persistent: as many programs as the device has multiprocessors
+walk over the tiles, each tile whole, so the grid does not enter either. Kernels are not specialised to
+the number of rows: one row and a thousand run the same code.
+
+What may vary with the number of rows is the tile. The safe way, taken on sm_100 and gfx942, is one tile for
+every number of rows, since there the size of a tile decides which matrix instruction it is made of. On
+sm_80 there is one instruction (mma.m16n8k16) for every tile; on sm_90 it is wgmma from 64 rows on, of
+which vLLM found the bits equal for every tile. There a second tile, of 64 rows and few columns, fills the
+device in decode; never one below 64 rows, which would be made of mma. `tests/kernels/test_gpu_ops.py`
+checks rows across the change on a device.
+
+Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts, I items of work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.gpu.language import dot, rounded
+from kernels.gpu.launch import (
+    PRECISIONS,
+    TARGET_PRECISIONS,
+    TYPES,
+    expect,
+    expect_precision,
+    on,
+    processors,
+    target,
+    variant,
+)
+from kernels.gpu.variant import Variant
+
+PANEL = 32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows, columns and inner width of a block, its warps and pipeline stages, programs a multiprocessor."""
+
+    BLOCK_M: int
+    BLOCK_N: int
+    BLOCK_K: int
+    num_warps: int
+    num_stages: int
+    programs: int = 1
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The constexpr arguments that every kernel of this module shares."""
+        return {"BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N, "BLOCK_K": self.BLOCK_K}
+
+
+def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
+    """The tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
+    few = rows <= 64 and target in ("sm_80", "sm_90")
+    if target == "interpret":
+        return Tile(64, 32, 32, 1, 1)
+    if dtype != torch.float32:
+        if few:
+            return Tile(64, 32, 64, 4, 5, programs=2)
+        # AMD holds a stage in registers, not in shared memory.
+        return Tile(128, 128, 64, 8, 2 if target == "gfx942" else 3)
+    if precision == "ieee":
+        # Fused multiply-adds without matrix units (matrix units on AMD): registers decide.
+        return Tile(64, 32, 32, 4, 3, programs=2) if few else Tile(64, 64, 32, 8, 2)
+    return Tile(64, 32, 32, 4, 4, programs=2) if few else Tile(128, 64, 32, 8, 3)
+
+
+@triton.jit
+def panel_offsets(o_k: tl.tensor, o_n: tl.tensor, K: tl.tensor) -> tl.tensor:
+    """Where w[k, n] stands in panels (P, K, 32)."""
+    return (o_n // 32).to(tl.int64) * (K * 32) + (o_k * 32 + o_n % 32)
+
+
+@triton.jit
+def product(
+    b_acc: tl.tensor,
+    p_x: tl.tensor,
+    p_w: tl.tensor,
+    o_m: tl.tensor,
+    m_m: tl.tensor,
+    o_n: tl.tensor,
+    m_n: tl.tensor,
+    INNER: tl.tensor,
+    K: tl.tensor,
+    TRANSPOSED: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tl.tensor:
+    """b_acc + x[o_m] @ w[:, o_n], or @ w^T[:, o_n] where TRANSPOSED, block by block along the inner width."""
+    o_k = tl.arange(0, BLOCK_K)
+    p_x += o_m.to(tl.int64)[:, None] * INNER + o_k[None, :]
+    if TRANSPOSED:
+        p_w += panel_offsets(o_n[None, :], o_k[:, None], K)
+    else:
+        p_w += panel_offsets(o_k[:, None], o_n[None, :], K)
+    for k0 in range(0, INNER, BLOCK_K):
+        m_k = k0 + o_k < INNER
+        b_x = tl.load(p_x, mask=m_m[:, None] & m_k[None, :], other=0)
+        b_w = tl.load(p_w, mask=m_k[:, None] & m_n[None, :], other=0)
+        b_acc = dot(b_x, b_w, b_acc, PRECISION)
+        p_x += BLOCK_K
+        # BLOCK_K columns of w are BLOCK_K / 32 panels of K * 32.
+        p_w += BLOCK_K * (K if TRANSPOSED else 32)
+    return b_acc
+
+
+@triton.jit(do_not_specialize=["R", "items"])
+def _matmul(
+    p_x: tl.tensor,
+    p_w: tl.tensor,
+    p_bias: tl.tensor,
+    p_out: tl.tensor,
+    p_item: tl.tensor,
+    R: tl.tensor,
+    K: tl.tensor,
+    N: tl.tensor,
+    items: tl.tensor,
+    TRANSPOSED: tl.constexpr,
+    ACCUMULATE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """out = x @ w (or w^T); items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
+    INNER, OUTER = (N, K) if TRANSPOSED else (K, N)
+    P = (N + 31) // 32
+    columns = tl.cdiv(OUTER, BLOCK_N)
+    for i_tile in range(tl.program_id(0), items * columns, tl.num_programs(0)):
+        # Eight row tiles pass over a column tile before the next: its part of w is read from memory once.
+        group = i_tile // (8 * columns)
+        height = min(items - group * 8, 8)
+        i_item = group * 8 + i_tile % (8 * columns) % height
+        i_column = i_tile % (8 * columns) // height
+        if p_item is None:
+            expert, first = 0, i_item * BLOCK_M
+            rows = min(R - first, BLOCK_M)
+        else:
+            expert = tl.load(p_item + i_item * 3)
+            first = tl.load(p_item + i_item * 3 + 1)
+            rows = tl.load(p_item + i_item * 3 + 2)
+        if rows > 0:
+            o_m, m_m = first + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_M) < rows
+            o_n = i_column * BLOCK_N + tl.arange(0, BLOCK_N)
+            # Of panels, all columns are there: whole vectors are read.
+            m_n = o_n < (K if TRANSPOSED else P * 32)
+            p_expert = p_w + tl.cast(expert, tl.int64) * P * K * 32
+            p_tile = p_out + o_m.to(tl.int64)[:, None] * OUTER + o_n[None, :]
+            m_tile = m_m[:, None] & (o_n < OUTER)[None, :]
+            if ACCUMULATE:
+                b_acc = tl.load(p_tile, mask=m_tile, other=0)
+            else:
+                b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+            b_acc = product(
+                b_acc, p_x, p_expert, o_m, m_m, o_n, m_n, INNER, K, TRANSPOSED, BLOCK_K, PRECISION
+            )
+            if p_bias is not None:
+                b_bias = tl.load(p_bias + expert * N + o_n, mask=o_n < N, other=0)
+                b_acc += b_bias.to(tl.float32)[None, :]
+            tl.store(p_tile, rounded(b_acc, p_out), mask=m_tile)
+
+
+@triton.jit(do_not_specialize=["R"])
+def _gradient_w(
+    p_x: tl.tensor,
+    p_dy: tl.tensor,
+    p_dw: tl.tensor,
+    p_offset: tl.tensor,
+    R: tl.tensor,
+    K: tl.tensor,
+    N: tl.tensor,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
+    P = (N + 31) // 32
+    heights = tl.cdiv(K, BLOCK_M)
+    i_expert = tl.program_id(1)
+    o_k = tl.program_id(0) % heights * BLOCK_M + tl.arange(0, BLOCK_M)
+    o_n = tl.program_id(0) // heights * BLOCK_N + tl.arange(0, BLOCK_N)
+    first, last = 0, R
+    if p_offset is not None:
+        first, last = tl.load(p_offset + i_expert), tl.load(p_offset + i_expert + 1)
+    b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for r0 in range(first, last, BLOCK_K):
+        o_r = r0 + tl.arange(0, BLOCK_K)
+        m_r = o_r < last
+        o_row = o_r.to(tl.int64)[:, None]
+        b_x = tl.load(p_x + o_row * K + o_k[None, :], mask=m_r[:, None] & (o_k < K)[None, :], other=0)
+        b_dy = tl.load(p_dy + o_row * N + o_n[None, :], mask=m_r[:, None] & (o_n < N)[None, :], other=0)
+        b_acc = dot(tl.trans(b_x), b_dy, b_acc, PRECISION)
+    p_dw += i_expert.to(tl.int64) * P * K * 32 + panel_offsets(o_k[:, None], o_n[None, :], K)
+    tl.store(p_dw, rounded(b_acc, p_dw), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
+
+
+@dataclass(frozen=True)
+class Work:
+    """Rows sorted by expert, cut into items for the kernel: see `work_list`."""
+
+    offset_E1: torch.Tensor
+    item_I3: torch.Tensor
+    tile: Tile
+
+
+def work_list(x_RK: torch.Tensor, offset_E1: torch.Tensor, precision: str = "ieee") -> Work:
+    """Items (expert, first row, rows) for rows sorted by expert, made on the device, with no wait for it.
+
+    Expert e has the rows offset[e] to offset[e + 1] (int32, rising from 0 to R). The list is as long as it
+    can become for R rows and E experts; the items left over have no rows. It serves every product of rows
+    of x's number, dtype and precision. Raises ValueError for arguments of other kinds.
+    """
+    expect("x_RK", x_RK, (None, None))
+    expect("offset_E1", offset_E1, (None,), torch.int32, like=x_RK)
+    expect_precision(precision)
+    R, E = x_RK.shape[0], offset_E1.shape[0] - 1
+    if E < 1:
+        raise ValueError("offset_E1 must have an entry for each expert and one more, got fewer than 2")
+    tile = config(target(x_RK.device), x_RK.dtype, precision, -(-R // E))
+    rows = tile.BLOCK_M
+    items_E = (offset_E1.diff() + rows - 1) // rows
+    end_E = items_E.cumsum(0)
+    i_I = torch.arange(R // rows + E, device=x_RK.device)
+    expert_I = torch.searchsorted(end_E, i_I, right=True).clamp_(max=E - 1)
+    first_I = offset_E1[expert_I] + (i_I - (end_E - items_E)[expert_I]) * rows
+    rows_I = (offset_E1[expert_I + 1] - first_I).clamp_(0, rows)
+    return Work(offset_E1, torch.stack((expert_I, first_I, rows_I), dim=1).int(), tile)
+
+
+def _launch(
+    x_RX: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    bias_EN: torch.Tensor | None,
+    out_RX: torch.Tensor,
+    N: int,
+    work: Work | None,
+    precision: str,
+    transposed: bool = False,
+    accumulate: bool = False,
+) -> torch.Tensor:
+    R, K = x_RX.shape[0], w_EPKW.shape[-2]
+    if out_RX.numel() == 0:
+        return out_RX
+    if work is None:
+        tile = config(target(x_RX.device), x_RX.dtype, precision, R)
+        items = -(-R // tile.BLOCK_M)
+    else:
+        tile, items = work.tile, work.item_I3.shape[0]
+    tiles = items * -(-out_RX.shape[1] // tile.BLOCK_N)
+    with on(x_RX.device):
+        _matmul[(min(tiles, processors(x_RX.device) * tile.programs),)](
+            x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
+            TRANSPOSED=transposed, ACCUMULATE=accumulate, **tile.constants, PRECISION=precision,
+            num_warps=tile.num_warps, num_stages=tile.num_stages,
+        )  # fmt: skip
+    return out_RX
+
+
+def _expect(name: str, x_RX: torch.Tensor, inner: int | None, w: torch.Tensor, experts: bool) -> None:
+    expect(name, x_RX, (None, None))
+    shape = (None, None, inner, PANEL)[not experts :]
+    expect("w_EPKW" if experts else "w_PKW", w, shape, like=x_RX)
+
+
+def _expect_panels(N: int, w: torch.Tensor) -> None:
+    if w.shape[-3] != -(-N // PANEL):
+        raise ValueError(f"N must belong to the {w.shape[-3]} panels of {PANEL} columns of w, got {N}")
+
+
+def matmul(
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    bias_N: torch.Tensor | None = None,
+    precision: str = "ieee",
+) -> torch.Tensor:
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
+
+    All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16.
+    Raises ValueError for shapes that do not belong together, mixed dtypes or devices, tensors that are not
+    contiguous, and panels that are not those of N columns.
+    """
+    _expect("x_RK", x_RK, x_RK.shape[-1], w_PKW, experts=False)
+    _expect_panels(N, w_PKW)
+    expect_precision(precision)
+    if bias_N is not None:
+        expect("bias_N", bias_N, (N,), like=x_RK)
+    return _launch(x_RK, w_PKW, bias_N, x_RK.new_empty(x_RK.shape[0], N), N, None, precision)
+
+
+def grouped_matmul(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    N: int,
+    work: Work,
+    bias_EN: torch.Tensor | None = None,
+    precision: str = "ieee",
+) -> torch.Tensor:
+    """`matmul` of rows sorted by expert, each with its expert's matrix: the same bits as one by one.
+
+    `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
+    ValueError as `matmul` does.
+    """
+    _expect("x_RK", x_RK, x_RK.shape[-1], w_EPKW, experts=True)
+    _expect_panels(N, w_EPKW)
+    expect_precision(precision)
+    _expect_work(work, w_EPKW)
+    if bias_EN is not None:
+        expect("bias_EN", bias_EN, (w_EPKW.shape[0], N), like=x_RK)
+    return _launch(x_RK, w_EPKW, bias_EN, x_RK.new_empty(x_RK.shape[0], N), N, work, precision)
+
+
+def _expect_work(work: Work, w_EPKW: torch.Tensor) -> None:
+    if work.offset_E1.shape[0] != w_EPKW.shape[0] + 1 or work.offset_E1.device != w_EPKW.device:
+        raise ValueError(
+            f"work must be of the {w_EPKW.shape[0]} experts of w_EPKW and on {w_EPKW.device}, got "
+            f"{work.offset_E1.shape[0] - 1} on {work.offset_E1.device}"
+        )
+
+
+def matmul_gradient_x(
+    dy_RN: torch.Tensor,
+    w_PKW: torch.Tensor,
+    precision: str = "ieee",
+    add_to_RK: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """dx_RK = dy_RN @ w^T in dy's dtype, of a `matmul`; or added to `add_to_RK`, float32, which is returned.
+
+    Row-invariant as the forward is. Raises ValueError as `matmul` does.
+    """
+    _expect("dy_RN", dy_RN, None, w_PKW, experts=False)
+    (R, N), K = dy_RN.shape, w_PKW.shape[1]
+    _expect_panels(N, w_PKW)
+    expect_precision(precision)
+    if add_to_RK is not None:
+        expect("add_to_RK", add_to_RK, (R, K), torch.float32, like=dy_RN)
+        return _launch(dy_RN, w_PKW, None, add_to_RK, N, None, precision, transposed=True, accumulate=True)
+    return _launch(dy_RN, w_PKW, None, dy_RN.new_empty(R, K), N, None, precision, transposed=True)
+
+
+def grouped_matmul_gradient_x(
+    dy_RN: torch.Tensor, w_EPKW: torch.Tensor, work: Work, precision: str = "ieee"
+) -> torch.Tensor:
+    """dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
+    _expect("dy_RN", dy_RN, None, w_EPKW, experts=True)
+    (R, N), K = dy_RN.shape, w_EPKW.shape[2]
+    _expect_panels(N, w_EPKW)
+    expect_precision(precision)
+    _expect_work(work, w_EPKW)
+    return _launch(dy_RN, w_EPKW, None, dy_RN.new_empty(R, K), N, work, precision, transposed=True)
+
+
+def matmul_gradient_w(x_RK: torch.Tensor, dy_RN: torch.Tensor, precision: str = "ieee") -> torch.Tensor:
+    """dw = x^T dy in panels (P, K, W), in x's dtype, of a `matmul`; columns past N are zero.
+
+    One program a tile adds up all rows, in order. Raises ValueError as `matmul` does.
+    """
+    return _gradient(x_RK, dy_RN, None, 1, precision)[0]
+
+
+def grouped_matmul_gradient_w(
+    x_RK: torch.Tensor, dy_RN: torch.Tensor, work: Work, precision: str = "ieee"
+) -> torch.Tensor:
+    """dw (E, P, K, W) of a `grouped_matmul`: zero for an expert without rows. Raises as `matmul`."""
+    return _gradient(x_RK, dy_RN, work.offset_E1, work.offset_E1.shape[0] - 1, precision)
+
+
+def _gradient(
+    x_RK: torch.Tensor, dy_RN: torch.Tensor, offset_E1: torch.Tensor | None, E: int, precision: str
+) -> torch.Tensor:
+    expect("x_RK", x_RK, (None, None))
+    (R, K), N = x_RK.shape, dy_RN.shape[-1]
+    expect("dy_RN", dy_RN, (R, None), like=x_RK)
+    expect_precision(precision)
+    dw_EPKW = x_RK.new_empty(E, -(-N // PANEL), K, PANEL)
+    if dw_EPKW.numel() == 0:
+        return dw_EPKW
+    tile = config(target(x_RK.device), x_RK.dtype, precision, R)
+    tiles = -(-K // tile.BLOCK_M) * -(-N // tile.BLOCK_N)
+    with on(x_RK.device):
+        _gradient_w[(tiles, E)](
+            x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N,
+            **tile.constants, PRECISION=precision,
+            num_warps=tile.num_warps, num_stages=tile.num_stages,
+        )  # fmt: skip
+    return dw_EPKW
+
+
+def variants() -> list[Variant]:
+    """Both tiles of the products and gradients of every dtype and precision, with and without experts."""
+    found = []
+    for dtype, kind in TYPES.items():
+        for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
+            targets = [name for name, held in TARGET_PRECISIONS.items() if precision in held]
+            types = {
+                **dict.fromkeys(("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw"), f"*{kind}"),
+                **{"p_item": "*i32", "p_offset": "*i32", "R": "i32", "items": "i32"},
+                **{"K": "i32:16", "N": "i32:16"},
+            }
+            for name in targets:
+                common = {"PRECISION": precision}
+                label = f"{kind} {precision}" if dtype == torch.float32 else kind
+                # To a compiler, fp16 is bf16 again: one tile of it will do.
+                tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)[kind == "fp16" :]}
+                for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
+                    sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
+                    dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
+                    found += [
+                        variant(
+                            f"{what} {sizes}",
+                            kernel,
+                            types,
+                            {**tile.constants, **common, **constants},
+                            tile.num_warps,
+                            tile.num_stages,
+                            [name],
+                        )
+                        for what, kernel, constants in (
+                            ("matmul", _matmul, {**dense, **plain, "TRANSPOSED": False}),
+                            ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
+                            ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
+                            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
+                        )
+                    ]
+                if precision == "ieee" and dtype != torch.float16:
+                    # What logprobs' gradient is added up by.
+                    constants = {**tile.constants, **common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
+                    found.append(
+                        variant(
+                            f"matmul_gradient_x added {sizes}",
+                            _matmul,
+                            {**types, "p_out": "*fp32"},
+                            constants,
+                            tile.num_warps,
+                            tile.num_stages,
+                            [name],
+                        )
+                    )
+    return found
