@@ -104,14 +104,8 @@ def norm_qk(
     parts = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
     for i, (w, b) in enumerate(((q_w, q_b), (k_w, k_b))):
         pieces = parts[i].unflatten(1, (-1, sizes[i]))
-        each = []
-        for j in range(pieces.shape[1]):
-            w_C, b_C = (
-                p if p is None else p.flatten().view(-1, sizes[i])[j % (p.numel() // sizes[i])]
-                for p in (w, b)
-            )
-            each.append(add_norm(pieces[:, j], None, w_C, b_C, norm)[1])
-        parts[i] = torch.cat(each, dim=1)
+        w, b = (p if p is None else p.reshape(-1, sizes[i]) for p in (w, b))
+        parts[i] = add_norm(pieces, None, w, b, norm)[1].flatten(1)
     return torch.cat(parts, dim=1)
 
 
