@@ -126,7 +126,8 @@ def compile_variant(variant: Variant, target: str) -> Usage:
     aligned = {name for name, (kind, _, hint) in types.items() if kind.startswith("*") or hint == "16"}
     attrs = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if name in aligned}
     source = ASTSource(kernel, signature, dict(variant.constants), attrs)
-    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+    names = ("num_warps", "num_stages", "enable_fp_fusion")
+    options = {name: getattr(variant, name) for name in names}
     try:
         # Triton prints the whole program where the assembler refuses it.
         with redirect_stdout(io.StringIO()):

@@ -12,6 +12,9 @@ import torch
 
 from kernels import blockwise
 from kernels.checks import check_heads, check_knobs, check_tensor
+from kernels.cpu import attention as cpu_attention
+from kernels.cpu.scalars import SCALARS
+from kernels.knobs import Scores
 from kernels.tiling import TILE_TOKENS, positions, work_list
 
 GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -71,10 +74,15 @@ def _attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: torch.Tensor,
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """(out_THE, softmax_2TH), the second for the backward alone."""
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
+    """(out_THE, softmax_2TH), the second for the backward alone, on the CPU of no elements."""
     if q.device.type == "cpu":
-        return blockwise.packed(q, k, v, _bounds(bounds, q.shape[0]), **knobs)
+        numbers, scores = _bounds(bounds, q.shape[0]), Scores(scale, window, softcap)
+        if q.dtype in SCALARS:
+            out = cpu_attention.packed(q, k, v, bounds, scores, sinks)
+        else:
+            out = blockwise.packed(q, k, v, numbers, scores, sinks)
+        return out, q.new_empty(0)
+    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
     from kernels.gpu.attention import forward  # Triton is not everywhere
 
     tile_N3 = work_list(bounds, q.shape[0], TILE_TOKENS)
@@ -88,7 +96,8 @@ def _(
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     T, H, _ = q.shape
-    softmax_2TH = q.new_empty((2, T, H), dtype=blockwise.compute_dtype(q.dtype))
+    on_cpu = q.device.type == "cpu"
+    softmax_2TH = q.new_empty(0) if on_cpu else q.new_empty((2, T, H), dtype=torch.float32)
     return q.new_empty((T, H, v.shape[2])), softmax_2TH
 
 
@@ -99,12 +108,14 @@ def _attention_backward(
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """(dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
     if q.device.type == "cpu":
-        found = blockwise.backward(dout, q, k, v, out, softmax, _bounds(bounds, q.shape[0]), **knobs)
+        scores = Scores(scale, window, softcap)
+        dq, dk, dv, dsinks = blockwise.backward(dout, q, k, v, bounds.tolist(), scores, sinks)
+        found = (dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), dsinks)
     else:
         from kernels.gpu.attention_backward import backward
 
+        knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
         found = backward(dout, q, k, v, out, softmax, bounds, input_precision=input_precision, **knobs)
     dq, dk, dv, dsinks = found
     return dq, dk, dv, q.new_empty(0) if dsinks is None else dsinks

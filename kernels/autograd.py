@@ -11,11 +11,11 @@ M positions, R pairs that rope turns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
 
+from kernels import blockwise
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu.matmul import matmul
@@ -23,9 +23,6 @@ from kernels.knobs import Scores
 from kernels.matmul import pack, unpack
 
 Kernel = Callable[..., Any]
-
-# Queries that the attention's backward takes at a time: its scores are (H, QUERY_TILE, T), never (T, T).
-QUERY_TILE = 256
 
 
 class Matmul(torch.autograd.Function):
@@ -113,7 +110,7 @@ class RopeStoreAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T = ctx.saved_tensors
-        dq_THD, dk_TKD, dv_TKE, dsinks_H = attention_gradients(
+        dq_THD, dk_TKD, dv_TKE, dsinks_H = blockwise.backward(
             grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H
         )
         if growth_M1 is not None:
@@ -127,60 +124,3 @@ class RopeStoreAttention(torch.autograd.Function):
             turned[..., R : 2 * R] = b * cos - a * sin
         dqkv_TX = torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1).to(q_THD.dtype)
         return dqkv_TX, dsinks_H, *[None] * 7
-
-
-def attention_gradients(
-    grad_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds: list[int],
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """dq, dk, dv (float32) and dsinks of attention over whole sequences.
-
-    A tile of queries at a time, whose weights are computed again: never (T, T) of them.
-    """
-    (H, D), K = q_THD.shape[1:], v_TKE.shape[1]
-    G, cap, window = H // K, scores.softcap, scores.window
-    dq_THD, dk_TKD, dv_TKE = (torch.zeros(x.shape) for x in (q_THD, k_TKD, v_TKE))
-    dsinks_KG = torch.zeros(K, G)
-    for start, end in pairwise(bounds):
-        k_KND, v_KNE = (x[start:end].float().transpose(0, 1) for x in (k_TKD, v_TKE))
-        dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
-        for t0 in range(start, end, QUERY_TILE):
-            t1 = min(end, t0 + QUERY_TILE)
-            first, tile = t0 - start, t1 - t0
-            low = max(0, first + 1 - window) if window else 0
-            keys = slice(low, first + tile)
-            # (K, G * tile, ...): a kv head's query heads stand together.
-            q, do = (x[t0:t1].float().transpose(0, 1).reshape(K, G * tile, -1) for x in (q_THD, grad_THE))
-            k, v = k_KND[:, keys], v_KNE[:, keys]
-            s = (q @ k.transpose(1, 2)).mul_(scores.scale)
-            if cap is not None:
-                s.div_(cap).tanh_()
-                slope = 1 - s.square()
-                s.mul_(cap)
-            seen = torch.ones(tile, k.shape[1], dtype=torch.bool).tril(first - low)
-            if window:
-                seen = seen.triu(first - low - window + 1)
-            s.masked_fill_(~seen.repeat(G, 1), -torch.inf)
-            if sinks_H is not None:
-                sink = sinks_H.float().view(K, G, 1).expand(-1, -1, tile).reshape(K, -1, 1)
-                s = torch.cat((s, sink), dim=-1)
-            p = torch.softmax(s, dim=-1)
-            if sinks_H is not None:
-                p, p_sink = p[..., :-1], p[..., -1:]
-            dv_KNE[:, keys] += p.transpose(1, 2) @ do
-            dp = do @ v.transpose(1, 2)
-            delta = (p * dp).sum(-1, keepdim=True)
-            if sinks_H is not None:  # its value is zero
-                dsinks_KG -= (p_sink * delta).view(K, G, tile).sum(-1)
-            ds = (dp - delta).mul_(p).mul_(scores.scale)
-            if cap is not None:
-                ds.mul_(slope)
-            dk_KND[:, keys] += ds.transpose(1, 2) @ q
-            dq_THD[t0:t1] = (ds @ k).reshape(H, tile, D).transpose(0, 1)
-        dk_TKD[start:end], dv_TKE[start:end] = dk_KND.transpose(0, 1), dv_KNE.transpose(0, 1)
-    return dq_THD, dk_TKD, dv_TKE, None if sinks_H is None else dsinks_KG.flatten().to(sinks_H.dtype)

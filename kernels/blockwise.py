@@ -3,11 +3,14 @@
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, M rows of a tile, N keys, P pages, S page size.
 
-Online softmax (Milakov and Gimelshein, 2018) in FlashAttention's tiling (Dao et al., 2022), with float32's
-precision at least. A row's bits depend on its own sequence alone: keys come in blocks of 64 from position 0,
-in order, and since torch.matmul may round a row by its place and by the number of rows, queries come in
-tiles of 256 positions, where each has its place, and what is not asked for is zero. Gradients are sums over
-rows by nature: deterministic, but not under that contract.
+The forward is for the dtypes that have no kernel on the CPU, float64 and float16: online softmax (Milakov and
+Gimelshein, 2018) in FlashAttention's tiling (Dao et al., 2022), with float32's precision at least. A row's
+bits depend on its own sequence alone: keys come in blocks of 64 from position 0, in order, and since
+torch.matmul may round a row by its place and by the number of rows, queries come in tiles of 256 positions,
+where each has its place, and what is not asked for is zero.
+
+The backward is for every dtype. Gradients are sums over rows by nature: deterministic, but not under that
+contract, so it takes whole rows of scores, as many as memory allows.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
+from kernels.knobs import Scores
 from kernels.tiling import KEY_BLOCK
 
-# Positions of a tile of queries, and keys that the backward takes at a time.
+# Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
 QUERY_TILE = 256
-KEY_CHUNK = 1024
+MOST_SCORES = 2**24
 
 # (row of the block table or first token, key block) -> keys (K, D, 64) and values (K, 64, E).
 Block = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
@@ -38,13 +42,10 @@ def packed(
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
     bounds: list[int],
-    *,
-    scale: float,
-    window: int = 0,
-    softcap: float | None = None,
+    scores: Scores,
     sinks_H: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(out_THE, softmax_2TH) over packed sequences; the arguments are those of `kernels.attention`."""
+) -> torch.Tensor:
+    """out_THE over packed sequences."""
     dtype = compute_dtype(q_THD.dtype)
     ends = dict(pairwise(bounds))
 
@@ -59,7 +60,7 @@ def packed(
 
     runs = [(start, start, 0, end - start) for start, end in ends.items() if end > start]
     K, E = v_TKE.shape[1:]
-    return _forward(q_THD, K, E, runs, block, scale, window, softcap, sinks_H)
+    return _forward(q_THD, K, E, runs, block, scores, sinks_H)
 
 
 def paged(
@@ -69,10 +70,7 @@ def paged(
     position_T: torch.Tensor,
     page_BP: torch.Tensor,
     tile_N3: torch.Tensor,
-    *,
-    scale: float,
-    window: int = 0,
-    softcap: float | None = None,
+    scores: Scores,
     sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """out_THE over pages; the arguments are those of `kernels.paged`."""
@@ -91,7 +89,7 @@ def paged(
     for b, _, position, n in runs:
         last_position[b] = max(last_position.get(b, 0), position + n - 1)
     K, E = v_PKSE.shape[1], v_PKSE.shape[3]
-    return _forward(q_THD, K, E, runs, block, scale, window, softcap, sinks_H)[0]
+    return _forward(q_THD, K, E, runs, block, scores, sinks_H)
 
 
 def _forward(
@@ -100,15 +98,12 @@ def _forward(
     E: int,
     runs: list[tuple[int, int, int, int]],
     block: Block,
-    scale: float,
-    window: int,
-    softcap: float | None,
+    scores: Scores,
     sinks_H: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor:
     """Runs are (what `block` is asked with, first token, its position, number of tokens)."""
-    (T, H, _), dtype = q_THD.shape, compute_dtype(q_THD.dtype)
+    (T, H, _), dtype, window = q_THD.shape, compute_dtype(q_THD.dtype), scores.window
     out_THE = torch.empty((T, H, E), dtype=q_THD.dtype)
-    softmax_2TH = torch.empty((2, T, H), dtype=dtype)
     for b, first_token, first_position, tokens in runs:
         after = first_position + tokens
         for origin in range(first_position // QUERY_TILE * QUERY_TILE, after, QUERY_TILE):
@@ -122,7 +117,7 @@ def _forward(
             begin = max(low - window + 1, 0) // KEY_BLOCK if window else 0
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
                 k_KDN, v_KNE = block(b, j)
-                s, _ = _scores(q_KMD @ k_KDN, scale, softcap)
+                s, _ = _scores(q_KMD @ k_KDN, scores)
                 if window or (j + 1) * KEY_BLOCK > origin + 1:
                     s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
                 new_top = torch.maximum(top, s.amax(-1, keepdim=True))
@@ -133,9 +128,7 @@ def _forward(
                 top = new_top
             asked = slice(above, QUERY_TILE - below)
             out_THE[rows] = _to_tokens(acc / total.masked_fill(total == 0, 1), H)[asked].to(q_THD.dtype)
-            for i, x in enumerate((top, total)):
-                softmax_2TH[i, rows] = _to_tokens(x.expand(K, acc.shape[1], 1), H)[asked].squeeze(-1)
-    return out_THE, softmax_2TH
+    return out_THE
 
 
 def backward(
@@ -143,51 +136,54 @@ def backward(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
-    out_THE: torch.Tensor,
-    softmax_2TH: torch.Tensor,
     bounds: list[int],
-    *,
-    scale: float,
-    window: int = 0,
-    softcap: float | None = None,
+    scores: Scores,
     sinks_H: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Gradients (dq_THD, dk_TKD, dv_TKE, dsinks_H) of `packed`; weights are computed anew, tile by tile."""
-    H, (K, _), dtype = q_THD.shape[1], v_TKE.shape[1:], softmax_2TH.dtype
-    delta_TH = (dout_THE.to(dtype) * out_THE.to(dtype)).sum(-1)
-    grads = [torch.zeros_like(x) for x in (q_THD, k_TKD, v_TKE)]
+    """Gradients of attention over whole sequences: (dq_THD, dk_TKD, dv_TKE) in float32 at least, dsinks_H.
+
+    Weights are computed anew. What a row's weights share is summed from them and their gradients, not from
+    output and dout: of few keys, the roundings of the two would not cancel.
+    """
+    H, K, dtype, window = q_THD.shape[1], v_TKE.shape[1], compute_dtype(q_THD.dtype), scores.window
+    dq_THD, dk_TKD, dv_TKE = (torch.zeros_like(x, dtype=dtype) for x in (q_THD, k_TKD, v_TKE))
+    dsinks_H = None if sinks_H is None else torch.zeros(H, dtype=dtype)
     for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
-        dk_KND, dv_KNE = torch.zeros_like(k_KND), torch.zeros_like(v_KNE)
-        for low in range(0, end - start, QUERY_TILE):
-            high = min(low + QUERY_TILE, end - start)
-            rows = slice(start + low, start + high)
-            q_KMD, dout_KME, top, total, delta = (
-                _to_rows(x[rows].to(dtype), K)
-                for x in (q_THD, dout_THE, *(y.unsqueeze(-1) for y in (*softmax_2TH, delta_TH)))
-            )
-            position_M = _positions(low, high, H // K)
-            dq_KMD = torch.zeros_like(q_KMD)
-            for first in range(max(low - window + 1, 0) if window else 0, high, KEY_CHUNK):
-                keys = slice(first, min(first + KEY_CHUNK, high))
-                k, v = k_KND[:, keys], v_KNE[:, keys]
-                s, slope = _scores(q_KMD @ k.transpose(1, 2), scale, softcap)
-                seen = _seen(position_M, first, k.shape[1], window)
-                p = torch.exp(s - top).div_(total).masked_fill_(~seen, 0)
-                dv_KNE[:, keys] += p.transpose(1, 2) @ dout_KME
-                ds = p.mul_(dout_KME @ v.transpose(1, 2) - delta).mul_(scale)
-                if slope is not None:
-                    ds.mul_(slope)
-                dk_KND[:, keys] += ds.transpose(1, 2) @ q_KMD
-                dq_KMD += ds @ k
-            grads[0][rows] = _to_tokens(dq_KMD, H).to(q_THD.dtype)
-        grads[1][start:end] = dk_KND.transpose(0, 1).to(k_TKD.dtype)
-        grads[2][start:end] = dv_KNE.transpose(0, 1).to(v_TKE.dtype)
-    dq_THD, dk_TKD, dv_TKE = grads
-    if sinks_H is None:
-        return dq_THD, dk_TKD, dv_TKE, None
-    weight_TH = torch.exp(sinks_H.to(dtype) - softmax_2TH[0]) / softmax_2TH[1]
-    return dq_THD, dk_TKD, dv_TKE, (-weight_TH * delta_TH).sum(0).to(sinks_H.dtype)
+        dk_KND, dv_KNE = (x[start:end].transpose(0, 1) for x in (dk_TKD, dv_TKE))
+        widest = min(end - start, window + QUERY_TILE) if window else end - start
+        tile = max(1, min(QUERY_TILE, MOST_SCORES // (H * max(widest, 1))))
+        for low in range(0, end - start, tile):
+            high = min(low + tile, end - start)
+            rows, first = slice(start + low, start + high), max(low - window + 1, 0) if window else 0
+            # (K, G, M, ...), a kv head's query heads side by side, or one below the other, (K, G * M, ...).
+            q, dout = (x[rows].to(dtype).unflatten(1, (K, -1)).permute(1, 2, 0, 3) for x in (q_THD, dout_THE))
+            k, v, dk, dv = (x[:, first:high] for x in (k_KND, v_KNE, dk_KND, dv_KNE))
+            s, slope = _scores((q.flatten(1, 2) @ k.transpose(1, 2)).view(*q.shape[:3], -1), scores)
+            seen = _seen(torch.arange(low, high).unsqueeze(-1), first, high - first, window)
+            s.masked_fill_(~seen, -torch.inf)
+            top = s.amax(-1, keepdim=True)
+            if sinks_H is not None:
+                sink = sinks_H.to(dtype).view(K, -1, 1, 1)
+                top = torch.maximum(top, sink)
+            p = s.sub_(top).exp_()
+            total = p.sum(-1, keepdim=True)
+            if sinks_H is not None:
+                total += torch.exp(sink - top)
+            p.div_(total)
+            dp = (dout.flatten(1, 2) @ v.transpose(1, 2)).view_as(p)
+            delta = (p * dp).sum(-1, keepdim=True)
+            if dsinks_H is not None:  # a sink's value is zero
+                dsinks_H -= (torch.exp(sink - top) / total * delta).sum((2, 3)).flatten()
+            ds = dp.sub_(delta).mul_(p).mul_(scores.scale)
+            if slope is not None:
+                ds.mul_(slope)
+            # Query heads one after the other: one sum over all of their rows would round worse.
+            for g in range(H // K):
+                dv += p[:, g].transpose(1, 2) @ dout[:, g]
+                dk += ds[:, g].transpose(1, 2) @ q[:, g]
+            dq_THD[rows] = (ds.flatten(1, 2) @ k).view_as(q).permute(2, 0, 1, 3).flatten(1, 2)
+    return dq_THD, dk_TKD, dv_TKE, None if dsinks_H is None or sinks_H is None else dsinks_H.to(sinks_H.dtype)
 
 
 def _to_rows(x_THD: torch.Tensor, K: int) -> torch.Tensor:
@@ -215,12 +211,13 @@ def _start(sinks_H: torch.Tensor | None, K: int, dtype: torch.dtype) -> tuple[to
     return top, torch.ones_like(top)
 
 
-def _scores(s: torch.Tensor, scale: float, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Scores of products, and with a softcap its slope there."""
-    if softcap is None:
-        return s * scale, None
-    t = torch.tanh(s * (scale / softcap))
-    return t * softcap, 1 - t * t
+def _scores(s: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scores of products, which they take the place of, and with a softcap its slope there."""
+    if scores.softcap is None:
+        return s.mul_(scores.scale), None
+    t = s.mul_(scores.scale / scores.softcap).tanh_()
+    slope = torch.addcmul(t.new_ones(()), t, t, value=-1)
+    return t.mul_(scores.softcap), slope
 
 
 def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torch.Tensor:

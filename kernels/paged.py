@@ -13,6 +13,9 @@ import torch
 from kernels import blockwise
 from kernels.attention import GPU_DTYPES
 from kernels.checks import check_heads, check_knobs, check_tensor
+from kernels.cpu import attention as cpu_attention
+from kernels.cpu.scalars import SCALARS
+from kernels.knobs import Scores
 from kernels.tiling import KEY_BLOCK, SharedPrefix
 
 
@@ -89,9 +92,12 @@ def _paged_attention(
     blocks: torch.Tensor | None,
 ) -> torch.Tensor:  # fmt: skip
     """out_THE. On the CPU a prefix is read anew by each of its sequences: the bits are the same."""
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
     if q.device.type == "cpu":
-        return blockwise.paged(q, k, v, position, page, tile, **knobs)
+        scores = Scores(scale, window, softcap)
+        if q.dtype in SCALARS and k.dtype in SCALARS:
+            return cpu_attention.attention(q, k, v, position, page, tile, tile_tokens, scores, sinks)
+        return blockwise.paged(q, k, v, position, page, tile, scores, sinks)
+    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
     from kernels.gpu.attention import paged  # Triton is not everywhere
 
     prefix = None

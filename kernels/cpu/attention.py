@@ -1,7 +1,7 @@
 """Causal attention over paged keys and values on the CPU: prefill, decode and training in one kernel.
 
 Legend: T packed query tokens, B sequences, H query heads, K kv heads, D head dim, E head dim of values,
-P pages, S page size.
+P pages, S page size, N pages of a sequence.
 
 Keys are visited page by page from position 0 with a running (max, sum, accumulator), as in Milakov and
 Gimelshein, "Online normalizer calculation for softmax" (2018), and FlashAttention-2 (Dao, 2023). Every
@@ -13,10 +13,12 @@ vectors with one chain of fused multiply-adds per output and page, or D_CHUNK di
 from __future__ import annotations
 
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numba import carray, njit, types
 
 from kernels.cpu.recording import empty
@@ -24,10 +26,13 @@ from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 from kernels.knobs import Scores
+from kernels.tiling import KEY_BLOCK, positions, work_list
 
 NEGATIVE = np.float32(-np.inf)
 # Dimensions that one chain of additions runs over: longer ones round worse.
 D_CHUNK = 128
+# Query tokens of a run of `packed`.
+TILE_TOKENS = 16
 
 
 @cache
@@ -128,6 +133,8 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
             # Last tiles first: they have the most keys, and a long task at the end leaves a thread idle.
             tile, head = tiles - 1 - i // K, i % K
             b, t0, tokens = tile_N3[tile, 0], tile_N3[tile, 1], tile_N3[tile, 2]
+            if tokens == 0:
+                continue
             rows = tokens * G
             for r in range(rows):
                 h = head * G + r % G
@@ -189,8 +196,8 @@ def attention(
 
     A query at position p sees the keys at positions 0 to p of its sequence, or the last `scores.window` of
     them. `tile_N3` (int64) splits the tokens into runs (sequence, first token, number of tokens <=
-    tile_tokens) that no sequence's border crosses. The tiling changes no bit of the result. S is a multiple
-    of 16. Sinks are float32 or bfloat16.
+    tile_tokens), some perhaps empty, that no sequence's border crosses. The tiling changes no bit of the
+    result. S is a multiple of 16. Sinks are float32 or bfloat16.
     """
     T, H, D = q_THD.shape
     P, K, S, E = v_PKSE.shape
@@ -207,3 +214,31 @@ def attention(
         *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
     )
     return out_THE
+
+
+def packed(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`attention` of packed sequences over themselves, through pages of their own; all of one dtype."""
+    T, (K, D), E = q_THD.shape[0], k_TKD.shape[1:], v_TKE.shape[2]
+    bounds = bounds_B1.tolist()
+    counts = [-(-(end - start) // KEY_BLOCK) for start, end in pairwise(bounds)]
+    firsts = list(accumulate(counts, initial=0))
+    k_PKDS = k_TKD.new_empty(firsts[-1], K, D, KEY_BLOCK)
+    v_PKSE = v_TKE.new_empty(firsts[-1], K, KEY_BLOCK, E)
+    for (start, end), first, count in zip(pairwise(bounds), firsts, counts, strict=False):
+        # Zeros, since what stands past a sequence's end is read, to no effect.
+        missing = (0, 0, 0, 0, 0, count * KEY_BLOCK - (end - start))
+        k_NSKD, v_NSKE = (
+            F.pad(x[start:end], missing).unflatten(0, (count, KEY_BLOCK)) for x in (k_TKD, v_TKE)
+        )
+        k_PKDS[first : first + count] = k_NSKD.permute(0, 2, 3, 1)
+        v_PKSE[first : first + count] = v_NSKE.transpose(1, 2)
+    page_BP = torch.tensor(firsts[:-1]).unsqueeze(1) + torch.arange(max(counts))
+    position_T, tile_N3 = positions(bounds_B1, T), work_list(bounds_B1, T, TILE_TOKENS)
+    return attention(q_THD, k_PKDS, v_PKSE, position_T, page_BP, tile_N3, TILE_TOKENS, scores, sinks_H)

@@ -75,7 +75,7 @@ def _activate(
         b_y, _ = _slope(b_gate, NAME)
         if GATED:
             b_y *= b_up
-    tl.store(p_out + i_t * F + o_f, rounded(b_y, p_out), mask=m_f)
+    tl.store(p_out + i_t * F + o_f, rounded(b_y, p_out.dtype.element_ty), mask=m_f)
 
 
 @triton.jit
@@ -103,16 +103,18 @@ def _gradient(
         b_gate, b_up = _clamped(b_gate, b_up, limit)
         b_s = tl.sigmoid(b_gate * 1.702)
         b_slope = b_s * (1 + b_gate * (1 - b_s) * 1.702)
-        tl.store(p_dx + o_gate + F, rounded(tl.where(m_up, b_d * b_gate * b_s, 0), p_dx), mask=m_f)
+        tl.store(
+            p_dx + o_gate + F, rounded(tl.where(m_up, b_d * b_gate * b_s, 0), p_dx.dtype.element_ty), mask=m_f
+        )
         b_d = tl.where(m_gate, b_d * (b_up + 1) * b_slope, 0)
     else:
         b_y, b_slope = _slope(b_gate, NAME)
         if GATED:
             b_up = tl.load(p_x + o_gate + F, mask=m_f, other=0).to(tl.float32)
-            tl.store(p_dx + o_gate + F, rounded(b_d * b_y, p_dx), mask=m_f)
+            tl.store(p_dx + o_gate + F, rounded(b_d * b_y, p_dx.dtype.element_ty), mask=m_f)
             b_d *= b_up
         b_d *= b_slope
-    tl.store(p_dx + o_gate, rounded(b_d, p_dx), mask=m_f)
+    tl.store(p_dx + o_gate, rounded(b_d, p_dx.dtype.element_ty), mask=m_f)
 
 
 def _check(x_TX: torch.Tensor, activation: Activation) -> int:

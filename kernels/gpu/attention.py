@@ -19,19 +19,10 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.checks import NO_WINDOW, check_heads, check_knobs, check_tensor
-from kernels.gpu.attention_tile import (
-    TYPE_NAMES,
-    check_place,
-    choices,
-    config,
-    interpreted,
-    on,
-    products,
-    rounded,
-    score_factors,
-    step,
-)
+from kernels.checks import NO_WINDOW, check_heads, check_knobs
+from kernels.gpu.attention_tile import choices, config, products, score_factors, step
+from kernels.gpu.language import rounded
+from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import Variant
 from kernels.tiling import KEY_BLOCK, SharedPrefix
 
@@ -64,7 +55,6 @@ def visit(
     CHUNK_D: tl.constexpr,
     PAGE: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The state of rows after key block j, from its page or from the packed keys.
 
@@ -87,10 +77,10 @@ def visit(
         p_v += i_key * E + o_n[:, None] * (K * E)
         m_k = m_n[None, :]
     b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(b_q.dtype)
-    b_s = products(b_q, b_k, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, PRECISION, INTERPRET)
+    b_s = products(b_q, b_k, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, PRECISION)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(b_q.dtype)
     return step(  # type: ignore[no-any-return]
-        b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION, INTERPRET
+        b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION
     )
 
 
@@ -127,7 +117,6 @@ def attention_forward(
     CHUNK_E: tl.constexpr,
     PAGE: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> None:
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
 
@@ -188,7 +177,6 @@ def attention_forward(
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, None,
             to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
-            INTERPRET,
         )  # fmt: skip
     for j in range(edge, end):
         o_key = j * BLOCK_N + o_n[None, :]
@@ -196,7 +184,6 @@ def attention_forward(
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
             to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
-            INTERPRET,
         )  # fmt: skip
 
     tl.store(p_softmax + o_row, b_max, mask=m_m)
@@ -205,7 +192,7 @@ def attention_forward(
         # A row that saw no key has the sum 0 and the accumulator 0: it puts out 0.
         b_acc = b_acc / tl.where(b_sum == 0.0, 1.0, b_sum)[:, None]
     p_out += o_row[:, None] * E + o_e[None, :]
-    tl.store(p_out, rounded(b_acc, p_out.dtype.element_ty, INTERPRET), mask=m_out)
+    tl.store(p_out, rounded(b_acc, p_out.dtype.element_ty), mask=m_out)
 
 
 def forward(
@@ -251,37 +238,37 @@ def forward(
     exponentials relative to it. Raises ValueError, before any launch, for arguments that do not fit.
     """
     check_knobs(scale, window, softcap, input_precision)
-    device, floats, target = q_THD.device, tuple(TYPE_NAMES), check_place(q_THD.device, input_precision)
-    check_tensor("q", q_THD, (None, None, None), floats, device)
-    T, H, D = q_THD.shape
+    expect("q", q_THD, (None, None, None))
+    (T, H, D), device = q_THD.shape, q_THD.device
+    expect_precision(input_precision, device)
     if page_BP is None:
-        check_tensor("k", k, (T, None, D), (q_THD.dtype,), device)
-        check_tensor("v", v, (T, k.shape[1], None), (q_THD.dtype,), device)
+        expect("k", k, (T, None, D), like=q_THD)
+        expect("v", v, (T, k.shape[1], None), like=q_THD)
     else:
-        check_tensor("k", k, (None, None, D, KEY_BLOCK), floats, device)
-        check_tensor("v", v, (k.shape[0], k.shape[1], KEY_BLOCK, None), (k.dtype,), device)
-        check_tensor("page_BP", page_BP, (None, None), (torch.int64,), device)
+        expect("k", k, (None, None, D, KEY_BLOCK), tuple(TYPES), like=q_THD)
+        expect("v", v, (k.shape[0], k.shape[1], KEY_BLOCK, None), k.dtype, like=q_THD)
+        expect("page_BP", page_BP, (None, None), torch.int64, like=q_THD)
     K, E = k.shape[1], v.shape[-1]
     check_heads(H, K, D, E)
-    check_tensor("position_T", position_T, (T,), (torch.int64,), device)
-    check_tensor("tile_N3", tile_N3, (None, 3), (torch.int64,), device)
+    expect("position_T", position_T, (T,), torch.int64, like=q_THD)
+    expect("tile_N3", tile_N3, (None, 3), torch.int64, like=q_THD)
     if blocks_B2 is not None:
         if page_BP is None:
             raise ValueError("blocks_B2 must come with page_BP")
-        check_tensor("blocks_B2", blocks_B2, (page_BP.shape[0], 2), (torch.int64,), device)
+        expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD)
     if sinks_H is not None:
-        check_tensor("sinks_H", sinks_H, (H,), (q_THD.dtype, torch.float32), device)
+        expect("sinks_H", sinks_H, (H,), (q_THD.dtype, torch.float32), like=q_THD)
     if state is not None:
-        check_tensor("state[0]", state[0], (T, H, E), (torch.float32,), device)
-        check_tensor("state[1]", state[1], (2, T, H), (torch.float32,), device)
+        expect("state[0]", state[0], (T, H, E), torch.float32, like=q_THD)
+        expect("state[1]", state[1], (2, T, H), torch.float32, like=q_THD)
     out_dtype = q_THD.dtype if final else torch.float32
     if out_THE is None:
         out_THE = torch.empty((T, H, E), dtype=out_dtype, device=device)
-    check_tensor("out_THE", out_THE, (T, H, E), (out_dtype,), device)
+    expect("out_THE", out_THE, (T, H, E), out_dtype, like=q_THD)
     softmax_2TH = torch.empty((2, T, H), dtype=torch.float32, device=device)
     if T == 0 or tile_N3.shape[0] == 0:
         return out_THE, softmax_2TH
-    choice = config("forward", q_THD.dtype, D, E, input_precision, target)
+    choice = config("forward", q_THD.dtype, D, E, input_precision, target(device))
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * (H // K), choice.BLOCK_M))
     acc_in, softmax_in = state or (None, None)
     with on(device):
@@ -291,7 +278,7 @@ def forward(
             T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW,
             *score_factors(scale, softcap),
             K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
-            PAGE=KEY_BLOCK, PRECISION=input_precision, INTERPRET=interpreted(), enable_fp_fusion=True,
+            PAGE=KEY_BLOCK, PRECISION=input_precision,
             **choice.launch(D, E),
         )  # fmt: skip
     return out_THE, softmax_2TH
@@ -326,45 +313,37 @@ def paged(
 
 
 def variants() -> list[Variant]:
-    """Every dtype and size in training and in decoding from pages, and the phases of a shared prefix."""
+    """Every dtype and size in training and in decoding from pages, and the phases of a shared prefix.
+
+    Qwen3's grouping, with sinks, and no softcap where the sizes are not Gemma's.
+    """
     found = []
-    for D, E, dtype, precision, target in choices():
-        uses = ["packed", "paged"]
-        if D == 128 and precision == "ieee":
-            uses += ["prefix", "resumed"]
-        found += [_variant(use, dtype, D, E, precision, target) for use in uses]
+    for D, E, dtype, precision, name in choices():
+        kind, choice = TYPES[dtype], config("forward", dtype, D, E, precision, name)
+        types = {
+            **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_sinks"), f"*{kind}"),
+            **dict.fromkeys(("p_softmax", "p_acc_in", "p_softmax_in"), "*fp32"),
+            **dict.fromkeys(("p_position", "p_tile", "p_page", "p_blocks"), "*i64"),
+            **dict.fromkeys(("T", "max_pages", "window"), "i32"),
+            **dict.fromkeys(("to_tanh", "to_log2"), "fp32"),
+        }
+        uses = {
+            "packed": ("p_page", "p_blocks", "p_acc_in", "p_softmax_in"),
+            "paged": ("p_blocks", "p_acc_in", "p_softmax_in"),
+            "prefix": ("p_acc_in", "p_softmax_in"),
+            "resumed": ("p_sinks",),
+        }
+        for use, absent in uses.items():
+            if use in ("prefix", "resumed") and (D != 128 or precision != "ieee" or dtype == torch.float16):
+                continue
+            constants = {
+                **dict.fromkeys(absent),
+                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "FINAL": use != "prefix"},
+                **choice.constants(D, E),
+                **{"PAGE": KEY_BLOCK, "PRECISION": precision},
+            }
+            label = f"attention_forward {use} {kind} {precision} {D}/{E}"
+            given = types | ({"p_out": "*fp32"} if use == "prefix" else {})
+            how = (choice.num_warps, choice.num_stages, [name])
+            found.append(variant(label, attention_forward, given, constants, *how))
     return found
-
-
-def _variant(use: str, dtype: torch.dtype, D: int, E: int, precision: str, target: str) -> Variant:
-    """Qwen3's grouping, with sinks, and no softcap where the sizes are not Gemma's."""
-    name, choice = TYPE_NAMES[dtype], config("forward", dtype, D, E, precision, target)
-    given = {
-        **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_sinks"), f"*{name}"),
-        **dict.fromkeys(("p_softmax", "p_acc_in", "p_softmax_in"), "*fp32"),
-        **dict.fromkeys(("p_position", "p_tile", "p_page", "p_blocks"), "*i64"),
-        **dict.fromkeys(("T", "max_pages", "window"), "i32"),
-        **dict.fromkeys(("to_tanh", "to_log2"), "fp32"),
-    }
-    if use == "prefix":
-        given["p_out"] = "*fp32"
-    left_out = {
-        "packed": ("p_page", "p_blocks", "p_acc_in", "p_softmax_in"),
-        "paged": ("p_blocks", "p_acc_in", "p_softmax_in"),
-        "prefix": ("p_acc_in", "p_softmax_in"),
-        "resumed": ("p_sinks",),
-    }[use]
-    return Variant(
-        f"attention_forward {use} {name} {precision} {D}/{E}",
-        attention_forward,
-        {argument: kind for argument, kind in given.items() if argument not in left_out},
-        {
-            **dict.fromkeys(left_out),
-            **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "FINAL": use != "prefix"},
-            **choice.constants(D, E),
-            **{"PAGE": KEY_BLOCK, "PRECISION": precision, "INTERPRET": False},
-        },
-        choice.num_warps,
-        choice.num_stages,
-        targets=frozenset({target}),
-    )

@@ -16,21 +16,10 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.checks import NO_WINDOW, check_heads, check_knobs, check_tensor
-from kernels.gpu.attention_tile import (
-    LOG2_E,
-    TYPE_NAMES,
-    check_place,
-    choices,
-    config,
-    dot,
-    interpreted,
-    on,
-    products,
-    rounded,
-    score_factors,
-    tanh,
-)
+from kernels.checks import NO_WINDOW, check_heads, check_knobs
+from kernels.gpu.attention_tile import LOG2_E, choices, config, products, score_factors, tanh
+from kernels.gpu.language import dot, rounded
+from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import Variant
 from kernels.tiling import positions, work_list
 
@@ -107,7 +96,6 @@ def attention_dq(
     CHUNK_D: tl.constexpr,
     CHUNK_E: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> None:
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head."""
     i_tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -143,15 +131,15 @@ def attention_dq(
         p_v_n = p_v + o_first * E + o_n[None, :] * (K * E)
         b_k = tl.load(p_k_n + o_d[:, None], mask=m_n & (o_d < D)[:, None], other=0.0)
         b_v = tl.load(p_v_n + o_e[:, None], mask=m_n & (o_e < E)[:, None], other=0.0)
-        b_s = products(b_q, b_k, p_q, m_m[:, None], p_k_n, m_n, 1, D, BLOCK_D, CHUNK_D, PRECISION, INTERPRET)
+        b_s = products(b_q, b_k, p_q, m_m[:, None], p_k_n, m_n, 1, D, BLOCK_D, CHUNK_D, PRECISION)
         b_dp = products(
-            b_dout, b_v, p_dout, m_m[:, None], p_v_n, m_n, 1, E, BLOCK_E, CHUNK_E, PRECISION, INTERPRET
+            b_dout, b_v, p_dout, m_m[:, None], p_v_n, m_n, 1, E, BLOCK_E, CHUNK_E, PRECISION
         )  # fmt: skip
         m_seen = (o_key <= b_position[:, None]) & (o_key > b_position[:, None] - window)
         _, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta, m_seen, to_tanh, to_log2, SOFTCAP)
-        b_dq = dot(rounded(b_ds, b_k.dtype, INTERPRET), tl.trans(b_k), b_dq, PRECISION, INTERPRET)
+        b_dq = dot(rounded(b_ds, b_k.dtype), tl.trans(b_k), b_dq, PRECISION)
     p_dq += o_row[:, None] * D + o_d[None, :]
-    tl.store(p_dq, rounded(b_dq * scale, p_dq.dtype.element_ty, INTERPRET), mask=m_d)
+    tl.store(p_dq, rounded(b_dq * scale, p_dq.dtype.element_ty), mask=m_d)
 
 
 @triton.jit
@@ -184,7 +172,6 @@ def attention_dkdv(
     CHUNK_D: tl.constexpr,
     CHUNK_E: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> None:
     """One program: a run of at most BLOCK_N keys of one kv head, over the rows of its G query heads.
 
@@ -232,21 +219,21 @@ def attention_dkdv(
         b_delta = tl.load(p_delta + o_row, mask=m_r, other=0.0)[None, :]
         b_s = products(
             b_k, tl.trans(b_q), p_k, m_n, p_q_m[None, :], m_r[None, :], 1, D, BLOCK_D, CHUNK_D,
-            PRECISION, INTERPRET,
+            PRECISION,
         )  # fmt: skip
         b_dp = products(
             b_v, tl.trans(b_dout), p_v, m_n, p_dout_m[None, :], m_r[None, :], 1, E, BLOCK_E, CHUNK_E,
-            PRECISION, INTERPRET,
+            PRECISION,
         )  # fmt: skip
         o_back = (o_r // G)[None, :] - (position + o_n)[:, None]
         m_seen = (o_back >= 0) & (o_back < window) & m_r[None, :]
         b_p, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta, m_seen, to_tanh, to_log2, SOFTCAP)
-        b_dv = dot(rounded(b_p, b_dout.dtype, INTERPRET), b_dout, b_dv, PRECISION, INTERPRET)
-        b_dk = dot(rounded(b_ds, b_q.dtype, INTERPRET), b_q, b_dk, PRECISION, INTERPRET)
+        b_dv = dot(rounded(b_p, b_dout.dtype), b_dout, b_dv, PRECISION)
+        b_dk = dot(rounded(b_ds, b_q.dtype), b_q, b_dk, PRECISION)
     p_dk += o_key * D + o_d[None, :]
     p_dv += o_key * E + o_e[None, :]
-    tl.store(p_dk, rounded(b_dk * scale, p_dk.dtype.element_ty, INTERPRET), mask=m_k)
-    tl.store(p_dv, rounded(b_dv, p_dv.dtype.element_ty, INTERPRET), mask=m_v)
+    tl.store(p_dk, rounded(b_dk * scale, p_dk.dtype.element_ty), mask=m_k)
+    tl.store(p_dv, rounded(b_dv, p_dv.dtype.element_ty), mask=m_v)
 
 
 def backward(
@@ -271,19 +258,19 @@ def backward(
     Raises ValueError, before any launch, for arguments that do not fit.
     """
     check_knobs(scale, window, softcap, input_precision)
-    device, dtype, target = q_THD.device, q_THD.dtype, check_place(q_THD.device, input_precision)
-    check_tensor("q", q_THD, (None, None, None), tuple(TYPE_NAMES), device)
-    T, H, D = q_THD.shape
-    check_tensor("k", k_TKD, (T, None, D), (dtype,), device)
-    check_tensor("v", v_TKE, (T, k_TKD.shape[1], None), (dtype,), device)
+    expect("q", q_THD, (None, None, None))
+    (T, H, D), dtype, device = q_THD.shape, q_THD.dtype, q_THD.device
+    expect_precision(input_precision, device)
+    expect("k", k_TKD, (T, None, D), like=q_THD)
+    expect("v", v_TKE, (T, k_TKD.shape[1], None), like=q_THD)
     K, E = v_TKE.shape[1:]
     check_heads(H, K, D, E)
-    check_tensor("out", out_THE, (T, H, E), (dtype,), device)
-    check_tensor("dout", dout_THE, (T, H, E), (dtype,), device)
-    check_tensor("softmax_2TH", softmax_2TH, (2, T, H), (torch.float32,), device)
-    check_tensor("bounds_B1", bounds_B1, (None,), (torch.int64,), device)
+    expect("out", out_THE, (T, H, E), like=q_THD)
+    expect("dout", dout_THE, (T, H, E), like=q_THD)
+    expect("softmax_2TH", softmax_2TH, (2, T, H), torch.float32, like=q_THD)
+    expect("bounds_B1", bounds_B1, (None,), torch.int64, like=q_THD)
     if sinks_H is not None:
-        check_tensor("sinks_H", sinks_H, (H,), (dtype, torch.float32), device)
+        expect("sinks_H", sinks_H, (H,), (dtype, torch.float32), like=q_THD)
     dq_THD, dk_TKD, dv_TKE = (torch.empty_like(x) for x in (q_THD, k_TKD, v_TKE))
     if T == 0:
         return dq_THD, dk_TKD, dv_TKE, None if sinks_H is None else torch.zeros_like(sinks_H)
@@ -299,10 +286,10 @@ def backward(
     numbers = (T, window or NO_WINDOW, scale, *score_factors(scale, softcap))
     constants = {
         **{"K": K, "G": G, "D": D, "E": E, "SOFTCAP": softcap is not None},
-        **{"PRECISION": input_precision, "INTERPRET": interpreted(), "enable_fp_fusion": True},
+        **{"PRECISION": input_precision},
     }
 
-    choice = config("dq", dtype, D, E, input_precision, target)
+    choice = config("dq", dtype, D, E, input_precision, target(device))
     tile_tokens = max(1, choice.BLOCK_M // G)
     tile_N3 = work_list(bounds_B1, T, tile_tokens)
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * G, choice.BLOCK_M))
@@ -311,7 +298,7 @@ def backward(
             *tensors, dq_THD, position_T, tile_N3, *numbers, **constants, **choice.launch(D, E)
         )
 
-    choice = config("dkdv", dtype, D, E, input_precision, target)
+    choice = config("dkdv", dtype, D, E, input_precision, target(device))
     tile_N3 = work_list(bounds_B1, T, choice.BLOCK_N)
     with on(device):
         attention_dkdv[(tile_N3.shape[0], K)](
@@ -335,32 +322,22 @@ def backward(
 def variants() -> list[Variant]:
     """Every dtype and size, with Qwen3's grouping, and Gemma's softcap where the sizes are Gemma's."""
     found = []
-    for D, E, dtype, precision, target in choices():
-        name, only = TYPE_NAMES[dtype], frozenset({target})
-        given = {
-            **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_dout", "p_dq", "p_dk", "p_dv"), f"*{name}"),
+    for D, E, dtype, precision, name in choices():
+        kind = TYPES[dtype]
+        types = {
+            **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_dout", "p_dq", "p_dk", "p_dv"), f"*{kind}"),
             **dict.fromkeys(("p_softmax", "p_delta"), "*fp32"),
             **dict.fromkeys(("p_position", "p_tile", "p_bounds"), "*i64"),
             **dict.fromkeys(("rows", "T", "window"), "i32"),
             **dict.fromkeys(("scale", "to_tanh", "to_log2"), "fp32"),
         }
         for kernel, key in ((attention_dq, "dq"), (attention_dkdv, "dkdv")):
-            choice = config(key, dtype, D, E, precision, target)
+            choice = config(key, dtype, D, E, precision, name)
             constants = {
-                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256},
+                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "PRECISION": precision},
                 **choice.constants(D, E),
-                **{"PRECISION": precision, "INTERPRET": False},
             }
-            signature = {argument: given[argument] for argument in kernel.arg_names if argument in given}
-            label = f"attention_{key} {name} {precision} {D}/{E}"
-            found.append(
-                Variant(
-                    label, kernel, signature, constants, choice.num_warps, choice.num_stages, targets=only
-                )
-            )
-        if precision == "ieee":
-            constants = {"E": E, "BLOCK_M": 64, "BLOCK_E": triton.next_power_of_2(E)}
-            signature = {argument: given[argument] for argument in ("p_out", "p_dout", "p_delta", "rows")}
-            label = f"attention_delta {name} {E}"
-            found.append(Variant(label, attention_delta, signature, constants, 4, 1, targets=only))
+            label = f"attention_{key} {kind} {precision} {D}/{E}"
+            how = (choice.num_warps, choice.num_stages, [name])
+            found.append(variant(label, kernel, types, constants, *how))
     return found

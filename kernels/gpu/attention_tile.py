@@ -1,4 +1,4 @@
-"""What the attention kernels share: one step of the running softmax, launch choices, and checks.
+"""What the attention kernels share: one step of the running softmax and launch choices.
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens, P pages, S page size.
@@ -13,46 +13,17 @@ would depend on what stands around them, and a block with a mask would round dif
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from kernels.checks import PRECISIONS
+from kernels.gpu import launch
+from kernels.gpu.language import dot, rounded
 
 LOG2_E = 1.4426950408889634
-TYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-
-
-@triton.jit
-def dot(
-    b_a: tl.tensor, b_b: tl.tensor, b_sum: tl.tensor, PRECISION: tl.constexpr, INTERPRET: tl.constexpr
-) -> tl.tensor:
-    """b_sum + b_a @ b_b in float32 (b_sum None: 0).
-
-    Triton's interpreter would take bfloat16 for integers, and leave the order of additions to NumPy's BLAS,
-    where a row's bits depend on its place. So there they are added one after the other, in float64.
-    """
-    if INTERPRET:
-        b_terms = b_a.to(tl.float64)[:, :, None] * b_b.to(tl.float64)[None, :, :]
-        b_dot = tl.sum(b_terms, 1).to(tl.float32)
-        if b_sum is not None:
-            b_dot += b_sum
-        return b_dot
-    return tl.dot(b_a, b_b, b_sum, input_precision=PRECISION)
-
-
-@triton.jit
-def rounded(b_x: tl.tensor, TYPE: tl.constexpr, INTERPRET: tl.constexpr) -> tl.tensor:
-    """float32 -> TYPE, to nearest even. Triton's interpreter cuts bfloat16 off, so there it is spelt out."""
-    if INTERPRET and tl.bfloat16 == TYPE:
-        b_bits = b_x.to(tl.int32, bitcast=True)
-        b_bits = (b_bits + 0x7FFF + ((b_bits >> 16) & 1)) & -65536
-        b_x = b_bits.to(tl.float32, bitcast=True)
-    return b_x.to(TYPE)
 
 
 @triton.jit
@@ -85,7 +56,6 @@ def products(
     BLOCK_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> tl.tensor:
     """(M, N) products along a head dim of rows b_a (M, BLOCK_W) and columns b_b (BLOCK_W, N).
 
@@ -94,14 +64,14 @@ def products(
     all its operands in registers, which a whole head dim would not fit.
     """
     if BLOCK_C == BLOCK_W:
-        b_s = dot(b_a, b_b, None, PRECISION, INTERPRET)
+        b_s = dot(b_a, b_b, None, PRECISION)
     else:
         b_s = tl.zeros((b_a.shape[0], b_b.shape[1]), tl.float32)
         for i in range(BLOCK_W // BLOCK_C):
             o_w = i * BLOCK_C + tl.arange(0, BLOCK_C)
             b_rows = tl.load(p_a + o_w[None, :], mask=m_a & (o_w < WIDTH)[None, :], other=0.0)
             b_columns = tl.load(p_b + o_w[:, None] * STEP_B, mask=m_b & (o_w < WIDTH)[:, None], other=0.0)
-            b_s = dot(b_rows.to(b_a.dtype), b_columns.to(b_a.dtype), b_s, PRECISION, INTERPRET)
+            b_s = dot(b_rows.to(b_a.dtype), b_columns.to(b_a.dtype), b_s, PRECISION)
     return b_s
 
 
@@ -117,7 +87,6 @@ def step(
     to_log2: tl.tensor,
     SOFTCAP: tl.constexpr,
     PRECISION: tl.constexpr,
-    INTERPRET: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """The state of rows after one more block of keys: products (M, N) and values (N, E).
 
@@ -133,7 +102,7 @@ def step(
     b_p = tl.exp2(tl.fma(b_s, to_log2, -b_base[:, None]))
     b_shrink = tl.exp2(b_max - b_base)
     b_sum = tl.fma(b_sum, b_shrink, tl.sum(b_p, 1))
-    b_acc = dot(rounded(b_p, b_v.dtype, INTERPRET), b_v, b_acc * b_shrink[:, None], PRECISION, INTERPRET)
+    b_acc = dot(rounded(b_p, b_v.dtype), b_v, b_acc * b_shrink[:, None], PRECISION)
     return b_top, b_sum, b_acc
 
 
@@ -164,7 +133,9 @@ class Config:
 
     def launch(self, D: int, E: int) -> dict[str, int]:
         """The keyword arguments of a launch: `constants` and what the compiler is told."""
-        return {**self.constants(D, E), "num_warps": self.num_warps, "num_stages": self.num_stages}
+        # Fusion is the default, but for an environment variable.
+        how = {"num_warps": self.num_warps, "num_stages": self.num_stages, "enable_fp_fusion": True}
+        return {**self.constants(D, E), **how}
 
 
 def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
@@ -174,7 +145,7 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     instructions, and a row must have the same bits in a batch of any size.
     """
     wide = block_width(max(D, E)) > 128
-    if target == "cpu":
+    if target == "interpret":
         return Config(32, 64, None, 1, 1)
     if dtype != torch.float32:
         chunk = None
@@ -195,21 +166,6 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     return Config(32 if wide else 64, 32, 32, 8, 2)
 
 
-def target_of(device: torch.device) -> str:
-    """The name that `config` knows a device by: sm_90, gfx942; "cpu" under the interpreter."""
-    if device.type == "cpu":
-        return "cpu"
-    if torch.version.hip:
-        return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"
-
-
-def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a device the current one, which is where Triton launches."""
-    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
-
-
 def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
     """(to_tanh, to_log2) of a scale and a softcap."""
     if softcap is None:
@@ -222,32 +178,16 @@ def block_width(D: int) -> int:
     return max(16, int(triton.next_power_of_2(D)))
 
 
-def interpreted() -> bool:
-    """Whether kernels run under Triton's interpreter."""
-    return bool(triton.knobs.runtime.interpret)
+def choices() -> Iterator[tuple[int, int, torch.dtype, str, str]]:
+    """(D, E, dtype, input precision, target) of what `variants()` of the kernels lists.
 
-
-def check_place(device: torch.device, input_precision: str) -> str:
-    """The device's target; raises ValueError where no kernel would run, or not in this precision."""
-    if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
-        raise ValueError(f"q must be on a GPU, or TRITON_INTERPRET=1 be set for the CPU; it is on {device}")
-    target = target_of(device)
-    if target.startswith("gfx") and input_precision == "tf32x3":
-        raise ValueError(f"input_precision must be ieee or tf32 on {target}, which has no tf32x3")
-    return target
-
-
-TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
-SHAPES = ((64, 64), (128, 128), (192, 128), (256, 256))
-
-
-def choices() -> list[tuple[int, int, torch.dtype, str, str]]:
-    """(D, E, dtype, input precision, target) of what `variants()` of the kernels lists."""
-    pairs = [(torch.float32, p) for p in PRECISIONS] + [(torch.bfloat16, "ieee"), (torch.float16, "ieee")]
-    return [
-        (D, E, dtype, precision, target)
-        for D, E in SHAPES
-        for dtype, precision in pairs
-        for target in TARGETS
-        if precision != "tf32x3" or target.startswith("sm_")
-    ]
+    The usual head dim and the widest everywhere; others, and fp16 once more, tell of the reference GPU.
+    """
+    for dtype, precision, target in launch.choices():
+        shapes = [(128, 128)]
+        if dtype != torch.float16:
+            shapes.append((256, 256))
+            if target == "sm_90":
+                shapes += [(64, 64), (192, 128)]
+        for D, E in shapes:
+            yield D, E, dtype, precision, target

@@ -17,23 +17,25 @@ INTERPRETED = tl.constexpr(INTERPRET)
 
 @triton.jit
 def dot(b_a: tl.tensor, b_b: tl.tensor, b_acc: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """b_acc + b_a @ b_b in float32, float32 operands multiplied as PRECISION says."""
+    """b_acc + b_a @ b_b in float32 (b_acc None: 0), float32 operands multiplied as PRECISION says."""
     if INTERPRETED:
-        # A product of two bf16 or fp16 is exact in float32; the sum goes along the inner width, in order.
-        b_products = b_a.to(tl.float32)[:, :, None] * b_b.to(tl.float32)[None, :, :]
-        b_acc += tl.sum(b_products, 1)
+        # Along the inner width, in order; in float64, since float32 one by one loses more than a device does.
+        b_products = b_a.to(tl.float64)[:, :, None] * b_b.to(tl.float64)[None, :, :]
+        b_dot = tl.sum(b_products, 1).to(tl.float32)
+        if b_acc is not None:
+            b_dot += b_acc
     else:
-        b_acc = tl.dot(b_a, b_b, b_acc, input_precision=PRECISION)
-    return b_acc
+        b_dot = tl.dot(b_a, b_b, b_acc, input_precision=PRECISION)
+    return b_dot
 
 
 @triton.jit
-def rounded(b_x: tl.tensor, p_to: tl.tensor) -> tl.tensor:
-    """float32 rounded to nearest, ties to even, as what a pointer points to."""
-    if INTERPRETED and p_to.dtype.element_ty == tl.bfloat16:
+def rounded(b_x: tl.tensor, TYPE: tl.constexpr) -> tl.tensor:
+    """float32 rounded to nearest, ties to even, as TYPE."""
+    if INTERPRETED and tl.bfloat16 == TYPE:
         b_bits = b_x.to(tl.int32, bitcast=True)
         b_bits = tl.where(b_x == b_x, b_bits + 0x7FFF + ((b_bits >> 16) & 1), 0x7FC00000) >> 16
         b_y = b_bits.to(tl.int16).to(tl.bfloat16, bitcast=True)
     else:
-        b_y = b_x.to(p_to.dtype.element_ty)
+        b_y = b_x.to(TYPE)
     return b_y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import triton
 
+from kernels.checks import PRECISIONS, check_precision, check_tensor
 from kernels.gpu.variant import Variant
 
 # Fixed when this module is first imported, as it is in every `triton.jit` function.
@@ -17,9 +18,7 @@ INTERPRET: bool = bool(triton.knobs.runtime.interpret)
 
 # Triton's names of the dtypes that the kernels take.
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-# Of a float32 product, from the most exact on: one rounding a step, three products of tf32, one of tf32.
-PRECISIONS = ("ieee", "tf32x3", "tf32")
-# Those which each target has; on the others `tl.dot` refuses the name.
+# The precisions of float32's products that each target has; on the others `tl.dot` refuses the name.
 TARGET_PRECISIONS = {
     "sm_80": PRECISIONS,
     "sm_90": PRECISIONS,
@@ -72,27 +71,24 @@ def expect(
         dtypes = tuple(TYPES) if like is None else (like.dtype,)
     else:
         dtypes = (dtype,) if isinstance(dtype, torch.dtype) else tuple(dtype)
-    if not isinstance(x, torch.Tensor):
-        raise ValueError(f"{name} must be a tensor, got {type(x).__name__}")
-    fits = len(shape) == x.dim() and all(a in (None, b) for a, b in zip(shape, x.shape, strict=True))
-    if not fits:
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({sizes}), got {tuple(x.shape)}")
-    if x.dtype not in dtypes:
-        raise ValueError(f"{name} must be of {' or '.join(map(str, dtypes))}, got {x.dtype}")
-    if like is not None and x.device != like.device:
-        raise ValueError(f"{name} must be on {like.device}, got {x.device}")
-    if like is None and x.device.type != ("cpu" if INTERPRET else "cuda"):
+    if like is None and isinstance(x, torch.Tensor) and x.device.type != ("cpu" if INTERPRET else "cuda"):
         where = "the CPU, under TRITON_INTERPRET=1" if INTERPRET else "a GPU"
         raise ValueError(f"{name} must be on {where}, got {x.device}")
-    if not x.is_contiguous():
-        raise ValueError(f"{name} must be contiguous, got strides {x.stride()} for shape {tuple(x.shape)}")
+    check_tensor(name, x, shape, dtypes, (x if like is None else like).device)
 
 
-def expect_precision(precision: str) -> None:
-    """Raise ValueError unless this is one of PRECISIONS."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+def expect_precision(precision: str, device: torch.device) -> None:
+    """Raise ValueError unless float32's products can be of this precision there."""
+    check_precision("precision", precision, TARGET_PRECISIONS.get(target(device), PRECISIONS))
+
+
+def choices() -> Iterator[tuple[torch.dtype, str, str]]:
+    """(dtype, precision, target) of what is compiled: float32 in each precision that a target has."""
+    for dtype in TYPES:
+        for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
+            for name, held in TARGET_PRECISIONS.items():
+                if precision in held:
+                    yield dtype, precision, name
 
 
 def variant(

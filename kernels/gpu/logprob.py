@@ -20,9 +20,8 @@ import triton.language as tl
 
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import (
-    PRECISIONS,
-    TARGET_PRECISIONS,
     TYPES,
+    choices,
     expect,
     expect_precision,
     on,
@@ -216,7 +215,7 @@ def _dlogits(
         b_tanh = b_x / softcap
         b_d *= 1 - b_tanh * b_tanh
     p_tile = p_out + o_m.to(tl.int64)[:, None] * width + o_place[None, :]
-    tl.store(p_tile, rounded(b_d, p_out), mask=m_m[:, None] & (o_place < width)[None, :])
+    tl.store(p_tile, rounded(b_d, p_out.dtype.element_ty), mask=m_m[:, None] & (o_place < width)[None, :])
 
 
 def _check(
@@ -238,7 +237,7 @@ def _check(
         expect("bias_V", bias_V, (V,), like=hidden_RC)
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be above 0, or None for none, got {softcap}")
-    expect_precision(precision)
+    expect_precision(precision, hidden_RC.device)
     if isinstance(temperature, torch.Tensor):
         expect("temperature", temperature, (R,), torch.float32, like=hidden_RC)
         return temperature
@@ -336,34 +335,29 @@ def chosen_logprobs_gradient(
 def variants() -> list[Variant]:
     """Forward and backward of every dtype and precision; softcap and bias with bf16."""
     found = []
-    for dtype, kind in TYPES.items():
-        for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
-            for name, held in TARGET_PRECISIONS.items():
-                if precision not in held:
-                    continue
-                tile, CHUNK = config(name, dtype, precision)
-                types = {
-                    **dict.fromkeys(("p_hidden", "p_head", "p_bias", "p_out"), f"*{kind}"),
-                    **dict.fromkeys(["p_heat", "p_max", "p_sum", "p_chosen", "p_softmax", "p_grad"], "*fp32"),
-                    **{"p_token": "*i64", "R": "i32", "C": "i32:16", "V": "i32:16"},
-                    **dict.fromkeys(("start", "width"), "i32:16"),
-                    **dict.fromkeys(("multiplier", "softcap"), "fp32"),
-                }
-                for softcap in (False, True) if dtype == torch.bfloat16 else (False,):
-                    constants = {
-                        **tile.constants, "PRECISION": precision, "SOFTCAP": softcap,
-                        **({} if softcap else {"p_bias": None}),
-                    }  # fmt: skip
-                    label = f"{kind}{f' {precision}' * (dtype == torch.float32)}{' softcap bias' * softcap}"
-                    found += [
-                        variant(
-                            f"{what} {label}", kernel, types, more, tile.num_warps, tile.num_stages, [name]
-                        )
-                        for what, kernel, more in (
-                            ("chosen_logprobs", _chunks, {**constants, "CHUNK": CHUNK}),
-                            ("chosen_logprobs_gradient", _dlogits, constants),
-                        )
-                    ]
+    for dtype, precision, name in choices():
+        kind = TYPES[dtype]
+        tile, CHUNK = config(name, dtype, precision)
+        types = {
+            **dict.fromkeys(("p_hidden", "p_head", "p_bias", "p_out"), f"*{kind}"),
+            **dict.fromkeys(["p_heat", "p_max", "p_sum", "p_chosen", "p_softmax", "p_grad"], "*fp32"),
+            **{"p_token": "*i64", "R": "i32", "C": "i32:16", "V": "i32:16"},
+            **dict.fromkeys(("start", "width"), "i32:16"),
+            **dict.fromkeys(("multiplier", "softcap"), "fp32"),
+        }
+        for softcap in (False, True) if dtype == torch.bfloat16 else (False,):
+            constants = {
+                **tile.constants, "PRECISION": precision, "SOFTCAP": softcap,
+                **({} if softcap else {"p_bias": None}),
+            }  # fmt: skip
+            label = f"{kind}{f' {precision}' * (dtype == torch.float32)}{' softcap bias' * softcap}"
+            found += [
+                variant(f"{what} {label}", kernel, types, more, tile.num_warps, tile.num_stages, [name])
+                for what, kernel, more in (
+                    ("chosen_logprobs", _chunks, {**constants, "CHUNK": CHUNK}),
+                    ("chosen_logprobs_gradient", _dlogits, constants),
+                )
+            ]
     types = {**dict.fromkeys(("p_max", "p_sum", "p_chosen", "p_softmax"), "*fp32"), "p_token": "*i64"}
     types |= {"R": "i32", "V": "i32:16", "chunks": "i32"}
     found.append(variant("chosen_logprobs merge", _merge, types, {"BLOCK_R": 128}, 4, 1))

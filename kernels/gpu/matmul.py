@@ -19,6 +19,7 @@ Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -26,9 +27,8 @@ import triton.language as tl
 
 from kernels.gpu.language import dot, rounded
 from kernels.gpu.launch import (
-    PRECISIONS,
-    TARGET_PRECISIONS,
     TYPES,
+    choices,
     expect,
     expect_precision,
     on,
@@ -166,7 +166,7 @@ def _matmul(
             if p_bias is not None:
                 b_bias = tl.load(p_bias + expert * N + o_n, mask=o_n < N, other=0)
                 b_acc += b_bias.to(tl.float32)[None, :]
-            tl.store(p_tile, rounded(b_acc, p_out), mask=m_tile)
+            tl.store(p_tile, rounded(b_acc, p_out.dtype.element_ty), mask=m_tile)
 
 
 @triton.jit(do_not_specialize=["R"])
@@ -201,7 +201,7 @@ def _gradient_w(
         b_dy = tl.load(p_dy + o_row * N + o_n[None, :], mask=m_r[:, None] & (o_n < N)[None, :], other=0)
         b_acc = dot(tl.trans(b_x), b_dy, b_acc, PRECISION)
     p_dw += i_expert.to(tl.int64) * P * K * 32 + panel_offsets(o_k[:, None], o_n[None, :], K)
-    tl.store(p_dw, rounded(b_acc, p_dw), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
+    tl.store(p_dw, rounded(b_acc, p_dw.dtype.element_ty), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def work_list(x_RK: torch.Tensor, offset_E1: torch.Tensor, precision: str = "iee
     """
     expect("x_RK", x_RK, (None, None))
     expect("offset_E1", offset_E1, (None,), torch.int32, like=x_RK)
-    expect_precision(precision)
+    expect_precision(precision, x_RK.device)
     R, E = x_RK.shape[0], offset_E1.shape[0] - 1
     if E < 1:
         raise ValueError("offset_E1 must have an entry for each expert and one more, got fewer than 2")
@@ -292,7 +292,7 @@ def matmul(
     """
     _expect("x_RK", x_RK, x_RK.shape[-1], w_PKW, experts=False)
     _expect_panels(N, w_PKW)
-    expect_precision(precision)
+    expect_precision(precision, x_RK.device)
     if bias_N is not None:
         expect("bias_N", bias_N, (N,), like=x_RK)
     return _launch(x_RK, w_PKW, bias_N, x_RK.new_empty(x_RK.shape[0], N), N, None, precision)
@@ -313,7 +313,7 @@ def grouped_matmul(
     """
     _expect("x_RK", x_RK, x_RK.shape[-1], w_EPKW, experts=True)
     _expect_panels(N, w_EPKW)
-    expect_precision(precision)
+    expect_precision(precision, x_RK.device)
     _expect_work(work, w_EPKW)
     if bias_EN is not None:
         expect("bias_EN", bias_EN, (w_EPKW.shape[0], N), like=x_RK)
@@ -341,7 +341,7 @@ def matmul_gradient_x(
     _expect("dy_RN", dy_RN, None, w_PKW, experts=False)
     (R, N), K = dy_RN.shape, w_PKW.shape[1]
     _expect_panels(N, w_PKW)
-    expect_precision(precision)
+    expect_precision(precision, dy_RN.device)
     if add_to_RK is not None:
         expect("add_to_RK", add_to_RK, (R, K), torch.float32, like=dy_RN)
         return _launch(dy_RN, w_PKW, None, add_to_RK, N, None, precision, transposed=True, accumulate=True)
@@ -355,7 +355,7 @@ def grouped_matmul_gradient_x(
     _expect("dy_RN", dy_RN, None, w_EPKW, experts=True)
     (R, N), K = dy_RN.shape, w_EPKW.shape[2]
     _expect_panels(N, w_EPKW)
-    expect_precision(precision)
+    expect_precision(precision, dy_RN.device)
     _expect_work(work, w_EPKW)
     return _launch(dy_RN, w_EPKW, None, dy_RN.new_empty(R, K), N, work, precision, transposed=True)
 
@@ -381,7 +381,7 @@ def _gradient(
     expect("x_RK", x_RK, (None, None))
     (R, K), N = x_RK.shape, dy_RN.shape[-1]
     expect("dy_RN", dy_RN, (R, None), like=x_RK)
-    expect_precision(precision)
+    expect_precision(precision, x_RK.device)
     dw_EPKW = x_RK.new_empty(E, -(-N // PANEL), K, PANEL)
     if dw_EPKW.numel() == 0:
         return dw_EPKW
@@ -399,51 +399,34 @@ def _gradient(
 def variants() -> list[Variant]:
     """Both tiles of the products and gradients of every dtype and precision, with and without experts."""
     found = []
-    for dtype, kind in TYPES.items():
-        for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
-            targets = [name for name, held in TARGET_PRECISIONS.items() if precision in held]
-            types = {
-                **dict.fromkeys(("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw"), f"*{kind}"),
-                **{"p_item": "*i32", "p_offset": "*i32", "R": "i32", "items": "i32"},
-                **{"K": "i32:16", "N": "i32:16"},
-            }
-            for name in targets:
-                common = {"PRECISION": precision}
-                label = f"{kind} {precision}" if dtype == torch.float32 else kind
-                # To a compiler, fp16 is bf16 again: one tile of it will do.
-                tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)[kind == "fp16" :]}
-                for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
-                    sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
-                    dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
-                    found += [
-                        variant(
-                            f"{what} {sizes}",
-                            kernel,
-                            types,
-                            {**tile.constants, **common, **constants},
-                            tile.num_warps,
-                            tile.num_stages,
-                            [name],
-                        )
-                        for what, kernel, constants in (
-                            ("matmul", _matmul, {**dense, **plain, "TRANSPOSED": False}),
-                            ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
-                            ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
-                            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
-                        )
-                    ]
-                if precision == "ieee" and dtype != torch.float16:
-                    # What logprobs' gradient is added up by.
-                    constants = {**tile.constants, **common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
-                    found.append(
-                        variant(
-                            f"matmul_gradient_x added {sizes}",
-                            _matmul,
-                            {**types, "p_out": "*fp32"},
-                            constants,
-                            tile.num_warps,
-                            tile.num_stages,
-                            [name],
-                        )
-                    )
+    for dtype, precision, name in choices():
+        kind = TYPES[dtype]
+        types = {
+            **dict.fromkeys(("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw"), f"*{kind}"),
+            **{"p_item": "*i32", "p_offset": "*i32", "R": "i32", "items": "i32"},
+            **{"K": "i32:16", "N": "i32:16"},
+        }
+        label = f"{kind} {precision}" if dtype == torch.float32 else kind
+        dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
+        cases: list[tuple[str, Any, dict[str, Any]]] = [
+            ("matmul", _matmul, {**dense, **plain, "TRANSPOSED": False}),
+            ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
+            ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
+            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
+        ]
+        # To a compiler, fp16 is bf16 again: one tile of it will do.
+        tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)[kind == "fp16" :]}
+        for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
+            how = (tile.num_warps, tile.num_stages, [name])
+            sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
+            common = {**tile.constants, "PRECISION": precision}
+            found += [
+                variant(f"{what} {sizes}", kernel, types, {**common, **constants}, *how)
+                for what, kernel, constants in cases
+            ]
+        if precision == "ieee" and dtype != torch.float16:
+            # What logprobs' gradient is added up by.
+            constants = {**common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
+            added = {**types, "p_out": "*fp32"}
+            found.append(variant(f"matmul_gradient_x added {sizes}", _matmul, added, constants, *how))
     return found

@@ -76,7 +76,7 @@ def _add_norm(
     if p_residual is not None:
         b_x += tl.load(p_residual + o_x, mask=m_x, other=0).to(tl.float32)
         # The sum is an output of its own: what is normed is what a reader of it would norm.
-        b_sum = rounded(b_x, p_sum)
+        b_sum = rounded(b_x, p_sum.dtype.element_ty)
         tl.store(p_sum + o_x, b_sum, mask=m_x)
         b_x = b_sum.to(tl.float32)
     b_y, _ = _normed(b_x, m_c[None, :], C, eps, LAYER)
@@ -84,7 +84,7 @@ def _add_norm(
         b_y *= (tl.load(p_w + o_c, mask=m_c, other=0).to(tl.float32) + offset)[None, :]
     if p_b is not None:
         b_y += tl.load(p_b + o_c, mask=m_c, other=0).to(tl.float32)[None, :]
-    tl.store(p_out + o_x, rounded(b_y, p_out), mask=m_x)
+    tl.store(p_out + o_x, rounded(b_y, p_out.dtype.element_ty), mask=m_x)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -129,7 +129,7 @@ def _gradient(
         b_dx *= b_rstd[:, None]
         if p_dsum is not None:
             b_dx += tl.load(p_dsum + o_x, mask=m_x, other=0).to(tl.float32)
-        tl.store(p_dx + o_x, rounded(b_dx, p_dx), mask=m_x)
+        tl.store(p_dx + o_x, rounded(b_dx, p_dx.dtype.element_ty), mask=m_x)
     o_part = tl.program_id(0) * C + o_c
     if p_dw is not None:
         tl.store(p_dw + o_part, tl.sum(b_dw, 0), mask=m_c)

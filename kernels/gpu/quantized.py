@@ -18,9 +18,8 @@ import triton.language as tl
 
 from kernels.gpu.language import dot, rounded
 from kernels.gpu.launch import (
-    PRECISIONS,
-    TARGET_PRECISIONS,
     TYPES,
+    choices,
     expect,
     expect_precision,
     on,
@@ -107,7 +106,9 @@ def _quantized_matmul(
             p_x_tile += BLOCK_K
             p_code_tile += BLOCK_K * (16 if INT4 else 32)
         p_tile = p_out + o_m.to(tl.int64)[:, None] * N + o_n[None, :]
-        tl.store(p_tile, rounded(b_total, p_out), mask=(o_m < R)[:, None] & (o_n < N)[None, :])
+        tl.store(
+            p_tile, rounded(b_total, p_out.dtype.element_ty), mask=(o_m < R)[:, None] & (o_n < N)[None, :]
+        )
 
 
 def quantized_matmul(
@@ -128,7 +129,7 @@ def quantized_matmul(
     int4 = code_PKW.dtype == torch.uint8
     expect("code_PKW", code_PKW, (P, K, PANEL // (1 + int4)), (torch.int8, torch.uint8), like=x_RK)
     expect("scale_PGW", scale_PGW, (P, triton.cdiv(K, GROUP), PANEL), torch.bfloat16, like=x_RK)
-    expect_precision(precision)
+    expect_precision(precision, x_RK.device)
     out_RN = x_RK.new_empty(R, N)
     if out_RN.numel() == 0:
         return out_RN
@@ -146,30 +147,27 @@ def quantized_matmul(
 def variants() -> list[Variant]:
     """int8 and int4 with every dtype and precision of x."""
     found = []
-    for dtype, kind in TYPES.items():
-        for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
-            for name, held in TARGET_PRECISIONS.items():
-                if precision not in held:
-                    continue
-                tile = config(name, dtype, precision)
-                for bits, code in ((8, "*i8"), (4, "*u8")):
-                    types = {
-                        **dict.fromkeys(("p_x", "p_out"), f"*{kind}"), "p_code": code, "p_scale": "*bf16",
-                        "R": "i32", "K": "i32:16", "N": "i32:16",
-                    }  # fmt: skip
-                    label = f"quantized_matmul int{bits} {kind}" + f" {precision}" * (dtype == torch.float32)
-                    constants = {
-                        **tile.constants, "INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision,
-                    }  # fmt: skip
-                    found.append(
-                        variant(
-                            label,
-                            _quantized_matmul,
-                            types,
-                            constants,
-                            tile.num_warps,
-                            tile.num_stages,
-                            [name],
-                        )
-                    )
+    for dtype, precision, name in choices():
+        kind = TYPES[dtype]
+        tile = config(name, dtype, precision)
+        for bits, code in ((8, "*i8"), (4, "*u8")):
+            types = {
+                **dict.fromkeys(("p_x", "p_out"), f"*{kind}"), "p_code": code, "p_scale": "*bf16",
+                "R": "i32", "K": "i32:16", "N": "i32:16",
+            }  # fmt: skip
+            label = f"quantized_matmul int{bits} {kind}" + f" {precision}" * (dtype == torch.float32)
+            constants = {
+                **tile.constants, "INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision,
+            }  # fmt: skip
+            found.append(
+                variant(
+                    label,
+                    _quantized_matmul,
+                    types,
+                    constants,
+                    tile.num_warps,
+                    tile.num_stages,
+                    [name],
+                )
+            )
     return found

@@ -96,7 +96,11 @@ def _rope_store(
             if not is_key:
                 b_growth = tl.load(p_growth + b_position, mask=m_t[:, None], other=1)
                 b_a, b_b, b_d = b_a * b_growth, b_b * b_growth, b_d * b_growth
-        b_a, b_b, b_d = rounded(b_a, p_to), rounded(b_b, p_to), rounded(b_d, p_to)
+        b_a, b_b, b_d = (
+            rounded(b_a, p_to.dtype.element_ty),
+            rounded(b_b, p_to.dtype.element_ty),
+            rounded(b_d, p_to.dtype.element_ty),
+        )
         tl.store(p_to + o_a, b_a, mask=m_r)
         tl.store(p_to + o_b, b_b, mask=m_r)
         tl.store(p_to + o_d, b_d, mask=m_d)
@@ -104,9 +108,9 @@ def _rope_store(
             if is_key:
                 # A cache of another dtype holds the rounded key, rounded again, as a reader of k would.
                 p_page = p_k_pages + (b_page + (i_head - H)) * D * S + b_offset
-                tl.store(p_page + o_a * S, rounded(b_a.to(tl.float32), p_k_pages), mask=m_r)
-                tl.store(p_page + o_b * S, rounded(b_b.to(tl.float32), p_k_pages), mask=m_r)
-                tl.store(p_page + o_d * S, rounded(b_d.to(tl.float32), p_k_pages), mask=m_d)
+                tl.store(p_page + o_a * S, rounded(b_a.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
+                tl.store(p_page + o_b * S, rounded(b_b.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
+                tl.store(p_page + o_d * S, rounded(b_d.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_d)
     elif BACKWARD or p_slot is not None:
         i_kv = i_head - H - K
         o_e = tl.arange(0, BLOCK_E)[None, :]
@@ -118,7 +122,7 @@ def _rope_store(
         else:
             b_v = tl.load(p_side_v, mask=m_e, other=0).to(tl.float32)
             p_page_v = p_v_pages + ((b_page + i_kv) * S + b_offset) * E + o_e
-            tl.store(p_page_v, rounded(b_v, p_v_pages), mask=m_e)
+            tl.store(p_page_v, rounded(b_v, p_v_pages.dtype.element_ty), mask=m_e)
 
 
 def _check_tables(

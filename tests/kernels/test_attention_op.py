@@ -1,6 +1,6 @@
 """`kernels.attention` and `kernels.paged`: errors, bits, memory, torch.library and torch.compile.
 
-An error, as the norm over a whole tensor, is allowed to be twice that of plain torch in the same dtype,
+An error, the largest of a tensor, is allowed to be twice that of plain torch in the same dtype,
 measured here on the same inputs.
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim of queries and keys,
@@ -75,7 +75,7 @@ def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any
         if dtype == torch.float64:
             assert (a - true).norm() <= 1e-9 * true.norm(), name
         else:
-            error, allowed = (a.double() - true).norm(), 2 * (b.double() - true).norm()
+            error, allowed = (a.double() - true).abs().max(), 2 * (b.double() - true).abs().max()
             assert error <= allowed, f"{name}: {error:.2e}, allowed {allowed:.2e}"
 
 
@@ -117,13 +117,19 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_there_is_no_matrix_of_tokens_by_tokens() -> None:
-    """Of 2048 tokens with one head, a 16th of the scores stand in memory; the share falls with T squared."""
-    (q, k, v, _), bounds = make((2048,), (1, 1), 16, 16, torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_there_is_no_matrix_of_tokens_by_tokens(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1024 tokens of 2 heads, a quarter of the scores stand in memory, or what is said to be the most."""
+    inputs, bounds = make((1024,), (2, 1), 16, 16, dtype)
     with Largest() as largest:
-        out, softmax = blockwise.packed(q, k, v, bounds.tolist(), scale=0.25)
-        blockwise.backward(out, q, k, v, out, softmax, bounds.tolist(), scale=0.25)
-    assert largest.elements <= blockwise.QUERY_TILE * blockwise.KEY_CHUNK
+        many = values_and_gradients(lambda q, k, v: attention(q, k, v, bounds), inputs[:3])
+    assert largest.elements <= 2 * blockwise.QUERY_TILE * 1024
+    monkeypatch.setattr(blockwise, "MOST_SCORES", 100_000)
+    with Largest() as largest:
+        few = values_and_gradients(lambda q, k, v: attention(q, k, v, bounds), inputs[:3])
+    assert largest.elements <= 100_000
+    for a, b in zip(many, few, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 # --- bits ---
