@@ -1,11 +1,10 @@
-"""Gradients of the CPU kernels. Forward runs the kernel, backward is plain torch in float32.
+"""What autograd sees of the kernels. `ops` is the module that has them: `kernels.cpu.ops`, `kernels.gpu.ops`.
 
 Only the forward is under the row-invariance contract: a gradient is a sum over rows by nature. All of
 it is deterministic.
 
 Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width,
-H query heads, K kv heads, G = H / K, D head dim, E head dim of values, P pages, S page size,
-M positions, R pairs that rope turns.
+H query heads, K kv heads, D head dim, E head dim of values, P pages, S page size, M positions.
 """
 
 from __future__ import annotations
@@ -15,12 +14,7 @@ from typing import Any
 
 import torch
 
-from kernels import blockwise
-from kernels.cpu import attention as cpu_attention
-from kernels.cpu import rowwise
-from kernels.cpu.matmul import matmul
 from kernels.knobs import Scores
-from kernels.matmul import pack, unpack
 
 Kernel = Callable[..., Any]
 
@@ -30,24 +24,19 @@ class Matmul(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, bias_N: torch.Tensor | None, N: int
+        ctx: Any, ops: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, bias_N: torch.Tensor | None, N: int
     ) -> torch.Tensor:
         ctx.save_for_backward(x_RK, w_PKW)
-        ctx.bias_dtype = None if bias_N is None else bias_N.dtype
-        return matmul(x_RK, w_PKW, N, bias_N=bias_N)
+        ctx.ops, ctx.bias_dtype = ops, None if bias_N is None else bias_N.dtype
+        return ops.matmul(x_RK, w_PKW, N, bias_N=bias_N)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         x_RK, w_PKW = ctx.saved_tensors
-        dy_RN = grads[0].float()
-        dx_RK = dw_PKW = dbias_N = None
-        if ctx.needs_input_grad[0]:
-            dx_RK = (dy_RN @ unpack(w_PKW.float(), dy_RN.shape[1]).t()).to(x_RK.dtype)
-        if ctx.needs_input_grad[1]:
-            dw_PKW = pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype))
-        if ctx.bias_dtype is not None:
-            dbias_N = dy_RN.sum(0).to(ctx.bias_dtype)
-        return dx_RK, dw_PKW, dbias_N, None
+        _, need_x, need_w, *_ = ctx.needs_input_grad
+        dx_RK, dw_PKW = ctx.ops.matmul_gradients(x_RK, w_PKW, grads[0], need_x, need_w)
+        dbias_N = None if ctx.bias_dtype is None else grads[0].float().sum(0).to(ctx.bias_dtype)
+        return None, dx_RK, dw_PKW, dbias_N, None
 
 
 class ByOracle(torch.autograd.Function):
@@ -81,6 +70,7 @@ class RopeStoreAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        ops: Any,
         qkv_TX: torch.Tensor,
         sinks_H: torch.Tensor | None,
         heads: tuple[int, int, int],
@@ -91,36 +81,25 @@ class RopeStoreAttention(torch.autograd.Function):
         batch: Any,
         scores: Scores,
     ) -> torch.Tensor:
-        q_THD, k_TKD = rowwise.rope_store(
+        q_THD, k_TKD = ops.rope_store(
             qkv_TX, heads, *tables, growth_M1, batch.position_T, batch.slot_T, k_PKDS, v_PKSE
         )
-        tile_N3, tile_tokens = batch.tiles
-        paging = (batch.position_T, batch.page_BP, tile_N3, tile_tokens)
-        out_THE = cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H)
+        out_THE, kept = ops.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)
         if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
             H, K, D = heads
             v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
             k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
-            position_T = batch.position_T
-            ctx.save_for_backward(q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, position_T)
-            ctx.bounds, ctx.scores = batch.bounds, scores
-        return out_THE
+            inputs = (q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T)
+            ctx.save_for_backward(*inputs, *kept)
+            ctx.ops, ctx.bounds, ctx.scores = ops, batch.bounds, scores
+        return out_THE  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T = ctx.saved_tensors
-        dq_THD, dk_TKD, dv_TKE, dsinks_H = blockwise.backward(
-            grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H
+        q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T, *kept = ctx.saved_tensors
+        *parts, dsinks_H = ctx.ops.attention_gradients(
+            grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H, *kept
         )
-        if growth_M1 is not None:
-            dq_THD *= growth_M1[position_T].unsqueeze(1)
-        # The rotation's transpose is the rotation by the opposite angle.
-        cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
-        R = cos.shape[-1]
-        for turned in (dq_THD, dk_TKD):
-            a, b = (x.clone() for x in turned[..., : 2 * R].chunk(2, dim=-1))
-            turned[..., :R] = a * cos + b * sin
-            turned[..., R : 2 * R] = b * cos - a * sin
-        dqkv_TX = torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1).to(q_THD.dtype)
-        return dqkv_TX, dsinks_H, *[None] * 7
+        dqkv_TX = ctx.ops.rope_gradient(*parts, cos_MR, sin_MR, growth_M1, position_T, q_THD.dtype)
+        return None, dqkv_TX, dsinks_H, *[None] * 7

@@ -1,8 +1,8 @@
 """The one place that picks an implementation, from device and dtype alone.
 
-float32 and bfloat16 on the CPU run our kernels, under the row-invariance contract. Everything else
-(float64 to check structure; other devices until their kernels are written) runs the plain-torch oracle,
-which promises no bits.
+float32 and bfloat16 on the CPU run our compiled kernels, those and float16 on a GPU the Triton ones, under
+the row-invariance contract. Everything else (float64 to check structure, float16 on the CPU) runs the
+plain-torch oracle, which promises no bits.
 
 Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width,
 H query heads, K kv heads, D head dim, P pages, S page size.
@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import torch
 
 from kernels import autograd, reference
-from kernels.cpu import rowwise
-from kernels.cpu.matmul import matmul as cpu_matmul
+from kernels.cpu import ops as cpu_ops
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import unpack
 from kernels.quantized import dequantize
+
+GPU_DTYPES = frozenset((torch.float32, torch.bfloat16, torch.float16))
 
 
 class Paging(Protocol):
@@ -47,9 +48,18 @@ class Paging(Protocol):
         ...
 
 
-def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether our kernels, and with them the row-invariance contract, cover this device and dtype."""
-    return device.type == "cpu" and dtype in SCALARS
+def backend(device: torch.device, dtype: torch.dtype) -> Any:
+    """The module whose kernels cover this device and dtype (`kernels.cpu.ops`, `kernels.gpu.ops`), or None.
+
+    With one comes the row-invariance contract.
+    """
+    if device.type == "cpu":
+        return cpu_ops if dtype in SCALARS else None
+    if device.type == "cuda" and dtype in GPU_DTYPES:
+        from kernels.gpu import ops  # Triton is not everywhere
+
+        return ops
+    return None
 
 
 class _NoContext:
@@ -78,12 +88,12 @@ def matmul(
 
     Weights of whole numbers get no gradient, and pass none on.
     """
-    if not has_kernels(x_RK.device, x_RK.dtype):
+    if (ops := backend(x_RK.device, x_RK.dtype)) is None:
         w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
         return reference.matmul(x_RK, w_KN, bias_N)
     if scales_PGW is not None:
-        return cpu_matmul(x_RK.contiguous(), w_PKW, N, scales_PGW, bias_N)
-    return run(autograd.Matmul, x_RK.contiguous(), w_PKW, bias_N, N)  # type: ignore[no-any-return]
+        return ops.matmul(x_RK.contiguous(), w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
+    return run(autograd.Matmul, ops, x_RK.contiguous(), w_PKW, bias_N, N)  # type: ignore[no-any-return]
 
 
 def add_norm(
@@ -94,10 +104,10 @@ def add_norm(
     norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`."""
-    if not has_kernels(x_TC.device, x_TC.dtype):
+    if (ops := backend(x_TC.device, x_TC.dtype)) is None:
         return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
     given = [tensor if tensor is None else tensor.contiguous() for tensor in (x_TC, residual_TC, w_C, b_C)]
-    return run(autograd.ByOracle, rowwise.add_norm, reference.add_norm, norm, *given)  # type: ignore[no-any-return]
+    return run(autograd.ByOracle, ops.add_norm, reference.add_norm, norm, *given)  # type: ignore[no-any-return]
 
 
 def norm_qk(
@@ -113,10 +123,10 @@ def norm_qk(
     are those of all queries and of all keys, `sizes` those of a piece: a head, or all.
     """
     knobs = (widths, sizes, norm)
-    if not has_kernels(qkv_TX.device, qkv_TX.dtype):
+    if (ops := backend(qkv_TX.device, qkv_TX.dtype)) is None:
         return reference.norm_qk(qkv_TX, *weights, knobs)
     return run(  # type: ignore[no-any-return]
-        autograd.ByOracle, rowwise.norm_qk, reference.norm_qk, knobs, qkv_TX.contiguous(), *weights
+        autograd.ByOracle, ops.norm_qk, reference.norm_qk, knobs, qkv_TX.contiguous(), *weights
     )
 
 
@@ -138,9 +148,10 @@ def rope_store_attention(
     flows only through tokens of this call, so under autograd every sequence must start at position 0.
     """
     (H, K, D), Dv = heads, v_PKSD.shape[3]
-    if has_kernels(qkv_TX.device, qkv_TX.dtype):
+    if (ops := backend(qkv_TX.device, qkv_TX.dtype)) is not None:
         return run(  # type: ignore[no-any-return]
             autograd.RopeStoreAttention,
+            ops,
             qkv_TX.contiguous(),
             sinks_H,
             heads,
@@ -177,8 +188,8 @@ def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated."""
-    if not has_kernels(x_TX.device, x_TX.dtype):
+    if (ops := backend(x_TX.device, x_TX.dtype)) is None:
         return reference.activate(x_TX, activation)
     return run(  # type: ignore[no-any-return]
-        autograd.ByOracle, rowwise.activate, reference.activate, activation, x_TX.contiguous()
+        autograd.ByOracle, ops.activate, reference.activate, activation, x_TX.contiguous()
     )

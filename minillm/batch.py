@@ -86,4 +86,4 @@ class Batch:
             for b, (begin, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False))
             for t in range(begin, end, TILE_TOKENS)
         ]
-        return torch.tensor(runs), TILE_TOKENS
+        return torch.tensor(runs, device=self.position_T.device), TILE_TOKENS

@@ -1,0 +1,162 @@
+"""The operations of `kernels.dispatch` by the Triton kernels: what `kernels.cpu.ops` is on the CPU.
+
+Legend: T packed tokens, R rows, K inner width or kv heads, N outer width, H query heads, D head dim,
+E head dim of values, P panels or pages, W panel width, S page size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kernels import reference
+from kernels.gpu import activation, norm, rope
+from kernels.gpu import attention as gpu_attention
+from kernels.gpu import matmul as gpu_matmul
+from kernels.gpu.attention_backward import backward
+from kernels.gpu.quantized import quantized_matmul
+from kernels.knobs import Activation, Norm, Scores
+
+# Of float32's products: no rounding but float32's own.
+PRECISION = "ieee"
+
+add_norm = norm.add_norm
+
+
+def matmul(
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    scales_PGW: torch.Tensor | None = None,
+    bias_N: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales."""
+    if scales_PGW is None:
+        return gpu_matmul.matmul(x_RK, w_PKW, N, bias_N, PRECISION)
+    out_RN = quantized_matmul(x_RK, w_PKW, scales_PGW, N, PRECISION)
+    return out_RN if bias_N is None else out_RN + bias_N
+
+
+def matmul_gradients(
+    x_RK: torch.Tensor, w_PKW: torch.Tensor, dy_RN: torch.Tensor, need_x: bool, need_w: bool
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """(dx, dw), dw in panels, each if it is needed."""
+    dy_RN = dy_RN.contiguous()
+    dx_RK = gpu_matmul.matmul_gradient_x(dy_RN, w_PKW, PRECISION) if need_x else None
+    return dx_RK, gpu_matmul.matmul_gradient_w(x_RK, dy_RN, PRECISION) if need_w else None
+
+
+def norm_qk(
+    qkv_TX: torch.Tensor,
+    q_w: torch.Tensor | None,
+    q_b: torch.Tensor | None,
+    k_w: torch.Tensor | None,
+    k_b: torch.Tensor | None,
+    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
+) -> torch.Tensor:
+    """`kernels.reference.norm_qk`, each piece a row of `add_norm`."""
+    widths, sizes, kind = knobs
+    parts = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
+    for i, (w, b) in enumerate(((q_w, q_b), (k_w, k_b))):
+        size = sizes[i]
+        if w is None or w.numel() == size:
+            rows = parts[i].reshape(-1, size)
+            parts[i] = add_norm(rows, None, w, b, kind)[1].view(parts[i].shape)
+        else:  # a weight for each head
+            heads = zip(parts[i].split(size, dim=1), w.view(-1, size), strict=True)
+            parts[i] = torch.cat([add_norm(x.contiguous(), None, w_D, b, kind)[1] for x, w_D in heads], dim=1)
+    return torch.cat(parts, dim=1)
+
+
+def activate(x_TX: torch.Tensor, kind: Activation) -> torch.Tensor:
+    """`kernels.reference.activate` in float32, rounded once."""
+    if kind.name in ("sigmoid", "tanh"):  # alone: torch computes every number by itself on a GPU
+        return reference.activate(x_TX, kind)
+    return activation.activate(x_TX, kind)
+
+
+def rope_store(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    growth_M1: torch.Tensor | None,
+    position_T: torch.Tensor,
+    slot_T: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys turned, keys and values in their slots; returns q_THD, k_TKD."""
+    return rope.rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T, slot_T, k_PKDS, v_PKSE, growth_M1)
+
+
+def rope_gradient(
+    dq_THD: torch.Tensor,
+    dk_TKD: torch.Tensor,
+    dv_TKE: torch.Tensor,
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    growth_M1: torch.Tensor | None,
+    position_T: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """dqkv_TX of `rope_store`, in `dtype`."""
+    dq_THD, dk_TKD, dv_TKE = (x.to(dtype).contiguous() for x in (dq_THD, dk_TKD, dv_TKE))
+    return rope.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
+
+
+def attention(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    batch: Any,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """(out_THE, what its gradient wants beside the inputs)."""
+    out_THE, softmax_2TH = gpu_attention.forward(
+        q_THD,
+        k_PKDS,
+        v_PKSE,
+        batch.position_T,
+        *batch.tiles,
+        page_BP=batch.page_BP,
+        **_knobs(scores, sinks_H, q_THD.dtype),
+    )
+    return out_THE, (out_THE, softmax_2TH)
+
+
+def attention_gradients(
+    grad_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds: list[int],
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    out_THE: torch.Tensor,
+    softmax_2TH: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """dq, dk, dv and dsinks of attention over whole sequences."""
+    k_TKD, v_TKE = (x.to(q_THD.dtype).contiguous() for x in (k_TKD, v_TKE))
+    bounds_B1 = torch.tensor(bounds, device=q_THD.device)
+    knobs = _knobs(scores, sinks_H, q_THD.dtype)
+    dq_THD, dk_TKD, dv_TKE, dsinks_H = backward(
+        grad_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, **knobs
+    )
+    if sinks_H is not None and dsinks_H is not None:
+        dsinks_H = dsinks_H.to(sinks_H.dtype)
+    return dq_THD, dk_TKD, dv_TKE, dsinks_H
+
+
+def _knobs(scores: Scores, sinks_H: torch.Tensor | None, dtype: torch.dtype) -> dict[str, Any]:
+    if sinks_H is not None and sinks_H.dtype not in (dtype, torch.float32):
+        sinks_H = sinks_H.float()
+    return {
+        "scale": scores.scale,
+        "window": scores.window,
+        "softcap": scores.softcap,
+        "sinks_H": sinks_H,
+        "input_precision": PRECISION,
+    }
