@@ -84,7 +84,7 @@ def test_triton_models(
     # Both round: as far apart as the dtype lets two orders of addition be.
     near = 1e-4 if precision == "fp32" else 0.15
     scale = float(wanted.detach().abs().max())
-    assert float((found.cpu() - wanted).abs().max()) < near * scale
+    assert float((found.cpu() - wanted).detach().abs().max()) < near * scale
     if precision == "fp32":
         for (part, p), q in zip(model.named_parameters(), usual.parameters(), strict=True):
             if q.grad is None:
