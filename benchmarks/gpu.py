@@ -21,12 +21,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from math import ceil
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,14 @@ class Config:
         seed: of the inputs.
         save: keep the result and its plot.
         folder: where; None is benchmarks/results/, or nowhere in a run without a GPU.
+        processes: that run checks, one a kernel; 0 for none but this one.
     """
 
     rounds: int = 7
     seed: int = 0
     save: bool = True
     folder: Path | None = None
+    processes: int = 0 if SMOKE else 6
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class Verdict:
         return self.value >= self.aim if self.at_least else self.value <= self.aim
 
     def __str__(self) -> str:
+        if SMOKE:
+            return f"{self.name}: not judged"
         sign = ">=" if self.at_least else "<="
         return f"{self.name} {self.value:.3g}: {'met' if self.met else 'MISSED'} ({sign} {self.aim:g})"
 
@@ -151,6 +157,36 @@ class Row:
         return found.seconds / self.ours.seconds if isinstance(found, Timing) else None
 
 
+# Returns what failed (None: nothing did), or a whole `Check`.
+Test = Callable[[], Check | str | None]
+
+
+def exact() -> None:
+    """Float32 products in float32, and bf16 products summed in float32, for plain torch and the peers."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+
+
+def checked(kernel: str, tests: Sequence[tuple[str, Test]]) -> list[Check]:
+    """Run the checks of one kernel."""
+    checks = []
+    for name, test in tests:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = test()
+                synchronize()
+            if not isinstance(found, Check):
+                found = Check(kernel, name, found is None, found or "")
+        except Exception as error:  # a kernel that does not compile or launch is red, not the end
+            found = Check(kernel, name, False, reason(error))
+        checks.append(found)
+        cleared()
+    return checks
+
+
 def noise(*shape: int, dtype: torch.dtype, seed: int, scale: float = 1.0) -> torch.Tensor:
     """Normal numbers on the device."""
     generator = torch.Generator(DEVICE).manual_seed(seed)
@@ -190,7 +226,7 @@ def sets_of(nbytes: float) -> int:
     if SMOKE:
         return 1
     cache_bytes = getattr(torch.cuda.get_device_properties(DEVICE), "L2_cache_size", 0) or 1 << 26
-    return max(2, ceil(2 * cache_bytes / nbytes))
+    return max(1, ceil(2 * cache_bytes / nbytes))
 
 
 @cache
@@ -319,11 +355,11 @@ def peaks() -> dict[str, float]:
 class Report:
     """Collects checks and rows of one benchmark, prints them as they come, and ends the run.
 
-    `rate` is "TFLOP/s" or "TB/s": what table and plot show besides times.
+    `rate` is "TFLOP/s" or "TB/s": what table and plot show besides times; `size` says what a row's x is.
     """
 
-    def __init__(self, benchmark: str, config: Config, rate: str) -> None:
-        self.benchmark, self.config, self.rate = benchmark, config, rate
+    def __init__(self, benchmark: str, config: Config, rate: str, size: str) -> None:
+        self.benchmark, self.config, self.rate, self.size = benchmark, config, rate, size
         self.console = Console(width=None if sys.stdout.isatty() else 170)
         self.checks: list[Check] = []
         self.rows: list[Row] = []
@@ -332,6 +368,7 @@ class Report:
         self.figures: dict[str, float] = {}
         self.notes: list[str] = []
         self.begin = time.perf_counter()
+        exact()
         if SMOKE:
             self.say("no GPU: tiny sizes under Triton's interpreter; the times mean NOTHING")
 
@@ -345,21 +382,30 @@ class Report:
             self.notes.append(text)
             self.say(f"note: {text}")
 
-    def check(self, kernel: str, name: str, test: Callable[[], Check | str | None]) -> bool:
-        """Run a check, which returns what failed (None: nothing did) or a whole `Check`."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = test()
-            if not isinstance(found, Check):
-                found = Check(kernel, name, found is None, found or "")
-        except Exception as error:  # a kernel that does not compile or launch is red, not the end
-            found = Check(kernel, name, False, reason(error))
-        self.checks.append(found)
-        word = "ok " if found.passed else "RED"
-        self.say(f"{word} {kernel}: {name}" + (f": {found.detail}" if found.detail else ""))
-        cleared()
-        return found.passed
+    def check(self, kernels: Mapping[str, Sequence[tuple[str, Test]]]) -> None:
+        """Run the named checks of each kernel, those of one kernel in a process of its own.
+
+        So kernels are compiled side by side, and one that breaks the device's context spoils only its own.
+        """
+        if not self.config.processes:
+            for kernel, tests in kernels.items():
+                self._add(checked(kernel, tests))
+            return
+        with ProcessPoolExecutor(
+            self.config.processes, get_context("spawn"), initializer=exact, max_tasks_per_child=1
+        ) as pool:
+            futures = {kernel: pool.submit(checked, kernel, tests) for kernel, tests in kernels.items()}
+            for kernel, future in futures.items():
+                try:
+                    self._add(future.result())
+                except Exception as error:  # the process died
+                    self._add([Check(kernel, "a process for its checks", False, reason(error))])
+
+    def _add(self, checks: Sequence[Check]) -> None:
+        for check in checks:
+            self.checks.append(check)
+            text = f"{'ok ' if check.passed else 'RED'} {check.kernel}: {check.name}"
+            self.say(text + (f": {check.detail}" if check.detail else ""))
 
     def green(self, kernel: str) -> bool:
         """Whether a kernel was checked and every check held."""
@@ -492,6 +538,7 @@ class Report:
             else:
                 axis.set_ylim(bottom=0)
             axis.set_title(panel, fontsize=10)
+            axis.set_xlabel(self.size)
             axis.set_ylabel(self.rate)
             axis.grid(alpha=0.3)
         entries: dict[str, Any] = {}
@@ -565,7 +612,10 @@ class Report:
         for verdict in self.summary:
             self.say(str(verdict))
         judged = [v for row in self.rows for v in row.verdicts] + self.summary
-        self.say(f"{sum(v.met for v in judged)} of {len(judged)} aims met; {record['seconds']:.0f} s in all")
+        if not SMOKE:
+            self.say(
+                f"{sum(v.met for v in judged)} of {len(judged)} aims met; {record['seconds']:.0f} s in all"
+            )
         for name in red:
             self.say(f"RED {name}")
         for text in self.failures:
