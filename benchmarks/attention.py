@@ -437,7 +437,7 @@ def run(config: Config) -> int:
 def main() -> int:
     """The command line; returns the exit status."""
     if SMOKE:
-        default = Config(head_dims=(16,), lengths=(70,), heads=(2, 1), rounds=1)
+        default = Config(head_dims=(16,), lengths=(40,), heads=(2, 1), rounds=1)
         return run(tyro.cli(Config, description=__doc__, default=default))
     return run(tyro.cli(Config, description=__doc__))
 

@@ -255,7 +255,7 @@ class Bursts:
         # Twice: the first burst's launches may find the driver's own caches cold.
         for _ in range(2):
             seconds = self.sample()
-        self.count = min(BURST_CALLS, max(1, ceil(BURST_SECONDS / seconds)))
+        self.count = min(BURST_CALLS, max(1, ceil(BURST_SECONDS / max(seconds, 1e-7))))
         self.sample()
 
     def _run(self) -> None:

@@ -71,7 +71,7 @@ def test_a_red_kernel_is_not_timed(
     test: Any = partial(int, "x") if processes else partial(fail, "raise")
     report = gpu.Report("matmul", gpu.Config(save=False, processes=processes), "TFLOP/s", "rows")
     other: Any = partial(str, "3 rows differ")  # builtins: another process does not know this file
-    report.check({"a": [("bits", other), ("launch", test)], "b": [("bits", partial(dict().get, 0))]})
+    report.check({"a": [("bits", other), ("launch", test)], "b": [("bits", partial({}.get, 0))]})
     work = gpu.Work(1.0, 1.0, "bf16")
     assert report.time("a", "a", 1, work, {"ours": lambda: [list]}) is None
     assert report.time("c", "c", 1, work, {"ours": lambda: [list]}) is None  # it has no check at all
