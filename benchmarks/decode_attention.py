@@ -75,9 +75,9 @@ class Cache:
         self.k, self.v = (torch.empty(count, K, *shape, dtype=dtype, device=DEVICE) for shape in (
             (D, KEY_BLOCK), (KEY_BLOCK, D)
         ))  # fmt: skip
-        for x in (self.k, self.v):  # by parts, since random numbers are made in float32
+        for i, x in enumerate((self.k, self.v)):  # by parts, since random numbers are made in float32
             for at in range(0, count, 4096):
-                x[at : at + 4096] = noise(*x[at : at + 4096].shape, dtype=dtype, seed=config.seed + at)
+                x[at : at + 4096] = noise(*x[at : at + 4096].shape, dtype=dtype, seed=config.seed + at + i)
         self.order = torch.randperm(count, generator=torch.Generator().manual_seed(config.seed)).to(DEVICE)
         self.used = 0
 

@@ -63,13 +63,14 @@ def fail(text: str) -> str | None:
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_red_kernel_is_not_timed(
-    processes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks import gpu
 
     test: Any = partial(int, "x") if processes else partial(fail, "raise")
-    report = gpu.Report("matmul", gpu.Config(save=False, processes=processes), "TFLOP/s", "rows")
+    config = gpu.Config(folder=tmp_path, processes=processes)
+    report = gpu.Report("matmul", config, "TFLOP/s", "rows")
     other: Any = partial(str, "3 rows differ")  # builtins: another process does not know this file
     report.check({"a": [("bits", other), ("launch", test)], "b": [("bits", partial({}.get, 0))]})
     work = gpu.Work(1.0, 1.0, "bf16")
@@ -88,3 +89,7 @@ def test_a_red_kernel_is_not_timed(
     assert "no time of peer (b): RuntimeError: not on this device" in printed
     record = json.loads(printed.splitlines()[-1])
     assert record["red"] == ["a: bits", "a: launch"] and [row["panel"] for row in record["rows"]] == ["b"]
+    (saved,) = tmp_path.glob("*.json")
+    assert json.loads(saved.read_text())["rows"] == record["rows"]
+    # matplotlib belongs to the extra `bench`: without it there is no plot, and no error.
+    assert saved.with_suffix(".png").exists() or "no plot: ModuleNotFoundError" in printed
