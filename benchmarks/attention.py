@@ -426,10 +426,12 @@ def run(config: Config) -> int:
             ]
     report.check(tests)
     for D in config.head_dims:
-        for T in config.lengths:
-            time(report, config, D, T, BF16, "ieee")
-        for precision in precisions:
-            time(report, config, D, config.lengths[0], FP32, precision)
+        sizes = [(T, BF16, "ieee") for T in config.lengths]
+        sizes += [(config.lengths[0], FP32, precision) for precision in precisions]
+        for T, dtype, precision in sizes:
+            with report.going_on(f"{label(dtype, precision, D)}, {T}"):
+                time(report, config, D, T, dtype, precision)
+                gpu.cleared()
     error_verdicts(report)
     return report.finish()
 

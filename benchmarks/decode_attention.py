@@ -249,21 +249,23 @@ def run(config: Config) -> int:
             ("errors against float64", partial(errors, config, kernel, dtype)),
         ]
     report.check(tests)
-    bandwidth = gpu.copy_bandwidth(config.rounds)
-    report.figures["copy_bytes_per_second"] = bandwidth
-    report.say(f"device copy: {bandwidth / 1e12:.3g} TB/s, read and written")
-    for name in config.dtypes:
-        kernel = f"paged {name}"
-        if not report.green(kernel):
-            report.skip(kernel, kernel)
-            continue
-        for B in config.batches:
-            for context in config.contexts:
-                time(report, config, name, B, context, bandwidth)
+    with report.going_on("times"):
+        bandwidth = gpu.copy_bandwidth(config.rounds)
+        report.figures["copy_bytes_per_second"] = bandwidth
+        report.say(f"device copy: {bandwidth / 1e12:.3g} TB/s, read and written")
+        for name in config.dtypes:
+            kernel = f"paged {name}"
+            if not report.green(kernel):
+                report.skip(kernel, kernel)
+                continue
+            for B in config.batches:
+                for context in config.contexts:
+                    with report.going_on(f"{kernel} batch {B}, {context}"):
+                        time(report, config, name, B, context, bandwidth)
+                        gpu.cleared()
+            if config.forks:
+                time_forks(report, config, name)
                 gpu.cleared()
-        if config.forks:
-            time_forks(report, config, name)
-            gpu.cleared()
     return report.finish()
 
 

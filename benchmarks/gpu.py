@@ -20,8 +20,9 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
@@ -66,14 +67,14 @@ class Config:
         seed: of the inputs.
         save: keep the result and its plot.
         folder: where; None is benchmarks/results/, or nowhere in a run without a GPU.
-        processes: that run checks, one a kernel; 0 for none but this one.
+        processes: that run checks, those of a kernel in one of its own; 0 for this one alone.
     """
 
     rounds: int = 7
     seed: int = 0
     save: bool = True
     folder: Path | None = None
-    processes: int = 0 if SMOKE else 6
+    processes: int = 0 if SMOKE else 8
 
 
 @dataclass(frozen=True)
@@ -297,8 +298,11 @@ def race(contenders: Mapping[str, Maker], rounds: int) -> dict[str, Timing | str
             cleared()
     samples: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(1 if SMOKE else rounds):
-        for name, bursts in ready.items():
-            samples[name].append(bursts.sample())
+        for name in [name for name in ready if name not in failed]:
+            try:
+                samples[name].append(ready[name].sample())
+            except Exception as error:  # as above
+                failed[name] = reason(error)
     found: dict[str, Timing | str] = {}
     for name in contenders:
         if name in failed:
@@ -411,6 +415,15 @@ class Report:
         """Whether a kernel was checked and every check held."""
         mine = [check.passed for check in self.checks if check.kernel == kernel]
         return bool(mine) and all(mine)
+
+    @contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """Where something fails, a lost device say, the report still comes, with the failure in it."""
+        try:
+            yield
+        except Exception as error:
+            self.failures.append(f"{what}: {reason(error)}")
+            self.say(f"FAILED {self.failures[-1]}")
 
     def skip(self, kernel: str, case: str) -> None:
         """Say that a kernel is not timed, and why."""

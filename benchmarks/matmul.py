@@ -196,8 +196,9 @@ def run(config: Config) -> int:
         ]
     report.check(tests)
     for model, name, precision in cases:
-        time(report, config, model, name, precision)
-        gpu.cleared()
+        with report.going_on(label(model, name, precision)):
+            time(report, config, model, name, precision)
+            gpu.cleared()
     summarise(report)
     return report.finish()
 
