@@ -164,7 +164,7 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
         return Config(32, 64, 32, 8, 2) if kernel == "dkdv" else Config(64, 32, 32, 8, 2)
     if kernel == "dkdv":
         return Config(16 if wide else 32, 32, 32, 8, 2)
-    return Config(32 if wide else 64, 32, 32, 8, 2)
+    return Config(32 if wide else 64, 32, 16 if wide and kernel == "dq" else 32, 8, 2)
 
 
 def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
