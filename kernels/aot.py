@@ -40,12 +40,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 
 # Bytes of shared memory that one block can have: CUDA's programming guide, and CDNA3's.
 SHARED_MEMORY = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "gfx942": 65536}
-# The one on which a default configuration must not spill.
-REFERENCE = "sm_90"
 
 
 @dataclass(frozen=True)

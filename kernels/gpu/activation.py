@@ -11,7 +11,7 @@ import triton.language as tl
 
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, on, target, variant
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Activation
 
 NAMES = ("silu", "gelu", "gelu_tanh", "relu")
@@ -180,10 +180,11 @@ def variants() -> list[Variant]:
             "limit": "fp32",
         }
         for how in activations if kind == "bf16" else activations[:1]:
+            targets = None if how is activations[0] else [REFERENCE]
             label = f"{how.name}{' gated' * how.gated}{' clamped' * bool(how.limit)} {kind}"
             constants = _constants(how, BLOCK_F)
             found += [
-                variant(f"{what} {label}", kernel, types, constants, num_warps, 1)
+                variant(f"{what} {label}", kernel, types, constants, num_warps, 1, targets)
                 for what, kernel in (("activate", _activate), ("activate_gradient", _gradient))
             ]
     return found

@@ -23,7 +23,7 @@ from kernels.checks import NO_WINDOW, check_heads, check_knobs
 from kernels.gpu.attention_tile import choices, config, products, score_factors, step
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 from kernels.tiling import KEY_BLOCK, SharedPrefix
 
 
@@ -313,7 +313,7 @@ def paged(
 
 
 def variants() -> list[Variant]:
-    """Every dtype and size in training and in decoding from pages, and the phases of a shared prefix.
+    """Every dtype and size in training; once decoding from pages, and the phases of a shared prefix.
 
     Qwen3's grouping, with sinks, and no softcap where the sizes are not Gemma's.
     """
@@ -334,7 +334,9 @@ def variants() -> list[Variant]:
             "resumed": ("p_sinks",),
         }
         for use, absent in uses.items():
-            if use in ("prefix", "resumed") and (D != 128 or precision != "ieee" or dtype == torch.float16):
+            # Pages change little of a kernel: they are looked at where the sizes are the usual ones.
+            usual = D == 128 and precision == "ieee" and dtype != torch.float16 and name == REFERENCE
+            if use != "packed" and not usual:
                 continue
             constants = {
                 **dict.fromkeys(absent),

@@ -23,24 +23,8 @@ from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, vari
 from kernels.gpu.variant import Variant
 from kernels.tiling import positions, work_list
 
-
-@triton.jit
-def attention_delta(
-    p_out: tl.tensor,
-    p_dout: tl.tensor,
-    p_delta: tl.tensor,
-    rows: tl.tensor,
-    E: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-) -> None:
-    """delta = sum over E of out * dout, for each of the T * H rows: what all of a row's weights share."""
-    o_m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    o_e = tl.arange(0, BLOCK_E)
-    m_e = (o_m < rows)[:, None] & (o_e < E)[None, :]
-    b_out = tl.load(p_out + o_m[:, None] * E + o_e[None, :], mask=m_e, other=0.0).to(tl.float32)
-    b_dout = tl.load(p_dout + o_m[:, None] * E + o_e[None, :], mask=m_e, other=0.0).to(tl.float32)
-    tl.store(p_delta + o_m, tl.sum(b_out * b_dout, 1), mask=o_m < rows)
+# Blocks of keys for which a row's delta is summed from weights.
+FEW_BLOCKS = 2
 
 
 @triton.jit
@@ -69,10 +53,47 @@ def gradient(
 
 
 @triton.jit
+def look(
+    b_q: tl.tensor,
+    b_dout: tl.tensor,
+    p_q: tl.tensor,
+    p_dout: tl.tensor,
+    m_m: tl.tensor,
+    p_k: tl.tensor,
+    p_v: tl.tensor,
+    i_start: tl.tensor,
+    i_head: tl.tensor,
+    j: tl.tensor,
+    last: tl.tensor,
+    K: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CHUNK_D: tl.constexpr,
+    CHUNK_E: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """(keys (D, N), products, gradients of probabilities) of rows with the keys of block j."""
+    o_d, o_e, o_n = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_E), tl.arange(0, BLOCK_N)[None, :]
+    m_n = j * BLOCK_N + o_n <= last
+    o_first = ((i_start + j * BLOCK_N) * K + i_head).to(tl.int64)
+    p_k += o_first * D + o_n * (K * D)
+    p_v += o_first * E + o_n * (K * E)
+    b_k = tl.load(p_k + o_d[:, None], mask=m_n & (o_d < D)[:, None], other=0.0)
+    b_v = tl.load(p_v + o_e[:, None], mask=m_n & (o_e < E)[:, None], other=0.0)
+    b_s = products(b_q, b_k, p_q, m_m, p_k, m_n, 1, D, BLOCK_D, CHUNK_D, PRECISION)
+    b_dp = products(b_dout, b_v, p_dout, m_m, p_v, m_n, 1, E, BLOCK_E, CHUNK_E, PRECISION)
+    return b_k, b_s, b_dp
+
+
+@triton.jit
 def attention_dq(
     p_q: tl.tensor,
     p_k: tl.tensor,
     p_v: tl.tensor,
+    p_out: tl.tensor,
     p_dout: tl.tensor,
     p_softmax: tl.tensor,
     p_delta: tl.tensor,
@@ -89,6 +110,7 @@ def attention_dq(
     D: tl.constexpr,
     E: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    FEW_BLOCKS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -97,7 +119,12 @@ def attention_dq(
     CHUNK_E: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head."""
+    """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
+
+    delta is what all of a row's weights share, the sum of weight * gradient over its keys, and as well that
+    of out * dout over E. The second is cheap; but where keys are few, most of a gradient is what the first's
+    roundings leave when they cancel, so for at most FEW_BLOCKS blocks of keys it is worth a pass.
+    """
     i_tile = tl.num_programs(0) - 1 - tl.program_id(0)
     i_head = tl.program_id(1)
     i_token = tl.load(p_tile + i_tile * 3 + 1)
@@ -109,34 +136,46 @@ def attention_dq(
     o_e = tl.arange(0, BLOCK_E)
     o_n = tl.arange(0, BLOCK_N)
     m_d = m_m[:, None] & (o_d < D)[None, :]
+    m_e = m_m[:, None] & (o_e < E)[None, :]
     o_row = (i_token + o_m // G) * (K * G) + i_head * G + o_m % G
-    b_position = tl.load(p_position + i_token + o_m // G, mask=m_m, other=-1).to(tl.int32)
+    b_position = tl.load(p_position + i_token + o_m // G, mask=m_m, other=-1).to(tl.int32)[:, None]
     p_q += o_row[:, None] * D
     p_dout += o_row[:, None] * E
     b_q = tl.load(p_q + o_d[None, :], mask=m_d, other=0.0)
-    b_dout = tl.load(p_dout + o_e[None, :], mask=m_m[:, None] & (o_e < E)[None, :], other=0.0)
+    b_dout = tl.load(p_dout + o_e[None, :], mask=m_e, other=0.0)
     b_max = tl.load(p_softmax + o_row, mask=m_m, other=0.0)[:, None]
     b_sum = tl.load(p_softmax + T.to(tl.int64) * (K * G) + o_row, mask=m_m, other=1.0)[:, None]
-    b_delta = tl.load(p_delta + o_row, mask=m_m, other=0.0)[:, None]
-    b_dq = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
 
-    last = tl.max(b_position, 0)
-    first = tl.min(tl.where(m_m, b_position, 1 << 30), 0)
+    last = tl.max(b_position)
+    first = tl.min(tl.where(m_m[:, None], b_position, 1 << 30))
+    begin = tl.maximum(first - window + 1, 0) // BLOCK_N
+    end = (last + BLOCK_N) // BLOCK_N
     i_start = i_token - tl.load(p_position + i_token)
-    for j in range(tl.maximum(first - window + 1, 0) // BLOCK_N, (last + BLOCK_N) // BLOCK_N):
-        o_key = j * BLOCK_N + o_n[None, :]
-        m_n = o_key <= last
-        o_first = ((i_start + j * BLOCK_N) * K + i_head).to(tl.int64)
-        p_k_n = p_k + o_first * D + o_n[None, :] * (K * D)
-        p_v_n = p_v + o_first * E + o_n[None, :] * (K * E)
-        b_k = tl.load(p_k_n + o_d[:, None], mask=m_n & (o_d < D)[:, None], other=0.0)
-        b_v = tl.load(p_v_n + o_e[:, None], mask=m_n & (o_e < E)[:, None], other=0.0)
-        b_s = products(b_q, b_k, p_q, m_m[:, None], p_k_n, m_n, 1, D, BLOCK_D, CHUNK_D, PRECISION)
-        b_dp = products(
-            b_dout, b_v, p_dout, m_m[:, None], p_v_n, m_n, 1, E, BLOCK_E, CHUNK_E, PRECISION
+    b_delta = tl.zeros((BLOCK_M,), tl.float32)
+    if end - begin <= FEW_BLOCKS:
+        for j in range(begin, end):
+            _, b_s, b_dp = look(
+                b_q, b_dout, p_q, p_dout, m_m[:, None], p_k, p_v, i_start, i_head, j, last,
+                K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
+            )  # fmt: skip
+            o_key = j * BLOCK_N + o_n[None, :]
+            m_seen = (o_key <= b_position) & (o_key > b_position - window)
+            b_p, _ = gradient(b_s, b_dp, b_max, b_sum, b_max, m_seen, to_tanh, to_log2, SOFTCAP)
+            b_delta += tl.sum(b_p * b_dp, 1)
+    else:
+        b_out = tl.load(p_out + o_row[:, None] * E + o_e[None, :], mask=m_e, other=0.0)
+        b_delta += tl.sum(b_out.to(tl.float32) * b_dout.to(tl.float32), 1)
+    tl.store(p_delta + o_row, b_delta, mask=m_m)
+
+    b_dq = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for j in range(begin, end):
+        b_k, b_s, b_dp = look(
+            b_q, b_dout, p_q, p_dout, m_m[:, None], p_k, p_v, i_start, i_head, j, last,
+            K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
         )  # fmt: skip
-        m_seen = (o_key <= b_position[:, None]) & (o_key > b_position[:, None] - window)
-        _, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta, m_seen, to_tanh, to_log2, SOFTCAP)
+        o_key = j * BLOCK_N + o_n[None, :]
+        m_seen = (o_key <= b_position) & (o_key > b_position - window)
+        _, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta[:, None], m_seen, to_tanh, to_log2, SOFTCAP)
         b_dq = dot(rounded(b_ds, b_k.dtype), tl.trans(b_k), b_dq, PRECISION)
     p_dq += o_row[:, None] * D + o_d[None, :]
     tl.store(p_dq, rounded(b_dq * scale, p_dq.dtype.element_ty), mask=m_d)
@@ -275,14 +314,11 @@ def backward(
     if T == 0:
         return dq_THD, dk_TKD, dv_TKE, None if sinks_H is None else torch.zeros_like(sinks_H)
 
-    G, rows = H // K, 64
+    G = H // K
     delta_TH = torch.empty((T, H), dtype=torch.float32, device=device)
-    with on(device):
-        attention_delta[(triton.cdiv(T * H, rows),)](
-            out_THE, dout_THE, delta_TH, T * H, E=E, BLOCK_M=rows, BLOCK_E=triton.next_power_of_2(E)
-        )
     position_T = positions(bounds_B1, T)
-    tensors = (q_THD, k_TKD, v_TKE, dout_THE, softmax_2TH, delta_TH)
+    tensors = (q_THD, k_TKD, v_TKE)
+    shared = (dout_THE, softmax_2TH, delta_TH)
     numbers = (T, window or NO_WINDOW, scale, *score_factors(scale, softcap))
     constants = {
         **{"K": K, "G": G, "D": D, "E": E, "SOFTCAP": softcap is not None},
@@ -295,7 +331,16 @@ def backward(
     grid = (tile_N3.shape[0], K, triton.cdiv(tile_tokens * G, choice.BLOCK_M))
     with on(device):
         attention_dq[grid](
-            *tensors, dq_THD, position_T, tile_N3, *numbers, **constants, **choice.launch(D, E)
+            *tensors,
+            out_THE,
+            *shared,
+            dq_THD,
+            position_T,
+            tile_N3,
+            *numbers,
+            FEW_BLOCKS=FEW_BLOCKS,
+            **constants,
+            **choice.launch(D, E),
         )
 
     choice = config("dkdv", dtype, D, E, input_precision, target(device))
@@ -303,6 +348,7 @@ def backward(
     with on(device):
         attention_dkdv[(tile_N3.shape[0], K)](
             *tensors,
+            *shared,
             dk_TKD,
             dv_TKE,
             position_T,
@@ -328,14 +374,18 @@ def variants() -> list[Variant]:
             **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_dout", "p_dq", "p_dk", "p_dv"), f"*{kind}"),
             **dict.fromkeys(("p_softmax", "p_delta"), "*fp32"),
             **dict.fromkeys(("p_position", "p_tile", "p_bounds"), "*i64"),
-            **dict.fromkeys(("rows", "T", "window"), "i32"),
+            **dict.fromkeys(("T", "window"), "i32"),
             **dict.fromkeys(("scale", "to_tanh", "to_log2"), "fp32"),
         }
-        for kernel, key in ((attention_dq, "dq"), (attention_dkdv, "dkdv")):
+        for kernel, key, more in (
+            (attention_dq, "dq", {"FEW_BLOCKS": FEW_BLOCKS}),
+            (attention_dkdv, "dkdv", {}),
+        ):
             choice = config(key, dtype, D, E, precision, name)
             constants = {
                 **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "PRECISION": precision},
                 **choice.constants(D, E),
+                **more,
             }
             label = f"attention_{key} {kind} {precision} {D}/{E}"
             how = (choice.num_warps, choice.num_stages, [name])

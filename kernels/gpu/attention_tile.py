@@ -22,6 +22,7 @@ import triton.language as tl
 
 from kernels.gpu import launch
 from kernels.gpu.language import dot, rounded
+from kernels.gpu.variant import REFERENCE
 
 LOG2_E = 1.4426950408889634
 
@@ -163,7 +164,7 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
         return Config(32, 64, 32, 8, 2) if kernel == "dkdv" else Config(64, 32, 32, 8, 2)
     if kernel == "dkdv":
         return Config(16 if wide else 32, 32, 32, 8, 2)
-    return Config(32 if wide else 64, 32, 32, 8, 2)
+    return Config(32 if wide else 64, 32, 16 if wide and kernel == "dq" else 32, 8, 2)
 
 
 def score_factors(scale: float, softcap: float | None) -> tuple[float, float]:
@@ -181,13 +182,13 @@ def block_width(D: int) -> int:
 def choices() -> Iterator[tuple[int, int, torch.dtype, str, str]]:
     """(D, E, dtype, input precision, target) of what `variants()` of the kernels lists.
 
-    The usual head dim and the widest everywhere; others, and fp16 once more, tell of the reference GPU.
+    The usual head dim everywhere; the widest, which takes the most memory, in bf16; others once.
     """
     for dtype, precision, target in launch.choices():
         shapes = [(128, 128)]
-        if dtype != torch.float16:
+        if dtype == torch.bfloat16 or (dtype == torch.float32 and target == REFERENCE):
             shapes.append((256, 256))
-            if target == "sm_90":
-                shapes += [(64, 64), (192, 128)]
+        if dtype == torch.bfloat16 and target == REFERENCE:
+            shapes += [(64, 64), (192, 128)]
         for D, E in shapes:
             yield D, E, dtype, precision, target

@@ -29,7 +29,7 @@ from kernels.gpu.launch import (
     variant,
 )
 from kernels.gpu.matmul import PANEL, Tile, matmul_gradient_w, matmul_gradient_x, product
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 
 # Columns of the vocabulary whose d logits are there at a time: a whole number of tiles, for any target.
 SPAN = 16384
@@ -345,7 +345,7 @@ def variants() -> list[Variant]:
             **dict.fromkeys(("start", "width"), "i32:16"),
             **dict.fromkeys(("multiplier", "softcap"), "fp32"),
         }
-        for softcap in (False, True) if dtype == torch.bfloat16 else (False,):
+        for softcap in (False, True) if dtype == torch.bfloat16 and name == REFERENCE else (False,):
             constants = {
                 **tile.constants, "PRECISION": precision, "SOFTCAP": softcap,
                 **({} if softcap else {"p_bias": None}),

@@ -36,7 +36,7 @@ from kernels.gpu.launch import (
     target,
     variant,
 )
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 
 PANEL = 32
 
@@ -397,7 +397,7 @@ def _gradient(
 
 
 def variants() -> list[Variant]:
-    """Both tiles of the products and gradients of every dtype and precision, with and without experts."""
+    """Product and gradient of every dtype and precision; for the reference both tiles, experts, and d x."""
     found = []
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
@@ -410,21 +410,22 @@ def variants() -> list[Variant]:
         dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
         cases: list[tuple[str, Any, dict[str, Any]]] = [
             ("matmul", _matmul, {**dense, **plain, "TRANSPOSED": False}),
+            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
             ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
             ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
-            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
         ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
-        tiles = {config(name, dtype, precision, rows) for rows in (1, 4096)[kind == "fp16" :]}
+        few = name == REFERENCE and kind != "fp16"
+        tiles = {config(name, dtype, precision, rows) for rows in ((1, 4096) if few else (4096,))}
         for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
             how = (tile.num_warps, tile.num_stages, [name])
             sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
             common = {**tile.constants, "PRECISION": precision}
             found += [
                 variant(f"{what} {sizes}", kernel, types, {**common, **constants}, *how)
-                for what, kernel, constants in cases
+                for what, kernel, constants in (cases if name == REFERENCE else cases[:2])
             ]
-        if precision == "ieee" and dtype != torch.float16:
+        if precision == "ieee" and few:
             # What logprobs' gradient is added up by.
             constants = {**common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
             added = {**types, "p_out": "*fp32"}

@@ -28,7 +28,7 @@ from kernels.gpu.launch import (
     variant,
 )
 from kernels.gpu.matmul import PANEL, Tile, panel_offsets
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 
 GROUP = 64
 
@@ -145,12 +145,12 @@ def quantized_matmul(
 
 
 def variants() -> list[Variant]:
-    """int8 and int4 with every dtype and precision of x."""
+    """Every dtype and precision of x, with int4 and, for the reference, int8."""
     found = []
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
         tile = config(name, dtype, precision)
-        for bits, code in ((8, "*i8"), (4, "*u8")):
+        for bits, code in ((4, "*u8"), (8, "*i8"))[: 1 + (name == REFERENCE)]:
             types = {
                 **dict.fromkeys(("p_x", "p_out"), f"*{kind}"), "p_code": code, "p_scale": "*bf16",
                 "R": "i32", "K": "i32:16", "N": "i32:16",
@@ -159,15 +159,6 @@ def variants() -> list[Variant]:
             constants = {
                 **tile.constants, "INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision,
             }  # fmt: skip
-            found.append(
-                variant(
-                    label,
-                    _quantized_matmul,
-                    types,
-                    constants,
-                    tile.num_warps,
-                    tile.num_stages,
-                    [name],
-                )
-            )
+            how = (tile.num_warps, tile.num_stages, [name])
+            found.append(variant(label, _quantized_matmul, types, constants, *how))
     return found

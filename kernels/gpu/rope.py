@@ -17,7 +17,7 @@ import triton.language as tl
 
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, on, target, variant
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 
 
 @dataclass(frozen=True)
@@ -264,5 +264,6 @@ def variants() -> list[Variant]:
         ):
             constants = {**dict.fromkeys(absent), **_constants(block, 128, 128, R, interleaved, backward)}
             label = f"{name} {kind} 128"
-            found.append(variant(label, _rope_store, types, constants, block.num_warps, 1))
+            targets = None if name in ("rope_store", "rope_gradient") else [REFERENCE]
+            found.append(variant(label, _rope_store, types, constants, block.num_warps, 1, targets))
     return found

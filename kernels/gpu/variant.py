@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# The target on which a launch's own choices must not spill. Every kernel is compiled in each dtype and input
+# precision for each target; its other sizes and options, which tell little more of the others, for this one.
+REFERENCE = "sm_90"
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -1,6 +1,6 @@
 """The Triton attention kernels, on a GPU or, slowly, in Triton's interpreter: errors, and bits.
 
-An error, as the norm over a whole tensor, is allowed to be twice that of plain torch in the same dtype,
+An error, the largest of a tensor, is allowed to be twice that of plain torch in the same dtype,
 measured here on the same inputs. Memory that a launch allocates holds NaN before.
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim of queries and keys,
@@ -101,7 +101,7 @@ def check(case: Case) -> None:
         names, case.ours(), case.oracle(case.dtype), case.oracle(torch.float64), strict=False
     ):
         assert ours.dtype == case.dtype and ours.shape == exact.shape
-        error, usual = ((x.double() - exact).norm().item() for x in (ours, theirs))
+        error, usual = ((x.double() - exact).abs().max().item() for x in (ours, theirs))
         assert error <= 2 * usual, f"{name}: {error:.2e}, of plain torch {usual:.2e}"
 
 
@@ -113,7 +113,7 @@ def check(case: Case) -> None:
         ((111,), (8, 1), 64, 64, {"window": 20}),
         ((257,), (1, 1), 32, 32, {"softcap": 3.0}),
         ((40, 3), (2, 1), 96, 112, {"sinks": True}),
-        ((33, 5), (2, 2), 192, 128, {"scale": 0.1}),
+        ((33, 5), (2, 2), 192, 128, {"scale": 0.3}),
         ((70, 0), (2, 1), 256, 256, {}),
         ((0, 50, 20), (6, 2), 20, 36, ALL_KNOBS),
     ],
@@ -375,7 +375,7 @@ def test_fp32_precisions_on_a_device(D: int, E: int, precision: str) -> None:
     exact = case.oracle(torch.float64)
     usual = Case(case.lengths, case.heads, D, E, FP16, {}).oracle(FP16)
     for ours, theirs, true in zip(case.ours(), usual, exact, strict=True):
-        assert (ours.double() - true).norm() <= 2 * (theirs.double() - true).norm()
+        assert (ours.double() - true).abs().max() <= 2 * (theirs.double() - true).abs().max()
 
 
 @gpu
