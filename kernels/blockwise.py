@@ -147,7 +147,7 @@ def backward(
     """
     H, K, dtype, window = q_THD.shape[1], v_TKE.shape[1], compute_dtype(q_THD.dtype), scores.window
     dq_THD, dk_TKD, dv_TKE = (torch.zeros_like(x, dtype=dtype) for x in (q_THD, k_TKD, v_TKE))
-    dsinks_H = None if sinks_H is None else torch.zeros(H, dtype=dtype)
+    dsinks_H = None if sinks_H is None else torch.zeros(H, dtype=torch.float64)
     for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = (x[start:end].transpose(0, 1) for x in (dk_TKD, dv_TKE))
@@ -174,7 +174,7 @@ def backward(
             dp = (dout.flatten(1, 2) @ v.transpose(1, 2)).view_as(p)
             delta = (p * dp).sum(-1, keepdim=True)
             if dsinks_H is not None:  # a sink's value is zero
-                dsinks_H -= (torch.exp(sink - top) / total * delta).sum((2, 3)).flatten()
+                dsinks_H -= (torch.exp(sink - top) / total * delta).double().sum((2, 3)).flatten()
             ds = dp.sub_(delta).mul_(p).mul_(scores.scale)
             if slope is not None:
                 ds.mul_(slope)

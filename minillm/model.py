@@ -260,7 +260,8 @@ class Transformer(nn.Module):
 
     def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         T, dtype = x_TC.shape[0], self.precision.norm if experts.float_router else x_TC.dtype
-        if dtype == torch.float32 and x_TC.dtype == torch.float64:
+        stock = x_TC.dtype == torch.float64
+        if dtype == torch.float32 and stock:
             # To agree with transformers in float64, its float32 must be met to the bit: libraries add up
             # and exponentiate the last few rows in another way, so those are zeros.
             x_TC = F.pad(x_TC.to(dtype), (0, 0, 0, -T % 16))
@@ -271,7 +272,9 @@ class Transformer(nn.Module):
         if (bias := layer.get("router_bias")) is not None:
             logits_TE = logits_TE + _to(bias, dtype)
         made_in = torch.promote_types(dtype, torch.float32) if experts.native else self.precision.norm
-        weights_TN, chosen_TN = moe.route(logits_TE, experts, layer.get("router_correction"), made_in)
+        sigmoid = torch.sigmoid if stock else partial(dispatch.activate, activation=SIGMOID)
+        correction = layer.get("router_correction")
+        weights_TN, chosen_TN = moe.route(logits_TE, experts, correction, made_in, sigmoid)
         return weights_TN[:T], chosen_TN[:T]
 
     def _dense(

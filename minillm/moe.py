@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 import torch
 
-from kernels import dispatch
-from kernels.knobs import SIGMOID
 from minillm.config import Experts
 
 # (x, expert) -> output of that expert's MLP
@@ -21,9 +19,13 @@ Mlp = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def route(
-    logits_TE: torch.Tensor, experts: Experts, correction_E: torch.Tensor | None, dtype: torch.dtype
+    logits_TE: torch.Tensor,
+    experts: Experts,
+    correction_E: torch.Tensor | None,
+    dtype: torch.dtype,
+    sigmoid: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(weights_TN, chosen_TN), made in `dtype` from logits of any.
+    """(weights_TN, chosen_TN), made in `dtype` from logits of any, and of `sigmoid` if the router has one.
 
     Sources: softmax over all, Shazeer et al. (2017); over the chosen, Mixtral (2024); sigmoid with a
     correction and groups, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in training
@@ -38,7 +40,7 @@ def route(
     if experts.router == "softmax":
         weights_TN, chosen_TN = torch.softmax(logits_TE, dim=-1).topk(N, dim=-1)
     else:
-        scores_TE = dispatch.activate(logits_TE, SIGMOID)
+        scores_TE = sigmoid(logits_TE)
         order_TE = scores_TE.detach() if correction_E is None else scores_TE.detach() + correction_E
         if experts.groups > 1:
             order_TGX = order_TE.unflatten(1, (experts.groups, -1))

@@ -19,10 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import carray, njit, types
+from numba import carray, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, exp, float_address, fma, launch, load_bf16, next_task, tanh
+from kernels.cpu.runtime import (
+    Kernel,
+    address,
+    exp,
+    float_address,
+    fma,
+    launch,
+    load_bf16,
+    next_task,
+    tanh,
+    variant_njit,
+)
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 from kernels.knobs import Scores
@@ -41,7 +52,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
     kv_kind, load_kv, _ = SCALARS[kv_dtype]
     product, kv_size = block_product(kv_dtype), kv_dtype.itemsize
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, kv_dtype, capped)
     def softmax_step(
         row: Any,
         lanes: Any,

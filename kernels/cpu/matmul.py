@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, launch, next_task
+from kernels.cpu.runtime import Kernel, address, launch, next_task, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import ROWS, WEIGHT_BITS, block_product, widening
 
@@ -50,7 +50,7 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype) -> Any:
     widen = widening(w_dtype, PANEL)
     row, chunk = PANEL * bits // 8, GROUP if whole else K_CHUNK
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, w_dtype)
     def panel(
         x: Any,
         w: int,

@@ -11,12 +11,12 @@ from typing import Any
 import llvmlite.ir as ir
 import numpy as np
 import torch
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from kernels.cpu.matmul import GROUP, PANEL
 from kernels.cpu.memory import populate
-from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16
+from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16, variant_njit
 from kernels.cpu.scalars import SCALARS
 
 # A square of this many rows and columns is turned in registers.
@@ -72,7 +72,7 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
     target_kind, _, store = SCALARS[target]
     turn, size, target_size = _turn(source, target), source.itemsize, target.itemsize
 
-    @njit(error_model="numpy")
+    @variant_njit(source, target)
     def panel(w: Any, out: Any, first: int, column: int, width: int) -> None:
         """Rows first to first + width of w become columns from `column` on of one panel."""
         K = w.shape[1]
@@ -116,14 +116,14 @@ def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None
 
 
 @cache
-def _quantizer(source: torch.dtype, codes: torch.dtype) -> Any:
+def _quantizer(source: torch.dtype, codes_dtype: torch.dtype) -> Any:
     kind, load, _ = SCALARS[source]
     _, load_scale, store_scale = SCALARS[torch.bfloat16]
-    four = codes == torch.uint8
+    four = codes_dtype == torch.uint8
     width, top = (PANEL // 2, 8) if four else (PANEL, 128)
     low, high = np.float32(-top), np.float32(top - 1)
 
-    @njit(error_model="numpy")
+    @variant_njit(source, codes_dtype)
     def column(row: Any, codes: Any, scales: Any, n: int) -> None:
         """One output: `row` rounded into column n of a panel's codes and scales."""
         K = row.shape[0]
@@ -162,7 +162,7 @@ def _quantizer(source: torch.dtype, codes: torch.dtype) -> Any:
                     row[k] = load(w_NK[n - start, k])
                 column(row, codes_PKW[p], scales_PGW[p], n - p * PANEL)
 
-    return Kernel(kernel, source, codes)
+    return Kernel(kernel, source, codes_dtype)
 
 
 def quantize_into(

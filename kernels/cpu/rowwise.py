@@ -15,7 +15,17 @@ import torch
 from numba import carray, njit, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, exp, float_address, launch, next_task, sigmoid, tanh
+from kernels.cpu.runtime import (
+    Kernel,
+    address,
+    exp,
+    float_address,
+    launch,
+    next_task,
+    sigmoid,
+    tanh,
+    variant_njit,
+)
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import LANES
 from kernels.knobs import Activation, Norm
@@ -37,7 +47,7 @@ def _normed(dtype: torch.dtype, layer: bool) -> Any:
     """Code for one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
     _, _, store = SCALARS[dtype]
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, layer)
     def total(row: Any, lanes: Any) -> Any:
         for j in range(LANES):
             lanes[j] = 0
@@ -50,7 +60,7 @@ def _normed(dtype: torch.dtype, layer: bool) -> Any:
             result += lanes[j]
         return result
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, layer)
     def squares(row: Any, lanes: Any) -> Any:
         for j in range(LANES):
             lanes[j] = 0
@@ -63,7 +73,7 @@ def _normed(dtype: torch.dtype, layer: bool) -> Any:
             result += lanes[j]
         return result
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, layer)
     def normed(row: Any, C: int, lanes: Any, eps: Any, gain: Any, shift: Any, out: Any) -> None:
         if layer:
             mean = total(row, lanes) / np.float32(C)
@@ -146,7 +156,7 @@ def _norm_qk(dtype: torch.dtype, layer: bool) -> Any:
     kind, load, _ = SCALARS[dtype]
     normed = _normed(dtype, layer)
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, layer)
     def fill(target: Any, pointer: int, length: int, offset: Any, otherwise: Any) -> None:
         """The `length` numbers at an address, repeated, plus an offset; one number where there are none."""
         given = carray(address(pointer), (length,), kind)

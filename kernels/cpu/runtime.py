@@ -13,7 +13,9 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import math
+import re
 from array import array
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -189,11 +191,32 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+def _name(function: Any, variant: tuple[Any, ...]) -> None:
+    """Give one variant of a function a name of its own, the same in every process.
+
+    Machine code that comes from the cache is linked with what this process compiles, by name. numba tells
+    functions of one name apart by a count that starts anew in each process: two variants, compiled in two
+    processes, could have the same name, and one be called for the other.
+    """
+    function.__qualname__ += "_" + re.sub(r"\W+", "_", repr(variant)).strip("_")
+
+
+def variant_njit(*variant: Any) -> Callable[[Any], Any]:
+    """`njit` for a function inside a kernel's factory; `variant` tells apart those of one name."""
+
+    def compiled(function: Any) -> Any:
+        _name(function, variant)
+        return njit(error_model="numpy")(function)
+
+    return compiled
+
+
 class Kernel:
     """A compiled `function(words)`."""
 
     def __init__(self, function: Any, *variant: Any) -> None:
         """Compile, or fetch from the cache; `variant` tells apart functions of one name."""
+        _name(function, variant)
         signature = sigutils.normalize_signature(types.void(types.CPointer(types.int64)))
         # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
         options = {"nopython": True, "error_model": "numpy"}

@@ -11,11 +11,11 @@ from typing import Any
 
 import llvmlite.ir as ir
 import torch
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.cpu.runtime import F32, I32, I64
+from kernels.cpu.runtime import F32, I32, I64, variant_njit
 
 # Float32 numbers in a vector of the code we emit; the compiler splits or joins them for its CPU.
 LANES = 8
@@ -191,7 +191,7 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
         _tile(rows, 2, dtype, scaled) for rows in range(1, ROWS + 1)
     )
 
-    @njit(error_model="numpy")
+    @variant_njit(dtype, scaled)
     def product(
         x: int,
         x_stride: int,

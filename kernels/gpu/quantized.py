@@ -28,7 +28,7 @@ from kernels.gpu.launch import (
     variant,
 )
 from kernels.gpu.matmul import PANEL, Tile, panel_offsets
-from kernels.gpu.variant import REFERENCE, Variant
+from kernels.gpu.variant import Variant
 
 GROUP = 64
 
@@ -145,12 +145,12 @@ def quantized_matmul(
 
 
 def variants() -> list[Variant]:
-    """Every dtype and precision of x, with int4 and, for the reference, int8."""
+    """Every dtype and precision of x, with int4 and int8."""
     found = []
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
         tile = config(name, dtype, precision)
-        for bits, code in ((4, "*u8"), (8, "*i8"))[: 1 + (name == REFERENCE)]:
+        for bits, code in ((4, "*u8"), (8, "*i8")):
             types = {
                 **dict.fromkeys(("p_x", "p_out"), f"*{kind}"), "p_code": code, "p_scale": "*bf16",
                 "R": "i32", "K": "i32:16", "N": "i32:16",
