@@ -11,13 +11,11 @@ from typing import Any
 import torch
 
 from kernels import blockwise
-from kernels.checks import check_heads, check_knobs, check_tensor
+from kernels.checks import GPU_DTYPES, check_heads, check_knobs, check_tensor
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Scores
 from kernels.tiling import TILE_TOKENS, positions, work_list
-
-GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def attention(

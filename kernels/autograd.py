@@ -82,7 +82,7 @@ class RopeStoreAttention(torch.autograd.Function):
         scores: Scores,
     ) -> torch.Tensor:
         q_THD, k_TKD = ops.rope_store(
-            qkv_TX, heads, *tables, growth_M1, batch.position_T, batch.slot_T, k_PKDS, v_PKSE
+            qkv_TX, heads, *tables, batch.position_T, batch.slot_T, k_PKDS, v_PKSE, growth_M1
         )
         out_THE, kept = ops.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)
         if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
@@ -101,5 +101,5 @@ class RopeStoreAttention(torch.autograd.Function):
         *parts, dsinks_H = ctx.ops.attention_gradients(
             grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H, *kept
         )
-        dqkv_TX = ctx.ops.rope_gradient(*parts, cos_MR, sin_MR, growth_M1, position_T, q_THD.dtype)
-        return None, dqkv_TX, dsinks_H, *[None] * 7
+        dqkv_TX = ctx.ops.rope_gradient(*parts, cos_MR, sin_MR, position_T, growth_M1)
+        return None, dqkv_TX.to(q_THD.dtype), dsinks_H, *[None] * 7

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+# What the Triton kernels take.
+GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Of float32 products, from the most exact on: float32 itself, three products of tf32, one.
 PRECISIONS = ("ieee", "tf32x3", "tf32")
 # The widest window: it hides nothing.

@@ -15,13 +15,12 @@ from typing import Any, Protocol
 import torch
 
 from kernels import autograd, reference
+from kernels.checks import GPU_DTYPES
 from kernels.cpu import ops as cpu_ops
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import unpack
 from kernels.quantized import dequantize
-
-GPU_DTYPES = frozenset((torch.float32, torch.bfloat16, torch.float16))
 
 
 class Paging(Protocol):

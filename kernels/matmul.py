@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.cpu import packing
-from kernels.cpu.matmul import PANEL
+from kernels.cpu.matmul import PANEL as PANEL
 from kernels.cpu.scalars import SCALARS
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from kernels import blockwise
-from kernels.attention import GPU_DTYPES
-from kernels.checks import check_heads, check_knobs, check_tensor
+from kernels.checks import GPU_DTYPES, check_heads, check_knobs, check_tensor
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Scores

@@ -14,7 +14,8 @@ from __future__ import annotations
 import torch
 
 from kernels.cpu import packing
-from kernels.cpu.matmul import GROUP, PANEL
+from kernels.cpu.matmul import GROUP as GROUP
+from kernels.cpu.matmul import PANEL
 from kernels.cpu.scalars import SCALARS
 
 CODES = {8: torch.int8, 4: torch.uint8}

@@ -40,11 +40,10 @@ def rope_gradient(
     dv_TKE: torch.Tensor,
     cos_MR: torch.Tensor,
     sin_MR: torch.Tensor,
-    growth_M1: torch.Tensor | None,
     position_T: torch.Tensor,
-    dtype: torch.dtype,
+    growth_M1: torch.Tensor | None,
 ) -> torch.Tensor:
-    """dqkv_TX of `rope_store`, in `dtype`, from float32 gradients, which it writes to."""
+    """dqkv_TX from the gradients of what `rope_store` turned and of the values; it writes to them."""
     if growth_M1 is not None:
         dq_THD *= growth_M1[position_T].unsqueeze(1)
     # The rotation's transpose is the rotation by the opposite angle.
@@ -54,7 +53,7 @@ def rope_gradient(
         a, b = (x.clone() for x in turned[..., : 2 * R].chunk(2, dim=-1))
         turned[..., :R] = a * cos + b * sin
         turned[..., R : 2 * R] = b * cos - a * sin
-    return torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1).to(dtype)
+    return torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1)
 
 
 def attention(

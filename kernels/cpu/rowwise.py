@@ -43,35 +43,30 @@ def _pointer(tensor: torch.Tensor | None) -> int:
 
 
 @cache
-def _normed(dtype: torch.dtype, layer: bool) -> Any:
-    """Code for one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
-    _, _, store = SCALARS[dtype]
+def _lane_sum(squared: bool) -> Any:
+    """Code for the sum of a row's numbers, or of their squares, in LANES chains that are added at the end."""
 
-    @variant_njit(dtype, layer)
+    @variant_njit(squared)
     def total(row: Any, lanes: Any) -> Any:
         for j in range(LANES):
             lanes[j] = 0
         for c in range(0, row.shape[0], LANES):
             part = row[c : c + LANES]
             for j in range(LANES):
-                lanes[j] += part[j]
+                lanes[j] += part[j] * part[j] if squared else part[j]
         result = lanes[0]
         for j in range(1, LANES):
             result += lanes[j]
         return result
 
-    @variant_njit(dtype, layer)
-    def squares(row: Any, lanes: Any) -> Any:
-        for j in range(LANES):
-            lanes[j] = 0
-        for c in range(0, row.shape[0], LANES):
-            part = row[c : c + LANES]
-            for j in range(LANES):
-                lanes[j] += part[j] * part[j]
-        result = lanes[0]
-        for j in range(1, LANES):
-            result += lanes[j]
-        return result
+    return total
+
+
+@cache
+def _normed(dtype: torch.dtype, layer: bool) -> Any:
+    """Code for one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
+    _, _, store = SCALARS[dtype]
+    total, squares = _lane_sum(False), _lane_sum(True)
 
     @variant_njit(dtype, layer)
     def normed(row: Any, C: int, lanes: Any, eps: Any, gain: Any, shift: Any, out: Any) -> None:
@@ -280,11 +275,11 @@ def rope_store(
     heads: tuple[int, int, int],
     cos_MR: torch.Tensor,
     sin_MR: torch.Tensor,
-    growth_M1: torch.Tensor | None,
     position_T: torch.Tensor,
     slot_T: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
+    growth_M1: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotate q and k (half-split rope, in float32), write k and v into their slots; returns q_THD, k_TKD.
 

@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import LOG2_E, choices, config, products, score_factors, tanh
-from kernels.gpu.language import dot, rounded
+from kernels.gpu.attention_tile import LOG2_E, choices, config, products, score_factors
+from kernels.gpu.language import dot, rounded, tanh
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import Variant
 from kernels.tiling import positions, work_list

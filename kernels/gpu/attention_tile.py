@@ -21,27 +21,10 @@ import triton
 import triton.language as tl
 
 from kernels.gpu import launch
-from kernels.gpu.language import dot, rounded
+from kernels.gpu.language import dot, rounded, tanh
 from kernels.gpu.variant import REFERENCE
 
 LOG2_E = 1.4426950408889634
-
-
-@triton.jit
-def tanh(b_x: tl.tensor) -> tl.tensor:
-    """Up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1) would cancel there, and by that beyond."""
-    b_a = tl.abs(b_x)
-    b_near = tl.minimum(b_a, 0.6)
-    b_z = b_near * b_near
-    b_f = tl.fma(b_z, 0.00237310297, -0.00841218043)
-    b_f = tl.fma(b_z, b_f, 0.0217889857)
-    b_f = tl.fma(b_z, b_f, -0.0539616361)
-    b_f = tl.fma(b_z, b_f, 0.133333132)
-    b_f = tl.fma(b_z, b_f, -0.333333332)
-    b_near = tl.fma(b_near * b_z, b_f, b_near)
-    b_far = 1.0 - 2.0 / (tl.exp2(b_a * 2.8853900817779268) + 1.0)
-    b_y = tl.where(b_a < 0.6, b_near, b_far)
-    return tl.where(b_x < 0, -b_y, b_y)
 
 
 @triton.jit

@@ -18,7 +18,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.gpu.language import rounded
+from kernels.gpu.language import rounded, tanh
 from kernels.gpu.launch import (
     TYPES,
     choices,
@@ -28,8 +28,9 @@ from kernels.gpu.launch import (
     target,
     variant,
 )
-from kernels.gpu.matmul import PANEL, Tile, matmul_gradient_w, matmul_gradient_x, product
+from kernels.gpu.matmul import Tile, matmul_gradient_w, matmul_gradient_x, product
 from kernels.gpu.variant import REFERENCE, Variant
+from kernels.matmul import PANEL
 
 # Columns of the vocabulary whose d logits are there at a time: a whole number of tiles, for any target.
 SPAN = 16384
@@ -44,18 +45,6 @@ def config(target: str, dtype: torch.dtype, precision: str) -> tuple[Tile, int]:
     if precision == "ieee":
         return Tile(64, 64, 32, 8, 2), 1024
     return Tile(64, 64, 32, 4, 2 if target == "gfx942" else 3), 1024
-
-
-@triton.jit
-def _tanh(b_x: tl.tensor) -> tl.tensor:
-    """tanh to float32's accuracy: by its series near zero, where the quotient would lose digits."""
-    b_s = b_x * b_x
-    b_series = b_x * (
-        1 + b_s * (-1 / 3 + b_s * (2 / 15 + b_s * (-17 / 315 + b_s * (62 / 2835 + b_s * (-1382 / 155925)))))
-    )
-    b_e = tl.exp(-2 * tl.abs(b_x))
-    b_quotient = (1 - b_e) / (1 + b_e)
-    return tl.where(b_s < 0.0625, b_series, tl.where(b_x < 0, -b_quotient, b_quotient))
 
 
 @triton.jit
@@ -84,7 +73,7 @@ def _logits(
         b_logits += tl.load(p_bias + o_n, mask=o_n < V, other=0).to(tl.float32)[None, :]
     b_logits *= multiplier
     if SOFTCAP:
-        b_logits = _tanh(b_logits / softcap) * softcap
+        b_logits = tanh(b_logits / softcap) * softcap
     return b_logits
 
 

@@ -37,8 +37,7 @@ from kernels.gpu.launch import (
     variant,
 )
 from kernels.gpu.variant import REFERENCE, Variant
-
-PANEL = 32
+from kernels.matmul import PANEL
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from kernels.knobs import Activation, Norm, Scores
 PRECISION = "ieee"
 
 add_norm = norm.add_norm
+rope_store = rope.rope_store
+rope_gradient = rope.rope_gradient
 
 
 def matmul(
@@ -74,36 +76,6 @@ def activate(x_TX: torch.Tensor, kind: Activation) -> torch.Tensor:
     if kind.name in ("sigmoid", "tanh"):  # alone: torch computes every number by itself on a GPU
         return reference.activate(x_TX, kind)
     return activation.activate(x_TX, kind)
-
-
-def rope_store(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    growth_M1: torch.Tensor | None,
-    position_T: torch.Tensor,
-    slot_T: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries and keys turned, keys and values in their slots; returns q_THD, k_TKD."""
-    return rope.rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T, slot_T, k_PKDS, v_PKSE, growth_M1)
-
-
-def rope_gradient(
-    dq_THD: torch.Tensor,
-    dk_TKD: torch.Tensor,
-    dv_TKE: torch.Tensor,
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    growth_M1: torch.Tensor | None,
-    position_T: torch.Tensor,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """dqkv_TX of `rope_store`, in `dtype`."""
-    dq_THD, dk_TKD, dv_TKE = (x.to(dtype).contiguous() for x in (dq_THD, dk_TKD, dv_TKE))
-    return rope.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
 
 
 def attention(

@@ -27,10 +27,10 @@ from kernels.gpu.launch import (
     target,
     variant,
 )
-from kernels.gpu.matmul import PANEL, Tile, panel_offsets
+from kernels.gpu.matmul import Tile, panel_offsets
 from kernels.gpu.variant import Variant
-
-GROUP = 64
+from kernels.matmul import PANEL
+from kernels.quantized import GROUP
 
 
 def config(target: str, dtype: torch.dtype, precision: str) -> Tile:
