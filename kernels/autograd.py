@@ -1,63 +1,18 @@
-"""What autograd sees of the kernels. `ops` is the module that has them: `kernels.cpu.ops`, `kernels.gpu.ops`.
+"""The attention block under autograd: rope, store and attention as one function.
 
-Only the forward is under the row-invariance contract: a gradient is a sum over rows by nature. All of
-it is deterministic.
+Not a custom op (`kernels.ops`), since it writes to the cache, and an op that writes can have no formula.
 
-Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width,
-H query heads, K kv heads, D head dim, E head dim of values, P pages, S page size, M positions.
+Legend: T packed tokens, X columns side by side, H query heads, K kv heads, D head dim, E head dim of
+values, P pages, S page size, M positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from kernels.knobs import Scores
-
-Kernel = Callable[..., Any]
-
-
-class Matmul(torch.autograd.Function):
-    """x_RK @ w_KN, plus a bias if there is one, for w in panels."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, ops: Any, x_RK: torch.Tensor, w_PKW: torch.Tensor, bias_N: torch.Tensor | None, N: int
-    ) -> torch.Tensor:
-        ctx.save_for_backward(x_RK, w_PKW)
-        ctx.ops, ctx.bias_dtype = ops, None if bias_N is None else bias_N.dtype
-        return ops.matmul(x_RK, w_PKW, N, bias_N=bias_N)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        x_RK, w_PKW = ctx.saved_tensors
-        _, need_x, need_w, *_ = ctx.needs_input_grad
-        dx_RK, dw_PKW = ctx.ops.matmul_gradients(x_RK, w_PKW, grads[0], need_x, need_w)
-        dbias_N = None if ctx.bias_dtype is None else grads[0].float().sum(0).to(ctx.bias_dtype)
-        return None, dx_RK, dw_PKW, dbias_N, None
-
-
-class ByOracle(torch.autograd.Function):
-    """A kernel that treats rows by themselves; its gradient is that of its oracle, in float32."""
-
-    @staticmethod
-    def forward(ctx: Any, kernel: Kernel, oracle: Kernel, knobs: Any, *inputs: torch.Tensor | None) -> Any:
-        ctx.save_for_backward(*inputs)
-        ctx.oracle, ctx.knobs = oracle, knobs
-        return kernel(*inputs, knobs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        inputs = ctx.saved_tensors
-        wide = [x if x is None else x.detach().float().requires_grad_() for x in inputs]
-        with torch.enable_grad():
-            out = ctx.oracle(*wide, ctx.knobs)
-        outs = out if isinstance(out, tuple) else (out,)
-        given = [x for x in wide if x is not None]
-        found = iter(torch.autograd.grad(outs, given, [g.float() for g in grads]))
-        return None, None, None, *(x if x is None else next(found).to(x.dtype) for x in inputs)
 
 
 class RopeStoreAttention(torch.autograd.Function):

@@ -14,13 +14,15 @@ from typing import Any, Protocol
 
 import torch
 
-from kernels import autograd, reference
-from kernels.checks import GPU_DTYPES
-from kernels.cpu import ops as cpu_ops
-from kernels.cpu.scalars import SCALARS
+from kernels import ops, reference
+from kernels.autograd import RopeStoreAttention
+from kernels.checks import check_heads, check_tensor
 from kernels.knobs import Activation, Norm, Scores
-from kernels.matmul import unpack
-from kernels.quantized import dequantize
+from kernels.matmul import PANEL, unpack
+from kernels.paged import paged_attention
+from kernels.quantized import CODES, GROUP, dequantize
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class Paging(Protocol):
@@ -47,32 +49,9 @@ class Paging(Protocol):
         ...
 
 
-def backend(device: torch.device, dtype: torch.dtype) -> Any:
-    """The module whose kernels cover this device and dtype (`kernels.cpu.ops`, `kernels.gpu.ops`), or None.
-
-    With one comes the row-invariance contract.
-    """
-    if device.type == "cpu":
-        return cpu_ops if dtype in SCALARS else None
-    if device.type == "cuda" and dtype in GPU_DTYPES:
-        from kernels.gpu import ops  # Triton is not everywhere
-
-        return ops
-    return None
-
-
-class _NoContext:
-    """Takes what a forward would keep for its backward, and drops it."""
-
-    def save_for_backward(self, *tensors: torch.Tensor) -> None:
-        """Keep nothing."""
-
-
-def run(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """`function.apply`, without its cost where no gradient is asked for: decode is many small calls."""
-    if torch.is_grad_enabled():
-        return function.apply(*arguments)
-    return function.forward(_NoContext(), *arguments)
+def traced() -> bool:
+    """Whether autograd or torch.compile looks on, for whom `kernels.ops` is; decode goes without its cost."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def matmul(
@@ -85,14 +64,68 @@ def matmul(
     """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.matmul`), or codes and scales
     (`kernels.quantized`).
 
-    Weights of whole numbers get no gradient, and pass none on.
+    Weights of whole numbers get no gradient and pass none on: a backward through them is a RuntimeError.
+    Raises ValueError for arguments that do not belong together.
     """
-    if (ops := backend(x_RK.device, x_RK.dtype)) is None:
-        w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
-        return reference.matmul(x_RK, w_KN, bias_N)
-    if scales_PGW is not None:
-        return ops.matmul(x_RK.contiguous(), w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
-    return run(autograd.Matmul, ops, x_RK.contiguous(), w_PKW, bias_N, N)  # type: ignore[no-any-return]
+    x_RK = x_RK.contiguous()
+    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
+    if (kernels := ops.backend(x_RK.device, x_RK.dtype)) is None:
+        return reference.matmul(x_RK, _plain(x_RK, w_PKW, N, scales_PGW), bias_N)
+    if traced():
+        return ops.matmul(x_RK, w_PKW, scales_PGW, bias_N, N)  # type: ignore[no-any-return]
+    return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
+
+
+def grouped_matmul(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    N: int,
+    bound_E1: torch.Tensor,
+    scales_EPGW: torch.Tensor | None = None,
+    bias_EN: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, (R, N): the same bits.
+
+    `bound_E1` is int64 and rises from 0 to R. Raises ValueError as `matmul` does.
+    """
+    x_RK, E = x_RK.contiguous(), w_EPKW.shape[0]
+    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
+    check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
+    if (kernels := ops.backend(x_RK.device, x_RK.dtype)) is None:
+        parts, bounds = [], bound_E1.tolist()
+        for e in range(E):
+            scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
+            rows = x_RK[bounds[e] : bounds[e + 1]]
+            parts.append(reference.matmul(rows, _plain(rows, w_EPKW[e], N, scales), bias))
+        return torch.cat(parts)
+    if traced():
+        return ops.grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)  # type: ignore[no-any-return]
+    return kernels.grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)  # type: ignore[no-any-return]
+
+
+def _plain(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None) -> torch.Tensor:
+    return unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+
+
+def _check_product(
+    name: str,
+    x_RK: torch.Tensor,
+    w: torch.Tensor,
+    N: int,
+    scales: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    experts: tuple[int, ...],
+) -> None:
+    check_tensor("x_RK", x_RK, (None, None), FLOATS, x_RK.device)
+    K, P, device = x_RK.shape[1], -(-N // PANEL), x_RK.device
+    if scales is None:
+        check_tensor(name, w, (*experts, P, K, PANEL), (x_RK.dtype,), device)
+    else:
+        width = PANEL // 2 if w.dtype == torch.uint8 else PANEL
+        check_tensor(name, w, (*experts, P, K, width), tuple(CODES.values()), device)
+        check_tensor("scales", scales, (*experts, P, -(-K // GROUP), PANEL), (torch.bfloat16,), device)
+    if bias is not None:
+        check_tensor("bias", bias, (*experts, N), (x_RK.dtype,), device)
 
 
 def add_norm(
@@ -102,11 +135,25 @@ def add_norm(
     b_C: torch.Tensor | None,
     norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`."""
-    if (ops := backend(x_TC.device, x_TC.dtype)) is None:
+    """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`.
+
+    Raises ValueError for arguments that do not belong together.
+    """
+    x_TC = x_TC.contiguous()
+    check_tensor("x_TC", x_TC, (None, None), FLOATS, x_TC.device)
+    if residual_TC is not None:
+        residual_TC = residual_TC.contiguous()
+        check_tensor("residual_TC", residual_TC, x_TC.shape, (x_TC.dtype,), x_TC.device)
+    w_C, b_C = (p if p is None else p.contiguous() for p in (w_C, b_C))
+    for name, p in (("w_C", w_C), ("b_C", b_C)):
+        if p is not None:
+            check_tensor(name, p, x_TC.shape[1:], (x_TC.dtype,), x_TC.device)
+    if (kernels := ops.backend(x_TC.device, x_TC.dtype)) is None:
         return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
-    given = [tensor if tensor is None else tensor.contiguous() for tensor in (x_TC, residual_TC, w_C, b_C)]
-    return run(autograd.ByOracle, ops.add_norm, reference.add_norm, norm, *given)  # type: ignore[no-any-return]
+    if traced():
+        sum_TC, out_TC = ops.add_norm(x_TC, residual_TC, w_C, b_C, norm.eps, norm.layer, norm.offset)
+        return x_TC if residual_TC is None else sum_TC, out_TC
+    return kernels.add_norm(x_TC, residual_TC, w_C, b_C, norm)  # type: ignore[no-any-return]
 
 
 def norm_qk(
@@ -119,14 +166,82 @@ def norm_qk(
     """Queries and keys normed in pieces, the values beside them as they are; (T, X).
 
     `weights` are the queries' weight and bias and the keys', as long as a piece or as all of them; `widths`
-    are those of all queries and of all keys, `sizes` those of a piece: a head, or all.
+    are those of all queries and of all keys, `sizes` those of a piece: a head, or all. Raises ValueError for
+    arguments that do not belong together.
     """
-    knobs = (widths, sizes, norm)
-    if (ops := backend(qkv_TX.device, qkv_TX.dtype)) is None:
-        return reference.norm_qk(qkv_TX, *weights, knobs)
-    return run(  # type: ignore[no-any-return]
-        autograd.ByOracle, ops.norm_qk, reference.norm_qk, knobs, qkv_TX.contiguous(), *weights
-    )
+    qkv_TX = qkv_TX.contiguous()
+    check_tensor("qkv_TX", qkv_TX, (None, None), FLOATS, qkv_TX.device)
+    if sum(widths) > qkv_TX.shape[1] or any(w % s for w, s in zip(widths, sizes, strict=True)):
+        raise ValueError(f"widths must be whole pieces of {sizes} in {qkv_TX.shape[1]} columns, got {widths}")
+    q_w, q_b, k_w, k_b = flat = tuple(p if p is None else p.flatten() for p in weights)
+    for i, p in enumerate(flat):
+        size, width = sizes[i // 2], widths[i // 2]
+        if p is not None:
+            name, own = f"weights[{i}]", width if p.numel() == width else size
+            check_tensor(name, p, (own,), (qkv_TX.dtype,), qkv_TX.device)
+    if (kernels := ops.backend(qkv_TX.device, qkv_TX.dtype)) is None:
+        return reference.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))
+    if traced():
+        return ops.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, widths, sizes, norm.eps, norm.layer, norm.offset)  # type: ignore[no-any-return]
+    return kernels.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))  # type: ignore[no-any-return]
+
+
+def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated.
+
+    Raises ValueError for an unknown name, and for an odd number of columns where it is gated.
+    """
+    x_TX = x_TX.contiguous()
+    check_tensor("x_TX", x_TX, (None, None), FLOATS, x_TX.device)
+    if activation.name not in reference.FUNCTIONS:
+        known = ", ".join(reference.FUNCTIONS)
+        raise ValueError(f"activation.name must be one of {known}, got {activation.name!r}")
+    if activation.gated and x_TX.shape[1] % 2:
+        raise ValueError(f"x_TX must have an even number of columns, gate and up, got {x_TX.shape[1]}")
+    if (kernels := ops.backend(x_TX.device, x_TX.dtype)) is None:
+        return reference.activate(x_TX, activation)
+    if traced():
+        return ops.activate(x_TX, activation.name, activation.gated, activation.limit)  # type: ignore[no-any-return]
+    return kernels.activate(x_TX, activation)  # type: ignore[no-any-return]
+
+
+def chosen_logprobs(
+    hidden_RC: torch.Tensor,
+    head_PCW: torch.Tensor,
+    V: int,
+    token_R: torch.Tensor,
+    temperature: float | torch.Tensor = 1.0,
+    bias_V: torch.Tensor | None = None,
+    multiplier: float = 1.0,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """log softmax(cap((hidden @ head + bias) * multiplier) / temperature)[r, token_R[r]], (R,) in float32.
+
+    cap(x) = softcap * tanh(x / softcap); the temperature is one number, or (R,) in float32. No (R, V) matrix
+    is kept, in either direction. On the CPU the bits are those of `Transformer.logits` and
+    `minillm.logprobs`; on a GPU logits are never rounded, and the bits are a kernel's own. Raises ValueError
+    for arguments that do not belong together.
+    """
+    hidden_RC, device = hidden_RC.contiguous(), hidden_RC.device
+    check_tensor("hidden_RC", hidden_RC, (None, None), FLOATS, device)
+    (R, C), dtype = hidden_RC.shape, (hidden_RC.dtype,)
+    check_tensor("head_PCW", head_PCW, (-(-V // PANEL), C, PANEL), dtype, device)
+    check_tensor("token_R", token_R, (R,), (torch.int64,), device)
+    if bias_V is not None:
+        check_tensor("bias_V", bias_V, (V,), dtype, device)
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap must be above 0, or None for none, got {softcap}")
+    if isinstance(temperature, torch.Tensor):
+        heat_R = temperature
+        check_tensor("temperature", heat_R, (R,), (torch.float32,), device)
+    elif temperature > 0:
+        heat_R = torch.full((R,), temperature, device=device)
+    else:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if ops.backend(device, hidden_RC.dtype) is None:
+        head_CV = unpack(head_PCW, V)
+        return reference.chosen_logprobs(hidden_RC, head_CV, token_R, heat_R, bias_V, multiplier, softcap)
+    return ops.chosen_logprobs(hidden_RC, head_PCW, bias_V, token_R, heat_R, V, multiplier, softcap)[0]  # type: ignore[no-any-return]
 
 
 def rope_store_attention(
@@ -144,23 +259,29 @@ def rope_store_attention(
 
     `heads` is (H, K, D); values may have a head dim of their own, that of the cache. `tables` holds cosines
     and sines (positions, R <= D/2), `growth_M1` what each position's queries are multiplied by. A gradient
-    flows only through tokens of this call, so under autograd every sequence must start at position 0.
+    flows only through tokens of this call, so under autograd every sequence must start at position 0. Raises
+    ValueError where one does not, and for arguments that do not belong together.
     """
     (H, K, D), Dv = heads, v_PKSD.shape[3]
-    if (ops := backend(qkv_TX.device, qkv_TX.dtype)) is not None:
-        return run(  # type: ignore[no-any-return]
-            autograd.RopeStoreAttention,
-            ops,
-            qkv_TX.contiguous(),
-            sinks_H,
-            heads,
-            tables,
-            growth_M1,
-            k_PKDS,
-            v_PKSD,
-            batch,
-            scores,
-        )
+    qkv_TX = qkv_TX.contiguous()
+    _check_attention(qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, sinks_H, growth_M1)
+    if (kernels := ops.backend(qkv_TX.device, qkv_TX.dtype)) is not None:
+        given = (kernels, qkv_TX, sinks_H, heads, tables, growth_M1, k_PKDS, v_PKSD, batch, scores)
+        if torch.is_grad_enabled():
+            if any(batch.starts) and qkv_TX.requires_grad:
+                raise ValueError(
+                    "batch.starts must be 0 under autograd, which sees the tokens of one call alone; use "
+                    f"torch.no_grad() to go on from a cache. Got {batch.starts}"
+                )
+            return _attend(given)  # type: ignore[no-any-return]
+        if not torch.compiler.is_compiling():
+            return RopeStoreAttention.forward(_NoContext(), *given)
+        slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSD)
+        q_THD, _ = ops.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+        return paged_attention(
+            q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, *batch.tiles,
+            scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,
+        )  # fmt: skip
     q_THD, k_TKD, v_TKD = (
         x.unflatten(1, (-1, width))
         for x, width in zip(qkv_TX.split((H * D, K * D, K * Dv), dim=1), (D, D, Dv), strict=True)
@@ -175,6 +296,50 @@ def rope_store_attention(
     return reference.attention(q_THD, k_TKD, v_TKD, batch.bounds, batch.starts, scores, sinks_H)
 
 
+class _NoContext:
+    """Takes what a forward would keep for its backward, and drops it."""
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None:
+        """Keep nothing."""
+
+
+@torch.compiler.disable
+def _attend(given: tuple[Any, ...]) -> torch.Tensor:
+    # Apart, since torch.compile cannot follow an autograd.Function that writes to the cache.
+    return RopeStoreAttention.apply(*given)  # type: ignore[no-any-return]
+
+
+def _check_attention(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[torch.Tensor, torch.Tensor],
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    batch: Paging,
+    sinks_H: torch.Tensor | None,
+    growth_M1: torch.Tensor | None,
+) -> None:
+    (H, K, D), device = heads, qkv_TX.device
+    check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
+    P, S, E = k_PKDS.shape[0], k_PKDS.shape[3], v_PKSE.shape[-1]
+    check_tensor("v_PKSD", v_PKSE, (P, K, S, E), (k_PKDS.dtype,), device)
+    check_heads(H, K, D, E)
+    check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
+    T, wide = qkv_TX.shape[0], (torch.promote_types(qkv_TX.dtype, torch.float32), torch.float32)
+    M, R = tables[0].shape
+    if 2 * R > D:
+        raise ValueError(f"tables must have at most {D // 2} columns for heads of {D}, got {R}")
+    for i in range(2):
+        check_tensor(f"tables[{i}]", tables[i], (M, R), wide, device)
+    for name, x in (("batch.position_T", batch.position_T), ("batch.slot_T", batch.slot_T)):
+        check_tensor(name, x, (T,), (torch.int64,), device)
+    check_tensor("batch.page_BP", batch.page_BP, (len(batch.starts), None), (torch.int64,), device)
+    if sinks_H is not None:
+        check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
+    if growth_M1 is not None:
+        check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
+
+
 def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
     """Each sequence's cached keys or values up to this batch's last token, one sequence after the other."""
     parts = []
@@ -183,12 +348,3 @@ def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
         pages = page_P[: -(-length // x_PKSD.shape[2])]
         parts.append(x_PKSD[pages].transpose(1, 2).flatten(0, 1)[:length])
     return torch.cat(parts)
-
-
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated."""
-    if (ops := backend(x_TX.device, x_TX.dtype)) is None:
-        return reference.activate(x_TX, activation)
-    return run(  # type: ignore[no-any-return]
-        autograd.ByOracle, ops.activate, reference.activate, activation, x_TX.contiguous()
-    )

@@ -10,23 +10,12 @@ from typing import Any
 
 import torch
 
+from kernels import logprob
+from kernels.logprob import logprobs as logprobs
 from kernels.matmul import pack, unpack
 from minillm.batch import Batch
 from minillm.errors import MinillmError
 from minillm.model import Transformer
-
-# Rows whose logits are held at a time when only chosen tokens' logprobs are wanted.
-ROWS = 128
-
-
-def logprobs(logits_RV: torch.Tensor, temperature: float | torch.Tensor = 1.0) -> torch.Tensor:
-    """log softmax(logits / temperature), (R, V), in the logits' dtype (float32, or float64 to check).
-
-    `temperature` is above 0: one for all, or (R, 1), one a row.
-    """
-    # As a tensor in both cases: dividing by a Python number may round otherwise.
-    heat = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
-    return torch.log_softmax(logits_RV / heat, dim=-1)
 
 
 class _ChosenLogprobs(torch.autograd.Function):
@@ -42,46 +31,29 @@ class _ChosenLogprobs(torch.autograd.Function):
         token_R: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(hidden_RC, head_PCW, token_R)
-        ctx.model, ctx.temperature = model, temperature
-        ctx.bias_dtype = None if bias_V is None else bias_V.dtype
-        parts = [
-            logprobs(model.logits(hidden), temperature).gather(1, token.unsqueeze(1)).squeeze(1)
-            for hidden, token in zip(hidden_RC.split(ROWS), token_R.split(ROWS), strict=True)
-        ]
-        return torch.cat(parts)
+        heat_R = torch.full(token_R.shape, temperature, dtype=model.precision.logits, device=token_R.device)
+        ctx.save_for_backward(hidden_RC, head_PCW, token_R, heat_R)
+        ctx.model, ctx.bias_dtype = model, None if bias_V is None else bias_V.dtype
+        return logprob.chosen(hidden_RC, token_R, heat_R, model.logits)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        hidden_RC, head_PCW, token_R = ctx.saved_tensors
-        dhidden = torch.empty_like(hidden_RC)
+        hidden_RC, head_PCW, token_R, heat_R = ctx.saved_tensors
+        config = ctx.model.config
         wide = torch.promote_types(head_PCW.dtype, torch.float32)
-        head_CV = unpack(head_PCW.to(wide), ctx.model.config.vocab_size)
-        dhead_CV, dbias_V = torch.zeros_like(head_CV), head_CV.new_zeros(head_CV.shape[1])
-        cap, multiplier = ctx.model.config.final_softcap, ctx.model.config.logit_multiplier
-        for start in range(0, hidden_RC.shape[0], ROWS):
-            rows = slice(start, start + ROWS)
-            hidden, grad = hidden_RC[rows], grads[0][rows].unsqueeze(1).to(wide)
-            # d logprob[chosen] / d logits = onehot(chosen) - softmax.
-            logits = ctx.model.logits(hidden)
-            dlogits = logprobs(logits, ctx.temperature).exp_().mul_(-grad)
-            dlogits.scatter_add_(1, token_R[rows].unsqueeze(1), grad)
-            dlogits.div_(ctx.temperature)
-            if cap is not None:
-                dlogits.mul_(1 - (logits / cap).square())
-            if multiplier != 1:
-                dlogits.mul_(multiplier)
-            dbias_V += dlogits.sum(0)
-            dhidden[rows] = (dlogits @ head_CV.t()).to(hidden.dtype)
-            dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
+        head_CV = unpack(head_PCW.to(wide), config.vocab_size)
+        knobs = (config.logit_multiplier, config.final_softcap)
+        dhidden_RC, dhead_CV, dbias_V = logprob.gradients(
+            grads[0], hidden_RC, head_CV, token_R, heat_R, ctx.model.logits, *knobs
+        )
         dbias = dbias_V.to(ctx.bias_dtype) if ctx.bias_dtype is not None else None
-        return dhidden, pack(dhead_CV.to(head_PCW.dtype)), dbias, None, None, None
+        return dhidden_RC, pack(dhead_CV.to(head_PCW.dtype)), dbias, None, None, None
 
 
 def chosen_logprobs(
     model: Transformer, hidden_RC: torch.Tensor, token_R: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
-    """The logprob of token_R[r] after row r, (R,), differentiable; ROWS rows of logits at a time."""
+    """The logprob of token_R[r] after row r, (R,), differentiable; no (R, V) matrix is kept."""
     bias = model.head_bias if model.config.head_bias else None
     result: torch.Tensor = _ChosenLogprobs.apply(hidden_RC, model.head, bias, model, token_R, temperature)
     return result

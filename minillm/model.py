@@ -249,7 +249,9 @@ class Transformer(nn.Module):
             return self._dense(layer, i, "", x_TC)
         wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
-        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, partial(self._dense, layer, i, "experts_"))
+        out_TC = moe.combine(
+            x_TC, weights_TN, chosen_TN, experts.count, partial(self._dense, layer, i, "experts_")
+        )
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
@@ -278,20 +280,23 @@ class Transformer(nn.Module):
         return weights_TN[:T], chosen_TN[:T]
 
     def _dense(
-        self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor, expert: int | None = None
+        self,
+        layer: Layer,
+        i: int,
+        prefix: str,
+        x_TC: torch.Tensor,
+        bound_E1: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The MLP of parameters that are named with a prefix, or an expert's of theirs."""
+        """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
-        hidden_TX = dispatch.activate(self._linear(layer, i, first, x_TC, expert), self._activation)
-        return self._linear(layer, i, f"{prefix}down", hidden_TX, expert)
+        hidden_TX = dispatch.activate(self._linear(layer, i, first, x_TC, bound_E1), self._activation)
+        return self._linear(layer, i, f"{prefix}down", hidden_TX, bound_E1)
 
     def _linear(
-        self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, expert: int | None = None
+        self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, bound_E1: torch.Tensor | None = None
     ) -> torch.Tensor:
-        found = (layer.get(part) for part in (name, f"{name}_scales", f"{name}_bias"))
-        w_PKW, scales, bias = found if expert is None else (p if p is None else p[expert] for p in found)
-        assert w_PKW is not None
-        return _matmul(x_RK, w_PKW, self._widths[f"layers.{i}.{name}"], scales, bias)
+        scales, bias = layer.get(f"{name}_scales"), layer.get(f"{name}_bias")
+        return _matmul(x_RK, layer[name], self._widths[f"layers.{i}.{name}"], scales, bias, bound_E1)
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
@@ -328,12 +333,19 @@ def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _matmul(
-    x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales: torch.Tensor | None, bias_N: torch.Tensor | None
+    x_RK: torch.Tensor,
+    w: torch.Tensor,
+    N: int,
+    scales: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    bound_E1: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """dispatch.matmul of weights that may be kept in another dtype than x."""
-    dtype = x_RK.dtype
-    w_PKW = w_PKW if scales is not None else _to(w_PKW, dtype)
-    return dispatch.matmul(x_RK, w_PKW, N, scales, bias_N if bias_N is None else _to(bias_N, dtype))
+    """x by weights that may be kept in another dtype than x; by experts', of rows in groups, with bounds."""
+    w = w if scales is not None else _to(w, x_RK.dtype)
+    bias = bias if bias is None else _to(bias, x_RK.dtype)
+    if bound_E1 is None:
+        return dispatch.matmul(x_RK, w, N, scales, bias)
+    return dispatch.grouped_matmul(x_RK, w, N, bound_E1, scales, bias)
 
 
 def load_model(

@@ -3,7 +3,7 @@
 A token's result is made of its own rows alone, added up in the order in which its experts were chosen, so
 the row-invariance contract holds as far as it does for the products.
 
-Legend: T tokens, C model width, E experts, N chosen experts.
+Legend: T tokens, C model width, E experts, N chosen experts, X their pairs with tokens.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 
 from minillm.config import Experts
 
-# (x, expert) -> output of that expert's MLP
-Mlp = Callable[[torch.Tensor, int], torch.Tensor]
+# (x_XC, bound_E1) -> outputs: rows bound[e] to bound[e + 1] through the MLP of expert e
+Mlp = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def route(
@@ -70,17 +70,19 @@ def _sparsemixer(logits_TE: torch.Tensor, N: int, jitter: float) -> tuple[torch.
     return torch.cat(weights, dim=1), torch.cat(chosen, dim=1)
 
 
-def combine(x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, mlp: Mlp) -> torch.Tensor:
-    """sum over n of weights[:, n] * mlp(x, chosen[:, n]), in float32 at least, rounded once to x's dtype."""
+def combine(
+    x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, count: int, mlp: Mlp
+) -> torch.Tensor:
+    """sum over n of weights[:, n] * mlp(x, chosen[:, n]), in float32 at least, rounded once to x's dtype.
+
+    `count` is the number of experts.
+    """
     wide = torch.promote_types(x_TC.dtype, torch.float32)
     N = chosen_TN.shape[1]
-    flat = chosen_TN.flatten()
-    rows, parts = [], []
-    for e in flat.unique().tolist():
-        pairs = (flat == e).nonzero().squeeze(1)
-        rows.append(pairs)
-        parts.append(mlp(x_TC[pairs // N], e))
-    outputs_TNC = torch.cat(parts)[torch.cat(rows).argsort()].unflatten(0, (-1, N)).to(wide)
+    sorted_X, pair_X = chosen_TN.flatten().sort(stable=True)
+    bound_E1 = torch.searchsorted(sorted_X, torch.arange(count + 1, device=x_TC.device))
+    outputs_XC = mlp(x_TC[pair_X // N], bound_E1)
+    outputs_TNC = outputs_XC[pair_X.argsort()].unflatten(0, (-1, N)).to(wide)
     outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
     total_TC: torch.Tensor = outputs_TNC[:, 0]
     for n in range(1, N):

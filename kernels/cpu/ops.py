@@ -8,16 +8,22 @@ E head dim of values, P panels or pages, W panel width, S page size, M positions
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-from kernels import blockwise
+from kernels import blockwise, logprob
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu.matmul import matmul as matmul
-from kernels.knobs import Scores
+from kernels.knobs import TANH, Activation, Norm, Scores
 from kernels.matmul import pack, unpack
+
+aten = torch.ops.aten
 
 add_norm = rowwise.add_norm
 norm_qk = rowwise.norm_qk
@@ -32,6 +38,139 @@ def matmul_gradients(
     dy_RN = dy_RN.float()
     dx_RK = (dy_RN @ unpack(w_PKW.float(), dy_RN.shape[1]).t()).to(x_RK.dtype) if need_x else None
     return dx_RK, pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype)) if need_w else None
+
+
+def _groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
+    """Each expert that has rows, and its rows."""
+    for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
+        if start < end:
+            yield e, slice(start, end)
+
+
+def grouped_matmul(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    N: int,
+    bound_E1: torch.Tensor,
+    scales_EPGW: torch.Tensor | None = None,
+    bias_EN: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
+    out_RN = x_RK.new_empty(x_RK.shape[0], N)
+    for e, rows in _groups(bound_E1):
+        scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
+        out_RN[rows] = matmul(x_RK[rows], w_EPKW[e], N, scales, bias)
+    return out_RN
+
+
+def grouped_matmul_gradients(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    dy_RN: torch.Tensor,
+    bound_E1: torch.Tensor,
+    need_x: bool,
+    need_w: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """(dx, dw), dw in panels and zero for an expert without rows, each if it is needed."""
+    dx_RK = torch.empty_like(x_RK) if need_x else None
+    dw_EPKW = torch.zeros_like(w_EPKW) if need_w else None
+    for e, rows in _groups(bound_E1):
+        dx, dw = matmul_gradients(x_RK[rows], w_EPKW[e], dy_RN[rows], need_x, need_w)
+        if dx_RK is not None and dx is not None:
+            dx_RK[rows] = dx
+        if dw_EPKW is not None and dw is not None:
+            dw_EPKW[e] = dw
+    return dx_RK, dw_EPKW
+
+
+def add_norm_gradient(
+    sum_TC: torch.Tensor,
+    w_C: torch.Tensor | None,
+    b_C: torch.Tensor | None,
+    dsum_TC: torch.Tensor | None,
+    dout_TC: torch.Tensor,
+    norm: Norm,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """(d x, d w, d b) of `add_norm`, from its sum and its outputs' gradients; d x is d residual too."""
+    x_TC, d_TC = sum_TC.float(), dout_TC.float()
+    if norm.layer:
+        x_TC = x_TC - x_TC.mean(-1, keepdim=True)
+    rstd_T1 = torch.rsqrt(x_TC.square().mean(-1, keepdim=True) + norm.eps)
+    y_TC = x_TC * rstd_T1
+    dw_C = None if w_C is None else (d_TC * y_TC).sum(0).to(w_C.dtype)
+    db_C = None if b_C is None else d_TC.sum(0).to(b_C.dtype)
+    if w_C is not None:
+        d_TC = d_TC * (w_C.float() + norm.offset)
+    dx_TC = d_TC - y_TC * (d_TC * y_TC).mean(-1, keepdim=True)
+    if norm.layer:
+        dx_TC -= d_TC.mean(-1, keepdim=True)
+    dx_TC *= rstd_T1
+    if dsum_TC is not None:
+        dx_TC += dsum_TC.float()
+    return dx_TC.to(sum_TC.dtype), dw_C, db_C
+
+
+def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """dx_TX of `activate`."""
+    d_TF = dout_TF.float()
+    if not activation.gated:
+        return SLOPES[activation.name](d_TF, x_TX.float())[0].to(x_TX.dtype)
+    gate, up = x_TX.float().chunk(2, dim=-1)
+    if (limit := activation.limit) is None:
+        dgate, y = SLOPES[activation.name](d_TF * up, gate)
+        return torch.cat((dgate, d_TF * y), dim=-1).to(x_TX.dtype)
+    inside = (gate <= limit, up.abs() <= limit)
+    gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    s = torch.sigmoid(gate * 1.702)
+    dgate = d_TF * (up + 1) * s * (1 + gate * (1 - s) * 1.702) * inside[0]
+    return torch.cat((dgate, d_TF * gate * s * inside[1]), dim=-1).to(x_TX.dtype)
+
+
+def chosen_logprobs(
+    hidden_RC: torch.Tensor,
+    head_PCW: torch.Tensor,
+    V: int,
+    token_R: torch.Tensor,
+    heat_R: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    multiplier: float,
+    softcap: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logprobs, (R,) in float32; nothing that the gradient would need, (2, R))."""
+    logits = partial(_logits, head_PCW, V, bias_V, multiplier, softcap)
+    return logprob.chosen(hidden_RC, token_R, heat_R, logits), heat_R.new_zeros(2, heat_R.shape[0])
+
+
+def chosen_logprobs_gradient(
+    hidden_RC: torch.Tensor,
+    head_PCW: torch.Tensor,
+    V: int,
+    token_R: torch.Tensor,
+    kept_2R: torch.Tensor,
+    grad_R: torch.Tensor,
+    heat_R: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    multiplier: float,
+    softcap: float | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """(d hidden, d head in panels, d bias)."""
+    logits, head_CV = partial(_logits, head_PCW, V, bias_V, multiplier, softcap), unpack(head_PCW.float(), V)
+    found = logprob.gradients(grad_R, hidden_RC, head_CV, token_R, heat_R, logits, multiplier, softcap)
+    dhidden_RC, dhead_CV, dbias_V = found
+    dbias = None if bias_V is None else dbias_V.to(bias_V.dtype)
+    return dhidden_RC, pack(dhead_CV.to(head_PCW.dtype)), dbias
+
+
+def _logits(
+    head_PCW: torch.Tensor,
+    V: int,
+    bias_V: torch.Tensor | None,
+    multiplier: float,
+    softcap: float | None,
+    hidden_RC: torch.Tensor,
+) -> torch.Tensor:
+    logits_RV = matmul(hidden_RC, head_PCW, V, bias_N=bias_V).float() * multiplier
+    return logits_RV if softcap is None else activate(logits_RV / softcap, TANH) * softcap
 
 
 def rope_gradient(
@@ -71,3 +210,15 @@ def attention(
 
 
 attention_gradients = blockwise.backward
+# (gradient of f(x), x) -> (gradient of x, f(x)), in float32.
+SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]] = {
+    "silu": lambda d, x: (aten.silu_backward(d, x), F.silu(x)),
+    "gelu": lambda d, x: (aten.gelu_backward(d, x), F.gelu(x)),
+    "gelu_tanh": lambda d, x: (
+        aten.gelu_backward(d, x, approximate="tanh"),
+        F.gelu(x, approximate="tanh"),
+    ),
+    "relu": lambda d, x: (d * (x > 0), F.relu(x)),
+    "sigmoid": lambda d, x: (aten.sigmoid_backward(d, y := torch.sigmoid(x)), y),
+    "tanh": lambda d, x: (aten.tanh_backward(d, y := torch.tanh(x)), y),
+}

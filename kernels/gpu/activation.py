@@ -9,12 +9,12 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.gpu.language import rounded
+from kernels.gpu.language import rounded, tanh
 from kernels.gpu.launch import TYPES, expect, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Activation
 
-NAMES = ("silu", "gelu", "gelu_tanh", "relu")
+NAMES = ("silu", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh")
 
 
 def config(target: str) -> tuple[int, int]:
@@ -27,6 +27,12 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
     """(f(x), f'(x)) in float32."""
     if NAME == "relu":
         b_y, b_dy = tl.maximum(b_x, 0), tl.where(b_x > 0, 1.0, 0.0)
+    elif NAME == "sigmoid":
+        b_y = tl.sigmoid(b_x)
+        b_dy = b_y * tl.sigmoid(-b_x)
+    elif NAME == "tanh":
+        b_y = tanh(b_x)
+        b_dy = 1 - b_y * b_y
     elif NAME == "gelu":
         b_p = 0.5 * (1 + tl.erf(b_x * 0.7071067811865476))
         # The density of the normal distribution.

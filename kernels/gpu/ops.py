@@ -6,22 +6,27 @@ E head dim of values, P panels or pages, W panel width, S page size.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 
-from kernels import reference
-from kernels.gpu import activation, norm, rope
+from kernels.gpu import activation, logprob, norm, rope
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
-from kernels.knobs import Activation, Norm, Scores
+from kernels.knobs import Norm, Scores
 
 # Of float32's products: no rounding but float32's own.
 PRECISION = "ieee"
 
 add_norm = norm.add_norm
+add_norm_gradient = norm.add_norm_gradient
+activate = activation.activate
+activate_gradient = activation.activate_gradient
+chosen_logprobs = logprob.chosen_logprobs
+chosen_logprobs_gradient = logprob.chosen_logprobs_gradient
 rope_store = rope.rope_store
 rope_gradient = rope.rope_gradient
 
@@ -49,6 +54,39 @@ def matmul_gradients(
     return dx_RK, gpu_matmul.matmul_gradient_w(x_RK, dy_RN, PRECISION) if need_w else None
 
 
+def grouped_matmul(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    N: int,
+    bound_E1: torch.Tensor,
+    scales_EPGW: torch.Tensor | None = None,
+    bias_EN: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
+    if scales_EPGW is None:
+        work = gpu_matmul.work_list(x_RK, bound_E1.int(), PRECISION)
+        return gpu_matmul.grouped_matmul(x_RK, w_EPKW, N, work, bias_EN, PRECISION)
+    parts = []
+    for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
+        bias = None if bias_EN is None else bias_EN[e]
+        parts.append(matmul(x_RK[start:end], w_EPKW[e], N, scales_EPGW[e], bias))
+    return torch.cat(parts)
+
+
+def grouped_matmul_gradients(
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    dy_RN: torch.Tensor,
+    bound_E1: torch.Tensor,
+    need_x: bool,
+    need_w: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """(dx, dw), dw in panels and zero for an expert without rows, each if it is needed."""
+    work = gpu_matmul.work_list(x_RK, bound_E1.int(), PRECISION)
+    dx_RK = gpu_matmul.grouped_matmul_gradient_x(dy_RN, w_EPKW, work, PRECISION) if need_x else None
+    return dx_RK, gpu_matmul.grouped_matmul_gradient_w(x_RK, dy_RN, work, PRECISION) if need_w else None
+
+
 def norm_qk(
     qkv_TX: torch.Tensor,
     q_w: torch.Tensor | None,
@@ -63,19 +101,12 @@ def norm_qk(
     for i, (w, b) in enumerate(((q_w, q_b), (k_w, k_b))):
         size = sizes[i]
         if w is None or w.numel() == size:
-            rows = parts[i].reshape(-1, size)
+            rows = parts[i].reshape(-1, size).contiguous()
             parts[i] = add_norm(rows, None, w, b, kind)[1].view(parts[i].shape)
         else:  # a weight for each head
             heads = zip(parts[i].split(size, dim=1), w.view(-1, size), strict=True)
             parts[i] = torch.cat([add_norm(x.contiguous(), None, w_D, b, kind)[1] for x, w_D in heads], dim=1)
     return torch.cat(parts, dim=1)
-
-
-def activate(x_TX: torch.Tensor, kind: Activation) -> torch.Tensor:
-    """`kernels.reference.activate` in float32, rounded once."""
-    if kind.name in ("sigmoid", "tanh"):  # alone: torch computes every number by itself on a GPU
-        return reference.activate(x_TX, kind)
-    return activation.activate(x_TX, kind)
 
 
 def attention(

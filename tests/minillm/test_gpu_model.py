@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import dispatch
+from kernels import ops
 from minillm import Transformer, load_model
 from minillm.batch import Batch
 from minillm.cache import KVCache
@@ -69,14 +69,14 @@ def cached(model: Transformer, ids: list[torch.Tensor]) -> torch.Tensor:
 def test_triton_models(
     name: str, precision: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kernels.gpu import ops
+    from kernels.gpu import ops as gpu_ops
 
     ids = [torch.tensor(script["sequence"](n)) for n in LENGTHS]
     usual = load(name, tmp_path, precision, "cpu")
     wanted = packed(usual, ids)
     noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
     (wanted * noise).sum().backward()
-    monkeypatch.setattr(dispatch, "backend", lambda device, dtype: ops)
+    monkeypatch.setattr(ops, "backend", lambda device, dtype: gpu_ops)
     model = load(name, tmp_path, precision, device)
     found = packed(model, ids)
     (found * noise.to(device)).sum().backward()

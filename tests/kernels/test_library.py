@@ -1,0 +1,286 @@
+"""`kernels.ops` as torch.library wants them, under torch.compile, and `kernels.dispatch` on wrong arguments.
+
+Legend: T tokens or rows, C model width, F MLP width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from kernels import dispatch, ops, reference
+from kernels.knobs import SWIGLU, Activation, Norm, Scores
+from kernels.matmul import pack, unpack
+from kernels.quantized import CODES, packed_shapes, quantize_rows
+from minillm.batch import PAGE_SIZE, Batch
+
+minillm = torch.ops.minillm
+T, C, F, V, E = 9, 40, 33, 70, 3
+BOUND = torch.tensor([0, 4, 4, T])
+
+
+@pytest.fixture(params=["cpu", "interpreter"], autouse=True)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both sets of kernels, the Triton ones under the interpreter (or on a GPU's tensors: not here)."""
+    if request.param == "interpreter":
+        launch = pytest.importorskip("kernels.gpu.launch")
+        if not launch.INTERPRET:
+            pytest.skip("Triton compiles here: tests/kernels/test_gpu_ops.py runs on the GPU")
+        from kernels.gpu import ops as gpu_ops
+
+        monkeypatch.setattr(ops, "backend", lambda device, dtype: None if dtype == torch.float64 else gpu_ops)
+    return str(request.param)
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def panels(K: int, N: int, *experts: int) -> torch.Tensor:
+    return pack(noise(*experts, K, N, seed=1) / K**0.5)
+
+
+def codes(K: int, N: int, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    shapes = packed_shapes(K, N, bits)
+    found = torch.zeros(shapes[0], dtype=CODES[bits]), torch.zeros(shapes[1], dtype=torch.bfloat16)
+    quantize_rows(*found, noise(N, K, seed=1))
+    return found
+
+
+def paging() -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    batch = Batch.packed([6, 3])
+    return batch, torch.zeros(2, 1, 8, PAGE_SIZE), torch.zeros(2, 1, PAGE_SIZE, 8)
+
+
+def rope_tables() -> tuple[torch.Tensor, torch.Tensor]:
+    angles = torch.arange(16.0).unsqueeze(1) * torch.tensor([1.0, 0.3, 0.1])
+    return angles.cos(), angles.sin()
+
+
+def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    x, w, rms = noise(T, C), noise(C, seed=2), (1e-5, False, 0.0)
+    batch, k_PKDS, v_PKSE = paging()
+    return {
+        "matmul": (minillm.matmul, (x, panels(C, F), None, noise(F, seed=3), F)),
+        "int8": (minillm.matmul, (x.detach(), *codes(C, F, 8), None, F)),
+        "int4": (minillm.matmul, (x.detach(), *codes(C, F, 4), None, F)),
+        "grouped": (minillm.grouped_matmul, (x, panels(C, F, E), None, noise(E, F, seed=3), BOUND, F)),
+        "add_norm": (minillm.add_norm, (x, noise(T, C, seed=4), w, None, *rms)),
+        "norm": (minillm.add_norm, (x, None, w, noise(C, seed=5), 1e-5, True, 0.0)),
+        "bare norm": (minillm.add_norm, (x, None, None, None, *rms)),
+        "norm_qk": (minillm.norm_qk, (x, noise(8), None, noise(8), None, [16, 8], [8, 8], *rms)),
+        "norm_qk by head": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8], [8, 8], *rms)),
+        "norm_qk full": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8], [16, 8], *rms)),
+        "norm_qk bare": (minillm.norm_qk, (x, None, None, None, None, [16, 8], [8, 8], *rms)),
+        "swiglu": (minillm.activate, (x, "silu", True, None)),
+        "clamped": (minillm.activate, (x, "silu", True, 0.5)),
+        **{
+            f"{name} gated={gated}": (minillm.activate, (x, name, gated, None))
+            for name in reference.FUNCTIONS
+            for gated in (False, True)
+        },
+        "rope_store": (
+            minillm.rope_store,
+            (noise(T, 32), [2, 1, 8], *rope_tables(), batch.position_T, batch.slot_T, k_PKDS, v_PKSE, None),
+        ),
+        "logprobs": (
+            minillm.chosen_logprobs,
+            (x, panels(C, V), noise(V, seed=6), torch.arange(T) * 7, torch.full((T,), 0.7), V, 0.5, 20.0),
+        ),
+    }
+
+
+def leaves(arguments: Sequence[Any], differentiable: bool) -> tuple[Any, ...]:
+    return tuple(
+        a.clone().requires_grad_(differentiable and a.dtype == torch.float32)
+        if isinstance(a, torch.Tensor)
+        else a
+        for a in arguments
+    )
+
+
+@pytest.mark.parametrize("name", cases())
+def test_opcheck(name: str) -> None:
+    op, arguments = cases()[name]
+    learns = name not in ("int8", "int4", "rope_store")
+    arguments = leaves(arguments, learns)
+    if name == "logprobs":  # of temperatures there is no gradient
+        arguments[4].requires_grad_(False)
+    torch.library.opcheck(op.default, arguments)
+
+
+# What a model does between two attentions, on the ops that dispatch chooses.
+def block(
+    x_TC: torch.Tensor, w_C: torch.Tensor, up: torch.Tensor, down: torch.Tensor, head: torch.Tensor
+) -> torch.Tensor:
+    sum_TC, y_TC = dispatch.add_norm(x_TC, x_TC * 0.5, w_C, None, Norm(1e-5))
+    y_TC = dispatch.matmul(dispatch.activate(dispatch.matmul(y_TC, up, 2 * F), SWIGLU), down, C)
+    experts = dispatch.grouped_matmul(y_TC, up.expand(E, -1, -1, -1).contiguous(), 2 * F, BOUND)
+    y_TC = y_TC + dispatch.matmul(dispatch.activate(experts, Activation("gelu")), down, C)
+    _, y_TC = dispatch.add_norm(sum_TC, y_TC, w_C, None, Norm(1e-5))
+    y_TC = dispatch.norm_qk(y_TC, (w_C[:8], None, None, None), (16, 8), (8, 8), Norm(1e-5))
+    return dispatch.chosen_logprobs(y_TC, head, V, torch.arange(T), 0.8, softcap=15.0)
+
+
+def weights() -> list[torch.Tensor]:
+    return [noise(T, C), noise(C, seed=2), panels(C, 2 * F), panels(F, C), panels(C, V)]
+
+
+def run(function: Callable[..., torch.Tensor], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    given = [x.clone().requires_grad_() for x in inputs]
+    out = function(*given)
+    return [out.detach(), *torch.autograd.grad(out, given, noise(*out.shape, seed=8))]
+
+
+def test_compiled_is_one_graph_and_has_the_same_bits() -> None:
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    for a, b in zip(run(block, weights()), run(compiled, weights()), strict=True):
+        assert torch.equal(a, b)
+    with torch.no_grad():
+        assert torch.equal(compiled(*weights()), block(*weights()))
+
+
+def test_gradients_are_those_of_the_oracle() -> None:
+    """In float64 dispatch runs the oracle under torch's own autograd."""
+    exact = run(block, [x.double() for x in weights()])
+    for name, a, b in zip(("out", "x", "w", "up", "down", "head"), run(block, weights()), exact, strict=True):
+        error = float((a.double() - b).abs().max() / b.abs().max())
+        assert error < 1e-5, f"{name}: {error:.1e}"
+
+
+def test_attention_without_gradient_compiles(kernels: str) -> None:
+    if kernels == "interpreter":
+        pytest.skip("paged attention goes by the device, and that is the CPU")
+    batch, k_PKDS, v_PKSE = paging()
+
+    def attend(x_TX: torch.Tensor, k_PKDS: torch.Tensor, v_PKSE: torch.Tensor) -> torch.Tensor:
+        scores = Scores(0.3, window=4)
+        return dispatch.rope_store_attention(
+            x_TX * 2, (2, 1, 8), rope_tables(), k_PKDS, v_PKSE, batch, scores
+        )
+
+    with torch.no_grad():
+        caches = [(k_PKDS.clone(), v_PKSE.clone()) for _ in range(2)]
+        eager = attend(noise(T, 32), *caches[0])
+        compiled = torch.compile(attend, backend="aot_eager")(noise(T, 32), *caches[1])
+    assert torch.equal(eager, compiled)
+    assert all(torch.equal(a, b) for a, b in zip(*caches, strict=True))
+
+
+def test_chosen_logprobs_keep_no_matrix_and_agree() -> None:
+    R, rows = 300, noise(300, C)
+    token_R, heat_R = torch.arange(R) % V, torch.linspace(0.5, 2, R)
+    head, bias = panels(C, V), noise(V, seed=6)
+    found = dispatch.chosen_logprobs(rows, head, V, token_R, heat_R, bias, 0.5, 20.0)
+    exact = reference.chosen_logprobs(
+        rows.double(), unpack(head.double(), V), token_R, heat_R, bias.double(), 0.5, 20.0
+    )
+    assert float((found - exact).abs().max()) < 1e-5
+    alone = [
+        dispatch.chosen_logprobs(rows[[i]], head, V, token_R[[i]], heat_R[[i]], bias, 0.5, 20.0)
+        for i in (0, 128, 299)
+    ]
+    assert torch.equal(torch.cat(alone), found[[0, 128, 299]])
+
+
+def test_grouped_rows_have_the_bits_of_single_products() -> None:
+    x, w, bias = noise(T, C), panels(C, F, E), noise(E, F, seed=3)
+    with torch.no_grad():
+        together = dispatch.grouped_matmul(x, w, F, BOUND, bias_EN=bias)
+        for e in range(E):
+            rows = slice(int(BOUND[e]), int(BOUND[e + 1]))
+            assert torch.equal(dispatch.matmul(x[rows], w[e], F, bias_N=bias[e]), together[rows])
+
+
+def test_whole_numbers_pass_no_gradient_on() -> None:
+    x, (code, scales) = noise(T, C).requires_grad_(), codes(C, F, 8)
+    with pytest.raises(RuntimeError, match="weights of whole numbers"):
+        dispatch.matmul(x, code, F, scales).sum().backward()
+
+
+# --- arguments ---
+
+
+def attend_with(**change: Any) -> torch.Tensor:
+    batch, k_PKDS, v_PKSE = paging()
+    given = {
+        "qkv": noise(T, 32),
+        "heads": (2, 1, 8),
+        "tables": rope_tables(),
+        "k": k_PKDS,
+        "v": v_PKSE,
+        "batch": batch,
+        "scores": Scores(0.3),
+        **change,
+    }
+    return dispatch.rope_store_attention(*given.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: dispatch.matmul(noise(T), panels(C, F), F), "x_RK must have shape"),
+        (lambda: dispatch.matmul(noise(T, C + 1), panels(C, F), F), r"w_PKW must have shape \(2, 41, 32\)"),
+        (lambda: dispatch.matmul(noise(T, C), panels(C, F), F + 32), r"w_PKW must have shape \(3, 40"),
+        (lambda: dispatch.matmul(noise(T, C), panels(C, F).bfloat16(), F), "w_PKW must be of torch.float32"),
+        (lambda: dispatch.matmul(noise(T, C), panels(C, F).to("meta"), F), "w_PKW must be on cpu"),
+        (
+            lambda: dispatch.matmul(noise(T, C), panels(C, F).mT.contiguous().mT, F),
+            "w_PKW must be contiguous",
+        ),
+        (lambda: dispatch.matmul(noise(T, C), panels(C, F), F, bias_N=noise(F + 1)), "bias must have shape"),
+        (lambda: dispatch.matmul(noise(T, C), *codes(C, F, 8)[:1], F, noise(2, 1, 32)), "scales must be of"),
+        (lambda: dispatch.matmul(noise(T, C).int(), panels(C, F), F), "x_RK must be of"),
+        (
+            lambda: dispatch.grouped_matmul(noise(T, C), panels(C, F, E), F, BOUND[:-1]),
+            "bound_E1 must have shape",
+        ),
+        (
+            lambda: dispatch.add_norm(noise(T, C), noise(T, F), None, None, Norm(1e-5)),
+            "residual_TC must have",
+        ),
+        (lambda: dispatch.add_norm(noise(T, C), None, noise(F), None, Norm(1e-5)), "w_C must have shape"),
+        (
+            lambda: dispatch.norm_qk(noise(T, C), (noise(7), None, None, None), (16, 8), (8, 8), Norm(1e-5)),
+            r"weights\[0\] must have shape \(8\)",
+        ),
+        (
+            lambda: dispatch.norm_qk(noise(T, C), (None,) * 4, (15, 8), (8, 8), Norm(1e-5)),
+            "widths must be whole pieces",
+        ),
+        (lambda: dispatch.activate(noise(T, F), SWIGLU), "x_TX must have an even number"),
+        (lambda: dispatch.activate(noise(T, F), Activation("mish")), "activation.name must be one of silu"),
+        (lambda: attend_with(qkv=noise(T, 31)), r"qkv_TX must have shape \(any, 32\)"),
+        (lambda: attend_with(qkv=noise(T + 1, 32)), "batch.position_T must have shape"),
+        (lambda: attend_with(heads=(3, 2, 8)), "k_PKDS must have shape"),
+        (
+            lambda: attend_with(k=torch.zeros(2, 1, 8, PAGE_SIZE).bfloat16()),
+            "v_PKSD must be of torch.bfloat16",
+        ),
+        (lambda: attend_with(v=torch.zeros(2, 1, PAGE_SIZE, 300)), "v must have a head dim of 1 to 256"),
+        (lambda: attend_with(tables=(noise(16, 5), noise(16, 5))), "tables must have at most 4 columns"),
+        (
+            lambda: dispatch.chosen_logprobs(noise(T, C), panels(C, V), V, torch.arange(T), 0.0),
+            "temperature must be above 0",
+        ),
+        (
+            lambda: dispatch.chosen_logprobs(noise(T, C), panels(C, V), V, torch.arange(T - 1)),
+            "token_R must have shape",
+        ),
+    ],
+    ids=range(24),
+)
+def test_arguments_that_do_not_belong_together(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_autograd_from_the_middle_of_a_sequence_is_refused() -> None:
+    later = Batch.build([2], [3], [[0]])
+    with pytest.raises(ValueError, match=r"batch\.starts must be 0 under autograd"):
+        attend_with(qkv=noise(2, 32).requires_grad_(), batch=later)
+    with torch.no_grad():
+        attend_with(qkv=noise(2, 32), batch=later)
