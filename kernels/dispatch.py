@@ -325,7 +325,9 @@ def _check_attention(
     check_tensor("v_PKSD", v_PKSE, (P, K, S, E), (k_PKDS.dtype,), device)
     check_heads(H, K, D, E)
     check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
-    T, wide = qkv_TX.shape[0], (torch.promote_types(qkv_TX.dtype, torch.float32), torch.float32)
+    T = qkv_TX.shape[0]
+    # Not by torch.promote_types: a recording (`kernels.cpu.recording`) would take it for a computation.
+    wide = (torch.float64, torch.float32)[qkv_TX.dtype != torch.float64 :]
     M, R = tables[0].shape
     if 2 * R > D:
         raise ValueError(f"tables must have at most {D // 2} columns for heads of {D}, got {R}")

@@ -32,7 +32,8 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
         b_dy = b_y * tl.sigmoid(-b_x)
     elif NAME == "tanh":
         b_y = tanh(b_x)
-        b_dy = 1 - b_y * b_y
+        # Not 1 - y^2, a difference of nearly equal numbers where x is large.
+        b_dy = 4 * tl.sigmoid(2 * b_x) * tl.sigmoid(-2 * b_x)
     elif NAME == "gelu":
         b_p = 0.5 * (1 + tl.erf(b_x * 0.7071067811865476))
         # The density of the normal distribution.

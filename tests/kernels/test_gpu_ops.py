@@ -55,7 +55,9 @@ def check(
     for i, (a, b, true) in enumerate(zip(ours, usual, exact, strict=True)):
         assert a is not None
         assert (a.shape, a.dtype, true.dtype) == (b.shape, b.dtype, torch.float64)
-        allowed = max(error(b, true), error(true.to(b.dtype), true))
+        # The oracle itself is off by a unit in the last place of float64: of tanh' it leaves nothing.
+        unit = 2.0**-52 * float(true.abs().max()) if true.numel() else 0.0
+        allowed = max(error(b, true), error(true.to(b.dtype), true), unit)
         assert error(a, true) <= 2 * allowed, f"value {i}"
 
 
