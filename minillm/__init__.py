@@ -16,20 +16,34 @@ from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.logprobs import token_logprobs
 from minillm.model import Transformer, load_model, save_model
-from minillm.outputs import CompletionOutput, Logprob, RequestOutput
+from minillm.outputs import (
+    BeamSearchOutput,
+    BeamSearchSequence,
+    CompletionOutput,
+    Logprob,
+    RequestMetrics,
+    RequestOutput,
+)
 from minillm.precision import Precision
-from minillm.sampling import SamplingParams
+from minillm.sampling import BeamSearchParams, RequestOutputKind, SamplingParams
+from minillm.structured import StructuredOutputsParams
 from minillm.tokenizer import Tokenizer
 
 __all__ = [
     "LLM",
+    "BeamSearchOutput",
+    "BeamSearchParams",
+    "BeamSearchSequence",
     "CompletionOutput",
     "Logprob",
     "MinillmError",
     "ModelConfig",
     "Precision",
+    "RequestMetrics",
     "RequestOutput",
+    "RequestOutputKind",
     "SamplingParams",
+    "StructuredOutputsParams",
     "Tokenizer",
     "Transformer",
     "load_model",

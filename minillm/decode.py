@@ -12,6 +12,8 @@ import torch
 from kernels.cpu.recording import Arena, record
 from minillm.batch import Batch
 
+# Pages of the smallest table.
+PAGES = 8
 # (x_TC, residual_TC, batch) -> hidden_TC
 Blocks = Callable[[torch.Tensor, torch.Tensor, Batch], torch.Tensor]
 
@@ -38,7 +40,7 @@ class DecodeSteps:
             self._steps.clear()
             self._places = places
         # Tables grow by doubling, so that a longer one rarely needs a recording of its own.
-        key = batch.page_BP.shape[0], 1 << (batch.page_BP.shape[1] - 1).bit_length()
+        key = batch.page_BP.shape[0], max(PAGES, 1 << (batch.page_BP.shape[1] - 1).bit_length())
         if (step := self._steps.get(key)) is None:
             step = self._steps[key] = _Step(blocks, x_TC, batch, key, self._arena)
             return step.hidden_TC.clone()

@@ -1,16 +1,11 @@
-"""Continuous batching over one live model: sequences come and go, every step is one forward.
+"""One live model, its KV cache and a scheduler: every step is one forward over what the scheduler chose.
 
-A step gives each running sequence its next token's row, and fills the rest of the token budget with
-chunks of prompts. Row invariance makes it all one: no result depends on how a step was made up.
-
-Left out: preemption. A sequence is admitted only if the pages of its longest outcome are there.
+Row invariance makes it all one: no result depends on how a step was made up.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -18,22 +13,21 @@ from minillm.batch import PAGE_SIZE, Batch
 from minillm.cache import KVCache, PagePool
 from minillm.errors import MinillmError
 from minillm.model import Transformer
+from minillm.scheduler import EngineSequence, Scheduler
 
 
-@dataclass(eq=False)
-class EngineSequence:
-    """Token ids whose keys are partly in the cache, and the pages that hold them."""
+@dataclass
+class Step:
+    """What a forward made, row by row.
 
-    token_ids: list[int]
-    max_tokens: int
-    computed: int = 0
-    cached: int = 0
-    pages: list[int] = field(default_factory=list)
+    `ready` are the sequences whose last token was in it, `logits_RV` their logits. `prompts` has, for each
+    sequence that wants the rows of all its tokens, the position of the first and hidden_TC of those that
+    were computed.
+    """
 
-    @property
-    def pages_at_most(self) -> int:
-        """Pages of the longest outcome; the last token's keys are never needed."""
-        return -(-(len(self.token_ids) + self.max_tokens - 1) // PAGE_SIZE)
+    ready: list[EngineSequence]
+    logits_RV: torch.Tensor
+    prompts: list[tuple[EngineSequence, int, torch.Tensor]]
 
 
 class Engine:
@@ -53,21 +47,49 @@ class Engine:
         ):
             if most < 1:
                 raise MinillmError(f"{name} must be at least 1, got {most}")
-        num_pages = kv_cache_bytes // KVCache.page_bytes(model.config, model.precision)
-        if num_pages < 1:
+        page_bytes = KVCache.page_bytes(model.config, model.precision)
+        self.num_pages = kv_cache_bytes // page_bytes
+        if self.num_pages < 1:
             raise MinillmError(
                 f"kv_cache_memory_bytes = {kv_cache_bytes} holds not one page of "
-                f"{KVCache.page_bytes(model.config, model.precision)} bytes; give more"
+                f"{page_bytes} bytes; give more"
             )
         self.model = model
-        self.cache = KVCache(model.config, model.precision, num_pages, model.head.device)
-        self.pool = PagePool(num_pages)
-        self.max_num_seqs, self.max_num_batched_tokens = max_num_seqs, max_num_batched_tokens
-        self.enable_prefix_caching = enable_prefix_caching
-        self.waiting: deque[EngineSequence] = deque()
-        self.running: list[EngineSequence] = []
+        self._limits = (max_num_seqs, max_num_batched_tokens, enable_prefix_caching)
         self._parameters = list(model.parameters())
         self._weights_version = self._version()
+        self._cache: KVCache | None = None
+        self.wake_up()
+
+    @property
+    def cache(self) -> KVCache:
+        """The KV cache; `MinillmError` while the engine sleeps."""
+        if self._cache is None:
+            raise MinillmError("the sampler sleeps: its KV cache was given back; call wake_up() first")
+        return self._cache
+
+    @property
+    def is_sleeping(self) -> bool:
+        """Whether the KV cache's memory was given back."""
+        return self._cache is None
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of the longest sequence that the cache holds; the last one's keys are never needed."""
+        return self.num_pages * PAGE_SIZE + 1
+
+    def wake_up(self) -> None:
+        """Make the KV cache, empty; nothing where it is there."""
+        if self._cache is None:
+            device = self.model.head.device
+            self._cache = KVCache(self.model.config, self.model.precision, self.num_pages, device)
+            self.scheduler = Scheduler(PagePool(self.num_pages), *self._limits)
+
+    def sleep(self) -> None:
+        """Give the KV cache's memory back; `MinillmError` while sequences are being sampled."""
+        if self.scheduler.running or self.scheduler.waiting:
+            raise MinillmError("sequences are being sampled; finish or abort them before sleep()")
+        self._cache = None
 
     def _version(self) -> int:
         # Every in-place change of a parameter, an optimizer's step too, counts up its version. Writing
@@ -75,109 +97,46 @@ class Engine:
         return sum(parameter._version for parameter in self._parameters)
 
     def add(self, sequence: EngineSequence) -> None:
-        """Queue a sequence; `MinillmError` where the whole cache could not hold it."""
-        if sequence.pages_at_most > self.pool.num_pages:
-            raise MinillmError(
-                f"a prompt of {len(sequence.token_ids)} tokens with max_tokens={sequence.max_tokens} "
-                f"needs {sequence.pages_at_most} pages of the KV cache, which has "
-                f"{self.pool.num_pages}; give more kv_cache_memory_bytes"
-            )
-        self.waiting.append(sequence)
+        """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""
+        if self.is_sleeping:
+            _ = self.cache
+        self.scheduler.add(sequence)
 
-    def finish(self, sequence: EngineSequence) -> None:
-        """Take a sequence out; its pages stay indexed until they are needed."""
-        self.running.remove(sequence)
-        self.pool.drop(sequence.pages)
-        sequence.pages = []
-
-    def abort(self) -> None:
-        """Take every sequence out, as after an exception."""
-        for sequence in list(self.running):
-            self.finish(sequence)
-        self.waiting.clear()
+    def remove(self, sequence: EngineSequence) -> None:
+        """Take a sequence out, finished or not; its pages stay indexed until they are needed."""
+        self.scheduler.remove(sequence)
 
     def reset_prefix_cache(self) -> None:
         """Forget all prefixes, as after an update of the weights."""
-        self.pool.reset()
+        self.scheduler.pool.reset()
 
     @torch.no_grad()
-    def step(self) -> tuple[list[EngineSequence], torch.Tensor]:
-        """One forward; the sequences whose last token was in it, and their logits (R, V).
-
-        The caller appends a token to each of these, or finishes it, before the next step.
-        """
+    def step(self) -> Step:
+        """One forward. The caller appends a token to each ready sequence, or removes it, before the next."""
+        scheduler, cache, device = self.scheduler, self.cache, self.model.head.device
         if (version := self._version()) != self._weights_version:
-            if self.running:
+            if scheduler.running or any(s.preemptions for s in scheduler.waiting):
                 raise MinillmError("the weights changed while sequences were being sampled")
             self.reset_prefix_cache()
             self._weights_version = version
-        chunks = list(self._schedule())
+        chunks = scheduler.schedule()
+        for source, target in scheduler.copies:
+            cache.copy_page(source, target)
+        scheduler.copies.clear()
         tokens = [t for s, n in chunks for t in s.token_ids[s.computed : s.computed + n]]
         batch = Batch.build(
-            [n for _, n in chunks], [s.computed for s, _ in chunks], [s.pages for s, _ in chunks],
-            self.model.head.device,
-        )  # fmt: skip
-        hidden_TC = self.model(torch.tensor(tokens, device=self.model.head.device), batch, self.cache)
+            [n for _, n in chunks], [s.computed for s, _ in chunks], [s.pages for s, _ in chunks], device
+        )
+        hidden_TC = self.model(torch.tensor(tokens, device=device), batch, cache)
+        prompts = [
+            (s, s.computed, hidden_TC[batch.bounds[i] : batch.bounds[i + 1]])
+            for i, (s, _) in enumerate(chunks)
+            if s.wants_prompt
+        ]
         for sequence, count in chunks:
-            was_prompt = count > 1 or sequence.computed == sequence.cached
-            sequence.computed += count
-            if was_prompt and self.enable_prefix_caching:
-                self.pool.index(sequence.token_ids[: sequence.computed], sequence.pages)
+            scheduler.computed(sequence, count)
         ready = [i for i, (s, _) in enumerate(chunks) if s.computed == len(s.token_ids)]
-        rows = torch.tensor([batch.bounds[i + 1] - 1 for i in ready], device=hidden_TC.device)
-        return [chunks[i][0] for i in ready], self.model.logits(hidden_TC[rows.long()])
-
-    def _schedule(self) -> Iterator[tuple[EngineSequence, int]]:
-        """(sequence, tokens of it to compute now), running ones first, then as many new as fit."""
-        budget = self.max_num_batched_tokens
-        for sequence in self.running:
-            count = min(len(sequence.token_ids) - sequence.computed, budget)
-            if count:
-                budget -= count
-                yield sequence, count
-        admitted: list[Sequence[int]] = []
-        while self.waiting and budget and len(self.running) < self.max_num_seqs:
-            sequence = self.waiting[0]
-            if not self._admit(sequence, admitted):
-                return
-            self.waiting.popleft()
-            admitted.append(sequence.token_ids)
-            count = min(len(sequence.token_ids) - sequence.computed, budget)
-            budget -= count
-            yield sequence, count
-
-    def _admit(self, sequence: EngineSequence, admitted: list[Sequence[int]]) -> bool:
-        """Give a sequence its pages, with what the cache already holds of its prompt."""
-        prompt = sequence.token_ids
-        full: list[int] = []
-        partial, count = -1, 0
-        if self.enable_prefix_caching:
-            # The last token is always computed: its row makes the first logits.
-            full, (partial, count) = self.pool.match(prompt[:-1])
-            known = len(full) * PAGE_SIZE + count
-            # One step later, a longer common start with a prompt of this step can be shared.
-            if any(_shares(prompt, other, known + PAGE_SIZE // 4) for other in admitted):
-                return False
-        for page in full:
-            self.pool.hold(page)
-        needed = sequence.pages_at_most - len(full)
-        if needed > self.pool.available:
-            self.pool.drop(full)
-            return False
-        if count:
-            self.pool.hold(partial)  # `take` must not give it out before it is copied
-        if count and needed > self.pool.available:
-            self.pool.drop([partial])
-            count = 0
-        fresh = self.pool.take(needed)
-        if count:
-            self.cache.copy_page(partial, fresh[0])
-            self.pool.drop([partial])
-        sequence.pages = full + fresh
-        sequence.computed = sequence.cached = len(full) * PAGE_SIZE + count
-        self.running.append(sequence)
-        return True
-
-
-def _shares(a: Sequence[int], b: Sequence[int], length: int) -> bool:
-    return len(a) > length and len(b) >= length and list(a[:length]) == list(b[:length])
+        if len(ready) < len(chunks) or not batch.is_decode:
+            rows = torch.tensor([batch.bounds[i + 1] - 1 for i in ready], device=device)
+            hidden_TC = hidden_TC[rows.long()]
+        return Step([chunks[i][0] for i in ready], self.model.logits(hidden_TC), prompts)

@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
 
 class MinillmError(ValueError):
     """Base of every error that bad input can raise here; command lines print it without a traceback."""
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def refusing(arguments: Mapping[str, Any]) -> Callable[[Class], Class]:
+    """A class whose constructor knows vLLM's arguments that are not supported, and says so.
+
+    `arguments` has, for each, the value that asks for nothing: with it the argument is let pass, with any
+    other it is a `MinillmError`, never ignored.
+    """
+
+    def wrap(cls: Class) -> Class:
+        init = cls.__init__  # type: ignore[misc]
+
+        @wraps(init)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+            for name in arguments.keys() & kwargs.keys():
+                if (value := kwargs.pop(name)) != arguments[name]:
+                    raise MinillmError(
+                        f"{cls.__name__}({name}={value!r}): vLLM has this argument, minillm does not support "
+                        "it; leave it out"
+                    )
+            init(self, *args, **kwargs)
+
+        cls.__init__ = checked  # type: ignore[misc]
+        return cls
+
+    return wrap

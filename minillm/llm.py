@@ -2,81 +2,356 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minillm import hub
-from minillm.engine import Engine, EngineSequence
-from minillm.errors import MinillmError
+from minillm import beam, hub
+from minillm.engine import Engine
+from minillm.errors import MinillmError, refusing
 from minillm.logprobs import logprobs
+from minillm.metrics import Metric, Metrics
 from minillm.model import Transformer, load_model
-from minillm.outputs import CompletionOutput, Logprob, RequestOutput
+from minillm.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
 from minillm.precision import Precision
-from minillm.sampling import SamplingParams, draw, uniform
+from minillm.request import Request, Sample
+from minillm.sampler import Sampler
+from minillm.sampling import BeamSearchParams, RequestOutputKind, SamplingParams
+from minillm.scheduler import EngineSequence
+from minillm.structured import Grammars
 from minillm.tokenizer import IncrementalDecoder, Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
+Messages = Sequence[Mapping[str, Any]]
+
+# vLLM's names of the dtypes, and our presets.
+DTYPES = {
+    "float32": "fp32", "float": "fp32", "bfloat16": "bf16", torch.float32: "fp32", torch.bfloat16: "bf16",
+}  # fmt: skip
+KV_CACHE_BYTES = 1 << 30
+# Rows of logits that are held at a time for a prompt's logprobs.
+ROWS = 128
+
+# vLLM's arguments that are not supported, with the values that ask for nothing.
+UNSUPPORTED = {
+    "allowed_local_media_path": "", "async_scheduling": None, "attention_config": None, "block_size": None,
+    "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
+    "disable_async_output_proc": False,
+    "disable_custom_all_reduce": False, "disable_log_stats": True, "distributed_executor_backend": None,
+    "enable_expert_parallel": False, "enable_lora": False, "enable_sleep_mode": True, "enforce_eager": False,
+    "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
+    "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
+    "max_seq_len_to_capture": 8192, "mm_processor_kwargs": None, "num_gpu_blocks_override": None,
+    "override_pooler_config": None, "pipeline_parallel_size": 1, "pooler_config": None, "quantization": None,
+    "revision": None, "runner": "auto", "skip_tokenizer_init": False, "speculative_config": None,
+    "structured_outputs_config": None, "swap_space": 0, "task": "auto", "tensor_parallel_size": 1,
+    "tokenizer_mode": "auto", "tokenizer_revision": None, "trust_remote_code": False, "worker_cls": "auto",
+}  # fmt: skip
 
 
-@dataclass(eq=False)
-class _Sample:
-    """One sample in the making."""
-
-    params: SamplingParams
-    output: CompletionOutput
-    sequence: EngineSequence
-    noise: tuple[int, int]
-    decoder: IncrementalDecoder | None
-    text: str = ""
-    logprobs: list[dict[int, Logprob]] = field(default_factory=list)
-
-
+@refusing(UNSUPPORTED)
 class LLM:
     """A sampler over a live model.
+
+    Arguments have vLLM's names; one that vLLM has and that is not supported is an error.
 
     Args:
         model: a folder, a hub id or the demo model's name (loaded at `precision` onto `device`), or a
             `Transformer` that stays shared: what a trainer writes into it is sampled from next.
-        tokenizer: for a `Transformer`; without one, prompts and outputs are token ids only.
+        tokenizer: a `Tokenizer` or the folder of one; by default the model's. With a `Transformer` and
+            without one, prompts and outputs are token ids only.
+        dtype: "float32" or "bfloat16", instead of a precision; "auto" is the checkpoint's.
+        precision: a preset or a `Precision`; "fp32" by default.
         seed: seeds the requests that bring no seed of their own.
+        max_model_len: most tokens of a sequence, prompt and output; by default the model's context, or what
+            the KV cache holds if that is less.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: most tokens in one step.
-        kv_cache_memory_bytes: size of the KV cache.
         enable_prefix_caching: reuse the keys and values of prompts that start alike.
+        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
+        kv_cache_memory_bytes: size of the KV cache instead; by default, on the CPU, 1 GiB.
+        max_logprobs: most logprobs of a token that a request may ask for; -1 for any number.
+        logprobs_mode: "tempered_logprobs": of the full distribution after the temperature, whatever else is
+            done to it (at temperature 0, of temperature 1); or vLLM's "raw_logprobs" (before the
+            temperature), "processed_logprobs" (of what is drawn from), "raw_logits", "processed_logits".
+        generation_config: "auto": defaults of sampling parameters from the model's generation_config.json;
+            "vllm": vLLM's own; or a folder.
     """
 
     def __init__(
         self,
         model: str | Path | Transformer,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | str | Path | None = None,
         *,
-        precision: str | Precision = "fp32",
+        dtype: str | torch.dtype | None = None,
+        precision: str | Precision | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        max_model_len: int | None = None,
         max_num_seqs: int = 64,
         max_num_batched_tokens: int = 2048,
-        kv_cache_memory_bytes: int = 1 << 30,
         enable_prefix_caching: bool = True,
+        gpu_memory_utilization: float | None = None,
+        kv_cache_memory_bytes: int | None = None,
+        max_logprobs: int = 20,
+        logprobs_mode: str = "tempered_logprobs",
+        generation_config: str | Path = "auto",
     ) -> None:
+        folder = None
         if not isinstance(model, Transformer):
             folder = hub.resolve(model)
-            tokenizer = tokenizer or Tokenizer.from_folder(folder)
-            model = load_model(folder, precision, device)
+            tokenizer = tokenizer or folder
+            model = load_model(folder, _precision(dtype, precision, folder), device)
+        elif dtype is not None or precision is not None:
+            raise MinillmError("a Transformer has its precision; leave out dtype and precision")
+        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+            tokenizer = Tokenizer.from_folder(hub.resolve(tokenizer))
         self.model, self.tokenizer, self.seed = model, tokenizer, seed
+        self.max_logprobs = max_logprobs
         self._engine = Engine(
             model,
-            kv_cache_memory_bytes,
+            _cache_bytes(model, kv_cache_memory_bytes, gpu_memory_utilization),
             max_num_seqs,
             max_num_batched_tokens,
             enable_prefix_caching,
         )
-        self._requests = 0
+        self.max_model_len = self._longest(max_model_len)
+        self._sampler = Sampler(logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
+        self._grammars = Grammars(tokenizer, model.config.vocab_size) if tokenizer is not None else None
+        self._defaults = _default_params(folder, generation_config)
+        self._metrics = Metrics()
+        self._number = 0
+        self._requests: dict[str, Request] = {}
+        self._owners: dict[EngineSequence, tuple[Request, Sample]] = {}
+
+    def _longest(self, max_model_len: int | None) -> int:
+        context, room = self.model.config.max_position_embeddings, self._engine.max_model_len
+        if max_model_len is None:
+            return min(context, room)
+        if not 1 <= max_model_len <= context:
+            raise MinillmError(
+                f"max_model_len must be 1 to the model's context of {context}, got {max_model_len}"
+            )
+        if max_model_len > room:
+            raise MinillmError(
+                f"max_model_len = {max_model_len} is more than the KV cache holds ({room} tokens); give more "
+                "kv_cache_memory_bytes"
+            )
+        return max_model_len
+
+    # ---------------------------------------------------------------- whole batches
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        use_tqdm: bool = True,
+    ) -> list[RequestOutput]:
+        """Sample from each prompt; outputs in the order of the prompts.
+
+        A prompt is a string, a list of token ids, or {"prompt": ...} or {"prompt_token_ids": ...};
+        `sampling_params` is one for all or one each, by default `get_default_sampling_params()`. `use_tqdm`
+        shows progress on stderr, if that is a terminal. Raises `MinillmError` before anything runs for a
+        prompt that is empty, too long, or has ids outside the vocabulary; what goes wrong later in one
+        request ends that one, with the finish reason "error".
+        """
+        self._expect_idle("generate")
+        each = self._each(batch := _as_list(prompts), sampling_params)
+        silent = [replace(one, output_kind=RequestOutputKind.FINAL_ONLY) for one in each]
+        requests = [self._request(prompt, one, None) for prompt, one in zip(batch, silent, strict=True)]
+        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        show = use_tqdm and sys.stderr.isatty()
+        try:
+            for request in requests:
+                self._submit(request)
+            with Progress(*columns, disable=not show, console=_stderr()) as progress:
+                task = progress.add_task("sampling", total=len(requests))
+                while self._requests:
+                    progress.advance(task, len(self.step()))
+        finally:
+            self.abort_request(list(self._requests))
+        return [request.output for request in requests]
+
+    def chat(
+        self,
+        messages: Messages | Sequence[Messages],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool = True,
+        *,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[RequestOutput]:
+        """`generate` from one chat, or from several, written down by the model's chat template.
+
+        `continue_final_message` goes on with the last message, which then is not closed.
+        """
+        chats = [messages] if messages and isinstance(messages[0], Mapping) else messages
+        options = {"tools": tools, **(chat_template_kwargs or {})}
+        prompts = [
+            self.chat_prompt(chat, chat_template, add_generation_prompt, continue_final_message, options)  # type: ignore[arg-type]
+            for chat in chats
+        ]
+        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
+
+    def chat_prompt(
+        self,
+        messages: Messages,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The prompt that `chat` samples from."""
+        if continue_final_message and add_generation_prompt:
+            raise MinillmError("continue_final_message goes with add_generation_prompt=False")
+        tokenizer = self.get_tokenizer()
+        text = tokenizer.apply_chat_template(
+            messages, add_generation_prompt, chat_template=chat_template, **(options or {})
+        )
+        if continue_final_message:
+            last = str(messages[-1]["content"]).strip()
+            if (at := text.rfind(last)) < 0:
+                raise MinillmError("the chat template changes the last message; it cannot be continued")
+            text = text[: at + len(last)]
+        return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+    def beam_search(
+        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
+    ) -> list[BeamSearchOutput]:
+        """The `beam_width` best continuations of each prompt that beam search finds (`minillm.beam`)."""
+        self._expect_idle("beam_search")
+        batch = [list(self._tokens(prompt)[1]) for prompt in _as_list(prompts)]
+        for token_ids in batch:
+            self._check(token_ids)
+        ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
+        found = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
+        if self.tokenizer is not None:
+            for output in found:
+                for sequence in output.sequences:
+                    shown = sequence.tokens
+                    if sequence.finish_reason == "stop" and not params.include_stop_str_in_output:
+                        shown = shown[:-1]
+                    sequence.text = self.tokenizer.decode(shown)
+        return found
+
+    @torch.no_grad()
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
+        """The policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
+        self._expect_idle("next_token_logprobs")
+        if not prompts or not temperature > 0:
+            raise MinillmError(f"{len(prompts)} prompts at temperature {temperature}: neither may be 0")
+        sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
+        rows: dict[EngineSequence, torch.Tensor] = {}
+        added: list[EngineSequence] = []
+        try:
+            for sequence in sequences:
+                self._check(sequence.token_ids)
+                self._engine.add(sequence)
+                added.append(sequence)
+            while len(rows) < len(sequences):
+                step = self._engine.step()
+                for sequence, row_V in zip(step.ready, logprobs(step.logits_RV, temperature), strict=True):
+                    rows[sequence] = row_V
+                    self._engine.remove(sequence)
+        finally:
+            for sequence in added:
+                if sequence not in rows:
+                    self._engine.remove(sequence)
+        return torch.stack([rows[sequence] for sequence in sequences])
+
+    # ---------------------------------------------------------------- step by step
+
+    def enqueue(
+        self, prompt: Prompt, sampling_params: SamplingParams | None = None, request_id: str | None = None
+    ) -> str:
+        """Queue one request for `step`, among those that run already; its id.
+
+        Raises `MinillmError` as `generate` does, and for an id that is taken; what runs is left alone.
+        """
+        if request_id is not None and request_id in self._requests:
+            raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
+        request = self._request(prompt, sampling_params or self.get_default_sampling_params(), request_id)
+        self._submit(request)
+        return request.output.request_id
+
+    def has_unfinished_requests(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._requests)
+
+    @torch.no_grad()
+    def step(self) -> list[RequestOutput]:
+        """One forward; of each request that got a token, what its `output_kind` shows."""
+        if not self._requests:
+            return []
+        step = self._engine.step()
+        self._metrics.count_step(self._engine)
+        for sequence, start, hidden_TC in step.prompts:
+            self._prompt_logprobs(self._owners[sequence], start, hidden_TC)
+        if not step.ready:
+            return []
+        samples = [self._owners[sequence][1] for sequence in step.ready]
+        touched: dict[str, Request] = {}
+        for sequence, result in zip(step.ready, self._sampler(samples, step.logits_RV), strict=True):
+            request, sample = self._owners[sequence]
+            touched[request.output.request_id] = request
+            if isinstance(result, Exception):
+                self._end(sample, "error", f"{type(result).__name__}: {result}")
+                continue
+            request.note_token()
+            self._metrics.generation_tokens += 1
+            try:
+                ended = sample.take(*result)
+            except Exception as error:  # of its grammar
+                self._end(sample, "error", f"{type(error).__name__}: {error}")
+                continue
+            if ended:
+                self._end(sample)
+        return [output for request in touched.values() for output in self._seen(request)]
+
+    def stream(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> Iterator[RequestOutput]:
+        """Outputs of all prompts as they grow; request ids are the prompts' places, "0", "1" and so on.
+
+        Leaving the loop aborts what has not finished.
+        """
+        self._expect_idle("stream")
+        each = self._each(batch := _as_list(prompts), sampling_params)
+        requests = [self._request(batch[i], one, str(i)) for i, one in enumerate(each)]
+        try:
+            for request in requests:
+                self._submit(request)
+            while self._requests:
+                yield from self.step()
+        finally:
+            self.abort_request(list(self._requests))
+
+    def abort_request(self, request_ids: str | Sequence[str]) -> list[RequestOutput]:
+        """End requests where they are, with the finish reason "abort"; passes over ids that are not there."""
+        found = []
+        for request_id in [request_ids] if isinstance(request_ids, str) else request_ids:
+            if (request := self._requests.get(request_id)) is None:
+                continue
+            for sample in request.samples:
+                if not sample.output.finished():
+                    self._end(sample, "abort")
+            found += self._seen(request)
+        return found
+
+    # ---------------------------------------------------------------- around them
 
     def get_tokenizer(self) -> Tokenizer:
         """The tokenizer; `MinillmError` where the `LLM` was made without one."""
@@ -84,88 +359,127 @@ class LLM:
             raise MinillmError("this LLM was made without a tokenizer; pass token ids, or tokenizer=")
         return self.tokenizer
 
-    def reset_prefix_cache(self) -> None:
-        """Forget all cached prefixes; an in-place update of the weights does so by itself."""
+    def get_default_sampling_params(self) -> SamplingParams:
+        """vLLM's defaults, changed by the model's generation_config.json."""
+        return self._defaults
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget all cached prefixes, True; an in-place update of the weights does so by itself."""
         self._engine.reset_prefix_cache()
+        return True
 
-    def generate(
-        self,
-        prompts: Prompt | Sequence[Prompt],
-        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
-        *,
-        use_tqdm: bool = False,
-    ) -> list[RequestOutput]:
-        """Sample from each prompt; outputs in the order of the prompts.
+    def sleep(self, level: int = 1) -> None:
+        """Give the KV cache's memory back. The weights stay, since they are a trainer's too (vLLM's level 1).
 
-        A prompt is a string, a list of token ids, or {"prompt": ...} or {"prompt_token_ids": ...};
-        `sampling_params` is one for all or one each. `use_tqdm` shows progress on stderr.
-        Raises `MinillmError` before anything runs for a prompt that is empty, too long for the context or
-        the cache, or has ids outside the vocabulary.
+        Raises `MinillmError` while requests run, and for another level.
         """
-        batch: list[Prompt] = _as_list(prompts)
-        params = sampling_params if sampling_params is not None else SamplingParams()
-        each = [params] * len(batch) if isinstance(params, SamplingParams) else list(params)
-        if len(each) != len(batch):
-            raise MinillmError(f"{len(batch)} prompts but {len(each)} sampling_params")
-        requests = [self._request(prompt, one) for prompt, one in zip(batch, each, strict=True)]
-        samples = {sample.sequence: sample for _, made in requests for sample in made}
-        try:
-            for sequence in samples:
-                self._engine.add(sequence)
-            self._run(samples, use_tqdm)
-        finally:
-            self._engine.abort()
-        for output, made in requests:
-            output.num_cached_tokens = made[0].sequence.cached
-        return [output for output, _ in requests]
+        if level != 1:
+            raise MinillmError(f"sleep(level={level}): only level 1 is supported, which keeps the weights")
+        self._engine.sleep()
 
-    @torch.no_grad()
-    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """The policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
-        if not prompts or not temperature > 0:
-            raise MinillmError(f"{len(prompts)} prompts at temperature {temperature}: neither may be 0")
-        sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
-        rows: dict[EngineSequence, torch.Tensor] = {}
-        try:
-            for sequence in sequences:
-                self.model.check_tokens(sequence.token_ids)
-                self._engine.add(sequence)
-            while len(rows) < len(sequences):
-                ready, logits_RV = self._engine.step()
-                for sequence, row_V in zip(ready, logprobs(logits_RV, temperature), strict=True):
-                    rows[sequence] = row_V
-                    self._engine.finish(sequence)
-        finally:
-            self._engine.abort()
-        return torch.stack([rows[sequence] for sequence in sequences])
+    def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Make the KV cache again; `tags`, if given, are "weights" and "kv_cache"."""
+        if unknown := set(tags or ()) - {"weights", "kv_cache"}:
+            raise MinillmError(f"tags must be 'weights' or 'kv_cache', got {sorted(unknown)}")
+        if tags is None or "kv_cache" in tags:
+            self._engine.wake_up()
 
-    def _request(self, prompt: Prompt, params: SamplingParams) -> tuple[RequestOutput, list[_Sample]]:
+    def is_sleeping(self) -> bool:
+        """Whether the KV cache's memory was given back."""
+        return self._engine.is_sleeping
+
+    def get_metrics(self) -> list[Metric]:
+        """Counters and gauges since this `LLM` was made, under vLLM's names."""
+        return self._metrics.snapshot(self._engine)
+
+    # ---------------------------------------------------------------- requests
+
+    def _each(
+        self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
+    ) -> list[SamplingParams]:
+        if params is None or isinstance(params, SamplingParams):
+            return [params or self.get_default_sampling_params()] * len(prompts)
+        if len(params) != len(prompts):
+            raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
+        return list(params)
+
+    def _expect_idle(self, what: str) -> None:
+        if self._requests:
+            raise MinillmError(
+                f"{what}() found {len(self._requests)} unfinished requests of enqueue() or stream(); "
+                "step() until they are done, or abort_request() them"
+            )
+
+    def _check(self, token_ids: list[int]) -> None:
+        self.model.check_tokens(token_ids, max_tokens=1)
+        if len(token_ids) >= self.max_model_len:
+            raise MinillmError(
+                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
+                f"{self.max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
+            )
+
+    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None) -> Request:
         text, token_ids = self._tokens(prompt)
         token_ids = list(token_ids)
-        self.model.check_tokens(token_ids, max_tokens=1)
-        if params.stop_strings:
-            self.get_tokenizer()
-        room = self.model.config.max_position_embeddings - len(token_ids)
+        self._check(token_ids)
+        self._check_params(params)
+        room = self.max_model_len - len(token_ids)
         most = room if params.max_tokens is None else min(room, params.max_tokens)
-        number = self._requests
-        self._requests += 1
-        samples = []
+        number = self._number
+        self._number += 1
+        bad_ids = _bad_ids(params, self.tokenizer)
+        ends = frozenset(self.tokenizer.eos_token_ids if self.tokenizer is not None else ())
+        samples: list[Sample] = []
         for i in range(params.n):
-            seed = (self.seed, (number << 32) + i) if params.seed is None else (params.seed, i)
-            decoder = (
-                IncrementalDecoder(self.tokenizer, params.skip_special_tokens) if self.tokenizer else None
-            )
+            decoder = None
+            if self.tokenizer is not None and params.detokenize:
+                decoder = IncrementalDecoder(self.tokenizer, params.skip_special_tokens)
+            constraint = None
+            if params.structured_outputs is not None:
+                self.get_tokenizer()
+                assert self._grammars is not None
+                constraint = self._grammars.start(params.structured_outputs)
             samples.append(
-                _Sample(
+                Sample(
                     params,
                     CompletionOutput(i, "", [], None, None),
-                    EngineSequence(list(token_ids), most),
-                    seed,
+                    EngineSequence(
+                        list(token_ids),
+                        most,
+                        parent=samples[0].sequence if samples else None,
+                        wants_prompt=params.prompt_logprobs is not None and i == 0,
+                        reads_cache=not params.skip_reading_prefix_cache,
+                    ),
+                    (self.seed, (number << 32) + i) if params.seed is None else (params.seed, i),
+                    ends,
+                    bad_ids,
                     decoder,
+                    constraint,
                 )
             )
-        output = RequestOutput(str(number), text, list(token_ids), [s.output for s in samples])
-        return output, samples
+        name = str(number) if request_id is None else request_id
+        output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
+        if params.prompt_logprobs is not None:
+            output.prompt_logprobs = [None]
+        return Request(output, samples, params)
+
+    def _check_params(self, params: SamplingParams) -> None:
+        """Raises MinillmError for what this model or tokenizer cannot do."""
+        if params.stop_strings or params.bad_words:
+            self.get_tokenizer()
+        if params.stop_strings and not params.detokenize:
+            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
+        V, most = self.model.config.vocab_size, self.max_logprobs
+        for name in ("logprobs", "prompt_logprobs"):
+            count = getattr(params, name)
+            if count is not None and most != -1 and (count > most or count == -1):
+                raise MinillmError(
+                    f"{name} = {count} is more than max_logprobs = {most}; make the LLM with a larger "
+                    "max_logprobs, or -1"
+                )
+        for name in ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids"):
+            if wrong := [t for t in getattr(params, name) or () if not 0 <= t < V]:
+                raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {V}")
 
     def _tokens(self, prompt: Prompt) -> tuple[str | None, Sequence[int]]:
         if isinstance(prompt, Mapping):
@@ -180,101 +494,114 @@ class LLM:
             raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
         return None, [int(token) for token in prompt]
 
-    @torch.no_grad()
-    def _run(self, samples: dict[EngineSequence, _Sample], show: bool) -> None:
-        """Step until every sample is finished."""
-        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not show, console=_stderr()) as progress:
-            task = progress.add_task("sampling", total=len(samples))
-            left = len(samples)
-            while left:
-                ready, logits_RV = self._engine.step()
-                if not ready:
-                    continue
-                for sequence, token, chosen in self._sample([samples[s] for s in ready], logits_RV):
-                    sample = samples[sequence]
-                    sequence.token_ids.append(token)
-                    sample.output.token_ids.append(token)
-                    if chosen is not None:
-                        sample.logprobs.append(chosen)
-                    if self._finished(sample, token):
-                        self._engine.finish(sequence)
-                        self._complete(sample)
-                        progress.advance(task)
-                        left -= 1
+    def _submit(self, request: Request) -> None:
+        self._requests[request.output.request_id] = request
+        for sample in request.samples:
+            self._engine.add(sample.sequence)
+            self._owners[sample.sequence] = (request, sample)
+        self._metrics.prompt_tokens += len(request.output.prompt_token_ids)
 
-    def _sample(
-        self, samples: list[_Sample], logits_RV: torch.Tensor
-    ) -> list[tuple[EngineSequence, int, dict[int, Logprob] | None]]:
-        """A token for each row, with the logprobs that were asked for."""
-        tokens = [0] * len(samples)
-        wanted = [s.params.temperature > 0 or s.params.logprobs is not None for s in samples]
-        rows = [i for i, want in enumerate(wanted) if want]
-        greedy = [i for i, s in enumerate(samples) if s.params.temperature == 0]
-        entries: list[dict[int, Logprob] | None] = [None] * len(samples)
-        if greedy:
-            for i, token in zip(greedy, logits_RV[greedy].argmax(-1).tolist(), strict=True):
-                tokens[i] = token
-        if rows:
-            heat_R1 = torch.tensor([[samples[i].params.temperature or 1.0] for i in rows])
-            logits = logits_RV if len(rows) == len(samples) else logits_RV[rows]
-            logprobs_RV = logprobs(logits, heat_R1)
-            drawn = [(r, i) for r, i in enumerate(rows) if samples[i].params.temperature > 0]
-            if drawn:
-                noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for _, i in drawn]
-                picked = draw(logprobs_RV[[r for r, _ in drawn]], noise)
-                for (_, i), token in zip(drawn, picked.tolist(), strict=True):
-                    tokens[i] = token
-            for r, i in enumerate(rows):
-                count = samples[i].params.logprobs
-                if count is not None:
-                    entries[i] = self._entries(logprobs_RV[r], tokens[i], count)
-        return [(s.sequence, t, e) for s, t, e in zip(samples, tokens, entries, strict=True)]
+    def _end(self, sample: Sample, reason: str | None = None, detail: str | None = None) -> None:
+        self._engine.remove(sample.sequence)
+        del self._owners[sample.sequence]
+        sample.end(reason, detail)
 
-    def _entries(self, row_V: torch.Tensor, token: int, count: int) -> dict[int, Logprob]:
-        """The sampled token first, then the `count` likeliest."""
-        value = row_V[token]
-        found = {token: Logprob(value.item(), int((row_V > value).sum()) + 1)}
-        if count:
-            values, ids = row_V.topk(min(count, row_V.shape[0]))
-            for rank, (v, i) in enumerate(zip(values.tolist(), ids.tolist(), strict=True), start=1):
-                found.setdefault(i, Logprob(v, rank))
-        if self.tokenizer is not None:
-            for i, entry in found.items():
-                entry.decoded_token = self.tokenizer.decode([i], skip_special_tokens=False)
-        return found
+    def _seen(self, request: Request) -> list[RequestOutput]:
+        """What `step` gives of a request; one that has finished is forgotten."""
+        output = None
+        if request.finished:
+            request.complete()
+            del self._requests[request.output.request_id]
+            self._metrics.count_request(request)
+            output = request.output
+        if request.params.output_kind is not RequestOutputKind.FINAL_ONLY:
+            output = request.view()
+        return [] if output is None else [output]
 
-    def _finished(self, sample: _Sample, token: int) -> bool:
-        """Note why a sample ends with this token, if it does."""
-        params, output = sample.params, sample.output
-        if sample.decoder is not None:
-            before = len(sample.text)
-            sample.text += sample.decoder.add([token])
-            for stop in params.stop_strings:
-                at = sample.text.find(stop, max(0, before - len(stop) + 1))
-                if at >= 0:
-                    end = at + len(stop) if params.include_stop_str_in_output else at
-                    sample.text, sample.decoder = sample.text[:end], None
-                    output.finish_reason, output.stop_reason = "stop", stop
-                    return True
-        eos = self.tokenizer.eos_token_ids if self.tokenizer is not None else ()
-        if token in (params.stop_token_ids or ()):
-            output.finish_reason, output.stop_reason = "stop", token
-        elif token in eos and not params.ignore_eos:
-            output.finish_reason = "stop"
-        elif len(output.token_ids) >= sample.sequence.max_tokens:
-            output.finish_reason = "length"
-        return output.finish_reason is not None
+    def _prompt_logprobs(self, owner: tuple[Request, Sample], start: int, hidden_TC: torch.Tensor) -> None:
+        """Entries of the prompt's tokens after these rows, but for those of before a preemption."""
+        request, sample = owner
+        output, params = request.output, sample.params
+        assert output.prompt_logprobs is not None and params.prompt_logprobs is not None
+        prompt, heat = output.prompt_token_ids, params.temperature or 1.0
+        asked = replace(params, logprobs=params.prompt_logprobs, logprob_token_ids=None)
+        first = len(output.prompt_logprobs) - 1
+        for at in range(max(first, start), min(start + hidden_TC.shape[0], len(prompt) - 1), ROWS):
+            until = min(at + ROWS, start + hidden_TC.shape[0], len(prompt) - 1)
+            logits_RV = self.model.logits(hidden_TC[at - start : until - start])
+            reported_RV = self._sampler.reported(logits_RV, heat)
+            output.prompt_logprobs += self._sampler.entries(
+                [asked] * (until - at), prompt[at + 1 : until + 1], reported_RV
+            )
 
-    def _complete(self, sample: _Sample) -> None:
-        if sample.decoder is not None:
-            sample.text += sample.decoder.flush()
-        output = sample.output
-        output.text = sample.text
-        if sample.params.logprobs is not None:
-            output.logprobs = sample.logprobs
-            pairs = zip(output.token_ids, sample.logprobs, strict=True)
-            output.cumulative_logprob = sum(entry[token].logprob for token, entry in pairs)
+    def _text_of(self, token: int) -> str | None:
+        if self.tokenizer is None:
+            return None
+        return self.tokenizer.decode([token], skip_special_tokens=False)
+
+
+def _precision(
+    dtype: str | torch.dtype | None, precision: str | Precision | None, folder: Path
+) -> str | Precision:
+    if dtype is None:
+        return precision or "fp32"
+    if precision is not None:
+        raise MinillmError("give dtype or precision, not both")
+    if dtype == "auto":
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        return DTYPES.get(stored.removeprefix("torch."), "bf16")
+    if dtype not in DTYPES:
+        raise MinillmError(
+            f"dtype must be 'auto', 'float32' or 'bfloat16', got {dtype!r}; see also precision="
+        )
+    return DTYPES[dtype]
+
+
+def _cache_bytes(model: Transformer, bytes_given: int | None, utilization: float | None) -> int:
+    """Size of the KV cache."""
+    device = model.head.device
+    if utilization is not None and not 0 < utilization <= 1:
+        raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization}")
+    if bytes_given is not None:
+        return bytes_given
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return max(0, int(total * (0.9 if utilization is None else utilization)) - (total - free))
+    if utilization is not None:
+        raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
+    return KV_CACHE_BYTES
+
+
+def _default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
+    if generation_config == "vllm" or (folder is None and generation_config == "auto"):
+        return SamplingParams()
+    path = (folder if generation_config == "auto" else Path(generation_config)) / "generation_config.json"  # type: ignore[operator]
+    if not path.is_file():
+        if generation_config == "auto":
+            return SamplingParams()
+        raise MinillmError(f"generation_config: there is no {path}")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return SamplingParams()  # it is an accessory, and some on the hub are no JSON
+    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
+    found = {name: stored[name] for name in names if stored.get(name) is not None}
+    if stored.get("max_new_tokens") is not None:
+        found["max_tokens"] = stored["max_new_tokens"]
+    return SamplingParams(**found)
+
+
+def _bad_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Token ids of each bad word, as it stands at the start of a text and after a space."""
+    found: list[list[int]] = []
+    for word in params.bad_words or ():
+        assert tokenizer is not None
+        plain, spaced = (
+            tokenizer.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " ")
+        )
+        found += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+    return found
 
 
 def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

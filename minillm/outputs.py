@@ -1,4 +1,4 @@
-"""What `LLM.generate` returns, under vLLM's names."""
+"""What `LLM` returns, under vLLM's names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Logprob:
-    """A token's logprob (after temperature), its rank in the vocabulary (1 is the likeliest), its text."""
+    """A token's logprob, its rank in the vocabulary (1 is the likeliest), its text."""
 
     logprob: float
     rank: int | None = None
     decoded_token: str | None = None
+
+
+# For each token: token id -> Logprob, the token itself first.
+Logprobs = list[dict[int, Logprob]]
 
 
 @dataclass
@@ -20,22 +24,40 @@ class CompletionOutput:
 
     `logprobs` has a dict per token, token id -> Logprob, holding the sampled token and the asked-for
     likeliest ones; None, like `cumulative_logprob`, where none were asked for. `finish_reason` is "stop"
-    (end of sequence, a stop token or a stop string: `stop_reason` says which, None for end of sequence)
-    or "length".
+    (end of sequence, a stop token or a stop string: `stop_reason` says which, None for end of sequence),
+    "length", "abort", or "error" (`stop_reason` says what went wrong); None while it runs.
     """
 
     index: int
     text: str
     token_ids: list[int]
     cumulative_logprob: float | None
-    logprobs: list[dict[int, Logprob]] | None
+    logprobs: Logprobs | None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
+
+    def finished(self) -> bool:
+        """Whether no token will follow."""
+        return self.finish_reason is not None
+
+
+@dataclass
+class RequestMetrics:
+    """When what happened to a request, in seconds since the epoch; `preemptions` of its samples."""
+
+    arrival_time: float
+    first_token_time: float | None = None
+    last_token_time: float | None = None
+    finished_time: float | None = None
+    preemptions: int = 0
 
 
 @dataclass
 class RequestOutput:
-    """A request with its samples; `num_cached_tokens` prompt tokens came from the prefix cache."""
+    """A request with its samples; `num_cached_tokens` prompt tokens came from the prefix cache.
+
+    `prompt_logprobs`, if asked for, has None for the first token, which comes after nothing.
+    """
 
     request_id: str
     prompt: str | None
@@ -43,3 +65,24 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     finished: bool = True
     num_cached_tokens: int = 0
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+    metrics: RequestMetrics | None = None
+
+
+@dataclass
+class BeamSearchSequence:
+    """A sequence of a beam search: prompt and continuation, and the continuation's summed logprob."""
+
+    tokens: list[int]
+    logprobs: Logprobs
+    cum_logprob: float = 0.0
+    text: str | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+
+
+@dataclass
+class BeamSearchOutput:
+    """The sequences of a beam search, the best first."""
+
+    sequences: list[BeamSearchSequence]

@@ -122,10 +122,20 @@ class Tokenizer:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
         return self._backend.decode(ids, skip_special_tokens)
 
+    def token_bytes(self) -> list[bytes]:
+        """By id, the bytes that a token adds to a text past its start: none for special and for no tokens.
+
+        Raises:
+            MinillmError: tokenizer.json decodes in a way that gives no bytes to single tokens.
+        """
+        tokens = self._backend.token_bytes()
+        return [tokens.get(i, b"") for i in range(max(tokens, default=-1) + 1)]
+
     def apply_chat_template(
         self,
         messages: Sequence[Mapping[str, Any]],
         add_generation_prompt: bool = True,
+        chat_template: str | None = None,
         **kwargs: Any,
     ) -> str:
         """The text of a chat, as the model was trained to see it.
@@ -133,12 +143,14 @@ class Tokenizer:
         Args:
             messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
             add_generation_prompt: whether to end with the opening of the assistant's turn.
+            chat_template: Jinja text to use in place of the model's.
             **kwargs: further variables of the template, such as `tools`.
 
         Raises:
             MinillmError: the model has no chat template, or its template refuses the messages.
         """
-        if self.chat_template is None:
+        template_name = self._template_name if chat_template is None else "chat_template"
+        if chat_template is None and self.chat_template is None:
             raise MinillmError("this model has no chat template; give the prompt as plain text")
         variables = {
             "tools": None,
@@ -149,19 +161,22 @@ class Tokenizer:
             **kwargs,
         }
         try:
-            if self._template is None:
+            if chat_template is not None:
+                return _environment().from_string(chat_template).render(variables)
+            if self._template is None and self.chat_template is not None:
                 self._template = _environment().from_string(self.chat_template)
+            assert self._template is not None
             return self._template.render(variables)
         except jinja2.TemplateSyntaxError as error:
             raise MinillmError(
-                f"{self._template_name} is not valid Jinja (line {error.lineno}: {error.message}); correct "
+                f"{template_name} is not valid Jinja (line {error.lineno}: {error.message}); correct "
                 "it there, or give the prompt as plain text"
             ) from error
         # A template is a program: on odd messages it can fail in any way that an expression can.
         except Exception as error:
             reason = " ".join(str(error).split())
             raise MinillmError(
-                f"{self._template_name} refuses the messages: {reason}; change the roles or contents "
+                f"{template_name} refuses the messages: {reason}; change the roles or contents "
                 "to what it takes, or give the prompt as plain text"
             ) from error
 

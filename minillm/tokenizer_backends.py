@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import sentencepiece
 import tiktoken
@@ -50,10 +50,20 @@ class Backend(Protocol):
     def knows(self, token_id: int) -> bool:
         """Whether there is a token of this id."""
 
+    def token_bytes(self) -> dict[int, bytes]:
+        """Id -> what the token adds to a text past its start; of every token that is not special."""
+
 
 # ---------------------------------------------------------------- tokenizer.json
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+
+# The characters that byte-level vocabularies write for bytes: printable Latin-1 for itself, and for the
+# other 68, in order, U+0100 and on.
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_BYTE_LEVEL = {chr(b): b for b in _PRINTABLE} | {
+    chr(0x100 + i): b for i, b in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
+}
 
 
 class JsonBackend:
@@ -86,13 +96,51 @@ class JsonBackend:
     def knows(self, token_id: int) -> bool:
         return self._tokenizer.id_to_token(token_id) is not None
 
+    def token_bytes(self) -> dict[int, bytes]:
+        steps = self._decoder_steps()
+        vocabulary = self._tokenizer.get_vocab().items()
+        return {i: _decoded(token, steps) for token, i in vocabulary if i not in self.special_ids}
+
     def _byte_ids(self) -> frozenset[int]:
-        decoder = self._tokenizer.decoder
-        state = json.loads(decoder.__getstate__()) if decoder else {}
-        if not any(step.get("type") == "ByteFallback" for step in state.get("decoders", [state])):
+        if not any(step.get("type") == "ByteFallback" for step in self._decoder_steps()):
             return frozenset()
         vocabulary = self._tokenizer.get_vocab().items()
         return frozenset(i for token, i in vocabulary if _BYTE_TOKEN.fullmatch(token))
+
+    def _decoder_steps(self) -> list[dict[str, Any]]:
+        decoder = self._tokenizer.decoder
+        state = json.loads(decoder.__getstate__()) if decoder else {}
+        steps: list[dict[str, Any]] = state.get("decoders", [state])
+        return steps
+
+
+def _decoded(token: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
+    """The bytes of a token that is not the first, after the steps of its decoder."""
+    text, fused = token, False
+    for step in steps:
+        match step:
+            case {"type": "ByteLevel"}:
+                known = all(char in _BYTE_LEVEL for char in text)
+                return bytes(_BYTE_LEVEL[char] for char in text) if known else text.encode()
+            case {"type": "ByteFallback"} if _BYTE_TOKEN.fullmatch(text):
+                return bytes.fromhex(text[3:5])
+            case {"type": "Replace", "pattern": {"String": old}, "content": new}:
+                text = text.replace(old, new)
+            case {"type": "Metaspace", "replacement": space}:
+                text = text.replace(space, " ")
+            case {"type": "Fuse"}:
+                fused = True
+            # What is taken off the start of a whole text is there past its start.
+            case {"type": "Strip", "stop": 0} if fused:
+                pass
+            case {"type": "ByteFallback"}:
+                pass
+            case _:
+                raise MinillmError(
+                    f"tokenizer.json has the decoder {step}, with which the bytes of single tokens are not "
+                    "known; structured outputs need ByteLevel, or the decoders of SentencePiece models"
+                )
+    return text.encode()
 
 
 # ---------------------------------------------------------------- plain text
@@ -117,6 +165,9 @@ class PlainText(Protocol):
 
     def token_to_id(self, token: str) -> int | None:
         """As in `Backend`."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token adds to a text past its start; nothing for the model's own marks."""
 
 
 class SentencePiece:
@@ -157,11 +208,18 @@ class SentencePiece:
         found = int(self._bare.piece_to_id(token))  # that of "unknown" where there is none
         return found if self._bare.id_to_piece(found) == token else None
 
+    def token_bytes(self, token_id: int) -> bytes:
+        piece = str(self._bare.id_to_piece(token_id))
+        if self._is_mark(token_id):
+            return b""
+        return bytes.fromhex(piece[3:5]) if token_id in self.byte_ids else piece.replace("▁", " ").encode()
+
     def special_tokens(self) -> dict[int, str]:
         """The model's own marks, which are never the encoding of a text."""
-        model = self._bare
-        marks = (i for i in self.ids if model.is_control(i) or model.is_unknown(i))
-        return {i: str(model.id_to_piece(i)) for i in marks}
+        return {i: str(self._bare.id_to_piece(i)) for i in self.ids if self._is_mark(i)}
+
+    def _is_mark(self, token_id: int) -> bool:
+        return bool(self._bare.is_control(token_id) or self._bare.is_unknown(token_id))
 
     def names(self) -> dict[str, str]:
         """bos_token, eos_token and so on -> how the model writes them; without those it lacks."""
@@ -209,6 +267,9 @@ class Ranks:
 
     def token_to_id(self, token: str) -> int | None:
         return self._tokens.get(token.encode("utf-8", "replace"))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._bytes[token_id]
 
 
 # ---------------------------------------------------------------- special tokens
@@ -309,3 +370,8 @@ class SplicedBackend:
 
     def knows(self, token_id: int) -> bool:
         return token_id in self._plain.ids or token_id in self._added
+
+    def token_bytes(self) -> dict[int, bytes]:
+        added = {i: token.text.encode() for i, token in self._added.items()}
+        tokens = added | {i: self._plain.token_bytes(i) for i in self._plain.ids}
+        return {i: token for i, token in tokens.items() if i not in self.special_ids}

@@ -43,8 +43,8 @@ def test_recorded_steps_agree_with_written_ones(
     assert found == [entries(written, prompts), entries(written, prompts[:2]), entries(written, prompts)]
     assert not steps_of(written)._steps
     made = steps_of(recorded)._steps
-    # Three sequences, then two; every one may grow into its second page.
-    assert {B for B, _ in made} == {2, 3} and {P for _, P in made} == {2}
+    # Three sequences, then two, over the smallest table.
+    assert {B for B, _ in made} == {2, 3} and {P for _, P in made} == {8}
     whole = precision in ("fp32", "bf16")  # the others convert on the way, or have no kernels
     assert {step.recording is not None for step in made.values()} == {whole}
 
@@ -81,7 +81,7 @@ def test_a_step_recorded_in_inference_mode_serves_outside_of_it(tiny_llama: Make
 def test_what_a_step_returned_stays(tiny_llama: MakeModel) -> None:
     llm = small_llm(tiny_llama())
     engine = llm._engine
-    page = engine.pool.take(1)
+    page = engine.scheduler.pool.take(1)
     hidden = []
     with torch.no_grad():
         for position in range(3):

@@ -65,7 +65,8 @@ def model(tiny_llama: Callable[..., Transformer]) -> Transformer:
 
 
 def make_llm(model: Transformer, eos: Sequence[int] = (), **options: Any) -> LLM:
-    return LLM(model, make_tokenizer(eos), **{"kv_cache_memory_bytes": 1 << 22, **options})
+    options = {"kv_cache_memory_bytes": 1 << 22, "max_logprobs": -1, **options}
+    return LLM(model, make_tokenizer(eos), **options)
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_samples_end_with_the_context(tiny_llama: Callable[..., Transformer], ma
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
-@pytest.mark.parametrize("count", [0, 1, 4, 1000])
+@pytest.mark.parametrize("count", [0, 1, 4, -1])
 def test_logprobs_hold_the_sampled_token_and_the_likeliest(llm: LLM, temperature: float, count: int) -> None:
     params = SamplingParams(max_tokens=6, seed=9, temperature=temperature, logprobs=count)
     output = only(llm.generate([PROMPT], params))
@@ -237,7 +238,7 @@ def test_logprobs_hold_the_sampled_token_and_the_likeliest(llm: LLM, temperature
         (row,) = llm.next_token_logprobs([prefix], temperature or 1.0)
         ranked = row.argsort(descending=True, stable=True).tolist()
         assert next(iter(entries)) == token
-        k = min(count, VOCABULARY)
+        k = VOCABULARY if count == -1 else count
         assert set(entries) == {token, *ranked[:k]}
         assert k <= len(entries) <= k + 1
         for candidate, entry in entries.items():
@@ -359,7 +360,7 @@ def test_a_bad_prompt_is_refused_before_anything_runs(
         assert message in refusal(lambda: llm.generate([good, prompt]))
         assert message in refusal(lambda: llm.generate([prompt, good]))
     # What was refused is not left behind.
-    assert llm._engine.pool.held == 0
+    assert llm._engine.scheduler.pool.held == 0
     assert len(only(llm.generate([good], SamplingParams(max_tokens=3))).token_ids) == 3
 
 
@@ -370,7 +371,7 @@ def test_an_empty_list_of_ids_among_others_is_an_empty_prompt(llm: LLM) -> None:
 def test_next_token_logprobs_refuses_bad_prompts_too(llm: LLM) -> None:
     assert "empty" in refusal(lambda: llm.next_token_logprobs([PROMPT, []]))
     assert "outside" in refusal(lambda: llm.next_token_logprobs([[VOCABULARY]]))
-    assert llm._engine.pool.held == 0
+    assert llm._engine.scheduler.pool.held == 0
     assert llm.next_token_logprobs([PROMPT]).shape == (1, VOCABULARY)
 
 
@@ -404,7 +405,7 @@ def test_a_cache_of_less_than_a_page_is_refused(model: Transformer) -> None:
         ("stop", ["a", ""]),
         ("stop", [3]),
         ("stop_token_ids", ["a"]),
-        ("logprobs", -1),
+        ("logprobs", -2),
     ],
 )
 def test_a_parameter_out_of_its_range_is_named(field: str, value: Any) -> None:
@@ -427,7 +428,7 @@ def test_an_exception_in_the_middle_leaves_no_page_held(llm: LLM, monkeypatch: p
         patched.setattr(llm._engine, "step", failing)
         with pytest.raises(KeyboardInterrupt):
             llm.generate([PROMPT] * 3, SamplingParams(max_tokens=9))
-    assert llm._engine.pool.held == 0
+    assert llm._engine.scheduler.pool.held == 0
     params = SamplingParams(max_tokens=9, seed=1)
     after, fresh = (only(one.generate([PROMPT], params)) for one in (llm, make_llm(llm.model)))
     assert after.token_ids == fresh.token_ids

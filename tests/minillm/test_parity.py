@@ -206,7 +206,7 @@ def test_a_prefix_that_is_copied_and_evicted_at_once_changes_no_bit(
     sample(llm, [other])
     sample(llm, [known])
     outputs = sample(llm, batch)
-    assert llm._engine.pool.held == 0
+    assert llm._engine.scheduler.pool.held == 0
     assert is_parity(model, outputs, 1.0)
     assert equal(logprobs_of(outputs), logprobs_of(sample(small_llm(model), batch)))
 
