@@ -12,6 +12,7 @@ import torch
 
 from kernels import dispatch
 from minillm import LLM, RequestOutput, SamplingParams, Transformer, load_model, token_logprobs
+from minillm.cache import KVCache
 from minillm.engine import Engine
 
 PRECISIONS = ("fp32", "bf16", "fp32-attn-bf16", "bf16-master-fp32")
@@ -209,6 +210,67 @@ def test_a_prefix_that_is_copied_and_evicted_at_once_changes_no_bit(
     assert llm._engine.scheduler.pool.held == 0
     assert is_parity(model, outputs, 1.0)
     assert equal(logprobs_of(outputs), logprobs_of(sample(small_llm(model), batch)))
+
+
+ONE = random.Random(11).choices(range(131), k=150)
+
+
+MINE = SamplingParams(n=3, seed=5, temperature=0.8, max_tokens=80, logprobs=2, ignore_eos=True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("way", ["64 others", "cached", 16, 64, 2048, "preempted", "uncached", "streamed"])
+def test_a_request_is_the_same_whatever_is_done_with_it(
+    tiny_llama: MakeModel, precision: str, way: str | int
+) -> None:
+    model = tiny_llama(precision)
+    plain = small_llm(model).generate([ONE], MINE)
+    assert is_parity(model, plain, 0.8)
+    page_bytes = KVCache.page_bytes(model.config, model.precision)
+    if way == "64 others":
+        llm = small_llm(model, max_num_seqs=80)
+        others = prompts_of(64, model.config.vocab_size)
+        each = [
+            SamplingParams(temperature=1.0, seed=i, max_tokens=30 + i, ignore_eos=True) for i in range(64)
+        ]
+        found = llm.generate([*others[:40], ONE, *others[40:]], [*each[:40], MINE, *each[40:]])[40:41]
+    elif way == "cached":
+        llm = small_llm(model)
+        llm.generate([ONE], MINE)
+        found = llm.generate([ONE], MINE)
+        assert found[0].num_cached_tokens == len(ONE) - 1
+    elif way == "preempted":
+        # Three samples of four pages, two of which they share, want eight.
+        llm = small_llm(model, kv_cache_memory_bytes=7 * page_bytes)
+        found = llm.generate([ONE], MINE)
+        assert found[0].metrics is not None and found[0].metrics.preemptions > 0
+        assert llm._engine.scheduler.pool.held == 0
+    elif way == "uncached":
+        found = small_llm(model, enable_prefix_caching=False).generate([ONE], MINE)
+    elif way == "streamed":
+        found = [list(small_llm(model).stream([ONE], MINE))[-1]]
+    else:
+        found = small_llm(model, max_num_batched_tokens=int(way)).generate([ONE], MINE)
+    assert tokens_of(found) == tokens_of(plain)
+    assert equal(logprobs_of(found), logprobs_of(plain))
+    assert [o.logprobs for o in found[0].outputs] == [o.logprobs for o in plain[0].outputs]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_prompt_logprobs_are_the_trainers(tiny_llama: MakeModel, precision: str) -> None:
+    model = tiny_llama(precision)
+    prompts = prompts_of(5, model.config.vocab_size)
+    wanted = token_logprobs(model, prompts, 0.7)
+    params = SamplingParams(temperature=0.7, max_tokens=3, prompt_logprobs=1)
+    for options in ({}, {"max_num_batched_tokens": 16}):
+        for output, logprobs in zip(
+            small_llm(model, **options).generate(prompts, params), wanted, strict=True
+        ):
+            entries = output.prompt_logprobs
+            assert entries is not None and entries[0] is None
+            pairs = zip(output.prompt_token_ids[1:], entries[1:], strict=True)
+            found = torch.tensor([entry[token].logprob for token, entry in pairs if entry is not None])
+            assert torch.equal(found, logprobs.detach())
 
 
 def test_many_threads_are_one_thread(tiny_llama: MakeModel) -> None:
