@@ -22,7 +22,7 @@ class EngineSequence:
     """Token ids whose keys are partly in the cache, and the pages that hold them.
 
     `parent` is a sequence that starts with this one's tokens but the last: this one is a fork of it, and
-    shares its pages. `wants_prompt` asks for the rows of all tokens, and so for none from the prefix cache.
+    shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the prefix cache.
     `computed` tokens have their keys in the cache, `started` of them since before the sequence's first step
     there; `cached` is what that was when it first came in.
     """
@@ -41,6 +41,7 @@ class EngineSequence:
     def __post_init__(self) -> None:
         # The last token's keys are never needed.
         self.pages_at_most = _pages(len(self.token_ids) + self.max_tokens - 1)
+        self.shared = len(self.token_ids) - 1
 
 
 class Scheduler:
@@ -113,6 +114,7 @@ class Scheduler:
     def _index(self, sequence: EngineSequence) -> None:
         if self.enable_prefix_caching:
             self.pool.index(sequence.token_ids[: sequence.computed], sequence.pages)
+            sequence.parent = None  # what is indexed is as long as what it shared, or longer
 
     def _release(self, sequence: EngineSequence) -> None:
         self._index(sequence)
@@ -144,9 +146,9 @@ class Scheduler:
         full: list[int] = []
         partial, count = -1, 0
         if parent is not None and parent.pages:
-            if parent.computed < len(tokens) - 1:
+            if parent.computed < sequence.shared:
                 return False  # its parent is still at the part that they share
-            whole, count = divmod(len(tokens) - 1, PAGE_SIZE)
+            whole, count = divmod(sequence.shared, PAGE_SIZE)
             full, partial = parent.pages[:whole], parent.pages[whole] if count else -1
         elif self.enable_prefix_caching and sequence.reads_cache and not sequence.wants_prompt:
             # The last token is always computed: its row makes the first logits.

@@ -53,11 +53,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data(), token=st.integers(0, 3), most=st.integers(1, 80))
     def fork(self, data: st.DataObject, token: int, most: int) -> None:
-        """Another way on from where a sequence stands, or another sample of its prompt."""
+        """Another way on from where a sequence stands, or stood: another sample of its prompt."""
         if not self.live:
             return
         parent = data.draw(st.sampled_from(self.live))
-        sequence = EngineSequence([*parent.token_ids, token], most, parent=parent)
+        back = data.draw(st.integers(0, len(parent.token_ids)))
+        shared = parent.token_ids[: len(parent.token_ids) - back]
+        sequence = EngineSequence([*shared, token], most, parent=parent)
         if sequence.pages_at_most <= self.pool.num_pages:
             self._add(sequence, most)
 
@@ -118,7 +120,8 @@ class Machine(RuleBasedStateMachine):
             if sequence.computed == len(sequence.token_ids):
                 self.left[sequence] -= 1
                 if self.left[sequence]:
-                    sequence.token_ids.append(token)
+                    # Forks part.
+                    sequence.token_ids.append((token + self.live.index(sequence)) % 4)
                 else:
                     self._remove(sequence)
 
