@@ -1,15 +1,22 @@
-"""How fast does `LLM.generate` decode, next to transformers' `generate`?
+"""How fast does `LLM.generate` decode, next to transformers' `generate` and llama.cpp?
 
 One process, one run: prompts of equal length, greedy decoding with a KV cache, ours and transformers'
 in turns, so that whatever else the machine does falls on both. Every forward of either model is
 time-stamped as it begins, so a step is all that lies between two of them: the forward, the logits,
 the choice of a token, the bookkeeping. A figure is the median of all steps of all rounds.
 
-    python benchmarks/generate.py                        # fp32 and bf16, batch 1 and 16
-    python benchmarks/generate.py --precisions bf16 --batches 1 --rounds 3 --no-save
+    python -m benchmarks.generate                        # fp32 and bf16; batch 1, 16 and 64; rollouts
+    python -m benchmarks.generate --precisions bf16 --batches 1 --rounds 3 --rollouts 0 --no-save
 
-What is left out: prefill. It is timed on the way, transformers' only once, since its bf16 prefill takes
-minutes on a CPU without bf16 instructions; its decoding then starts from copies of that KV cache.
+Rollouts are samples of one prompt at temperature 1, timed from the call to its end: what a reinforcement
+learning step asks for. llama.cpp (`benchmarks.llamacpp`) joins at batch 1, if it is installed.
+
+A step's shares are those of its kernels, each run by itself and timed, and what is left of the step: Python,
+the scheduler, the choice of a token.
+
+What is left out of the batches: prefill. It is timed on the way, transformers' only once, since its bf16
+prefill takes minutes on a CPU without bf16 instructions; its decoding then starts from copies of that KV
+cache.
 
 The floor of a step is the time to read the weights and the cached keys and values once, at the
 bandwidth at which this machine reads a large tensor in the same minute, with the same threads.
@@ -25,6 +32,7 @@ import platform
 import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +48,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import llamacpp
+from kernels.cpu import attention as cpu_attention
+from kernels.cpu import matmul as cpu_matmul
+from kernels.cpu import pool
 from minillm import LLM, MinillmError, SamplingParams, Transformer, hub, load_model
 from minillm.hub import DEMO_MODEL
 
@@ -60,6 +72,9 @@ class Config:
         prompt_tokens: length of each prompt, of random token ids.
         new_tokens: decode steps of a round.
         rounds: rounds of ours and of transformers', after a warm-up of each.
+        rollouts: samples of one prompt; 0 for none.
+        rollout_prompt_tokens: length of that prompt.
+        rollout_rounds: rounds of them; transformers' first is the slowest part of the benchmark.
         threads: threads of both; None leaves torch's default.
         seed: of the prompts.
         save: keep the result in benchmarks/results/.
@@ -67,10 +82,13 @@ class Config:
 
     model: str = DEMO_MODEL
     precisions: tuple[str, ...] = ("fp32", "bf16")
-    batches: tuple[int, ...] = (1, 16)
+    batches: tuple[int, ...] = (1, 16, 64)
     prompt_tokens: int = 256
     new_tokens: int = 32
     rounds: int = 5
+    rollouts: int = 64
+    rollout_prompt_tokens: int = 600
+    rollout_rounds: int = 1
     threads: int | None = None
     seed: int = 0
     save: bool = True
@@ -83,7 +101,8 @@ class Row:
     `ratio` is ours over transformers'. The low and high rates are those of the slowest and the fastest
     round's median step. `bandwidth` is in bytes a second. `over_floor` is our step's time over the
     floor's. `tokens_equal` is the share of sampled tokens in which the two agree; from their first
-    difference on, two continuations are two texts.
+    difference on, two continuations are two texts. `llama_cpp` has llama.cpp's rate by its format. `shares`
+    are parts of our step, which sum to one.
     """
 
     precision: str
@@ -102,6 +121,19 @@ class Row:
     floor: float
     over_floor: float
     tokens_equal: float
+    llama_cpp: dict[str, float]
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Samples of one prompt, in sampled tokens a second over the whole call, prefill and all."""
+
+    precision: str
+    samples: int
+    ours: float
+    transformers: float
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -155,6 +187,32 @@ class Ours:
             end = time.perf_counter()
         tokens = [output.outputs[0].token_ids for output in outputs]
         return timing(begins, end, tokens, self.new_tokens + 1)
+
+    def shares(self, step: float) -> dict[str, float]:
+        """Parts of a decode step of so many seconds: kernels run one by one, and the rest."""
+        recorded = next(
+            s for (B, _), s in self.llm._engine.cache.decode_steps._steps.items() if len(self.prompts) == B
+        )
+        assert recorded.recording is not None
+        precision = self.llm.model.precision
+        kinds = {
+            cpu_matmul._kernel(precision.compute, precision.weights).address: "matmul",
+            cpu_attention._kernel(precision.attention, precision.kv_cache, False).address: "attention",
+        }
+        times = {"matmul": 0.0, "attention": 0.0, "other kernels": 0.0}
+        for job in recorded.recording._jobs:
+            single, lengths = job[:], []
+            single[pool.NEXT] = 0
+            for _ in range(5):
+                begin = time.perf_counter()
+                pool.run(single)
+                lengths.append(time.perf_counter() - begin)
+            times[kinds.get(job[0], "other kernels")] += statistics.median(lengths)
+        begin = time.perf_counter()
+        self.llm.model.logits(recorded.hidden_TC)
+        times["matmul"] += time.perf_counter() - begin
+        shares = {kind: seconds / step for kind, seconds in times.items()}
+        return {**shares, "Python and sampling": 1 - sum(shares.values())}
 
 
 class Theirs:
@@ -223,27 +281,61 @@ def load_theirs(folder: Path, precision: str) -> Any:
     return model.eval()
 
 
-def measure(config: Config, console: Console) -> list[Row]:
-    """A row for each precision and batch size."""
+def measure(config: Config, console: Console) -> tuple[list[Row], list[Rollouts]]:
+    """A row for each precision and batch size, and for each precision's rollouts."""
     if unknown := set(config.precisions) - DTYPES.keys():
         raise MinillmError(f"unknown precision {sorted(unknown)[0]}; there are {', '.join(DTYPES)}")
     if min(config.rounds, config.new_tokens, config.prompt_tokens, *config.batches) < 1:
         raise MinillmError("rounds, new_tokens, prompt_tokens and batches must be at least 1")
     folder = hub.resolve(config.model)
-    rows = []
+    rows, rollouts = [], []
     for precision in config.precisions:
         ours, theirs = load_model(folder, precision), load_theirs(folder, precision)
         for batch in config.batches:
             console.print(f"{precision}, batch {batch} ...")
-            rows.append(measure_one(config, ours, theirs, precision, batch))
+            rows.append(measure_one(config, ours, theirs, precision, batch, folder))
             gc.collect()
+        if config.rollouts:
+            console.print(f"{precision}, {config.rollouts} rollouts ...")
+            rollouts.append(measure_rollouts(config, ours, theirs, precision))
         del ours, theirs
         gc.collect()
-    return rows
+    return rows, rollouts
 
 
-def measure_one(config: Config, model: Transformer, their_model: Any, precision: str, batch: int) -> Row:
-    """Rounds of ours, theirs, and the bandwidth, in turns, after a warm-up of each."""
+def measure_rollouts(config: Config, model: Transformer, their_model: Any, precision: str) -> Rollouts:
+    """Samples of one prompt by either, whole calls in turns, after a warm-up of ours."""
+    generator = torch.Generator().manual_seed(config.seed)
+    prompt_T = torch.randint(model.config.vocab_size, (config.rollout_prompt_tokens,), generator=generator)
+    llm = LLM(model, max_num_seqs=config.rollouts)
+    params = SamplingParams(n=config.rollouts, max_tokens=config.new_tokens, ignore_eos=True, logprobs=0)
+    mine, yours = [], []
+    for i in range(config.rollout_rounds + 1):
+        llm.reset_prefix_cache()
+        begin = time.perf_counter()
+        llm.generate([prompt_T.tolist()], params)
+        mine.append(time.perf_counter() - begin)
+        if i:
+            begin = time.perf_counter()
+            with torch.inference_mode():
+                their_model.generate(
+                    prompt_T.unsqueeze(0),
+                    attention_mask=torch.ones_like(prompt_T).unsqueeze(0),
+                    do_sample=True,
+                    top_k=0,
+                    num_return_sequences=config.rollouts,
+                    max_new_tokens=config.new_tokens,
+                )
+            yours.append(time.perf_counter() - begin)
+    tokens = config.rollouts * config.new_tokens
+    ours, theirs = (tokens / statistics.median(times) for times in (mine[1:], yours))
+    return Rollouts(precision, config.rollouts, ours, theirs, ours / theirs)
+
+
+def measure_one(
+    config: Config, model: Transformer, their_model: Any, precision: str, batch: int, folder: Path
+) -> Row:
+    """Rounds of ours, theirs, llama.cpp's and the bandwidth, in turns, after a warm-up of each."""
     generator = torch.Generator().manual_seed(config.seed)
     shape = (batch, config.prompt_tokens)
     prompts = torch.randint(model.config.vocab_size, shape, generator=generator).tolist()
@@ -253,6 +345,15 @@ def measure_one(config: Config, model: Transformer, their_model: Any, precision:
     ours.run()
     theirs.run()
     read_bandwidth(probe)
+    peers: dict[str, llamacpp.LlamaCpp] = {}
+    if batch == 1 and llamacpp.available():
+        for form in llamacpp.FORMATS[precision]:
+            with tempfile.TemporaryDirectory() as temporary:
+                path = Path(temporary) / "model.gguf"
+                llamacpp.write_gguf(folder, path, form)
+                peers[form] = llamacpp.LlamaCpp(path, prompts[0], config.new_tokens, torch.get_num_threads())
+                peers[form].run()  # and the file is read
+    peer_steps: dict[str, list[float]] = {form: [] for form in peers}
     our_runs: list[Timing] = []
     their_runs: list[Timing] = []
     bandwidths: list[float] = []
@@ -260,6 +361,8 @@ def measure_one(config: Config, model: Transformer, their_model: Any, precision:
         our_runs.append(ours.run())
         their_runs.append(theirs.run())
         bandwidths.extend(read_bandwidth(probe) for _ in range(3))
+        for form, peer in peers.items():
+            peer_steps[form] += peer.run()[0]
 
     def rates(runs: list[Timing]) -> tuple[float, float, float]:
         rounds = [batch / statistics.median(run.steps) for run in runs]
@@ -289,6 +392,8 @@ def measure_one(config: Config, model: Transformer, their_model: Any, precision:
         floor=floor,
         over_floor=floor / our_rates[0],
         tokens_equal=statistics.fmean(mine == yours for mine, yours in pairs),
+        llama_cpp={form: 1 / statistics.median(steps) for form, steps in peer_steps.items()},
+        shares=ours.shares(batch / our_rates[0]),
     )
 
 
@@ -327,7 +432,18 @@ def table(rows: list[Row], config: Config) -> Table:
     result = Table(title=title)
     for name in ("precision", "batch"):
         result.add_column(name)
-    for name in ("ours", "transformers", "ratio", "MB/step", "GB/s", "floor", "time over floor"):
+    names = (
+        "ours",
+        "transformers",
+        "ratio",
+        "llama.cpp",
+        "MB/step",
+        "GB/s",
+        "floor",
+        "time over floor",
+        "rest",
+    )
+    for name in names:
         result.add_column(name, justify="right")
     for row in rows:
         result.add_row(
@@ -336,10 +452,12 @@ def table(rows: list[Row], config: Config) -> Table:
             f"{row.ours:.1f} ({row.ours_low:.1f} to {row.ours_high:.1f})",
             f"{row.transformers:.1f} ({row.transformers_low:.1f} to {row.transformers_high:.1f})",
             f"{row.ratio:.2f}x",
+            ", ".join(f"{form} {rate:.1f}" for form, rate in row.llama_cpp.items()),
             f"{row.bytes_per_step / 1e6:.0f}",
             f"{row.bandwidth / 1e9:.1f}",
             f"{row.floor:.1f}",
             f"{row.over_floor:.2f}x",
+            f"{row.shares['Python and sampling']:.0%}",
         )
     return result
 
@@ -366,7 +484,7 @@ def main() -> int:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     try:
-        rows = measure(config, console)
+        rows, rollouts = measure(config, console)
     except MinillmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -376,9 +494,17 @@ def main() -> int:
         "machine": found,
         "config": asdict(config),
         "rows": [asdict(row) for row in rows],
+        "rollouts": [asdict(row) for row in rollouts],
     }
     console.print(", ".join(f"{key} {value}" for key, value in found.items()), highlight=False)
     console.print(table(rows, config))
+    for row in rows:
+        shares = ", ".join(f"{kind} {share:.1%}" for kind, share in row.shares.items())
+        console.print(f"{row.precision}, batch {row.batch}: {shares}")
+    for one in rollouts:
+        sizes = f"{one.samples} rollouts of {config.rollout_prompt_tokens} + {config.new_tokens} tokens"
+        rates = f"{one.ours:.1f} against {one.transformers:.1f} tokens/s, {one.ratio:.2f}x"
+        console.print(f"{one.precision}, {sizes}: {rates}")
     if config.save:
         console.print(f"saved to {save(record)}")
     print(json.dumps(record))
