@@ -1,13 +1,19 @@
-"""Logprobs of chosen tokens, some rows of logits at a time, in plain torch.
+"""Logits -> logprobs: all of a row's, those of chosen tokens, and draws.
 
-Legend: R rows, C model width, V vocabulary.
+Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials,
+with the kernel's order of the sum, for whoever asks: a whole row, one token, the sampler, the trainer. Other
+dtypes go by torch's own log_softmax.
+
+Legend: R rows, C model width, V vocabulary, X columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+
+from kernels import ops, reference
 
 # Rows whose logits are held at a time.
 ROWS = 128
@@ -16,13 +22,44 @@ Logits = Callable[[torch.Tensor], torch.Tensor]
 
 
 def logprobs(logits_RV: torch.Tensor, temperature: float | torch.Tensor = 1.0) -> torch.Tensor:
-    """log softmax(logits / temperature), (R, V), in the logits' dtype (float32, or float64 to check).
+    """log softmax(logits / temperature), (R, V), in the logits' dtype; differentiable in the logits.
 
     `temperature` is above 0: one for all, or (R, 1), one a row.
     """
-    # As a tensor in both cases: dividing by a Python number may round otherwise.
     heat = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
-    return torch.log_softmax(logits_RV / heat, dim=-1)
+    if not _has_kernel(logits_RV):
+        return torch.log_softmax(logits_RV / heat, dim=-1)
+    heat_R = heat.expand(logits_RV.shape[0], 1).flatten().contiguous()
+    return ops.log_softmax(logits_RV.contiguous(), heat_R)  # type: ignore[no-any-return]
+
+
+class Rows:
+    """Rows of logits over temperatures, ready to be asked for logprobs, (R, V) and (R,)."""
+
+    def __init__(self, logits_RV: torch.Tensor, heat_R: torch.Tensor) -> None:
+        self.logits_RV, self.heat_R = logits_RV.contiguous(), heat_R.contiguous()
+        self._kernels = ops.backend(logits_RV.device, logits_RV.dtype) if _has_kernel(logits_RV) else None
+
+    def at(self, column_RX: torch.Tensor) -> torch.Tensor:
+        """Logprobs of some columns, (R, X)."""
+        if self._kernels is None:
+            return logprobs(self.logits_RV, self.heat_R.unsqueeze(1)).gather(1, column_RX)
+        top_R, log_R = self._kernels.softmax(self.logits_RV, self.heat_R)
+        scaled_RX = self.logits_RV.gather(1, column_RX) / self.heat_R.unsqueeze(1)
+        return (scaled_RX - top_R.unsqueeze(1)) - log_R.unsqueeze(1)  # type: ignore[no-any-return]
+
+    def ranks(self, token_R: torch.Tensor) -> torch.Tensor:
+        """1 for the likeliest token of a row, (R,)."""
+        if self._kernels is None:
+            return reference.ranks(self.logits_RV, token_R)
+        return self._kernels.ranks(self.logits_RV, token_R)  # type: ignore[no-any-return]
+
+    def draw(self, uniforms: Sequence[float]) -> torch.Tensor:
+        """One token per row by inverting the cumulative distribution, summed in float64; (R,) int64."""
+        uniform_R = torch.tensor(uniforms, dtype=torch.float64, device=self.logits_RV.device)
+        if self._kernels is None:
+            return reference.draw(logprobs(self.logits_RV, self.heat_R.unsqueeze(1)), uniform_R)
+        return self._kernels.draw(self.logits_RV, self.heat_R, uniform_R)  # type: ignore[no-any-return]
 
 
 def chosen(
@@ -30,12 +67,18 @@ def chosen(
 ) -> torch.Tensor:
     """logprobs(logits(hidden), heat)[r, token_R[r]], (R,)."""
     parts = [
-        logprobs(logits(hidden), heat.unsqueeze(1)).gather(1, token.unsqueeze(1)).squeeze(1)
+        Rows(logits(hidden), heat).at(token.unsqueeze(1)).squeeze(1)
         for hidden, token, heat in zip(
             hidden_RC.split(ROWS), token_R.split(ROWS), heat_R.split(ROWS), strict=True
         )
     ]
     return torch.cat(parts)
+
+
+def _has_kernel(logits_RV: torch.Tensor) -> bool:
+    # Logits are float32 wherever kernels made them, and float64 to check.
+    known = ops.backend(logits_RV.device, logits_RV.dtype) is not None
+    return known and logits_RV.dtype == torch.float32
 
 
 def gradients(

@@ -328,7 +328,30 @@ def _(qkv_TX: Tensor, heads: Sequence[int], *_: Any) -> tuple[Tensor, Tensor]:
     return qkv_TX.new_empty(T, H, D), qkv_TX.new_empty(T, K, D)
 
 
-# --- logprobs of chosen tokens ---
+# --- logprobs ---
+
+
+@custom_op("minillm::log_softmax", mutates_args=())
+def log_softmax(logits_RV: Tensor, heat_R: Tensor) -> Tensor:
+    """log softmax(logits / heat), (R, V), of float32 logits and temperatures."""
+    return _kernels(logits_RV).log_softmax(logits_RV, heat_R)  # type: ignore[no-any-return]
+
+
+@log_softmax.register_fake
+def _(logits_RV: Tensor, heat_R: Tensor) -> Tensor:
+    return torch.empty_like(logits_RV)
+
+
+def _keep_logprobs(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(output, inputs[1])
+
+
+def _log_softmax_gradient(ctx: Any, grad_RV: Tensor) -> tuple[Tensor, None]:
+    out_RV, heat_R = ctx.saved_tensors
+    return (grad_RV - out_RV.exp() * grad_RV.sum(1, keepdim=True)) / heat_R.unsqueeze(1), None
+
+
+log_softmax.register_autograd(_log_softmax_gradient, setup_context=_keep_logprobs)
 
 
 @custom_op("minillm::chosen_logprobs", mutates_args=())

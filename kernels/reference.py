@@ -59,6 +59,22 @@ def chosen_logprobs(
     return logprobs_RV.gather(1, token_R.long().unsqueeze(1)).squeeze(1)
 
 
+def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
+    """One more than the number of columns of row r that are larger than column token_R[r], (R,)."""
+    return (logits_RV > logits_RV.gather(1, token_R.unsqueeze(1))).sum(1) + 1
+
+
+def draw(logprobs_RV: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """The token of each row that a number in [0, 1) draws, by inverting the cumulative distribution; (R,)."""
+    mass_RV = logprobs_RV.double().exp_()
+    sum_RV = mass_RV.cumsum(dim=-1)
+    # Scaled by the row's own total, which rounding leaves beside 1; `right` skips what has no mass.
+    token_R1 = torch.searchsorted(sum_RV, uniform_R.unsqueeze(1) * sum_RV[:, -1:], right=True)
+    # Where rounding leaves nothing past it, the last token that has some.
+    last_R1 = (mass_RV > 0).int().cumsum(dim=-1).argmax(dim=-1, keepdim=True)
+    return torch.minimum(token_R1, last_R1).squeeze(1)
+
+
 def add_norm(
     x_TC: torch.Tensor, residual_TC: torch.Tensor | None, w_C: torch.Tensor | None, b_C: torch.Tensor | None,
     norm: Norm,

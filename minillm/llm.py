@@ -529,10 +529,9 @@ class LLM:
         for at in range(max(first, start), min(start + hidden_TC.shape[0], len(prompt) - 1), ROWS):
             until = min(at + ROWS, start + hidden_TC.shape[0], len(prompt) - 1)
             logits_RV = self.model.logits(hidden_TC[at - start : until - start])
-            reported_RV = self._sampler.reported(logits_RV, heat)
-            output.prompt_logprobs += self._sampler.entries(
-                [asked] * (until - at), prompt[at + 1 : until + 1], reported_RV
-            )
+            rows = self._sampler.rows(logits_RV, logits_RV.new_full((until - at,), heat))
+            tokens = prompt[at + 1 : until + 1]
+            output.prompt_logprobs += self._sampler.entries([asked] * len(tokens), tokens, rows)
 
     def _text_of(self, token: int) -> str | None:
         if self.tokenizer is None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from kernels import logprob
+from kernels.logprob import Rows as Rows
 from kernels.logprob import logprobs as logprobs
 from kernels.matmul import pack, unpack
 from minillm.batch import Batch

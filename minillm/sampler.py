@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from minillm.errors import MinillmError
-from minillm.logprobs import logprobs
+from minillm.logprobs import Rows
 from minillm.outputs import Logprob
 from minillm.request import Sample
-from minillm.sampling import SamplingParams, draw, penalize, truncate, uniform
+from minillm.sampling import SamplingParams, penalize, truncate, uniform
 
 # What reported logprobs are of: the policy that is trained, which is the full distribution after the
 # temperature; or one of vLLM's four: the model's own distribution or logits, or what tokens are drawn from.
@@ -52,76 +52,81 @@ class Sampler:
                 except Exception as error:  # of a request's own processor or grammar: the others go on
                     errors[i] = error
         every = [sample.params for sample in samples]
-        heat_R1 = logits_RV.new_tensor([[params.temperature or 1.0] for params in every])
-        wanted = any(params.wants_logprobs for params in every)
-        drawn_RV = source_RV
-        if wanted or any(params.temperature > 0 for params in every):
-            drawn_RV = logprobs(source_RV, heat_R1)
-            for i in changed:
-                if every[i].temperature > 0:
-                    drawn_RV[i] = logprobs(truncate(source_RV[i] / heat_R1[i], every[i]))
-        tokens = _tokens(samples, source_RV, drawn_RV)
+        heat_R = logits_RV.new_tensor([params.temperature or 1.0 for params in every])
+        drawn = Rows(source_RV, heat_R)
+        if cut := [i for i in changed if every[i].temperature > 0 and every[i].truncates]:
+            # After the temperature, which these rows then have behind them.
+            cut_RV, cut_R = source_RV.clone(), heat_R.clone()
+            for i in cut:
+                cut_RV[i], cut_R[i] = truncate(source_RV[i] / heat_R[i], every[i]), 1.0
+            drawn = Rows(cut_RV, cut_R)
+        tokens = _tokens(samples, source_RV, drawn)
+        for i in [i for i, token in enumerate(tokens) if token < 0]:
+            tokens[i], errors[i] = 0, MinillmError("the model's logits are not numbers (NaN)")
         found: list[Entries | None] = [None] * len(samples)
-        if wanted:
-            reported_RV = drawn_RV
-            if self._mode == "processed_logits":
-                reported_RV = source_RV / heat_R1
-                reported_RV = reported_RV.masked_fill(drawn_RV == -torch.inf, -torch.inf)
-            elif self._mode != "processed_logprobs" and (changed or self._mode != "tempered_logprobs"):
-                reported_RV = self.reported(logits_RV, heat_R1)
-            found = self.entries(every, tokens, reported_RV)
+        if any(params.wants_logprobs for params in every):
+            processed = self._mode.startswith("processed")
+            found = self.entries(every, tokens, drawn if processed else self.rows(logits_RV, heat_R))
         return [errors.get(i, (tokens[i], found[i])) for i in range(len(samples))]
 
-    def reported(self, logits_RV: torch.Tensor, heat: float | torch.Tensor) -> torch.Tensor:
-        """Of untouched logits what is reported, (R, V)."""
-        if self._mode.endswith("_logits"):
-            return logits_RV
-        return logprobs(logits_RV, 1.0 if self._mode == "raw_logprobs" else heat)
+    def rows(self, logits_RV: torch.Tensor, heat_R: torch.Tensor) -> Rows:
+        """Untouched logits over what they are reported over."""
+        return Rows(logits_RV, torch.ones_like(heat_R) if self._mode.startswith("raw") else heat_R)
 
     def entries(
-        self, every: Sequence[SamplingParams], tokens: Sequence[int], reported_RV: torch.Tensor
+        self, every: Sequence[SamplingParams], tokens: Sequence[int], rows: Rows
     ) -> list[Entries | None]:
         """For each row that wants logprobs the token's, then the likeliest ones' or those of chosen ids."""
-        V, device = reported_RV.shape[1], reported_RV.device
-        value_R1 = reported_RV.gather(1, torch.tensor(tokens, device=device).unsqueeze(1))
-        ranks = ((reported_RV > value_R1).sum(1) + 1).tolist()
-        values = value_R1.squeeze(1).tolist()
+        V, device = rows.logits_RV.shape[1], rows.logits_RV.device
         counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in every]
         most = min(max(counts, default=0), V)
-        top_values, top_ids = (x.tolist() for x in reported_RV.topk(most)) if most else ([], [])
+        token_R = torch.tensor(tokens, device=device)
+        columns = [token_R.unsqueeze(1)]
+        if most:
+            columns.append(rows.logits_RV.topk(most)[1])
+        listed = [tuple(params.logprob_token_ids or ()) for params in every]
+        if widest := max(map(len, listed)):
+            filled = [[*ids, *[0] * (widest - len(ids))] for ids in listed]
+            columns.append(torch.tensor(filled, device=device))
+        column_RX = torch.cat(columns, dim=1)
+        if self._mode.endswith("_logits"):
+            value_RX = rows.logits_RV.gather(1, column_RX) / rows.heat_R.unsqueeze(1)
+        else:
+            value_RX = rows.at(column_RX)
+        ranks, values, ids = rows.ranks(token_R).tolist(), value_RX.tolist(), column_RX.tolist()
         found: list[Entries | None] = []
         for r, params in enumerate(every):
             if not params.wants_logprobs:
                 found.append(None)
                 continue
-            row = {tokens[r]: Logprob(values[r], ranks[r])}
-            if (chosen := params.logprob_token_ids) is not None:
-                row_V = reported_RV[r]
-                for i, value in zip(chosen, row_V[list(chosen)].tolist(), strict=True):
-                    row.setdefault(i, Logprob(value, int((row_V > value).sum()) + 1))
-            elif counts[r]:
-                pairs = zip(top_values[r][: counts[r]], top_ids[r], strict=False)
-                for rank, (value, i) in enumerate(pairs, start=1):
-                    row.setdefault(i, Logprob(value, rank))
+            row = {tokens[r]: Logprob(values[r][0], ranks[r])}
+            if listed[r]:
+                start, end = 1 + most, 1 + most + len(listed[r])
+                place = rows.logits_RV[r]
+                for x in range(start, end):
+                    rank = int((place > place[ids[r][x]]).sum()) + 1
+                    row.setdefault(ids[r][x], Logprob(values[r][x], rank))
+            else:
+                for x in range(1, 1 + min(counts[r], V)):
+                    row.setdefault(ids[r][x], Logprob(values[r][x], x))
             for i, entry in row.items():
                 entry.decoded_token = self._text_of(i)
             found.append(row)
         return found
 
 
-def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn_RV: torch.Tensor) -> list[int]:
+def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> list[int]:
     """The likeliest token, the drawn one, or the one that is due."""
     tokens = [0] * len(samples)
     greedy = [i for i, sample in enumerate(samples) if sample.params.temperature == 0]
-    drawn = [i for i, sample in enumerate(samples) if sample.params.temperature > 0]
     if greedy:
-        rows_RV = source_RV[greedy] if drawn else source_RV
+        rows_RV = source_RV if len(greedy) == len(samples) else source_RV[greedy]
         for i, token in zip(greedy, rows_RV.argmax(-1).tolist(), strict=True):
             tokens[i] = token
-    if drawn:
-        noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in drawn]
-        rows_RV = drawn_RV[drawn] if greedy else drawn_RV
-        for i, token in zip(drawn, draw(rows_RV, noise).tolist(), strict=True):
+    if hot := [i for i, sample in enumerate(samples) if sample.params.temperature > 0]:
+        noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]
+        rows = Rows(drawn.logits_RV[hot], drawn.heat_R[hot]) if greedy else drawn
+        for i, token in zip(hot, rows.draw(noise).tolist(), strict=True):
             tokens[i] = token
     for i, sample in enumerate(samples):
         if (trace := sample.params.trace_decode_token_ids) is not None:

@@ -193,11 +193,16 @@ class SamplingParams:
         return self.logprobs is not None or self.logprob_token_ids is not None
 
     @property
+    def truncates(self) -> bool:
+        """Whether unlikely tokens are left out."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
+    @property
     def is_plain(self) -> bool:
         """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
         changed = (
-            self.presence_penalty, self.frequency_penalty, self.repetition_penalty != 1, self.top_p < 1,
-            self.top_k > 0, self.min_p, self.min_tokens, self.structured_outputs, self.logit_bias,
+            self.presence_penalty, self.frequency_penalty, self.repetition_penalty != 1, self.truncates,
+            self.min_tokens, self.structured_outputs, self.logit_bias,
             self.allowed_token_ids, self.bad_words, self.logits_processors,
         )  # fmt: skip
         return not any(changed)
@@ -240,15 +245,6 @@ def uniform(seed: int, request: int, position: int) -> float:
     """
     key = f"{seed} {request} {position}".encode()
     return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 11) * 2.0**-53
-
-
-def draw(logprobs_RV: torch.Tensor, uniforms: Sequence[float]) -> torch.Tensor:
-    """One token per row by inverting the cumulative distribution, in float64; (R,) int64."""
-    cumulative_RV = logprobs_RV.double().exp_().cumsum_(dim=-1)
-    u_R1 = torch.tensor(uniforms, dtype=torch.float64, device=logprobs_RV.device).unsqueeze(1)
-    # Scaled by the row's own total, which rounding leaves beside 1; `right` skips what has no mass.
-    token_R1 = torch.searchsorted(cumulative_RV, u_R1 * cumulative_RV[:, -1:], right=True)
-    return token_R1.squeeze(1).clamp_(max=logprobs_RV.shape[1] - 1)
 
 
 def truncate(logits_V: torch.Tensor, params: SamplingParams) -> torch.Tensor:

@@ -22,9 +22,9 @@ class EngineSequence:
     """Token ids whose keys are partly in the cache, and the pages that hold them.
 
     `parent` is a sequence that starts with this one's tokens but the last: this one is a fork of it, and
-    shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the prefix cache.
-    `computed` tokens have their keys in the cache, `started` of them since before the sequence's first step
-    there; `cached` is what that was when it first came in.
+    shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the
+    prefix cache. `computed` tokens have their keys in the cache, `started` of them since before the
+    sequence's first step there; `cached` is what that was when it first came in.
     """
 
     token_ids: list[int]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from minillm.llm import LLM
-from minillm.sampling import SamplingParams, draw, uniform
+from minillm.logprobs import Rows
+from minillm.sampling import SamplingParams, uniform
 from rl.types import Action, Problem, Rollout, State
 
 
@@ -29,7 +30,8 @@ def sample_actions(logprobs_V: torch.Tensor, golden_id: int, count: int, seed: i
     left_V = logprobs_V.clone()
     tokens: list[int] = []
     while len(tokens) < min(count, len(left_V)) and left_V.max() > -torch.inf:
-        token = int(draw(left_V.unsqueeze(0), [uniform(seed, 0, len(tokens))]))
+        rows = Rows(left_V.unsqueeze(0), left_V.new_ones(1))
+        token = int(rows.draw([uniform(seed, 0, len(tokens))]))
         tokens.append(token)
         left_V[token] = -torch.inf
     return tokens if golden_id in tokens else [*tokens, golden_id]

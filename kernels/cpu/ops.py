@@ -16,9 +16,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from kernels import blockwise, logprob
+from kernels import blockwise
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
+from kernels.cpu import softmax as cpu_softmax
 from kernels.cpu.matmul import matmul as matmul
 from kernels.knobs import TANH, Activation, Norm, Scores
 from kernels.matmul import pack, unpack
@@ -26,6 +27,7 @@ from kernels.matmul import pack, unpack
 aten = torch.ops.aten
 
 add_norm = rowwise.add_norm
+ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
 activate = rowwise.activate
 rope_store = rowwise.rope_store
@@ -126,6 +128,25 @@ def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Act
     return torch.cat((dgate, d_TF * gate * s * inside[1]), dim=-1).to(x_TX.dtype)
 
 
+def softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
+    """Each row's maximum over temperature, and the log of its sum of exponentials of differences; (2, R)."""
+    return cpu_softmax.softmax(logits_RV, heat_R)[0]
+
+
+def log_softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits / heat), (R, V)."""
+    out_RV = cpu_softmax.softmax(logits_RV, heat_R, whole=True)[2]
+    assert out_RV is not None
+    return out_RV
+
+
+def draw(logits_RV: torch.Tensor, heat_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """The token of each row that a number in [0, 1) draws, (R,)."""
+    token_R = cpu_softmax.softmax(logits_RV, heat_R, uniform_R)[1]
+    assert token_R is not None
+    return token_R
+
+
 def chosen_logprobs(
     hidden_RC: torch.Tensor,
     head_PCW: torch.Tensor,
@@ -137,6 +158,8 @@ def chosen_logprobs(
     softcap: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(logprobs, (R,) in float32; nothing that the gradient would need, (2, R))."""
+    from kernels import logprob  # which chooses among backends, this one too
+
     logits = partial(_logits, head_PCW, V, bias_V, multiplier, softcap)
     return logprob.chosen(hidden_RC, token_R, heat_R, logits), heat_R.new_zeros(2, heat_R.shape[0])
 
@@ -154,6 +177,8 @@ def chosen_logprobs_gradient(
     softcap: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """(d hidden, d head in panels, d bias)."""
+    from kernels import logprob
+
     logits, head_CV = partial(_logits, head_PCW, V, bias_V, multiplier, softcap), unpack(head_PCW.float(), V)
     found = logprob.gradients(grad_R, hidden_RC, head_CV, token_R, heat_R, logits, multiplier, softcap)
     dhidden_RC, dhead_CV, dbias_V = found

@@ -34,6 +34,8 @@ from kernels.matmul import PANEL
 
 # Columns of the vocabulary whose d logits are there at a time: a whole number of tiles, for any target.
 SPAN = 16384
+# Columns of given logits that a program takes at a time.
+BLOCK_V = 4096
 
 
 def config(target: str, dtype: torch.dtype, precision: str) -> tuple[Tile, int]:
@@ -161,6 +163,40 @@ def _merge(
     tl.store(p_chosen + o_r, tl.where(m_known, b_chosen - b_max - b_log, float("nan")), mask=m_r)
 
 
+@triton.jit
+def _softmax(
+    p_logits: tl.tensor,
+    p_heat: tl.tensor,
+    p_softmax: tl.tensor,
+    p_out: tl.tensor,
+    R: tl.tensor,
+    V: tl.tensor,
+    BLOCK_V: tl.constexpr,
+) -> None:
+    """Program (row): maximum and log of the sum, BLOCK_V columns at a time, and all logprobs if asked for."""
+    i_r = tl.program_id(0).to(tl.int64)
+    p_row = p_logits + i_r * V
+    b_heat = tl.load(p_heat + i_r)
+    b_max = tl.full((BLOCK_V,), float("-inf"), tl.float32)
+    for v0 in range(0, V, BLOCK_V):
+        o_v = v0 + tl.arange(0, BLOCK_V)
+        b_max = tl.maximum(b_max, tl.load(p_row + o_v, mask=o_v < V, other=float("-inf")) / b_heat)
+    b_top = tl.max(b_max, 0)
+    b_sum = tl.zeros((BLOCK_V,), tl.float32)
+    for v0 in range(0, V, BLOCK_V):
+        o_v = v0 + tl.arange(0, BLOCK_V)
+        b_x = tl.load(p_row + o_v, mask=o_v < V, other=float("-inf")) / b_heat
+        b_sum += tl.exp(b_x - b_top)
+    b_log = tl.log(tl.sum(b_sum, 0))
+    tl.store(p_softmax + i_r, b_top)
+    tl.store(p_softmax + R + i_r, b_log)
+    if p_out is not None:
+        for v0 in range(0, V, BLOCK_V):
+            o_v = v0 + tl.arange(0, BLOCK_V)
+            b_x = tl.load(p_row + o_v, mask=o_v < V, other=0) / b_heat
+            tl.store(p_out + i_r * V + o_v, (b_x - b_top) - b_log, mask=o_v < V)
+
+
 @triton.jit(do_not_specialize=["R"])
 def _dlogits(
     p_hidden: tl.tensor,
@@ -233,6 +269,35 @@ def _check(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     return torch.full((R,), temperature, dtype=torch.float32, device=hidden_RC.device)
+
+
+def softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
+    """Each row's maximum over temperature, and the log of its sum of exponentials of differences; (2, R).
+
+    Of float32 logits, and temperatures above 0. Row-invariant. Raises ValueError as `chosen_logprobs` does.
+    """
+    return _rows(logits_RV, heat_R, whole=False)[0]
+
+
+def log_softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits / heat), (R, V): what `softmax` gives is what a logit over its heat is less."""
+    out_RV = _rows(logits_RV, heat_R, whole=True)[1]
+    assert out_RV is not None
+    return out_RV
+
+
+def _rows(
+    logits_RV: torch.Tensor, heat_R: torch.Tensor, whole: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    expect("logits_RV", logits_RV, (None, None), torch.float32)
+    R, V = logits_RV.shape
+    expect("heat_R", heat_R, (R,), torch.float32, like=logits_RV)
+    softmax_2R = torch.empty(2, R, dtype=torch.float32, device=logits_RV.device)
+    out_RV = torch.empty_like(logits_RV) if whole else None
+    if R:
+        with on(logits_RV.device):
+            _softmax[(R,)](logits_RV, heat_R, softmax_2R, out_RV, R, V, BLOCK_V=BLOCK_V, num_warps=8)
+    return softmax_2R, out_RV
 
 
 def chosen_logprobs(
@@ -350,4 +415,6 @@ def variants() -> list[Variant]:
     types = {**dict.fromkeys(("p_max", "p_sum", "p_chosen", "p_softmax"), "*fp32"), "p_token": "*i64"}
     types |= {"R": "i32", "V": "i32:16", "chunks": "i32"}
     found.append(variant("chosen_logprobs merge", _merge, types, {"BLOCK_R": 128}, 4, 1))
+    types |= dict.fromkeys(("p_logits", "p_heat", "p_out"), "*fp32")
+    found.append(variant("log_softmax", _softmax, types, {"BLOCK_V": BLOCK_V}, 8, 1))
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from kernels import reference
 from kernels.gpu import activation, logprob, norm, rope
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
@@ -25,10 +26,20 @@ add_norm = norm.add_norm
 add_norm_gradient = norm.add_norm_gradient
 activate = activation.activate
 activate_gradient = activation.activate_gradient
+softmax = logprob.softmax
+log_softmax = logprob.log_softmax
 chosen_logprobs = logprob.chosen_logprobs
 chosen_logprobs_gradient = logprob.chosen_logprobs_gradient
 rope_store = rope.rope_store
 rope_gradient = rope.rope_gradient
+
+
+ranks = reference.ranks
+
+
+def draw(logits_RV: torch.Tensor, heat_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """The token of each row that a number in [0, 1) draws, (R,)."""
+    return reference.draw(log_softmax(logits_RV, heat_R), uniform_R)
 
 
 def matmul(

@@ -284,3 +284,56 @@ def test_autograd_from_the_middle_of_a_sequence_is_refused() -> None:
         attend_with(qkv=noise(2, 32).requires_grad_(), batch=later)
     with torch.no_grad():
         attend_with(qkv=noise(2, 32), batch=later)
+
+
+# --- rows of logits ---
+
+
+@pytest.mark.parametrize("columns", [1, 7, 131, 256, 5000])
+def test_rows_of_logits(columns: int, kernels: str) -> None:
+    """Logprobs near float64's, equal however asked for and whatever stands beside; draws and ranks."""
+    from kernels import logprob
+
+    logits, heat = noise(5, columns) * 4, torch.tensor([0.3, 0.7, 1.0, 1.0, 2.0])
+    whole = logprob.logprobs(logits, heat.unsqueeze(1))
+    exact = torch.log_softmax(logits.double() / heat.double().unsqueeze(1), dim=-1)
+    usual = torch.log_softmax(logits / heat.unsqueeze(1), dim=-1)
+    assert float((whole - exact).abs().max()) <= 2 * float((usual - exact).abs().max()) + 1e-6
+    rows = logprob.Rows(logits, heat)
+    assert torch.equal(rows.at(torch.arange(columns).expand(5, -1)), whole)
+    for r in range(5):
+        assert torch.equal(logprob.logprobs(logits[r : r + 1], float(heat[r])), whole[r : r + 1])
+    token_R = torch.arange(5) % columns
+    better = (logits > logits.gather(1, token_R.unsqueeze(1))).sum(1)
+    assert torch.equal(rows.ranks(token_R), better + 1)
+    mass = exact.exp().cumsum(1)
+    for u in (0.0, 0.2, 0.77, 1 - 2.0**-53):
+        drawn = rows.draw([u] * 5)
+        for r, v in enumerate(drawn.tolist()):
+            before = float(mass[r, v - 1]) if v else 0.0
+            assert before - 1e-6 <= u * float(mass[r, -1]) <= float(mass[r, v]) + 1e-6
+
+
+def test_rows_with_nothing_left_out_of_most(kernels: str) -> None:
+    from kernels import logprob
+
+    logits = torch.full((2, 600), -torch.inf)
+    logits[0, 599], logits[1, 3], logits[1, 300] = 2.0, 1.0, 1.0
+    rows = logprob.Rows(logits, torch.ones(2))
+    assert rows.draw([1 - 2.0**-53, 0.49]).tolist() == [599, 3]
+    assert rows.draw([0.0, 0.51]).tolist() == [599, 300]
+    found = logprob.logprobs(logits)
+    assert found[0, 599] == 0 and found[0, 0] == -torch.inf
+
+
+def test_gradient_of_logprobs() -> None:
+    from kernels import logprob
+
+    logits, heat = noise(4, 77), torch.tensor([[0.5], [1.0], [2.0], [1.3]])
+    seed = noise(4, 77, seed=3)
+    found, exact = (
+        torch.autograd.grad((logprob.logprobs(x, heat) * seed).sum(), x)[0]
+        for x in (logits.clone().requires_grad_(), logits.double().requires_grad_())
+    )
+    assert float((found - exact).abs().max()) < 1e-5
+    torch.library.opcheck(minillm.log_softmax.default, (logits.requires_grad_(), heat.flatten()))

@@ -34,7 +34,8 @@ from minillm import (
 )
 from minillm import cache as cache_module
 from minillm.cache import PagePool
-from minillm.sampling import draw, uniform
+from minillm.logprobs import Rows
+from minillm.sampling import uniform
 
 PROMPT = [5, 17, 40, 99, 3]
 VOCABULARY = 131
@@ -457,7 +458,7 @@ def test_draws_follow_the_softmax(seed: int) -> None:
     logits = torch.tensor([0.3, -2.0, 1.7, -torch.inf, 0.0, -4.0, 1.69])
     draws = 20_000
     rows = torch.log_softmax(logits, dim=-1).expand(draws, -1)
-    tokens = draw(rows, [uniform(seed, 5, i) for i in range(draws)])
+    tokens = Rows(rows, torch.ones(len(rows))).draw([uniform(seed, 5, i) for i in range(draws)])
     counts = Counter(tokens.tolist())
     assert counts[3] == 0
     probabilities = torch.softmax(logits.double(), dim=-1).tolist()
@@ -471,7 +472,7 @@ def test_draws_follow_the_softmax(seed: int) -> None:
 
 def test_the_ends_of_the_unit_interval_draw_tokens_that_have_mass() -> None:
     logits = torch.tensor([[-torch.inf, 1.0, -torch.inf, 2.0, -torch.inf]]).expand(2, -1)
-    tokens = draw(torch.log_softmax(logits, dim=-1), [0.0, 1 - 2.0**-53])
+    tokens = Rows(logits, torch.ones(len(logits))).draw([0.0, 1 - 2.0**-53])
     assert tokens.tolist() == [1, 3]
 
 

@@ -1,0 +1,141 @@
+"""Rows of logits on the CPU: what their softmax is made of, all logprobs, draws and ranks.
+
+A row is one task, read from its first column to its last: its maximum first, then exponentials of the
+differences to it, in float32, summed over blocks of BLOCK columns in LANES chains; the blocks' sums are added
+up in order, in float64. No other row enters.
+
+Legend: R rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, types
+
+from kernels.cpu.runtime import Kernel, address, exp, launch, next_task
+from kernels.cpu.tile import LANES
+
+# Columns whose exponentials are summed in float32.
+BLOCK = 256
+
+
+@cache
+def _kernel() -> Any:
+    def kernel(words: Any) -> None:
+        args = carray(words, 10)
+        R, V = args[8], args[9]
+        logits_RV = carray(address(args[2]), (R, V), types.float32)
+        heat_R = carray(address(args[3]), (R,), types.float32)
+        uniform_R = carray(address(args[4]), (R,), types.float64)
+        softmax_2R = carray(address(args[5]), (2, R), types.float32)
+        token_R = carray(address(args[6]), (R,), types.int64)
+        out_RV = carray(address(args[7]), (R, V), types.float32)
+        row = np.empty((V + BLOCK - 1) // BLOCK * BLOCK, np.float32)
+        lanes = np.empty(LANES, np.float32)
+        ends = np.empty(row.shape[0] // BLOCK, np.float64)
+        while True:
+            r = next_task(words)
+            if r >= args[1]:
+                break
+            logits, heat = logits_RV[r], heat_R[r]
+            for j in range(LANES):
+                lanes[j] = -np.inf
+            row[V:] = -np.inf
+            for v in range(V):
+                row[v] = logits[v] / heat
+            for v0 in range(0, row.shape[0], LANES):
+                part = row[v0 : v0 + LANES]
+                for j in range(LANES):
+                    lanes[j] = max(lanes[j], part[j])
+            top = lanes[0]
+            for j in range(1, LANES):
+                top = max(top, lanes[j])
+            total = 0.0
+            for b in range(ends.shape[0]):
+                for j in range(LANES):
+                    lanes[j] = 0
+                for v0 in range(b * BLOCK, (b + 1) * BLOCK, LANES):
+                    part = row[v0 : v0 + LANES]
+                    for j in range(LANES):
+                        lanes[j] += exp(part[j] - top)
+                for j in range(LANES):
+                    total += types.float64(lanes[j])
+                ends[b] = total
+            log_sum = types.float32(math.log(total))
+            softmax_2R[0, r], softmax_2R[1, r] = top, log_sum
+            if args[4] != 0:
+                # The first column at which the running sum is past the share of the total.
+                aim = uniform_R[r] * total
+                b = 0
+                while b + 1 < ends.shape[0] and ends[b] <= aim:
+                    b += 1
+                found, running = -1, ends[b - 1] if b > 0 else 0.0
+                for v in range(b * BLOCK, min((b + 1) * BLOCK, V)):
+                    mass = exp(row[v] - top)
+                    running += types.float64(mass)
+                    if mass > 0:
+                        found = v
+                        if running > aim:
+                            break
+                token_R[r] = found
+            if args[7] != 0:
+                out = out_RV[r]
+                for v in range(V):
+                    out[v] = (row[v] - top) - log_sum
+
+    return Kernel(kernel)
+
+
+def softmax(
+    logits_RV: torch.Tensor,
+    heat_R: torch.Tensor,
+    uniform_R: torch.Tensor | None = None,
+    whole: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """(softmax_2R, token_R, logprobs_RV) of float32 logits over temperatures, all contiguous, on the CPU.
+
+    The first is a row's maximum and the log of its sum of exponentials of differences to that. The second,
+    int64, is what `uniform_R` (float64, in [0, 1)) draws, by inverting the cumulative distribution. The
+    third, if `whole`, is all logprobs.
+    """
+    R, V = logits_RV.shape
+    softmax_2R = torch.empty(2, R)
+    token_R = None if uniform_R is None else torch.empty(R, dtype=torch.int64)
+    out_RV = torch.empty_like(logits_RV) if whole else None
+    tensors = (logits_RV, heat_R, uniform_R, softmax_2R, token_R, out_RV)
+    launch(_kernel(), R, *(0 if x is None else x.data_ptr() for x in tensors), R, V)
+    return softmax_2R, token_R, out_RV
+
+
+@cache
+def _ranks() -> Any:
+    def kernel(words: Any) -> None:
+        args = carray(words, 7)
+        R, V = args[5], args[6]
+        logits_RV = carray(address(args[2]), (R, V), types.float32)
+        token_R = carray(address(args[3]), (R,), types.int64)
+        rank_R = carray(address(args[4]), (R,), types.int64)
+        while True:
+            r = next_task(words)
+            if r >= args[1]:
+                break
+            logits = logits_RV[r]
+            value, count = logits[token_R[r]], types.int32(0)
+            for v in range(V):
+                count += types.int32(logits[v] > value)
+            rank_R[r] = count + 1
+
+    return Kernel(kernel)
+
+
+def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
+    """One more than the number of columns of row r that are larger than column token_R[r], (R,) int64."""
+    R, V = logits_RV.shape
+    rank_R = torch.empty(R, dtype=torch.int64)
+    launch(_ranks(), R, *(x.data_ptr() for x in (logits_RV, token_R, rank_R)), R, V)
+    return rank_R
