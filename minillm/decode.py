@@ -6,6 +6,7 @@ Legend: T tokens, one a sequence; C model width; P pages of the longest sequence
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -22,8 +23,9 @@ class DecodeSteps:
     """The decode steps of one model over one KV cache.
 
     The first step of T sequences is recorded (`kernels.cpu.recording`) with inputs of its own; later ones
-    write theirs there and run the recording: the same kernels, so the same bits. Where torch computes a
-    part of a step (float64, a `Precision` that converts on the way, a GPU), every step runs as written.
+    write theirs there and run the recording: the same kernels, so the same bits. On a GPU it is a CUDA graph.
+    Where torch computes a part of a step on the CPU (float64, a `Precision` that converts on the way), or
+    the host is waited for on a GPU (experts of whole numbers), every step runs as written.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,14 @@ class DecodeSteps:
         return step.hidden_TC.clone()
 
 
+def _record(step: Callable[[], torch.Tensor], device: torch.device, arena: Arena) -> tuple[torch.Tensor, Any]:
+    if device.type == "cpu":
+        return record(step, arena)
+    from kernels.gpu import recording  # Triton is not everywhere
+
+    return recording.record(step)
+
+
 class _Step:
     """A recording and its inputs and output."""
 
@@ -68,8 +78,8 @@ class _Step:
                 batch.starts,
             )
             self.write(x_TC, batch)
-            self.hidden_TC, self.recording = record(
-                lambda: blocks(self.x_TC, self.residual_TC, self.batch), arena
+            self.hidden_TC, self.recording = _record(
+                lambda: blocks(self.x_TC, self.residual_TC, self.batch), x_TC.device, arena
             )
 
     def write(self, x_TC: torch.Tensor, batch: Batch) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from kernels import ops
-from minillm import Transformer, load_model
+from minillm import LLM, SamplingParams, Transformer, load_model
 from minillm.batch import Batch
 from minillm.cache import KVCache
 from minillm.keys import hf_shapes
@@ -92,3 +92,22 @@ def test_triton_models(
                 continue
             assert p.grad is not None, part
             assert float((p.grad.cpu() - q.grad).abs().max()) <= 1e-3 * float(q.grad.abs().max()) + 1e-5, part
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cuda_graphs_change_no_bit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(name, tmp_path, "bf16", "cuda")
+    params = SamplingParams(max_tokens=70, seed=1, ignore_eos=True, logprobs=0)
+    ids = [script["sequence"](n) for n in LENGTHS]
+    found = []
+    for graphs in (True, False):
+        llm = LLM(model, kv_cache_memory_bytes=1 << 26)
+        if not graphs:
+            monkeypatch.setattr(Batch, "is_decode", False)
+        outputs = [output.outputs[0] for output in llm.generate(ids, params)]
+        found.append([(output.token_ids, output.logprobs) for output in outputs])
+        steps = llm._engine.cache.decode_steps._steps.values()
+        assert any(step.recording is not None for step in steps) == graphs
+    assert found[0] == found[1]
