@@ -124,7 +124,7 @@ class LLM:
         )
         self.max_model_len = self._longest(max_model_len)
         self._sampler = Sampler(logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
-        self._grammars = Grammars(tokenizer, model.config.vocab_size) if tokenizer is not None else None
+        self._grammars: Grammars | None = None
         self._defaults = _default_params(folder, generation_config)
         self._metrics = Metrics()
         self._number = 0
@@ -213,6 +213,8 @@ class LLM:
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The prompt that `chat` samples from."""
+        if taken := {"messages", "add_generation_prompt", "chat_template"} & (options or {}).keys():
+            raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
         if continue_final_message and add_generation_prompt:
             raise MinillmError("continue_final_message goes with add_generation_prompt=False")
         tokenizer = self.get_tokenizer()
@@ -436,8 +438,8 @@ class LLM:
                 decoder = IncrementalDecoder(self.tokenizer, params.skip_special_tokens)
             constraint = None
             if params.structured_outputs is not None:
-                self.get_tokenizer()
-                assert self._grammars is not None
+                if self._grammars is None:
+                    self._grammars = Grammars(self.get_tokenizer(), self.model.config.vocab_size)
                 constraint = self._grammars.start(params.structured_outputs)
             samples.append(
                 Sample(
@@ -495,10 +497,10 @@ class LLM:
         return None, [int(token) for token in prompt]
 
     def _submit(self, request: Request) -> None:
-        self._requests[request.output.request_id] = request
         for sample in request.samples:
             self._engine.add(sample.sequence)
             self._owners[sample.sequence] = (request, sample)
+        self._requests[request.output.request_id] = request
         self._metrics.prompt_tokens += len(request.output.prompt_token_ids)
 
     def _end(self, sample: Sample, reason: str | None = None, detail: str | None = None) -> None:

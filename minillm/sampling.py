@@ -111,6 +111,8 @@ class SamplingParams:
     stop_strings: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.stop is not None and not isinstance(self.stop, Sequence):
+            raise MinillmError(f"stop must be a string or several, got {self.stop!r}")
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         object.__setattr__(self, "stop_strings", stop)
         for name, (holds, rule) in self._rules().items():
@@ -139,8 +141,11 @@ class SamplingParams:
         def whole(x: object, low: int, none: bool = False) -> bool:
             return (none and x is None) or (isinstance(x, int) and not isinstance(x, bool) and x >= low)
 
+        def several(x: object) -> bool:
+            return isinstance(x, Sequence) and not isinstance(x, str)
+
         def tokens(x: Sequence[int] | None, least: int = 1) -> bool:
-            return x is None or (len(x) >= least and all(whole(t, 0) for t in x))
+            return x is None or (several(x) and len(x) >= least and all(whole(t, 0) for t in x))
 
         return {
             "n": (whole(self.n, 1), "a whole number, at least 1"),
@@ -171,12 +176,16 @@ class SamplingParams:
             "allowed_token_ids": (tokens(self.allowed_token_ids), ids),
             "trace_decode_token_ids": (tokens(self.trace_decode_token_ids), ids),
             "bad_words": (
-                all(isinstance(w, str) and w.strip() for w in self.bad_words or ()),
-                "texts that are not empty",
+                several(words := self.bad_words or ())
+                and all(isinstance(word, str) and word.strip() for word in words),
+                "a list of texts that are not empty",
             ),
             "logit_bias": (
                 self.logit_bias is None
-                or all(whole(t, 0) and number(b, -100, 100) for t, b in self.logit_bias.items()),
+                or (
+                    isinstance(self.logit_bias, Mapping)
+                    and all(whole(t, 0) and number(b, -100, 100) for t, b in self.logit_bias.items())
+                ),
                 "numbers from -100 to 100 by token id",
             ),
             "output_kind": (isinstance(self.output_kind, RequestOutputKind), "a RequestOutputKind"),

@@ -1,0 +1,435 @@
+"""Sample from open-weight models: over HTTP, from prompts, in a conversation, or only read their logprobs.
+
+    minillm serve MODEL                       # an HTTP server with OpenAI's API
+    minillm generate MODEL "Once upon a time"
+    minillm chat MODEL
+    minillm logprobs MODEL "Paris is in France."
+
+MODEL is a folder, a Hugging Face hub id, or the packaged demo model, smollm2-135m-instruct.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from minillm.errors import MinillmError
+from minillm.llm import LLM, Prompt
+from minillm.outputs import Logprob, RequestOutput
+from minillm.sampling import RequestOutputKind, SamplingParams
+
+API_KEY = "MINILLM_API_KEY"
+
+# What need not be given; its help says what then holds.
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model, and how it runs.
+
+    Attributes:
+        model: a folder, a Hugging Face hub id, or the packaged demo model, smollm2-135m-instruct.
+        tokenizer: folder of another tokenizer than the model's.
+        precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64.
+        device: where it runs, such as cpu or cuda.
+        seed: seeds the samples of requests that bring no seed of their own.
+        max_model_len: most tokens of prompt and output together; by default the model's context, or what the
+            KV cache holds if that is less.
+        max_num_seqs: most sequences in one step.
+        max_num_batched_tokens: most tokens in one step.
+        enable_prefix_caching: reuse the keys and values of prompts that start alike.
+        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
+        kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
+        max_logprobs: most logprobs of a token that may be asked for; -1 for any number.
+        logprobs_mode: what reported logprobs are of: tempered_logprobs (the full distribution after the
+            temperature), raw_logprobs (before it), processed_logprobs (what is drawn from), raw_logits or
+            processed_logits.
+        generation_config: where defaults of sampling parameters come from: auto (the model's
+            generation_config.json), vllm, or a folder.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
+    tokenizer: Name = None
+    precision: str = "fp32"
+    device: str = "cpu"
+    seed: int = 0
+    max_model_len: Whole = None
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 2048
+    enable_prefix_caching: bool = True
+    gpu_memory_utilization: Number = None
+    kv_cache_memory_bytes: Whole = None
+    max_logprobs: int = 20
+    logprobs_mode: str = "tempered_logprobs"
+    generation_config: str = "auto"
+
+    def load(self) -> LLM:
+        """The model, ready to sample from."""
+        print(f"loading {self.model} in {self.precision}", file=sys.stderr)
+        return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
+
+
+@dataclass(frozen=True)
+class Sampling(Model):
+    """How to sample; what is left out is the model's own default.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_p: sample from the smallest set of tokens of this mass.
+        top_k: sample from the k likeliest tokens; 0 for all.
+        min_p: sample from the tokens at least this many times as likely as the likeliest.
+        presence_penalty: taken off the logit of every token that was sampled before.
+        frequency_penalty: the same, for each time that it was.
+        repetition_penalty: divides positive logits of tokens in prompt and output, multiplies negative ones.
+        max_tokens: most tokens of a sample; without it, to the end of the context.
+        min_tokens: before so many, nothing ends a sample.
+        stop: a text that ends a sample; may be given several times.
+        ignore_eos: go on after the model's end-of-sequence token.
+    """
+
+    temperature: Number = None
+    top_p: Number = None
+    top_k: Whole = None
+    min_p: Number = None
+    presence_penalty: Number = None
+    frequency_penalty: Number = None
+    repetition_penalty: Number = None
+    max_tokens: Whole = None
+    min_tokens: Whole = None
+    stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    ignore_eos: bool = False
+
+    def params(self, llm: LLM, **more: Any) -> SamplingParams:
+        """The model's defaults with what was given here, and `more`."""
+        names = [field.name for field in fields(Sampling) if field.name not in Model.__dataclass_fields__]
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
+
+
+@dataclass(frozen=True)
+class Serve(Model):
+    """Serve a model over HTTP with OpenAI's API: completions, chat completions, models, metrics.
+
+    SIGTERM and Ctrl-C let running requests finish, and refuse new ones.
+
+    Attributes:
+        host: address to serve at; 0.0.0.0 is all of them.
+        port: 0 takes a free one and prints it.
+        api_key: what clients must bring as `Authorization: Bearer KEY`; by default the environment variable
+            MINILLM_API_KEY, which other users of the machine cannot read off the command line.
+        served_model_name: the name that clients ask for; by default MODEL as it is given.
+        max_body_bytes: most bytes of one request.
+        max_concurrent_requests: more than so many at a time are refused.
+        shutdown_timeout: seconds that running requests still have when the server is told to stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: Name = None
+    served_model_name: Name = None
+    max_body_bytes: int = 8 << 20
+    max_concurrent_requests: int = 256
+    shutdown_timeout: int = 60
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        try:
+            from minillm import server
+        except ImportError as error:
+            raise MinillmError(
+                f"serving needs packages that are not there ({error}); pip install 'minillm[serve]'"
+            ) from error
+        key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
+        if key == "":
+            raise MinillmError(f"the API key is empty; give one, or neither --api-key nor {API_KEY}")
+        limits = server.Limits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
+        with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
+            server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
+
+
+@dataclass(frozen=True)
+class Generate(Sampling):
+    """Continue prompts: those given, or those of a file, or of standard input, one a line.
+
+    Texts go to standard output in the order of the prompts; where there are several, each has a headline.
+
+    Attributes:
+        prompts: texts to continue.
+        file: has a prompt in each line that is not blank.
+        jsonl: lines are JSON: a text, a list of token ids, or an object with prompt or prompt_token_ids. So
+            they are in a file whose name ends in .jsonl.
+        json: print an object with all there is to know of a prompt's samples, one a line.
+        n: samples of each prompt.
+        logprobs: with --json, logprobs of sampled tokens, and of this many of the likeliest.
+        prompt_logprobs: with --json, the same for the prompt's tokens.
+    """
+
+    prompts: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...", help_behavior_hint="")
+    ] = ()
+    file: File = None
+    jsonl: bool = False
+    json: bool = False
+    n: int = 1
+    max_tokens: int = 128
+    logprobs: Whole = None
+    prompt_logprobs: Whole = None
+
+    def run(self) -> None:
+        """Print a sample of each prompt as soon as those of the prompts before it are there."""
+        prompts = list(self._prompts())
+        if not prompts:
+            raise MinillmError("there are no prompts; give them as arguments, in --file or on standard input")
+        llm = self.load()
+        params = self.params(
+            llm,
+            n=self.n,
+            logprobs=self.logprobs,
+            prompt_logprobs=self.prompt_logprobs,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        waiting: dict[int, RequestOutput] = {}
+        shown, failures = 0, []
+        with Progress(
+            *columns,
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            redirect_stdout=sys.stdout.isatty(),  # of a pipe or a file, texts would go to stderr
+        ) as bar:
+            task = bar.add_task("sampling", total=len(prompts))
+            for output in llm.stream(prompts, params):
+                waiting[int(output.request_id)] = output
+                bar.advance(task)
+                while shown in waiting:
+                    finished = waiting.pop(shown)
+                    failures += [
+                        f"prompt {shown + 1}: {sample.stop_reason}"
+                        for sample in finished.outputs
+                        if sample.finish_reason == "error"
+                    ]
+                    self._show(finished, headlines=len(prompts) * self.n > 1)
+                    shown += 1
+        if failures:
+            raise MinillmError("; ".join(failures))
+
+    def _show(self, output: RequestOutput, headlines: bool) -> None:
+        if self.json:
+            print(json.dumps(_finite(asdict(output))), flush=True)
+            return
+        for sample in output.outputs:
+            if headlines:
+                number = f", sample {sample.index + 1}" if self.n > 1 else ""
+                print(f"==> prompt {int(output.request_id) + 1}{number} <==")
+            print(sample.text, flush=True)
+
+    def _prompts(self) -> Iterator[Prompt]:
+        if self.prompts and (self.file is not None or self.jsonl):
+            raise MinillmError("give prompts as arguments or as lines, not both")
+        if self.prompts:
+            yield from self.prompts
+            return
+        is_json = self.jsonl or (self.file is not None and self.file.suffix == ".jsonl")
+        for number, line in enumerate(_read(self.file).splitlines(), start=1):
+            if not line.strip():
+                continue
+            if not is_json:
+                yield line
+                continue
+            try:
+                prompt = json.loads(line)
+            except ValueError as error:
+                raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
+            if isinstance(prompt, dict) and (
+                unknown := sorted(prompt.keys() - {"prompt", "prompt_token_ids"})
+            ):
+                raise MinillmError(f"line {number} of the prompts: {unknown[0]!r} is not supported")
+            yield prompt
+
+
+@dataclass(frozen=True)
+class Chat(Sampling):
+    """Talk with a model: a line is a message. Of a pipe or a file, every line is answered.
+
+    /reset forgets the conversation, /quit or the end of input ends it, Ctrl-C ends an answer.
+
+    Attributes:
+        system: the system message that the conversation begins with.
+    """
+
+    system: Name = None
+
+    def run(self) -> None:
+        """Answer until the input ends."""
+        llm = self.load()
+        if llm.get_tokenizer().chat_template is None:
+            raise MinillmError(f"{self.model} has no chat template; use `minillm generate`")
+        params = self.params(llm, output_kind=RequestOutputKind.DELTA)
+        start = [] if self.system is None else [{"role": "system", "content": self.system}]
+        messages = list(start)
+        talks = sys.stdin.isatty()
+        if talks:
+            import readline  # noqa: F401 (input() then edits lines)
+
+            print("/reset forgets the conversation, /quit ends it", file=sys.stderr)
+        while True:
+            try:
+                line = input("> " if talks else "")
+            except EOFError:
+                return
+            except UnicodeDecodeError as error:
+                raise MinillmError("cannot read standard input: it is not UTF-8") from error
+            if line.strip() == "/quit":
+                return
+            if line.strip() == "/reset":
+                messages = list(start)
+                continue
+            if line.startswith("/"):
+                print("there are only /reset and /quit", file=sys.stderr)
+                continue
+            if not line.strip():
+                continue
+            messages.append({"role": "user", "content": line})
+            try:
+                messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
+            except MinillmError as error:
+                if not talks:
+                    raise
+                messages.pop()
+                print(f"error: {error}; or /reset", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Logprobs(Model):
+    """Show how likely a text is to a model: the logprob and the rank of each token after those before it.
+
+    The first token comes after nothing, so it has none.
+
+    Attributes:
+        text: the text; otherwise that of a file, or of standard input, as it is, its last newline too.
+        file: has the text.
+        temperature: divides the logits.
+        json: print one object: tokens, sum, perplexity.
+    """
+
+    text: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")
+    ] = None
+    file: File = None
+    temperature: float = 1.0
+    json: bool = False
+
+    def run(self) -> None:
+        """Print a table, or JSON."""
+        if self.text is not None and self.file is not None:
+            raise MinillmError("give a text or --file, not both")
+        if self.logprobs_mode.endswith("_logits"):
+            raise MinillmError(f"{self.logprobs_mode} are no logprobs; choose another --logprobs-mode")
+        text = _read(self.file) if self.text is None else self.text
+        params = SamplingParams(temperature=self.temperature, max_tokens=1, prompt_logprobs=0)
+        llm = self.load()
+        (output,) = llm.generate([text], params)
+        rows: list[dict[str, Any]] = []
+        for token, entry in zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True):
+            one = Logprob(math.nan) if entry is None else entry[token]
+            shown = llm.get_tokenizer().decode([token], skip_special_tokens=False)
+            rows.append({"token_id": token, "token": shown, "logprob": one.logprob, "rank": one.rank})
+        if len(rows) < 2:
+            raise MinillmError("the text is a single token, which comes after nothing; give a longer one")
+        total = sum(row["logprob"] for row in rows[1:])
+        perplexity = math.exp(-total / (len(rows) - 1))
+        if self.json:
+            print(json.dumps(_finite({"tokens": rows, "sum": total, "perplexity": perplexity})))
+            return
+        table = Table("token", *(Column(name, justify="right") for name in ("id", "logprob", "rank")))
+        table.add_row(Text(repr(rows[0]["token"])), str(rows[0]["token_id"]), "", "")
+        for row in rows[1:]:
+            numbers = (str(row["token_id"]), f"{row['logprob']:.4f}", str(row["rank"]))
+            table.add_row(Text(repr(row["token"])), *numbers)
+        # Of no terminal, tables would be cut to 80 columns.
+        (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+        print(f"sum {total:.4f}, perplexity {perplexity:.4f}")
+
+
+COMMANDS = Serve | Generate | Chat | Logprobs
+
+
+def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams) -> str:
+    """Print the answer as it comes; Ctrl-C ends it."""
+    parts: list[str] = []
+    stop = threading.Event()
+    # Not KeyboardInterrupt, which could come in the middle of a step.
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        for output in llm.stream([llm.chat_prompt(messages)], params):
+            (sample,) = output.outputs
+            if sample.finish_reason == "error":
+                raise MinillmError(f"sampling failed: {sample.stop_reason}")
+            parts.append(sample.text)
+            print(sample.text, end="", flush=True)
+            if stop.is_set():
+                break
+    finally:
+        signal.signal(signal.SIGINT, before)
+        print()
+    return "".join(parts)
+
+
+def _read(file: Path | None) -> str:
+    """The text of a file, or of standard input."""
+    try:
+        if file is None:
+            if sys.stdin.isatty():
+                print("reading standard input; Ctrl-D ends it", file=sys.stderr)
+            return sys.stdin.read()
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise MinillmError(f"cannot read {file or 'standard input'}: {reason}") from error
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for infinite numbers, which JSON does not have."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    command: Serve | Generate | Chat | Logprobs = tyro.cli(
+        COMMANDS, prog="minillm", description=__doc__, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    try:
+        command.run()
+        sys.stdout.flush()
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
