@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from minillm import MinillmError
@@ -104,9 +105,14 @@ class LlamaCpp:
         model.reset()
         model.eval(self.prompt)
         for _ in range(self.new_tokens):
-            tokens.append(int(model.scores[model.n_tokens - 1].argmax()))
+            tokens.append(self._likeliest())
             begin = time.perf_counter()
             model.eval([tokens[-1]])
             steps.append(time.perf_counter() - begin)
-        tokens.append(int(model.scores[model.n_tokens - 1].argmax()))
-        return steps, tokens
+        return steps, [*tokens, self._likeliest()]
+
+    def _likeliest(self) -> int:
+        import llama_cpp
+
+        logits = llama_cpp.llama_get_logits_ith(self.model.ctx, -1)
+        return int(np.ctypeslib.as_array(logits, (self.model.n_vocab(),)).argmax())
