@@ -55,7 +55,8 @@ class Engine:
                 f"{page_bytes} bytes; give more"
             )
         self.model = model
-        self._limits = (max_num_seqs, max_num_batched_tokens, enable_prefix_caching)
+        limits = (max_num_seqs, max_num_batched_tokens, enable_prefix_caching)
+        self.scheduler = Scheduler(PagePool(self.num_pages), *limits)
         self._parameters = list(model.parameters())
         self._weights_version = self._version()
         self._cache: KVCache | None = None
@@ -83,7 +84,7 @@ class Engine:
         if self._cache is None:
             device = self.model.head.device
             self._cache = KVCache(self.model.config, self.model.precision, self.num_pages, device)
-            self.scheduler = Scheduler(PagePool(self.num_pages), *self._limits)
+            self.scheduler.pool = PagePool(self.num_pages)
 
     def sleep(self) -> None:
         """Give the KV cache's memory back; `MinillmError` while sequences are being sampled."""

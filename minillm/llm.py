@@ -45,7 +45,7 @@ UNSUPPORTED = {
     "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
     "disable_async_output_proc": False,
     "disable_custom_all_reduce": False, "disable_log_stats": True, "distributed_executor_backend": None,
-    "enable_expert_parallel": False, "enable_lora": False, "enable_sleep_mode": True, "enforce_eager": False,
+    "enable_expert_parallel": False, "enable_lora": False, "enforce_eager": False,
     "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
     "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
     "max_seq_len_to_capture": 8192, "mm_processor_kwargs": None, "num_gpu_blocks_override": None,
@@ -83,6 +83,7 @@ class LLM:
             temperature), "processed_logprobs" (of what is drawn from), "raw_logits", "processed_logits".
         generation_config: "auto": defaults of sampling parameters from the model's generation_config.json;
             "vllm": vLLM's own; or a folder.
+        enable_sleep_mode: says nothing here: `sleep` is always there.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class LLM:
         max_logprobs: int = 20,
         logprobs_mode: str = "tempered_logprobs",
         generation_config: str | Path = "auto",
+        enable_sleep_mode: bool = True,
     ) -> None:
         folder = None
         if not isinstance(model, Transformer):
@@ -217,15 +219,19 @@ class LLM:
             raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
         if continue_final_message and add_generation_prompt:
             raise MinillmError("continue_final_message goes with add_generation_prompt=False")
-        tokenizer = self.get_tokenizer()
+        tokenizer, mark, last = self.get_tokenizer(), "<continue here> ", ""
+        if continue_final_message:
+            last = str(messages[-1]["content"])
+            messages = [*messages[:-1], {**messages[-1], "content": last + mark}]
         text = tokenizer.apply_chat_template(
             messages, add_generation_prompt, chat_template=chat_template, **(options or {})
         )
         if continue_final_message:
-            last = str(messages[-1]["content"]).strip()
-            if (at := text.rfind(last)) < 0:
+            # As in transformers: a template that strips its messages takes the mark's space, and ours too.
+            at = text.rfind(mark.strip())
+            if at < 0 or last.strip() not in text[:at]:
                 raise MinillmError("the chat template changes the last message; it cannot be continued")
-            text = text[: at + len(last)]
+            text = text[:at] if text.startswith(mark, at) else text[:at].rstrip()
         return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
     def beam_search(
@@ -428,7 +434,9 @@ class LLM:
         room = self.max_model_len - len(token_ids)
         most = room if params.max_tokens is None else min(room, params.max_tokens)
         number = self._number
-        self._number += 1
+        while request_id is None and str(number) in self._requests:
+            number += 1  # an id that somebody chose
+        self._number = number + 1
         bad_ids = _bad_ids(params, self.tokenizer)
         ends = frozenset(self.tokenizer.eos_token_ids if self.tokenizer is not None else ())
         samples: list[Sample] = []
@@ -479,22 +487,25 @@ class LLM:
                     f"{name} = {count} is more than max_logprobs = {most}; make the LLM with a larger "
                     "max_logprobs, or -1"
                 )
-        for name in ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids"):
+        names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
+        for name in (*names, "stop_token_ids"):
             if wrong := [t for t in getattr(params, name) or () if not 0 <= t < V]:
                 raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {V}")
 
     def _tokens(self, prompt: Prompt) -> tuple[str | None, Sequence[int]]:
-        if isinstance(prompt, Mapping):
-            if "prompt_token_ids" in prompt:
-                return prompt.get("prompt"), prompt["prompt_token_ids"]
-            if "prompt" not in prompt:
+        text: str | None = None
+        ids: Any = prompt
+        if isinstance(prompt, Mapping) and "prompt_token_ids" in prompt:
+            text, ids = prompt.get("prompt"), prompt["prompt_token_ids"]
+        elif isinstance(prompt, Mapping | str):
+            if "prompt" not in prompt and not isinstance(prompt, str):
                 raise MinillmError(f"a prompt needs 'prompt' or 'prompt_token_ids', got {list(prompt)}")
-            prompt = str(prompt["prompt"])
-        if isinstance(prompt, str):
-            return prompt, self.get_tokenizer().encode(prompt)
-        if not isinstance(prompt, Sequence) or not all(isinstance(token, int) for token in prompt):
+            text = prompt if isinstance(prompt, str) else str(prompt["prompt"])
+            return text, self.get_tokenizer().encode(text)
+        listed = isinstance(ids, Sequence) and not isinstance(ids, str)
+        if not listed or not all(isinstance(token, int) for token in ids):
             raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
-        return None, [int(token) for token in prompt]
+        return text, [int(token) for token in ids]
 
     def _submit(self, request: Request) -> None:
         for sample in request.samples:
@@ -585,12 +596,17 @@ def _default_params(folder: Path | None, generation_config: str | Path) -> Sampl
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
         return SamplingParams()  # it is an accessory, and some on the hub are no JSON
     names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
     found = {name: stored[name] for name in names if stored.get(name) is not None}
     if stored.get("max_new_tokens") is not None:
         found["max_tokens"] = stored["max_new_tokens"]
-    return SamplingParams(**found)
+    try:
+        return SamplingParams(**found)
+    except MinillmError as error:
+        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
 
 
 def _bad_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:

@@ -45,16 +45,20 @@ class Sample:
             self.logprob_sum += entries[token].logprob
         if self.constraint is not None and token not in self.end_ids:
             self.constraint.accept(token)
-        stop, ends = self._stop_string(token), token in self.end_ids and not self.params.ignore_eos
-        if self.constraint is not None:
-            ends = token in self.end_ids or self.constraint.finished
         count, output, params = len(self.output.token_ids), self.output, self.params
+        ends = token in self.end_ids and not (params.ignore_eos and self.constraint is None)
+        stops = count >= params.min_tokens and token in (params.stop_token_ids or ())
+        # A token that ends the sample by its id is in the text only if it is asked for.
+        hidden = (ends or stops) and not params.include_stop_str_in_output
+        shown = params.trace_decode_token_ids is not None or not hidden
+        stop = self._stop_string(token) if shown else None
+        ends = ends or (self.constraint is not None and self.constraint.finished)
         if params.trace_decode_token_ids is not None:
             if count >= self.sequence.max_tokens:
                 output.finish_reason = "length"
         elif count >= params.min_tokens and stop is not None:
             output.finish_reason, output.stop_reason = "stop", stop
-        elif count >= params.min_tokens and token in (params.stop_token_ids or ()):
+        elif stops:
             output.finish_reason, output.stop_reason = "stop", token
         elif ends:
             output.finish_reason = "stop"
@@ -91,7 +95,7 @@ class Sample:
         """Bring the output's text up to date, but for an end that may become a stop string's beginning."""
         if self.output.finish_reason is None:
             held = max((len(stop) - 1 for stop in self.params.stop_strings), default=0)
-            self._show(self.text[: len(self.text) - held])
+            self._show(self.text[: max(0, len(self.text) - held)])
 
     def _show(self, text: str) -> None:
         self.output.text = text
@@ -136,6 +140,7 @@ class Request:
         for output in outputs:
             if output.logprobs is not None:
                 output.logprobs = list(output.logprobs)
+        again = self.params.output_kind is RequestOutputKind.DELTA and bool(self.given)
         if self.params.output_kind is RequestOutputKind.DELTA:
             given = self.given or [(0, 0)] * len(outputs)
             self.given = [(len(output.text), len(output.token_ids)) for output in outputs]
@@ -143,5 +148,8 @@ class Request:
                 output.text, output.token_ids = output.text[characters:], output.token_ids[tokens:]
                 if output.logprobs is not None:
                     output.logprobs = output.logprobs[tokens:]
-        finished = self.finished
-        return replace(self.output, outputs=outputs, finished=finished)
+        cached = self.samples[0].sequence.cached
+        shown = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
+        if again:
+            shown.prompt_logprobs = None
+        return shown

@@ -146,11 +146,14 @@ def _processed(sample: Sample, logits_V: torch.Tensor) -> torch.Tensor:
     banned = {ids[-1] for ids in sample.bad_ids if _ends_with(output_ids, ids[:-1])}
     if len(output_ids) < params.min_tokens:
         banned |= {*sample.end_ids, *(params.stop_token_ids or ())}
+    banned = {i for i in banned if i < logits_V.shape[0]}  # a tokenizer can have ids that the model has not
     if banned:
         logits_V = logits_V.index_fill(0, torch.tensor(sorted(banned), device=device), -torch.inf)
     if params.logit_bias:
         at = torch.tensor(list(params.logit_bias), device=device)
         logits_V = logits_V.index_add(0, at, logits_V.new_tensor(list(params.logit_bias.values())))
+    if params.logits_processors:
+        logits_V = logits_V.clone()  # they may write into it, and what is reported is of what was there
     for process in params.logits_processors or ():
         if len(inspect.signature(process).parameters) == 3:
             logits_V = process(prompt_ids, output_ids, logits_V)

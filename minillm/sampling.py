@@ -35,9 +35,13 @@ class RequestOutputKind(Enum):
         "extra_args": None,
         "flat_logprobs": False,
         "output_text_buffer_length": 0,
+        "prompt_logprob_start": None,
+        "prompt_logprob_token_ids": None,
         "repetition_detection": None,
+        "routed_experts_prompt_start": 0,
         "skip_clone": False,
         "spaces_between_special_tokens": True,
+        "stream_interval": None,
         "thinking_token_budget": None,
         "truncate_prompt_tokens": None,
         "watermarking": None,
@@ -119,6 +123,8 @@ class SamplingParams:
             if not holds:
                 raise MinillmError(f"{name} must be {rule}, got {getattr(self, name)!r}")
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
+        if self.seed == -1:  # vLLM's None
+            object.__setattr__(self, "seed", None)
         if 0 < self.temperature < LOWEST_TEMPERATURE:
             object.__setattr__(self, "temperature", LOWEST_TEMPERATURE)
         if self.temperature == 0 and self.n > 1:
@@ -130,6 +136,7 @@ class SamplingParams:
             if self.n > 1:
                 raise MinillmError("n must be 1 with trace_decode_token_ids, whose samples are all alike")
             object.__setattr__(self, "max_tokens", len(trace))
+            object.__setattr__(self, "min_tokens", min(self.min_tokens, len(trace)))
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """For each argument whether it holds, and what it must be."""
@@ -164,7 +171,8 @@ class SamplingParams:
             "stop_token_ids": (tokens(self.stop_token_ids, 0), "token ids"),
             "max_tokens": (whole(self.max_tokens, 1, none=True), "a whole number, at least 1, or None"),
             "min_tokens": (
-                whole(self.min_tokens, 0) and (self.max_tokens is None or self.min_tokens <= self.max_tokens),
+                whole(self.min_tokens, 0)
+                and not (whole(self.max_tokens, 1) and self.min_tokens > (self.max_tokens or 0)),
                 f"a whole number, and at most max_tokens ({self.max_tokens})",
             ),
             "logprobs": (whole(self.logprobs, -1, none=True), "None, -1 for all, or not negative"),
@@ -187,6 +195,10 @@ class SamplingParams:
                     and all(whole(t, 0) and number(b, -100, 100) for t, b in self.logit_bias.items())
                 ),
                 "numbers from -100 to 100 by token id",
+            ),
+            "logits_processors": (
+                several(self.logits_processors or ()) and all(map(callable, self.logits_processors or ())),
+                "a list of functions",
             ),
             "output_kind": (isinstance(self.output_kind, RequestOutputKind), "a RequestOutputKind"),
             "structured_outputs": (
@@ -243,8 +255,10 @@ class BeamSearchParams:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise MinillmError(f"{name} must be a whole number, at least 1, got {value!r}")
-        if not 0 <= self.temperature <= 2:
-            raise MinillmError(f"temperature must be a number from 0 to 2, got {self.temperature!r}")
+        for name, low, high in (("temperature", 0.0, 2.0), ("length_penalty", -1e3, 1e3)):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and low <= value <= high):
+                raise MinillmError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
 
 
 def uniform(seed: int, request: int, position: int) -> float:
