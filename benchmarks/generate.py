@@ -11,8 +11,8 @@ the choice of a token, the bookkeeping. A figure is the median of all steps of a
 Rollouts are samples of one prompt at temperature 1, timed from the call to its end: what a reinforcement
 learning step asks for. llama.cpp (`benchmarks.llamacpp`) joins at batch 1, if it is installed.
 
-A step's shares are those of its kernels, each run by itself and timed, and what is left of the step: Python,
-the scheduler, the choice of a token.
+A step's shares are those of its kernels, run again and timed, and what is left of the step: Python, the
+scheduler, the choice of a token.
 
 What is left out of the batches: prefill. It is timed on the way, transformers' only once, since its bf16
 prefill takes minutes on a CPU without bf16 instructions; its decoding then starts from copies of that KV
@@ -34,7 +34,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -165,6 +165,16 @@ def timing(begins: list[float], end: float, tokens: list[list[int]], forwards: i
     return Timing(lengths[0], lengths[1:], tokens)
 
 
+def _seconds(run: Callable[[], Any]) -> float:
+    """Median of five."""
+    lengths = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        run()
+        lengths.append(time.perf_counter() - begin)
+    return statistics.median(lengths)
+
+
 class Ours:
     """`LLM.generate`, with a token budget that lets all prompts through in one forward."""
 
@@ -201,16 +211,14 @@ class Ours:
         }
         times = {"matmul": 0.0, "attention": 0.0, "other kernels": 0.0}
         for job in recorded.recording._jobs:
-            single, lengths = job[:], []
+            single = job[:]
             single[pool.NEXT] = 0
-            for _ in range(5):
-                begin = time.perf_counter()
-                pool.run(single)
-                lengths.append(time.perf_counter() - begin)
-            times[kinds.get(job[0], "other kernels")] += statistics.median(lengths)
-        begin = time.perf_counter()
-        self.llm.model.logits(recorded.hidden_TC)
-        times["matmul"] += time.perf_counter() - begin
+            times[kinds.get(job[0], "other kernels")] += _seconds(lambda single=single: pool.run(single))
+        # By itself, again and again, a kernel finds its weights in a cache: the proportions are its own, the
+        # sum is that of all together.
+        scale = _seconds(recorded.recording.run) / sum(times.values())
+        times = {kind: seconds * scale for kind, seconds in times.items()}
+        times["matmul"] += _seconds(lambda: self.llm.model.logits(recorded.hidden_TC))
         shares = {kind: seconds / step for kind, seconds in times.items()}
         return {**shares, "Python and sampling": 1 - sum(shares.values())}
 
