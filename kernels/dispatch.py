@@ -70,7 +70,7 @@ def matmul(
     x_RK = x_RK.contiguous()
     _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
     if (kernels := ops.backend(x_RK.device, x_RK.dtype)) is None:
-        return reference.matmul(x_RK, _plain(x_RK, w_PKW, N, scales_PGW), bias_N)
+        return _oracle(x_RK, w_PKW, N, scales_PGW, bias_N)
     if traced():
         return ops.matmul(x_RK, w_PKW, scales_PGW, bias_N, N)  # type: ignore[no-any-return]
     return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
@@ -92,19 +92,21 @@ def grouped_matmul(
     _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
     check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
     if (kernels := ops.backend(x_RK.device, x_RK.dtype)) is None:
-        parts, bounds = [], bound_E1.tolist()
-        for e in range(E):
-            scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
-            rows = x_RK[bounds[e] : bounds[e + 1]]
-            parts.append(reference.matmul(rows, _plain(rows, w_EPKW[e], N, scales), bias))
-        return torch.cat(parts)
+        return reference.grouped_matmul(_oracle, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
     if traced():
         return ops.grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)  # type: ignore[no-any-return]
     return kernels.grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)  # type: ignore[no-any-return]
 
 
-def _plain(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int, scales_PGW: torch.Tensor | None) -> torch.Tensor:
-    return unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+def _oracle(
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    scales_PGW: torch.Tensor | None,
+    bias_N: torch.Tensor | None,
+) -> torch.Tensor:
+    w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+    return reference.matmul(x_RK, w_KN, bias_N)
 
 
 def _check_product(

@@ -7,8 +7,9 @@ inputs with one scale, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,30 @@ from kernels.knobs import Activation, Norm, Scores
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
     """x @ w (+ bias) in the inputs' dtype."""
     return x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
+
+
+def groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
+    """Each expert that has rows, and its rows: bound[e] to bound[e + 1]."""
+    for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
+        if start < end:
+            yield e, slice(start, end)
+
+
+def grouped_matmul(
+    product: Callable[..., torch.Tensor],
+    x_RK: torch.Tensor,
+    w_EPKW: torch.Tensor,
+    N: int,
+    bound_E1: torch.Tensor,
+    scales_EPGW: torch.Tensor | None = None,
+    bias_EN: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """product(rows, w, N, scales, bias) of each expert's rows with the expert's own, (R, N)."""
+    parts = [x_RK.new_empty(0, N)]
+    for e, rows in groups(bound_E1):
+        scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
+        parts.append(product(x_RK[rows], w_EPKW[e], N, scales, bias))
+    return torch.cat(parts)
 
 
 def dequantize(code_PKW: torch.Tensor, scale_PGW: torch.Tensor, group: int) -> torch.Tensor:

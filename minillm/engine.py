@@ -99,8 +99,7 @@ class Engine:
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""
-        if self.is_sleeping:
-            _ = self.cache
+        _ = self.cache  # which says so while it sleeps
         self.scheduler.add(sequence)
 
     def remove(self, sequence: EngineSequence) -> None:

@@ -303,7 +303,7 @@ class LLM:
         if not self._requests:
             return []
         step = self._engine.step()
-        self._metrics.count_step(self._engine)
+        self._metrics.steps += 1
         for sequence, start, hidden_TC in step.prompts:
             self._prompt_logprobs(self._owners[sequence], start, hidden_TC)
         if not step.ready:

@@ -32,13 +32,9 @@ class Metrics:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self._finished: dict[str, int] = {}
-        self._steps = 0
+        self.steps = 0
         self._queries = 0
         self._hits = 0
-
-    def count_step(self, engine: Engine) -> None:
-        """Count a step."""
-        self._steps += 1
 
     def count_request(self, request: Request) -> None:
         """Count a request that has finished, by why, and what of its prompt was in the prefix cache."""
@@ -61,7 +57,7 @@ class Metrics:
             Counter("vllm:generation_tokens", self.generation_tokens),
             Counter("vllm:prefix_cache_queries", self._queries),
             Counter("vllm:prefix_cache_hits", self._hits),
-            Counter("vllm:engine_steps", self._steps),
+            Counter("vllm:engine_steps", self.steps),
             *(
                 Counter("vllm:request_success", count, {"finished_reason": reason})
                 for reason, count in sorted(self._finished.items())

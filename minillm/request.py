@@ -1,7 +1,4 @@
-"""A request in the making: its samples, when they end, and what of them is shown.
-
-Legend: V vocabulary.
-"""
+"""A request in the making: its samples, when they end, and what of them is shown."""
 
 from __future__ import annotations
 
@@ -140,16 +137,15 @@ class Request:
         for output in outputs:
             if output.logprobs is not None:
                 output.logprobs = list(output.logprobs)
-        again = self.params.output_kind is RequestOutputKind.DELTA and bool(self.given)
+        cached = self.samples[0].sequence.cached
+        shown = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
         if self.params.output_kind is RequestOutputKind.DELTA:
+            if self.given:
+                shown.prompt_logprobs = None
             given = self.given or [(0, 0)] * len(outputs)
             self.given = [(len(output.text), len(output.token_ids)) for output in outputs]
             for output, (characters, tokens) in zip(outputs, given, strict=True):
                 output.text, output.token_ids = output.text[characters:], output.token_ids[tokens:]
                 if output.logprobs is not None:
                     output.logprobs = output.logprobs[tokens:]
-        cached = self.samples[0].sequence.cached
-        shown = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
-        if again:
-            shown.prompt_logprobs = None
         return shown

@@ -8,15 +8,14 @@ E head dim of values, P panels or pages, W panel width, S page size, M positions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from kernels import blockwise
+from kernels import blockwise, reference
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu import softmax as cpu_softmax
@@ -42,13 +41,6 @@ def matmul_gradients(
     return dx_RK, pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype)) if need_w else None
 
 
-def _groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
-    """Each expert that has rows, and its rows."""
-    for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
-        if start < end:
-            yield e, slice(start, end)
-
-
 def grouped_matmul(
     x_RK: torch.Tensor,
     w_EPKW: torch.Tensor,
@@ -58,11 +50,7 @@ def grouped_matmul(
     bias_EN: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
-    out_RN = x_RK.new_empty(x_RK.shape[0], N)
-    for e, rows in _groups(bound_E1):
-        scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
-        out_RN[rows] = matmul(x_RK[rows], w_EPKW[e], N, scales, bias)
-    return out_RN
+    return reference.grouped_matmul(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 
 def grouped_matmul_gradients(
@@ -76,7 +64,7 @@ def grouped_matmul_gradients(
     """(dx, dw), dw in panels and zero for an expert without rows, each if it is needed."""
     dx_RK = torch.empty_like(x_RK) if need_x else None
     dw_EPKW = torch.zeros_like(w_EPKW) if need_w else None
-    for e, rows in _groups(bound_E1):
+    for e, rows in reference.groups(bound_E1):
         dx, dw = matmul_gradients(x_RK[rows], w_EPKW[e], dy_RN[rows], need_x, need_w)
         if dx_RK is not None and dx is not None:
             dx_RK[rows] = dx

@@ -6,7 +6,6 @@ E head dim of values, P panels or pages, W panel width, S page size.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -77,11 +76,7 @@ def grouped_matmul(
     if scales_EPGW is None:
         work = gpu_matmul.work_list(x_RK, bound_E1.int(), PRECISION)
         return gpu_matmul.grouped_matmul(x_RK, w_EPKW, N, work, bias_EN, PRECISION)
-    parts = []
-    for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
-        bias = None if bias_EN is None else bias_EN[e]
-        parts.append(matmul(x_RK[start:end], w_EPKW[e], N, scales_EPGW[e], bias))
-    return torch.cat(parts)
+    return reference.grouped_matmul(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 
 def grouped_matmul_gradients(
