@@ -206,7 +206,7 @@ class Ours:
         assert recorded.recording is not None
         precision = self.llm.model.precision
         kinds = {
-            cpu_matmul._kernel(precision.compute, precision.weights).address: "matmul",
+            cpu_matmul._kernel(precision.compute, precision.weights, precision.compute).address: "matmul",
             cpu_attention._kernel(precision.attention, precision.kv_cache, False).address: "attention",
         }
         times = {"matmul": 0.0, "attention": 0.0, "other kernels": 0.0}
@@ -458,7 +458,7 @@ def table(rows: list[Row], config: Config) -> Table:
         "GB/s",
         "floor",
         "time over floor",
-        "rest",
+        "Python",
     )
     for name in names:
         result.add_column(name, justify="right")

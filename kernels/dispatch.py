@@ -60,9 +60,10 @@ def matmul(
     N: int,
     scales_PGW: torch.Tensor | None = None,
     bias_N: torch.Tensor | None = None,
+    wide: bool = False,
 ) -> torch.Tensor:
     """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.matmul`), or codes and scales
-    (`kernels.quantized`).
+    (`kernels.quantized`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
 
     Weights of whole numbers get no gradient and pass none on: a backward through them is a RuntimeError.
     Raises ValueError for arguments that do not belong together.
@@ -70,10 +71,11 @@ def matmul(
     x_RK = x_RK.contiguous()
     _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
     if (kernels := ops.backend(x_RK.device, x_RK.dtype)) is None:
-        return _oracle(x_RK, w_PKW, N, scales_PGW, bias_N)
+        out_RN = _oracle(x_RK, w_PKW, N, scales_PGW, bias_N)
+        return out_RN.float() if wide and out_RN.dtype != torch.float64 else out_RN
     if traced():
-        return ops.matmul(x_RK, w_PKW, scales_PGW, bias_N, N)  # type: ignore[no-any-return]
-    return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
+        return ops.matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)  # type: ignore[no-any-return]
+    return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)  # type: ignore[no-any-return]
 
 
 def grouped_matmul(

@@ -54,6 +54,12 @@ class Rows:
             return reference.ranks(self.logits_RV, token_R)
         return self._kernels.ranks(self.logits_RV, token_R)  # type: ignore[no-any-return]
 
+    def likeliest(self) -> torch.Tensor:
+        """The first token with the largest logit of each row, (R,) int64; -1 where a logit is NaN."""
+        if self._kernels is None:
+            return reference.argmax(self.logits_RV)
+        return self._kernels.argmax(self.logits_RV)  # type: ignore[no-any-return]
+
     def draw(self, uniforms: Sequence[float]) -> torch.Tensor:
         """One token per row by inverting the cumulative distribution, summed in float64; (R,) int64."""
         uniform_R = torch.tensor(uniforms, dtype=torch.float64, device=self.logits_RV.device)

@@ -58,14 +58,16 @@ def _like(x: Tensor | None, like: Tensor) -> Tensor:
 
 
 @custom_op("minillm::matmul", mutates_args=())
-def matmul(x_RK: Tensor, w_PKW: Tensor, scales_PGW: Tensor | None, bias_N: Tensor | None, N: int) -> Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales."""
-    return _kernels(x_RK).matmul(x_RK, w_PKW, N, scales_PGW, bias_N)  # type: ignore[no-any-return]
+def matmul(
+    x_RK: Tensor, w_PKW: Tensor, scales_PGW: Tensor | None, bias_N: Tensor | None, N: int, wide: bool
+) -> Tensor:
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales; in float32 where `wide`."""
+    return _kernels(x_RK).matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)  # type: ignore[no-any-return]
 
 
 @matmul.register_fake
-def _(x_RK: Tensor, *others: Any) -> Tensor:
-    return x_RK.new_empty(x_RK.shape[0], others[-1])
+def _(x_RK: Tensor, w: Tensor, scales: Tensor | None, bias: Tensor | None, N: int, wide: bool) -> Tensor:
+    return x_RK.new_empty(x_RK.shape[0], N, dtype=torch.float32 if wide else x_RK.dtype)
 
 
 @custom_op("minillm::matmul_backward", mutates_args=())
@@ -83,8 +85,8 @@ def _(x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool) ->
 
 
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, w, scales, bias, *bound, _ = inputs
-    ctx.save_for_backward(x, w, *bound)
+    x, w, scales, bias, *others = inputs
+    ctx.save_for_backward(x, w, *(p for p in others if isinstance(p, Tensor)))
     ctx.whole, ctx.bias_dtype = scales is not None, None if bias is None else bias.dtype
 
 
@@ -103,7 +105,7 @@ def _product_gradients(ctx: Any, dy_RN: Tensor) -> tuple[Tensor | None, ...]:
         dbias = (own_ER.float() @ dy_RN.float()).to(ctx.bias_dtype)
     elif need_bias:
         dbias = dy_RN.float().sum(0).to(ctx.bias_dtype)
-    nothing = [None] * (1 + len(bound))
+    nothing = [None] * (len(ctx.needs_input_grad) - 4)
     return dx_RK if need_x else None, dw if need_w else None, None, dbias, *nothing
 
 

@@ -84,6 +84,11 @@ def chosen_logprobs(
     return logprobs_RV.gather(1, token_R.long().unsqueeze(1)).squeeze(1)
 
 
+def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
+    """The first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
+    return logits_RV.argmax(-1).masked_fill(logits_RV.isnan().any(-1), -1)
+
+
 def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
     """One more than the number of columns of row r that are larger than column token_R[r], (R,)."""
     return (logits_RV > logits_RV.gather(1, token_R.unsqueeze(1))).sum(1) + 1

@@ -302,7 +302,8 @@ class Transformer(nn.Module):
         """(R, V) in the precision's logits dtype, for the rows that are needed."""
         scales = self._parameters.get("head_scales")
         bias = self.head_bias if self.config.head_bias else None
-        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales, bias)
+        # Not rounded to the compute dtype: bfloat16 has one number in an eighth where logits are.
+        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales, bias, wide=True)
         logits_RV = _to(logits_RV, self.precision.logits)
         if (multiplier := self.config.logit_multiplier) != 1:
             logits_RV = logits_RV * multiplier
@@ -339,12 +340,13 @@ def _matmul(
     scales: torch.Tensor | None,
     bias: torch.Tensor | None,
     bound_E1: torch.Tensor | None = None,
+    wide: bool = False,
 ) -> torch.Tensor:
     """x by weights that may be kept in another dtype than x; by experts', of rows in groups, with bounds."""
     w = w if scales is not None else _to(w, x_RK.dtype)
     bias = bias if bias is None else _to(bias, x_RK.dtype)
     if bound_E1 is None:
-        return dispatch.matmul(x_RK, w, N, scales, bias)
+        return dispatch.matmul(x_RK, w, N, scales, bias, wide)
     return dispatch.grouped_matmul(x_RK, w, N, bound_E1, scales, bias)
 
 

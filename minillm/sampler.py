@@ -120,8 +120,9 @@ def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> 
     tokens = [0] * len(samples)
     greedy = [i for i, sample in enumerate(samples) if sample.params.temperature == 0]
     if greedy:
-        rows_RV = source_RV if len(greedy) == len(samples) else source_RV[greedy]
-        for i, token in zip(greedy, rows_RV.argmax(-1).tolist(), strict=True):
+        every = len(greedy) == len(samples)
+        rows = Rows(source_RV, drawn.heat_R) if every else Rows(source_RV[greedy], drawn.heat_R[greedy])
+        for i, token in zip(greedy, rows.likeliest().tolist(), strict=True):
             tokens[i] = token
     if hot := [i for i, sample in enumerate(samples) if sample.params.temperature > 0]:
         noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]

@@ -26,6 +26,7 @@ from kernels.matmul import pack, unpack
 aten = torch.ops.aten
 
 add_norm = rowwise.add_norm
+argmax = cpu_softmax.argmax
 ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
 activate = rowwise.activate
@@ -182,7 +183,7 @@ def _logits(
     softcap: float | None,
     hidden_RC: torch.Tensor,
 ) -> torch.Tensor:
-    logits_RV = matmul(hidden_RC, head_PCW, V, bias_N=bias_V).float() * multiplier
+    logits_RV = matmul(hidden_RC, head_PCW, V, bias_N=bias_V, wide=True) * multiplier
     return logits_RV if softcap is None else activate(logits_RV / softcap, TANH) * softcap
 
 

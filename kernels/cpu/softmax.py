@@ -1,4 +1,4 @@
-"""Rows of logits on the CPU: what their softmax is made of, all logprobs, draws and ranks.
+"""Rows of logits on the CPU: what their softmax is made of, all logprobs, draws, ranks, the likeliest token.
 
 A row is one task, read from its first column to its last: its maximum first, then exponentials of the
 differences to it, in float32, summed over blocks of BLOCK columns in LANES chains; the blocks' sums are added
@@ -110,6 +110,54 @@ def softmax(
     tensors = (logits_RV, heat_R, uniform_R, softmax_2R, token_R, out_RV)
     launch(_kernel(), R, *(0 if x is None else x.data_ptr() for x in tensors), R, V)
     return softmax_2R, token_R, out_RV
+
+
+@cache
+def _argmax() -> Any:
+    def kernel(words: Any) -> None:
+        args = carray(words, 6)
+        R, V = args[4], args[5]
+        logits_RV = carray(address(args[2]), (R, V), types.float32)
+        token_R = carray(address(args[3]), (R,), types.int64)
+        lanes = np.empty(LANES, np.float32)
+        while True:
+            r = next_task(words)
+            if r >= args[1]:
+                break
+            logits = logits_RV[r]
+            # The block with the largest number, then the first place of that number in it.
+            top, best, missing = types.float32(-np.inf), 0, types.int32(0)
+            for v0 in range(0, V, BLOCK):
+                block = logits[v0 : min(v0 + BLOCK, V)]
+                whole = block.shape[0] // LANES * LANES
+                for j in range(LANES):
+                    lanes[j] = -np.inf
+                for n0 in range(0, whole, LANES):
+                    part = block[n0 : n0 + LANES]
+                    for j in range(LANES):
+                        lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
+                for n in range(block.shape[0]):
+                    missing += types.int32(block[n] != block[n])
+                for n in range(whole, block.shape[0]):
+                    lanes[0] = max(lanes[0], block[n])
+                largest = lanes[0]
+                for j in range(1, LANES):
+                    largest = max(largest, lanes[j])
+                if largest > top:
+                    top, best = largest, v0
+            while best < V and logits[best] != top:
+                best += 1
+            token_R[r] = -1 if missing > 0 or best == V else best
+
+    return Kernel(kernel)
+
+
+def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
+    """The first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
+    R, V = logits_RV.shape
+    token_R = torch.empty(R, dtype=torch.int64)
+    launch(_argmax(), R, logits_RV.data_ptr(), token_R.data_ptr(), R, V)
+    return token_R
 
 
 @cache

@@ -282,10 +282,12 @@ def matmul(
     N: int,
     bias_N: torch.Tensor | None = None,
     precision: str = "ieee",
+    wide: bool = False,
 ) -> torch.Tensor:
     """x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
 
-    All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16.
+    All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16; the
+    sums as they are, in float32, where `wide`.
     Raises ValueError for shapes that do not belong together, mixed dtypes or devices, tensors that are not
     contiguous, and panels that are not those of N columns.
     """
@@ -294,7 +296,8 @@ def matmul(
     expect_precision(precision, x_RK.device)
     if bias_N is not None:
         expect("bias_N", bias_N, (N,), like=x_RK)
-    return _launch(x_RK, w_PKW, bias_N, x_RK.new_empty(x_RK.shape[0], N), N, None, precision)
+    out_RN = x_RK.new_empty(x_RK.shape[0], N, dtype=torch.float32 if wide else x_RK.dtype)
+    return _launch(x_RK, w_PKW, bias_N, out_RN, N, None, precision)
 
 
 def grouped_matmul(
@@ -427,6 +430,8 @@ def variants() -> list[Variant]:
         if precision == "ieee" and few:
             # What logprobs' gradient is added up by.
             constants = {**common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
-            added = {**types, "p_out": "*fp32"}
-            found.append(variant(f"matmul_gradient_x added {sizes}", _matmul, added, constants, *how))
+            wide = {**types, "p_out": "*fp32"}
+            found.append(variant(f"matmul_gradient_x added {sizes}", _matmul, wide, constants, *how))
+            if kind == "bf16":
+                found.append(variant(f"matmul wide {sizes}", _matmul, wide, {**common, **cases[0][2]}, *how))
     return found

@@ -33,6 +33,7 @@ rope_store = rope.rope_store
 rope_gradient = rope.rope_gradient
 
 
+argmax = reference.argmax
 ranks = reference.ranks
 
 
@@ -47,11 +48,12 @@ def matmul(
     N: int,
     scales_PGW: torch.Tensor | None = None,
     bias_N: torch.Tensor | None = None,
+    wide: bool = False,
 ) -> torch.Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales."""
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales; in float32 where `wide`."""
     if scales_PGW is None:
-        return gpu_matmul.matmul(x_RK, w_PKW, N, bias_N, PRECISION)
-    out_RN = quantized_matmul(x_RK, w_PKW, scales_PGW, N, PRECISION)
+        return gpu_matmul.matmul(x_RK, w_PKW, N, bias_N, PRECISION, wide)
+    out_RN = quantized_matmul(x_RK, w_PKW, scales_PGW, N, PRECISION, wide)
     return out_RN if bias_N is None else out_RN + bias_N
 
 
@@ -59,7 +61,7 @@ def matmul_gradients(
     x_RK: torch.Tensor, w_PKW: torch.Tensor, dy_RN: torch.Tensor, need_x: bool, need_w: bool
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """(dx, dw), dw in panels, each if it is needed."""
-    dy_RN = dy_RN.contiguous()
+    dy_RN = dy_RN.to(x_RK.dtype).contiguous()
     dx_RK = gpu_matmul.matmul_gradient_x(dy_RN, w_PKW, PRECISION) if need_x else None
     return dx_RK, gpu_matmul.matmul_gradient_w(x_RK, dy_RN, PRECISION) if need_w else None
 

@@ -117,12 +117,13 @@ def quantized_matmul(
     scale_PGW: torch.Tensor,
     N: int,
     precision: str = "ieee",
+    wide: bool = False,
 ) -> torch.Tensor:
     """x_RK @ (codes * scales), (R, N) in x's dtype, for int8 or int4 (uint8, two in a byte) codes in panels.
 
-    x is float32, bfloat16 or float16, scales are bfloat16, one for GROUP inputs of an output. Row-invariant.
-    Raises ValueError for shapes that do not belong together, other dtypes, devices that differ, and tensors
-    that are not contiguous.
+    Where `wide`, the sums come as they are, in float32. x is float32, bfloat16 or float16, scales are
+    bfloat16, one for GROUP inputs of an output. Row-invariant. Raises ValueError for shapes that do not
+    belong together, other dtypes, devices that differ, and tensors that are not contiguous.
     """
     expect("x_RK", x_RK, (None, None))
     (R, K), P = x_RK.shape, triton.cdiv(N, PANEL)
@@ -130,7 +131,7 @@ def quantized_matmul(
     expect("code_PKW", code_PKW, (P, K, PANEL // (1 + int4)), (torch.int8, torch.uint8), like=x_RK)
     expect("scale_PGW", scale_PGW, (P, triton.cdiv(K, GROUP), PANEL), torch.bfloat16, like=x_RK)
     expect_precision(precision, x_RK.device)
-    out_RN = x_RK.new_empty(R, N)
+    out_RN = x_RK.new_empty(R, N, dtype=torch.float32 if wide else x_RK.dtype)
     if out_RN.numel() == 0:
         return out_RN
     tile = config(target(x_RK.device), x_RK.dtype, precision)

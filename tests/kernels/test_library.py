@@ -64,9 +64,10 @@ def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     x, w, rms = noise(T, C), noise(C, seed=2), (1e-5, False, 0.0)
     batch, k_PKDS, v_PKSE = paging()
     return {
-        "matmul": (minillm.matmul, (x, panels(C, F), None, noise(F, seed=3), F)),
-        "int8": (minillm.matmul, (x.detach(), *codes(C, F, 8), None, F)),
-        "int4": (minillm.matmul, (x.detach(), *codes(C, F, 4), None, F)),
+        "matmul": (minillm.matmul, (x, panels(C, F), None, noise(F, seed=3), F, False)),
+        "wide": (minillm.matmul, (x.bfloat16(), panels(C, F).bfloat16(), None, None, F, True)),
+        "int8": (minillm.matmul, (x.detach(), *codes(C, F, 8), None, F, False)),
+        "int4": (minillm.matmul, (x.detach(), *codes(C, F, 4), None, F, True)),
         "grouped": (minillm.grouped_matmul, (x, panels(C, F, E), None, noise(E, F, seed=3), BOUND, F)),
         "add_norm": (minillm.add_norm, (x, noise(T, C, seed=4), w, None, *rms)),
         "norm": (minillm.add_norm, (x, None, w, noise(C, seed=5), 1e-5, True, 0.0)),
@@ -306,6 +307,7 @@ def test_rows_of_logits(columns: int, kernels: str) -> None:
     token_R = torch.arange(5) % columns
     better = (logits > logits.gather(1, token_R.unsqueeze(1))).sum(1)
     assert torch.equal(rows.ranks(token_R), better + 1)
+    assert torch.equal(rows.likeliest(), logits.argmax(1))
     mass = exact.exp().cumsum(1)
     for u in (0.0, 0.2, 0.77, 1 - 2.0**-53):
         drawn = rows.draw([u] * 5)
@@ -324,6 +326,17 @@ def test_rows_with_nothing_left_out_of_most(kernels: str) -> None:
     assert rows.draw([0.0, 0.51]).tolist() == [599, 300]
     found = logprob.logprobs(logits)
     assert found[0, 599] == 0 and found[0, 0] == -torch.inf
+
+
+def test_the_likeliest_is_the_first_of_equals_and_none_where_a_logit_is_missing(kernels: str) -> None:
+    from kernels import logprob
+
+    logits = torch.zeros(6, 600)
+    logits[0, [301, 300, 599]] = 1.0
+    logits[1] = -torch.inf
+    logits[2, 7] = logits[3, 599] = torch.nan
+    logits[4, 257] = torch.inf
+    assert logprob.Rows(logits, torch.ones(6)).likeliest().tolist() == [300, 0, -1, -1, 257, 0]
 
 
 def test_gradient_of_logprobs() -> None:

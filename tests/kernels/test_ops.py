@@ -15,6 +15,7 @@ import torch
 
 from kernels import dispatch, reference
 from kernels.knobs import SWIGLU, Norm, Scores
+from kernels.matmul import pack
 from minillm.batch import PAGE_SIZE, Batch
 
 LENGTHS = (1, 63, 64, 65, 111, 257)
@@ -62,6 +63,41 @@ def check(kernel: Op, plain: Op, inputs: Sequence[torch.Tensor]) -> None:
 
 
 # --- residual and RMSNorm ---
+
+
+# Around a tile of rows, a chunk along K, a panel and the rows of a task.
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 192, 32), (5, 193, 33), (7, 40, 100), (64, 500, 70), (400, 200, 40)])
+def test_matmul(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    R, K, N = shape
+    inputs = [noise(R, K, dtype=dtype), noise(K, N, dtype=dtype, seed=1), noise(N, dtype=dtype, seed=2)]
+    check(
+        lambda x, w, bias: (dispatch.matmul(x, pack(w), N, None, bias),),
+        lambda x, w, bias: (x @ w + bias,),
+        inputs,
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@torch.no_grad()
+def test_matmul_rows_are_their_own(dtype: torch.dtype) -> None:
+    x, w = noise(401, 300, dtype=dtype), pack(noise(300, 70, dtype=dtype, seed=1))
+    together = dispatch.matmul(x, w, 70)
+    for rows in (*range(1, 14), 64, 191, 192, 193, 384, 385, 400):
+        assert torch.equal(dispatch.matmul(x[:rows], w, 70), together[:rows]), rows
+        assert torch.equal(dispatch.matmul(x[-rows:], w, 70), together[-rows:]), rows
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16, torch.float64])
+def test_a_wide_matmul_is_not_rounded(dtype: torch.dtype) -> None:
+    x, w = noise(9, 300, dtype=dtype), noise(300, 40, dtype=dtype, seed=1)
+    wide = dispatch.matmul(x, pack(w), 40, wide=True)
+    assert wide.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert torch.equal(wide.to(dtype), dispatch.matmul(x, pack(w), 40))
+    if dtype == torch.bfloat16:
+        assert error(wide, x.double() @ w.double()) <= 2 * error(
+            x.float() @ w.float(), x.double() @ w.double()
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
