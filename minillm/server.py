@@ -45,6 +45,9 @@ T = TypeVar("T")
 
 # Seconds that a client may take to send its request.
 BODY_SECONDS = 60
+# Of a body that is too large so much is read on and thrown away: a client that is still sending when the
+# connection closes would see that, and not the answer.
+DISCARDED_BYTES = 64 << 20
 STOPPED = ApiError("the server was stopped before the answer was complete; send it again", status=503)
 
 logger = logging.getLogger(__name__)
@@ -183,12 +186,17 @@ async def _read_json(request: Request, most: int) -> Any:
     content = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
+            size = 0
             async for chunk in request.stream():
-                content += chunk
-                if len(content) > most:
-                    raise ApiError(f"the body is larger than {most} bytes; send less", status=413)
+                size += len(chunk)
+                if size <= most:
+                    content += chunk
+                elif size > most + DISCARDED_BYTES:
+                    break
     except TimeoutError as error:
         raise ApiError(f"the body did not come within {BODY_SECONDS} seconds", status=408) from error
+    if size > most:
+        raise ApiError(f"the body is larger than {most} bytes; send less", status=413)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

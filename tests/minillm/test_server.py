@@ -712,6 +712,9 @@ def test_a_large_body_is_refused(make_llm: Callable[..., LLM]) -> None:
         body = json.dumps({"prompt": "x", "max_tokens": 1}).encode()
         assert server.call("POST", "/v1/completions", body + b" " * (1000 - len(body)))[0] == 200
         assert server.call("POST", "/v1/completions", body + b" " * (1001 - len(body)))[0] == 413
+        # More than the sockets' buffers hold: whoever is still sending comes to read the answer.
+        close = {"Connection": "close"}
+        assert server.call("POST", "/v1/completions", b" " * (20 << 20), close)[0] == 413
 
 
 def test_too_many_requests_are_refused(make_llm: Callable[..., LLM]) -> None:
@@ -914,3 +917,14 @@ def test_the_demo_model_is_served_until_told_to_stop(demo_model_path: Path) -> N
             process.kill()
         assert process.stderr is not None
         assert process.stderr.read() == b"loading smollm2-135m-instruct in fp32\n"
+
+
+def test_under_load_nothing_is_lost_and_nothing_stays(demo_model_path: Path) -> None:
+    from benchmarks import serve
+
+    config = serve.Config(model=str(demo_model_path), clients=8, seconds=4, max_tokens=6, disturbers=2)
+    record = serve.measure(config)
+    assert record["answered"] >= 8
+    assert record["lost"] == []
+    assert not any(record["left"].values())
+    assert record["exit_status"] == 0

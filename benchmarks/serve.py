@@ -1,0 +1,310 @@
+"""How does `minillm serve` hold up under many clients, and does it lose or leak anything?
+
+The server runs as a user would start it, in a process of its own. Clients (the `openai` package, in this
+process) ask again as soon as they are answered: completions and chats, whole and streamed, with logprobs,
+with several samples. Beside them, some requests are wrong and some clients hang up in the middle.
+
+    python -m benchmarks.serve                                # 64 clients for 60 s
+    python -m benchmarks.serve --clients 8 --seconds 10 --precision bf16
+
+Exit status 1 where a request was lost, a wrong one was not refused as it should be, or anything is left
+running or held in the KV cache at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.generate import machine, save
+from minillm import MinillmError
+from minillm.hub import DEMO_MODEL
+
+try:
+    import openai
+    from prometheus_client.parser import text_string_to_metric_families
+except ImportError:
+    raise SystemExit("error: this needs openai and the server: pip install -e '.[serve]' openai") from None
+
+# Seconds for the server to load its model, and for its last requests to be cleared away.
+START, END = 120, 30
+NAME = "served"
+WORDS = (
+    "grid",
+    "cell",
+    "red",
+    "square",
+    "the",
+    "rest",
+    "is",
+    "black",
+    "count",
+    "rows",
+    "and",
+    "then",
+    "columns",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the benchmark.
+
+    Attributes:
+        model: a folder, a Hugging Face hub id, or the packaged demo model.
+        precision: that the server runs in.
+        clients: that ask at a time.
+        seconds: that each goes on asking.
+        max_tokens: the most tokens that an answer has.
+        disturbers: clients beside those, that send what is wrong and hang up.
+        seed: of what is asked.
+        save: keep the result in benchmarks/results/.
+    """
+
+    model: str = DEMO_MODEL
+    precision: str = "fp32"
+    clients: int = 64
+    seconds: float = 60.0
+    max_tokens: int = 24
+    disturbers: int = 4
+    seed: int = 0
+    save: bool = True
+
+
+@dataclass
+class Seen:
+    """What the clients saw; times in seconds."""
+
+    latencies: list[float] = field(default_factory=list)
+    first_tokens: list[float] = field(default_factory=list)
+    tokens: int = 0
+    refused: int = 0
+    hung_up: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+def _prompt(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(1, 60)))
+
+
+async def _completion(client: openai.AsyncOpenAI, rng: random.Random, most: int, seen: Seen) -> None:
+    n = rng.choice((1, 1, 1, 2, 4))
+    answer = await client.completions.create(
+        model=NAME, prompt=_prompt(rng), n=n, max_tokens=most, logprobs=2, temperature=0.8
+    )
+    if [choice.index for choice in answer.choices] != list(range(n)) or answer.usage is None:
+        raise MinillmError(f"{n} samples were asked for, {len(answer.choices)} came")
+    for choice in answer.choices:
+        assert choice.logprobs is not None and choice.logprobs.token_logprobs
+    seen.tokens += answer.usage.completion_tokens
+
+
+async def _chat(client: openai.AsyncOpenAI, rng: random.Random, most: int, seen: Seen) -> None:
+    message = {"role": "user", "content": _prompt(rng)}
+    answer = await client.chat.completions.create(
+        model=NAME,
+        messages=[message],
+        max_tokens=most,
+        stop=["\n\n"],  # type: ignore[list-item]
+    )
+    assert answer.usage is not None and answer.choices[0].finish_reason in ("stop", "length")
+    seen.tokens += answer.usage.completion_tokens
+
+
+async def _stream(client: openai.AsyncOpenAI, rng: random.Random, most: int, seen: Seen) -> None:
+    begin, first, finished, tokens = time.perf_counter(), None, False, 0
+    stream = await client.completions.create(
+        model=NAME,
+        prompt=_prompt(rng),
+        max_tokens=most,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    async for chunk in stream:
+        first = first or time.perf_counter() - begin
+        finished |= any(choice.finish_reason for choice in chunk.choices)
+        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+    if not finished or first is None or not tokens:
+        raise MinillmError("a stream ended before its answer did")
+    seen.first_tokens.append(first)
+    seen.tokens += tokens
+
+
+KINDS: tuple[Callable[..., Awaitable[None]], ...] = (_completion, _chat, _stream)
+
+
+async def _ask(client: openai.AsyncOpenAI, config: Config, index: int, until: float, seen: Seen) -> None:
+    """One client: the next request as soon as the last one is answered."""
+    rng = random.Random(config.seed * 1000 + index)
+    while (begin := time.perf_counter()) < until:
+        try:
+            await rng.choice(KINDS)(client, rng, config.max_tokens, seen)
+            seen.latencies.append(time.perf_counter() - begin)
+        except (openai.OpenAIError, MinillmError, AssertionError) as error:
+            seen.lost.append(f"{type(error).__name__}: {error}")
+
+
+# Bodies that are wrong, and the status that says so.
+WRONG: tuple[tuple[bytes, int], ...] = (
+    (b'{"model": "served", "prompt": "a"', 400),
+    (b'{"model": "served", "prompt": "a", "max_tokens": "many"}', 400),
+    (b'{"model": "served", "prompt": "a", "temperature": -1}', 400),
+    (b'{"model": "served", "prompt": [1, 99999999]}', 400),
+    (b'{"model": "another", "prompt": "a"}', 404),
+    (b'{"model": "served", "prompt": "' + b"a" * (9 << 20) + b'"}', 413),
+    (b"\xff\xfe", 400),
+)
+
+
+@asynccontextmanager
+async def _call(url: str, method: str, path: str, body: bytes = b"") -> AsyncIterator[asyncio.StreamReader]:
+    """The answer to one request, to be read or to be left; no client of OpenAI's would send such bodies."""
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    head = f"{method} {path} HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    try:
+        writer.write(head.encode() + body)
+        yield reader
+    finally:
+        writer.close()
+
+
+async def _disturb(url: str, config: Config, index: int, until: float, seen: Seen) -> None:
+    """One client that sends what is wrong, or asks for a long stream and hangs up."""
+    rng = random.Random(-1 - config.seed * 1000 - index)
+    while time.perf_counter() < until:
+        if rng.random() < 0.5:
+            body, status = rng.choice(WRONG)
+            async with _call(url, "POST", "/v1/completions", body) as reader:
+                answer = (await reader.read()).decode()
+            if f" {status} " not in answer.partition("\r\n")[0] or '"message"' not in answer:
+                seen.lost.append(f"{status} expected for {body[:60]!r}, got {answer[:300]}")
+            seen.refused += 1
+        else:
+            asked = {"model": NAME, "prompt": _prompt(rng), "max_tokens": 500, "stream": True}
+            async with _call(url, "POST", "/v1/completions", json.dumps(asked).encode()) as reader:
+                while await reader.readline() and rng.random() < 0.9:
+                    pass
+            seen.hung_up += 1
+        await asyncio.sleep(rng.random())
+
+
+async def _gauges(url: str) -> dict[str, float]:
+    async with _call(url, "GET", "/metrics") as reader:
+        text = (await reader.read()).decode().partition("\r\n\r\n")[2]
+    families = text_string_to_metric_families(text)
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+LEFT = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
+
+
+async def load(url: str, config: Config) -> tuple[Seen, dict[str, float]]:
+    """All clients against a running server; what they saw, and the server's gauges once they are gone."""
+    seen = Seen()
+    until = time.perf_counter() + config.seconds
+    # No retries: what is lost shall be seen.
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600) as client:
+        await asyncio.gather(
+            *(_ask(client, config, i, until, seen) for i in range(config.clients)),
+            *(_disturb(url, config, i, until, seen) for i in range(config.disturbers)),
+        )
+    deadline = time.perf_counter() + END
+    gauges = await _gauges(url)
+    while any(gauges[name] for name in LEFT) and time.perf_counter() < deadline:
+        await asyncio.sleep(0.2)
+        gauges = await _gauges(url)
+    return seen, gauges
+
+
+@contextmanager
+def serve(config: Config) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`minillm serve` in a process of its own, on a free port, once it answers; and its address."""
+    command = [sys.executable, "-m", "minillm", "serve", config.model, "--port", "0"]
+    command += ["--precision", config.precision, "--served-model-name", NAME]
+    # Into a file, since nobody empties a pipe while the clients run.
+    with tempfile.NamedTemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        try:
+            deadline = time.monotonic() + START
+            while not (found := re.search(r"http://[\w.:]+", text := Path(said.name).read_text())):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise MinillmError(f"the server did not start: {text}")
+                time.sleep(0.1)
+            yield process, found[0]
+        finally:
+            process.terminate()
+            process.wait(END)
+
+
+def measure(config: Config) -> dict[str, Any]:
+    """One run, as a record."""
+    with serve(config) as (process, url):
+        begin = time.perf_counter()
+        seen, gauges = asyncio.run(load(url, config))
+        seconds = time.perf_counter() - begin
+    if not seen.latencies:
+        raise MinillmError(f"no request was answered: {seen.lost[:3]}")
+
+    def spread(times: list[float]) -> dict[str, float]:
+        ordered = sorted(times) or [float("nan")]
+        return {"median": statistics.median(ordered), "p95": ordered[int(0.95 * (len(ordered) - 1))]}
+
+    return {
+        "benchmark": "serve",
+        "machine": machine(),
+        "config": asdict(config),
+        "answered": len(seen.latencies),
+        "lost": seen.lost,
+        "refused": seen.refused,
+        "hung_up": seen.hung_up,
+        "tokens": seen.tokens,
+        "tokens_per_second": seen.tokens / seconds,
+        "latency": spread(seen.latencies),
+        "first_token": spread(seen.first_tokens),
+        "left": {name: gauges[name] for name in LEFT},
+        "exit_status": process.returncode,
+    }
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    config = tyro.cli(Config, description=__doc__)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        record = measure(config)
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table = Table(
+        title=f"{config.clients} clients, {config.seconds:g} s, {config.precision}", show_header=False
+    )
+    for name, value in record.items():
+        if name not in ("benchmark", "machine", "config"):
+            table.add_row(name, json.dumps(value) if not isinstance(value, float) else f"{value:.2f}")
+    console.print(table)
+    if config.save:
+        console.print(f"saved to {save(record)}")
+    return 1 if record["lost"] or any(record["left"].values()) or record["exit_status"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
