@@ -27,6 +27,7 @@ from minillm.config import Experts, Matrix, ModelConfig, Shape
 from minillm.errors import MinillmError
 from minillm.precision import Precision, get_precision
 from minillm.read_config import read_config
+from minillm.rounded import rounded
 
 
 class Layer(nn.Module):
@@ -42,6 +43,7 @@ class Layer(nn.Module):
         return self._parameters.get(name)
 
 
+EMBEDDINGS = ("embed", "positions")
 # Small, and what they decide is not.
 NEVER_ROUNDED = frozenset({"router", "shared_gate"})
 
@@ -104,6 +106,12 @@ class Transformer(nn.Module):
         self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
+        # Weights that products read in another dtype; of embeddings only a step's own rows are converted.
+        self._masters = [
+            w
+            for name, w in self.named_parameters()
+            if not precision.bits and precision.weights != precision.compute and name not in EMBEDDINGS
+        ]
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """hidden_TC after the final norm, ready for `logits`.
@@ -117,6 +125,8 @@ class Transformer(nn.Module):
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
             return self._blocks([scratch] * self.config.num_layers, x_TC, torch.zeros_like(x_TC), batch)
         blocks = partial(self._blocks, cache.layers)
+        for w in self._masters:  # before a recording, which sees no change of a weight
+            rounded(w, self.precision.compute)
         if batch.is_decode and not torch.is_grad_enabled():
             return cache.decode_steps.run(blocks, self.parameters(), x_TC, batch)
         return blocks(x_TC, torch.zeros_like(x_TC), batch)
@@ -173,7 +183,7 @@ class Transformer(nn.Module):
             x_TC = x_TC + out_TC
             return x_TC, x_TC
         found = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
-        w_C, b_C = (p if p is None else _to(p, x_TC.dtype) for p in found)
+        w_C, b_C = (p if p is None else rounded(p, x_TC.dtype) for p in found)
         return dispatch.add_norm(x_TC, out_TC, w_C, b_C, self._norm)
 
     def _after(self, out_TC: torch.Tensor, layer: Layer, name: str) -> torch.Tensor:
@@ -216,7 +226,7 @@ class Transformer(nn.Module):
         """Queries and keys normed by head or over the full width; values as they are."""
         config, (H, K, D) = self.config, self.config.heads
         q, q_bias, k, k_bias = (
-            p if p is None else _to(p, qkv_TX.dtype)
+            p if p is None else rounded(p, qkv_TX.dtype)
             for p in map(layer.get, ("q_norm", "q_norm_bias", "k_norm", "k_norm_bias"))
         )
         sizes = (H * D, K * D) if config.qk_norm == "full" else (D, D)
@@ -241,7 +251,7 @@ class Transformer(nn.Module):
     def _narrow_norm(self, x_TC: torch.Tensor, w_C: torch.Tensor) -> torch.Tensor:
         assert self.config.latent is not None
         norm = replace(self._norm, eps=self.config.latent.norm_eps)
-        return dispatch.add_norm(x_TC, None, _to(w_C, x_TC.dtype), None, norm)[1]
+        return dispatch.add_norm(x_TC, None, rounded(w_C, x_TC.dtype), None, norm)[1]
 
     def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         experts = self.config.experts
@@ -270,9 +280,9 @@ class Transformer(nn.Module):
             router_EC = unpack(layer["router"].to(dtype), experts.count).t().contiguous()
             logits_TE = F.linear(x_TC, router_EC)
         else:
-            logits_TE = dispatch.matmul(_to(x_TC, dtype), _to(layer["router"], dtype), experts.count)
+            logits_TE = dispatch.matmul(_to(x_TC, dtype), rounded(layer["router"], dtype), experts.count)
         if (bias := layer.get("router_bias")) is not None:
-            logits_TE = logits_TE + _to(bias, dtype)
+            logits_TE = logits_TE + rounded(bias, dtype)
         made_in = torch.promote_types(dtype, torch.float32) if experts.native else self.precision.norm
         sigmoid = torch.sigmoid if stock else partial(dispatch.activate, activation=SIGMOID)
         correction = layer.get("router_correction")
@@ -343,8 +353,8 @@ def _matmul(
     wide: bool = False,
 ) -> torch.Tensor:
     """x by weights that may be kept in another dtype than x; by experts', of rows in groups, with bounds."""
-    w = w if scales is not None else _to(w, x_RK.dtype)
-    bias = bias if bias is None else _to(bias, x_RK.dtype)
+    w = w if scales is not None else rounded(w, x_RK.dtype)
+    bias = bias if bias is None else rounded(bias, x_RK.dtype)
     if bound_E1 is None:
         return dispatch.matmul(x_RK, w, N, scales, bias, wide)
     return dispatch.grouped_matmul(x_RK, w, N, bound_E1, scales, bias)

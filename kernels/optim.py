@@ -1,0 +1,109 @@
+"""AdamW for weights, gradients and moments in bfloat16, rounded so that small steps are not lost.
+
+The nearest bfloat16 is up to 0.4% away: of a step that is smaller than half of that nothing is left, step after
+step. Stochastic rounding goes up or down with a probability that makes the mean right (Gupta et al., 2015;
+for bfloat16 weights, Zamirai et al., 2020). A carry keeps the eight bits below a weight's own, so that a
+weight has 24 bits of which a forward reads the nearest 16: Kahan's compensation, in one byte; what is below
+those is rounded stochastically too.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from kernels.checks import check_tensor
+from kernels.cpu import optim as cpu_optim
+
+
+def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
+    """32 random bits of each place (int64, below 2^32) as int64: a mix of two rounds of xor, shift, multiply.
+
+    The multipliers are those of Wellons' hash search, "lowbias32" (2018).
+    """
+    x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+def _plus(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    return (x.view(torch.int32).long() + noise) & 0xFFFFFFFF
+
+
+def _signed(bits: torch.Tensor, width: int) -> torch.Tensor:
+    """Whole numbers of `width` bits with their sign, as torch's types have it."""
+    half = 1 << (width - 1)
+    return ((bits + half) & ((1 << width) - 1)) - half
+
+
+def _to_bf16(bits: torch.Tensor) -> torch.Tensor:
+    return _signed(bits >> 16, 16).to(torch.int16).view(torch.bfloat16)
+
+
+def oracle(
+    w: torch.Tensor,
+    grad: torch.Tensor,
+    m: torch.Tensor,
+    v: torch.Tensor,
+    carry: torch.Tensor | None,
+    numbers: tuple[float, ...],
+    key: int,
+) -> None:
+    """`adamw` in plain torch, on any device; `numbers` as `adamw` makes them."""
+    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = torch.tensor(numbers, device=w.device).unbind()
+    place = torch.arange(w.numel(), device=w.device).view(w.shape)
+    g = grad.float()
+    m_new = m.float() * beta1 + g * rest1
+    v_new = v.float() * beta2 + g * g * rest2
+    noise = random_bits(key, place)
+    m.copy_(_to_bf16(_plus(m_new, noise >> 16)))
+    v.copy_(_to_bf16(_plus(v_new, noise >> 8 & 0xFFFF)))
+    x = w.float()
+    if carry is not None:
+        joined = (x.view(torch.int32).long() + (carry.long() << 8)) & 0xFFFFFFFF
+        x = _signed(joined, 32).int().view(torch.float32)
+    root = v_new.double().sqrt().float()  # rounded once; torch's own, in float32, is not always
+    x = x * decay - rate * (m_new / (root * root2 + eps))
+    if carry is None:
+        w.copy_(_to_bf16(_plus(x, noise & 0xFFFF)))
+        return
+    bits = _plus(x, noise & 0xFF)
+    high = ((bits + 0x8000) & 0xFFFFFFFF) >> 16
+    w.copy_(_to_bf16(high << 16))
+    carry.copy_(_signed((bits - (high << 16)) >> 8, 8).to(torch.int8))
+
+
+@torch.no_grad()
+def adamw(
+    w: torch.Tensor,
+    grad: torch.Tensor,
+    m: torch.Tensor,
+    v: torch.Tensor,
+    carry: torch.Tensor | None,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    key: int,
+) -> None:
+    """One step of AdamW (Loshchilov and Hutter, 2019) in place, in float32 between reading and writing.
+
+    w, grad, m and v are contiguous bfloat16 tensors of one shape, `carry` int8 or None. `step` counts from 1.
+    Moments are rounded stochastically, weights too, or with `carry` kept in 24 bits. `key` (32 bits) makes
+    the noise: the same key, the same bits, whatever the number of threads. Raises ValueError for tensors
+    of other kinds.
+    """
+    for name, x in (("w", w), ("grad", grad), ("m", m), ("v", v)):
+        check_tensor(name, x, w.shape, (torch.bfloat16,), w.device)
+    if carry is not None:
+        check_tensor("carry", carry, w.shape, (torch.int8,), w.device)
+    beta1, beta2 = betas
+    rate, root2 = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    numbers = (beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, 1 - lr * weight_decay, root2)
+    run = cpu_optim.adamw if w.device.type == "cpu" else oracle
+    run(w, grad, m, v, carry, numbers, key)
+    # Kernels write past torch: a forward that kept w for a gradient, and a sampler that cached by it, must see.
+    for x in (w, m, v):
+        torch.autograd.graph.increment_version(x)

@@ -1,0 +1,200 @@
+"""Is what the sampler reports what the trainer computes, bit for bit? And do products keep rows apart here?
+
+`compare` scores sampled tokens by the trainer's forward and counts bits that differ; `probe` checks, on this
+machine and for a model's own matrices, the one rule that parity rests on: a row's product does not depend on
+the rows beside it.
+
+Legend: R rows, K inner width, N outer width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from kernels import dispatch, ops
+from kernels.matmul import PANEL
+from minillm.errors import MinillmError
+from minillm.logprobs import token_logprobs
+from minillm.model import Transformer
+from minillm.outputs import RequestOutput
+
+# Tokens of one forward of the trainer.
+TOKENS = 4096
+# Numbers of rows that are compared: around the tiles of kernels, and those that BLAS libraries treat apart.
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 31, 33, 64)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where sampler and trainer part: the `position`-th sampled token of a sequence, and its two logprobs."""
+
+    sequence: int
+    position: int
+    token_id: int
+    sampled: float
+    trained: float
+
+    def __str__(self) -> str:
+        return (
+            f"sequence {self.sequence}, sampled token {self.position} (id {self.token_id}): the sampler says "
+            f"{self.sampled!r}, the trainer {self.trained!r}"
+        )
+
+
+@dataclass
+class Parity:
+    """How the logprobs of sampled tokens compare; `add` counts one sequence.
+
+    `differing` are tokens whose two logprobs differ, `bits` the bits in which they do, as float32. `largest` and
+    `total` are of absolute differences, in nats.
+    """
+
+    sequences: int = 0
+    tokens: int = 0
+    differing: int = 0
+    bits: int = 0
+    largest: float = 0.0
+    total: float = 0.0
+    first: Difference | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute difference, in nats."""
+        return self.total / max(1, self.tokens)
+
+    def add(self, token_ids: Sequence[int], sampled_T: torch.Tensor, trained_T: torch.Tensor) -> None:
+        """Count one sequence's sampled tokens; both float32, (T,)."""
+        if not sampled_T.shape == trained_T.shape == (len(token_ids),):
+            raise MinillmError(
+                f"{len(token_ids)} tokens have {tuple(sampled_T.shape)} and {tuple(trained_T.shape)} logprobs"
+            )
+        left_T, right_T = (x.detach().float().cpu() for x in (sampled_T, trained_T))
+        changed_T = left_T.view(torch.int32) ^ right_T.view(torch.int32)
+        where = changed_T.nonzero().flatten().tolist()
+        if where and self.first is None:
+            t = where[0]
+            self.first = Difference(self.sequences, t, token_ids[t], left_T[t].item(), right_T[t].item())
+        gap_T = (left_T.double() - right_T.double()).abs()
+        self.sequences += 1
+        self.tokens += len(token_ids)
+        self.differing += len(where)
+        self.bits += sum((value & 0xFFFFFFFF).bit_count() for value in changed_T[where].tolist())
+        self.largest = max(self.largest, gap_T.max().item()) if len(token_ids) else self.largest
+        self.total += gap_T.sum().item()
+
+    def __str__(self) -> str:
+        said = f"{self.tokens} tokens of {self.sequences} sequences: {self.differing} differ"
+        return said if self.first is None else f"{said}, in {self.bits} bits; first {self.first}"
+
+
+@torch.no_grad()
+def compare(
+    model: Transformer,
+    outputs: Iterable[RequestOutput],
+    temperature: float = 1.0,
+    into: Parity | None = None,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> Parity:
+    """Logprobs that the sampler reported, against the trainer's forward over the same tokens.
+
+    `outputs` were sampled from `model` at `temperature` with `logprobs=0` or more. Adds to `into`, if it is
+    given; `advance` is told of sampled tokens that were compared. Raises `MinillmError` for outputs without
+    logprobs.
+    """
+    found = Parity() if into is None else into
+    group: list[tuple[int, list[int], torch.Tensor]] = []
+    sequences: list[list[int]] = []
+
+    def flush() -> None:
+        for (start, ids, sampled_T), trained_T in zip(
+            group, token_logprobs(model, sequences, temperature), strict=True
+        ):
+            found.add(ids, sampled_T, trained_T[start - 1 :])
+            advance(len(ids))
+        group.clear()
+        sequences.clear()
+
+    for output in outputs:
+        prompt = list(output.prompt_token_ids)
+        for completion in output.outputs:
+            if not completion.token_ids:
+                continue
+            if completion.logprobs is None:
+                raise MinillmError("outputs have no logprobs to compare; sample with logprobs=0")
+            pairs = zip(completion.token_ids, completion.logprobs, strict=True)
+            sampled_T = torch.tensor([entries[token].logprob for token, entries in pairs])
+            whole = [*prompt, *completion.token_ids]
+            if sequences and sum(map(len, sequences)) + len(whole) > TOKENS:
+                flush()
+            group.append((len(prompt), list(completion.token_ids), sampled_T))
+            sequences.append(whole)
+    if sequences:
+        flush()
+    return found
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` found: which products ran (`path`), how many shapes, and those that do not hold."""
+
+    path: str
+    shapes: int
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every product keeps rows apart, and kernels are there that promise it for all else."""
+        return not self.broken and self.path != "plain torch"
+
+    def __str__(self) -> str:
+        if self.holds:
+            return f"row invariance holds for all {self.shapes} matrix shapes ({self.path})"
+        if not self.broken:
+            return (
+                f"row invariance held for all {self.shapes} matrix shapes, but {self.path} promises none of "
+                "it: logprobs of sampler and trainer may differ in their last bits; use fp32 or bf16"
+            )
+        return (
+            f"ROW INVARIANCE DOES NOT HOLD ({self.path}): {'; '.join(self.broken)}. Logprobs of sampler and "
+            "trainer will differ in their last bits; use fp32 or bf16, whose kernels keep rows apart"
+        )
+
+
+@torch.no_grad()
+def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
+    """Whether a row's product depends on the rows beside it, for each shape of `model`'s matrices, here.
+
+    The products are those that the model runs: kernels where there are any for its precision and device, else
+    plain torch. A shape holds if every number of rows gives the bits that the same rows have among all.
+    """
+    precision, head = model.precision, model.head
+    dtype = precision.compute
+    kernels = ops.backend(head.device, dtype)
+    path = "plain torch" if kernels is None else f"{head.device.type.upper()} kernels"
+    named: dict[str, torch.Tensor] = dict(model.named_parameters())
+    seen: dict[tuple[torch.Size, torch.dtype], str] = {}
+    for name, w in named.items():
+        if w.dim() >= 3 and not name.endswith("_scales"):
+            seen.setdefault((w.shape[-3:], w.dtype), name)
+    broken = []
+    for name in seen.values():
+        w, scales = named[name], named.get(f"{name}_scales")
+        if w.dim() == 4:  # of experts one is as good as another
+            w, scales = w[0], None if scales is None else scales[0]
+        N, K = w.shape[0] * PANEL, w.shape[1]
+        w = w if scales is not None else w.to(dtype)
+        generator = torch.Generator().manual_seed(0)
+        x_RK = torch.randn(max(rows) + 3, K, generator=generator).to(head.device, dtype)
+        together = dispatch.matmul(x_RK, w, N, scales)
+        wrong = [
+            R
+            for R in rows
+            if not torch.equal(dispatch.matmul(x_RK[:R], w, N, scales), together[:R])
+            or not torch.equal(dispatch.matmul(x_RK[-R:], w, N, scales), together[-R:])
+        ]
+        if wrong:
+            broken.append(f"{name} ({K} by {N}) with {', '.join(map(str, wrong))} rows")
+    return Probe(path, len(seen), broken)
