@@ -38,8 +38,8 @@ from minillm.parity import Parity, compare, probe
 
 TEXT = """A transformation turns an input grid into an output grid. Count the coloured cells of every row,
 find the largest connected shape, and paint its border. def solve(grid): rows = len(grid); return [row[::-1]
-for row in grid] The capital of France is Paris, which lies on the river Seine. In 1905 a clerk in Bern wrote four
-papers. for i in range(10): print(i * i) Once upon a time a fox met a crow that held a piece of cheese."""
+for row in grid] The capital of France is Paris, which lies on the river Seine. In 1905 a clerk in Bern wrote
+four papers. for i in range(10): print(i * i) Once upon a time a fox met a crow with a piece of cheese."""
 
 
 @dataclass(frozen=True)

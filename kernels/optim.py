@@ -1,10 +1,9 @@
 """AdamW for weights, gradients and moments in bfloat16, rounded so that small steps are not lost.
 
-The nearest bfloat16 is up to 0.4% away: of a step that is smaller than half of that nothing is left, step after
-step. Stochastic rounding goes up or down with a probability that makes the mean right (Gupta et al., 2015;
-for bfloat16 weights, Zamirai et al., 2020). A carry keeps the eight bits below a weight's own, so that a
-weight has 24 bits of which a forward reads the nearest 16: Kahan's compensation, in one byte; what is below
-those is rounded stochastically too.
+The nearest bfloat16 is up to 0.4% away: of smaller steps nothing is left. Stochastic rounding goes up or down
+with a probability that makes the mean right (Gupta et al., 2015; for bfloat16 weights, Zamirai et al., 2020).
+A carry keeps the eight bits below a weight's own, so that a weight has 24 bits of which a forward reads the
+nearest 16: Kahan's compensation, in one byte; what is below those is rounded stochastically.
 """
 
 from __future__ import annotations
@@ -104,6 +103,6 @@ def adamw(
     numbers = (beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, 1 - lr * weight_decay, root2)
     run = cpu_optim.adamw if w.device.type == "cpu" else oracle
     run(w, grad, m, v, carry, numbers, key)
-    # Kernels write past torch: a forward that kept w for a gradient, and a sampler that cached by it, must see.
+    # Kernels write past torch: whoever kept w for a gradient, or made a cache with it, must see.
     for x in (w, m, v):
         torch.autograd.graph.increment_version(x)

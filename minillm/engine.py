@@ -11,6 +11,7 @@ import torch
 
 from minillm.batch import PAGE_SIZE, Batch
 from minillm.cache import KVCache, PagePool
+from minillm.changes import version
 from minillm.errors import MinillmError
 from minillm.model import Transformer
 from minillm.scheduler import EngineSequence, Scheduler
@@ -93,9 +94,7 @@ class Engine:
         self._cache = None
 
     def _version(self) -> int:
-        # Every in-place change of a parameter, an optimizer's step too, counts up its version. Writing
-        # through `.data` hides from it, and needs `reset_prefix_cache`.
-        return sum(parameter._version for parameter in self._parameters)
+        return version(self._parameters)
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""

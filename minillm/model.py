@@ -6,7 +6,8 @@ K kv heads, D head dim, M positions, P pages, S page size, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,10 @@ from minillm.errors import MinillmError
 from minillm.precision import Precision, get_precision
 from minillm.read_config import read_config
 from minillm.rounded import rounded
+
+
+# (layer, "residual" or "qkv", values_TX)
+Observer = Callable[[int, str, torch.Tensor], None]
 
 
 class Layer(nn.Module):
@@ -79,7 +84,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        self.config, self.precision = config, precision
+        self.config = config
         device = torch.device(device)
         self.layers = nn.ModuleList(Layer() for _ in range(config.num_layers))
         for name, shape in config.shapes.items():
@@ -87,6 +92,14 @@ class Transformer(nn.Module):
             for part, parameter in _new(own, shape, precision, device).items():
                 self.get_submodule(owner).register_parameter(part, parameter)
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
+        # Told of each layer's residual, and of its queries, keys and values before they are turned.
+        self.observer: Observer | None = None
+        self._set(precision, device)
+
+    def _set(self, precision: Precision, device: torch.device) -> None:
+        """What follows from a precision."""
+        config = self.config
+        self.precision = precision
         self._activation = Activation(config.activation, config.gated, config.swiglu_limit)
         norm = None if config.norm_native else precision.norm
         self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
@@ -112,6 +125,20 @@ class Transformer(nn.Module):
             for name, w in self.named_parameters()
             if not precision.bits and precision.weights != precision.compute and name not in EMBEDDINGS
         ]
+
+    def at(self, precision: str | Precision) -> Transformer:
+        """The same live weights under another policy: a model that shares every parameter with this one.
+
+        Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
+        else. Raises `MinillmError` for weights of whole numbers, on either side.
+        """
+        policy = replace(get_precision(precision), weights=self.precision.weights)
+        if policy.bits or self.precision.bits:
+            raise MinillmError("weights of whole numbers have one precision only; load the model in another")
+        view = copy(self)
+        view.observer = None
+        view._set(policy, self.head.device)
+        return view
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """hidden_TC after the final norm, ready for `logits`.
@@ -163,6 +190,8 @@ class Transformer(nn.Module):
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
             x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "attn_norm", config.pre_norm)
+            if self.observer is not None:
+                self.observer(i, "residual", x_TC)
             out_TC = self._attention(layer, i, input_TC, pages[i], batch)
             out_TC = self._after(out_TC, layer, "attn_post_norm")
             if config.parallel:
@@ -210,6 +239,8 @@ class Transformer(nn.Module):
             qkv_TX = self._norm_qk(layer, qkv_TX)
         if config.clip_qkv is not None:
             qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
+        if self.observer is not None:
+            self.observer(i, "qkv", qkv_TX)
         heads_THD = dispatch.rope_store_attention(
             _to(qkv_TX, self.precision.attention),
             config.heads,

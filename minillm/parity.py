@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from kernels import dispatch, ops
 from kernels.matmul import PANEL
@@ -29,7 +31,10 @@ ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 31, 33, 64)
 
 @dataclass(frozen=True)
 class Difference:
-    """Where sampler and trainer part: the `position`-th sampled token of a sequence, and its two logprobs."""
+    """Where sampler and trainer part: the `position`-th sampled token of a sequence, and its two logprobs.
+
+    `sequence` counts, from 0, those that were compared.
+    """
 
     sequence: int
     position: int
@@ -48,8 +53,8 @@ class Difference:
 class Parity:
     """How the logprobs of sampled tokens compare; `add` counts one sequence.
 
-    `differing` are tokens whose two logprobs differ, `bits` the bits in which they do, as float32. `largest` and
-    `total` are of absolute differences, in nats.
+    `differing` are tokens whose two logprobs differ, `bits` the bits in which they do, as float32. `largest`
+    and `total` are of absolute differences, in nats.
     """
 
     sequences: int = 0
@@ -78,6 +83,8 @@ class Parity:
             t = where[0]
             self.first = Difference(self.sequences, t, token_ids[t], left_T[t].item(), right_T[t].item())
         gap_T = (left_T.double() - right_T.double()).abs()
+        # Equal infinities are not apart, and NaN is as far from a number as can be: sums go on either way.
+        gap_T = gap_T.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(changed_T == 0, 0.0)
         self.sequences += 1
         self.tokens += len(token_ids)
         self.differing += len(where)
@@ -90,7 +97,10 @@ class Parity:
         return said if self.first is None else f"{said}, in {self.bits} bits; first {self.first}"
 
 
-@torch.no_grad()
+def _nothing(_: object) -> Any:
+    """Keep nothing for a gradient."""
+
+
 def compare(
     model: Transformer,
     outputs: Iterable[RequestOutput],
@@ -100,18 +110,18 @@ def compare(
 ) -> Parity:
     """Logprobs that the sampler reported, against the trainer's forward over the same tokens.
 
-    `outputs` were sampled from `model` at `temperature` with `logprobs=0` or more. Adds to `into`, if it is
-    given; `advance` is told of sampled tokens that were compared. Raises `MinillmError` for outputs without
-    logprobs.
+    It is the forward that a gradient flows through, though nothing is kept for one. `outputs` were sampled
+    from `model` at `temperature` with `logprobs=0` or more. Adds to `into`, if it is given; `advance` is told
+    of sampled tokens that were compared. Raises `MinillmError` for outputs without logprobs.
     """
     found = Parity() if into is None else into
     group: list[tuple[int, list[int], torch.Tensor]] = []
     sequences: list[list[int]] = []
 
     def flush() -> None:
-        for (start, ids, sampled_T), trained_T in zip(
-            group, token_logprobs(model, sequences, temperature), strict=True
-        ):
+        with torch.inference_mode(False), torch.enable_grad(), saved_tensors_hooks(_nothing, _nothing):
+            trained = token_logprobs(model, sequences, temperature)
+        for (start, ids, sampled_T), trained_T in zip(group, trained, strict=True):
             found.add(ids, sampled_T, trained_T[start - 1 :])
             advance(len(ids))
         group.clear()
@@ -157,9 +167,12 @@ class Probe:
                 f"row invariance held for all {self.shapes} matrix shapes, but {self.path} promises none of "
                 "it: logprobs of sampler and trainer may differ in their last bits; use fp32 or bf16"
             )
+        advice = "this is a fault, of kernels that should keep rows apart: please report it"
+        if self.path == "plain torch":
+            advice = "use fp32 or bf16, whose kernels keep rows apart"
         return (
             f"ROW INVARIANCE DOES NOT HOLD ({self.path}): {'; '.join(self.broken)}. Logprobs of sampler and "
-            "trainer will differ in their last bits; use fp32 or bf16, whose kernels keep rows apart"
+            f"trainer will differ in their last bits; {advice}"
         )
 
 
@@ -169,32 +182,40 @@ def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
 
     The products are those that the model runs: kernels where there are any for its precision and device, else
     plain torch. A shape holds if every number of rows gives the bits that the same rows have among all.
+    Sums are compared as they are, in float32: rounded to bfloat16, most of what differs would look the same.
     """
     precision, head = model.precision, model.head
-    dtype = precision.compute
-    kernels = ops.backend(head.device, dtype)
+    kernels = ops.backend(head.device, precision.compute)
     path = "plain torch" if kernels is None else f"{head.device.type.upper()} kernels"
+    float_router = model.config.experts is not None and model.config.experts.float_router
     named: dict[str, torch.Tensor] = dict(model.named_parameters())
-    seen: dict[tuple[torch.Size, torch.dtype], str] = {}
+    seen: dict[tuple[object, ...], tuple[str, torch.dtype]] = {}
     for name, w in named.items():
         if w.dim() >= 3 and not name.endswith("_scales"):
-            seen.setdefault((w.shape[-3:], w.dtype), name)
+            dtype = precision.norm if float_router and name.endswith(".router") else precision.compute
+            seen.setdefault((w.dim(), w.shape[-3:], w.dtype, dtype), (name, dtype))
     broken = []
-    for name in seen.values():
+    for name, dtype in seen.values():
         w, scales = named[name], named.get(f"{name}_scales")
         if w.dim() == 4:  # of experts one is as good as another
-            w, scales = w[0], None if scales is None else scales[0]
-        N, K = w.shape[0] * PANEL, w.shape[1]
+            w, scales = w[:1], None if scales is None else scales[:1]
+        N, K = w.shape[-3] * PANEL, w.shape[-2]
         w = w if scales is not None else w.to(dtype)
         generator = torch.Generator().manual_seed(0)
         x_RK = torch.randn(max(rows) + 3, K, generator=generator).to(head.device, dtype)
-        together = dispatch.matmul(x_RK, w, N, scales)
+        together = _product(x_RK, w, N, scales)
         wrong = [
             R
             for R in rows
-            if not torch.equal(dispatch.matmul(x_RK[:R], w, N, scales), together[:R])
-            or not torch.equal(dispatch.matmul(x_RK[-R:], w, N, scales), together[-R:])
+            if not torch.equal(_product(x_RK[:R], w, N, scales), together[:R])
+            or not torch.equal(_product(x_RK[-R:], w, N, scales), together[-R:])
         ]
         if wrong:
             broken.append(f"{name} ({K} by {N}) with {', '.join(map(str, wrong))} rows")
     return Probe(path, len(seen), broken)
+
+
+def _product(x_RK: torch.Tensor, w: torch.Tensor, N: int, scales: torch.Tensor | None) -> torch.Tensor:
+    if w.dim() == 3:
+        return dispatch.matmul(x_RK, w, N, scales, wide=True)
+    return dispatch.grouped_matmul(x_RK, w, N, torch.tensor([0, len(x_RK)], device=x_RK.device), scales)

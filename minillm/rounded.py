@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from minillm.changes import version
+
 
 def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`w` in `dtype`, differentiable; itself where that is its own, else a copy that is kept with it.
@@ -20,11 +22,13 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if w.dtype == dtype:
         return w
     kept: dict[torch.dtype, tuple[tuple[int, int], torch.Tensor]] = w.__dict__.setdefault("_rounded", {})
-    state = w._version, w.data_ptr()
+    state = version([w]), w.data_ptr()
     if (found := kept.get(dtype)) is None or found[0] != state:
         # A tensor made in inference mode could not be saved for a gradient.
         with torch.inference_mode(False), torch.no_grad():
-            copy = torch.empty_like(w, dtype=dtype) if found is None else found[1]
+            copy = None if found is None else found[1]
+            if copy is None or copy.shape != w.shape or copy.device != w.device:
+                copy = torch.empty_like(w, dtype=dtype)
             copy.copy_(w)
         found = kept[dtype] = (state, copy)
     if torch.is_grad_enabled() and w.requires_grad:

@@ -1,7 +1,7 @@
 """One step of AdamW for bfloat16 weights on the CPU: every number is read once and written once.
 
-Floor: 14 bytes a weight (16 with a carry), against 28 of float32's. The formula is `kernels.optim.adamw`'s, in
-its order, so that the bits are.
+Floor: 14 bytes a weight (16 with a carry), against 28 of float32's. The formula is `kernels.optim.oracle`'s,
+in its order, so that the bits are equal.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import llvmlite.ir as ir
 import numpy as np
 import torch
 from numba import carray, njit, types

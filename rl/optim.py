@@ -1,0 +1,167 @@
+"""Optimizers whose small steps are not lost in bfloat16, and what training keeps for each weight.
+
+With learning rates of reinforcement learning a step is far smaller than the distance between neighbouring
+bfloat16 numbers: rounded to the nearest, weights do not move. Three ways out:
+
+==================== ============================ ===================================== ==============
+way                  weights                      optimizer                             bytes a weight
+==================== ============================ ===================================== ==============
+float32 masters      float32, and a bfloat16 copy torch.optim.AdamW, moments in float32 18
+                     (`bf16-master-fp32`)
+stochastic rounding  bfloat16                     `BF16AdamW(rounding="stochastic")`    8
+carry (Kahan)        bfloat16 and 8 bits below    `BF16AdamW(rounding="kahan")`         9
+==================== ============================ ===================================== ==============
+
+Gradients are counted, in the weights' dtype.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from kernels import optim
+from minillm.errors import MinillmError
+from minillm.model import Transformer
+
+ROUNDINGS = ("stochastic", "kahan")
+
+
+class BF16AdamW(torch.optim.Optimizer):
+    """AdamW (Loshchilov and Hutter, 2019) over bfloat16 weights, gradients and moments: see `kernels.optim`.
+
+    Args:
+        params: bfloat16 tensors, or groups of them, as torch's optimizers take.
+        lr: above 0, as are `eps` and, or 0, `weight_decay`.
+        rounding: "stochastic", or "kahan" for weights with a carry of eight bits each, which moves half as
+            noisily and follows float32 masters more closely.
+        seed: of the noise. The same seed and the same gradients give the same bits, also after
+            `load_state_dict`, and with any number of threads.
+
+    Raises `MinillmError` for values that make no sense, weights of another dtype or without a fixed place in
+    memory, and sparse gradients.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        rounding: str = "kahan",
+        seed: int = 0,
+    ) -> None:
+        rules = {
+            "lr": (lr > 0, "above 0"),
+            "betas": (
+                len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+                "two numbers from 0 to below 1",
+            ),
+            "eps": (eps > 0, "above 0"),
+            "weight_decay": (weight_decay >= 0, "not negative"),
+            "rounding": (rounding in ROUNDINGS, f"one of {', '.join(ROUNDINGS)}"),
+        }
+        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "rounding": rounding}
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise MinillmError(f"{name} must be {rule}, got {given[name]!r}")
+        super().__init__(params, {**given, "seed": seed})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add tensors with options of their own."""
+        super().add_param_group(param_group)
+        for i, p in enumerate(self.param_groups[-1]["params"]):
+            if p.dtype != torch.bfloat16 or not p.is_contiguous():
+                self.param_groups.pop()
+                raise MinillmError(
+                    f"BF16AdamW is for contiguous bfloat16 weights, but weight {i} is of {p.dtype}; "
+                    "load the model in bf16, or use torch.optim.AdamW"
+                )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step for every weight that has a gradient; the closure's loss, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        place = 0
+        for group in self.param_groups:
+            for p in group["params"]:
+                place += 1
+                if p.grad is None:
+                    continue
+                if p.grad.is_sparse:
+                    raise MinillmError("BF16AdamW takes no sparse gradients")
+                state = self.state[p]
+                if not state:
+                    state["step"] = 0
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+                    if group["rounding"] == "kahan":
+                        state["carry"] = torch.zeros_like(p, dtype=torch.int8)
+                state["step"] += 1
+                name = f"{group['seed']} {state['step']} {place}".encode()
+                optim.adamw(
+                    p,
+                    p.grad.contiguous(),
+                    state["exp_avg"],
+                    state["exp_avg_sq"],
+                    state.get("carry"),
+                    step=state["step"],
+                    lr=group["lr"],
+                    betas=group["betas"],
+                    eps=group["eps"],
+                    weight_decay=group["weight_decay"],
+                    key=int.from_bytes(hashlib.blake2b(name, digest_size=4).digest()),
+                )
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if (
+                "carry" in state
+            ):  # torch gives all of a weight's state the weight's dtype, which holds it exactly
+                state["carry"] = state["carry"].to(torch.int8)
+
+
+def make_optimizer(
+    model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "kahan", seed: int = 0
+) -> torch.optim.Optimizer:
+    """AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
+
+    Raises `MinillmError` for weights of whole numbers, which cannot be trained.
+    """
+    if bits := model.precision.bits:
+        raise MinillmError(
+            f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
+        )
+    params = [p for p in model.parameters() if p.requires_grad]
+    if model.precision.weights == torch.bfloat16:
+        return BF16AdamW(params, lr=lr, weight_decay=weight_decay, rounding=rounding, seed=seed)
+    return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def bytes_per_parameter(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """What training holds for each weight, in bytes: weights, their rounded copies, gradients and moments.
+
+    "gradients" counts one for each weight that the optimizer trains, whether there is one now or not; the
+    optimizer's "state" is there after its first step. "total" is their sum.
+    """
+    count = sum(p.numel() for p in model.parameters())
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    copies = [copy for p in model.parameters() for _, copy in p.__dict__.get("_rounded", {}).values()]
+    states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, torch.Tensor)]
+    sizes = {
+        "weights": sum(p.nbytes for p in model.parameters()),
+        "copies": sum(copy.nbytes for copy in copies),
+        "gradients": sum(p.nbytes for p in trained),
+        "state": sum(x.nbytes for x in states),
+    }
+    found = {name: size / count for name, size in sizes.items()}
+    return {**found, "total": sum(found.values())}
