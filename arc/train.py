@@ -35,6 +35,7 @@ from arc.sandbox import Limits
 from minillm import LLM, MinillmError, Tokenizer, hub, load_model
 from minillm._shadow import require_own
 from minillm.hub import DEMO_MODEL
+from minillm.parity import probe
 
 require_own("rl")
 
@@ -97,6 +98,7 @@ def train(config: Config, console: Console) -> list[Summary]:
     ]
     console.print(f"loading {config.model} in {config.precision}")
     llm = LLM(load_model(folder, config.precision), tokenizer)
+    console.print(str(probe(llm.model)))
     trainer = Trainer(llm, problems, config.method, folder)
     columns = (
         SpinnerColumn(),

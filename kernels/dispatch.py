@@ -17,6 +17,7 @@ import torch
 from kernels import ops, reference
 from kernels.autograd import RopeStoreAttention
 from kernels.checks import check_heads, check_tensor
+from kernels.cpu import rowwise
 from kernels.knobs import Activation, Norm, Scores
 from kernels.matmul import PANEL, unpack
 from kernels.paged import paged_attention
@@ -76,6 +77,20 @@ def matmul(
     if traced():
         return ops.matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)  # type: ignore[no-any-return]
     return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)  # type: ignore[no-any-return]
+
+
+def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """out <- x, rounded to the nearest of out's dtype, ties to even.
+
+    Raises ValueError unless they are of one shape and device, and `out` is contiguous.
+    """
+    check_tensor("out", out, x.shape, FLOATS, x.device)
+    plain = x.device.type == "cpu" and (x.dtype, out.dtype) == (torch.float32, torch.bfloat16)
+    if plain and x.is_contiguous() and out.is_contiguous():
+        rowwise.round_into(x, out)
+        torch.autograd.graph.increment_version(out)
+    else:
+        out.copy_(x)
 
 
 def grouped_matmul(

@@ -96,13 +96,15 @@ def gradients(
     logits: Logits,
     multiplier: float,
     softcap: float | None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(d hidden in its dtype, d head_CV, d bias_V) of `chosen`, summed in the dtype of `head_CV`.
+    need_head: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """(d hidden in its dtype, d head_CV if it is needed, d bias_V) of `chosen`, summed in `head_CV`'s dtype.
 
     `logits` are cap((hidden @ head + bias) * multiplier), cap(x) = softcap * tanh(x / softcap).
     """
     dhidden_RC, wide = torch.empty_like(hidden_RC), head_CV.dtype
-    dhead_CV, dbias_V = torch.zeros_like(head_CV), head_CV.new_zeros(head_CV.shape[1])
+    dhead_CV = torch.zeros_like(head_CV) if need_head else None
+    dbias_V = head_CV.new_zeros(head_CV.shape[1])
     for start in range(0, hidden_RC.shape[0], ROWS):
         rows = slice(start, start + ROWS)
         hidden, grad = hidden_RC[rows], grad_R[rows].unsqueeze(1).to(wide)
@@ -118,5 +120,6 @@ def gradients(
             dlogits.mul_(multiplier)
         dbias_V += dlogits.sum(0)
         dhidden_RC[rows] = (dlogits @ head_CV.t()).to(hidden.dtype)
-        dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
+        if dhead_CV is not None:
+            dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
     return dhidden_RC, dhead_CV, dbias_V

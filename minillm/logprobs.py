@@ -45,10 +45,11 @@ class _ChosenLogprobs(torch.autograd.Function):
         head_CV = unpack(head_PCW.to(wide), config.vocab_size)
         knobs = (config.logit_multiplier, config.final_softcap)
         dhidden_RC, dhead_CV, dbias_V = logprob.gradients(
-            grads[0], hidden_RC, head_CV, token_R, heat_R, ctx.model.logits, *knobs
+            grads[0], hidden_RC, head_CV, token_R, heat_R, ctx.model.logits, *knobs, ctx.needs_input_grad[1]
         )
         dbias = dbias_V.to(ctx.bias_dtype) if ctx.bias_dtype is not None else None
-        return dhidden_RC, pack(dhead_CV.to(head_PCW.dtype)), dbias, None, None, None
+        dhead_PCW = None if dhead_CV is None else pack(dhead_CV.to(head_PCW.dtype))
+        return dhidden_RC, dhead_PCW, dbias, None, None, None
 
 
 def chosen_logprobs(

@@ -30,7 +30,6 @@ from minillm.precision import Precision, get_precision
 from minillm.read_config import read_config
 from minillm.rounded import rounded
 
-
 # (layer, "residual" or "qkv", values_TX)
 Observer = Callable[[int, str, torch.Tensor], None]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from kernels import dispatch
 from minillm.changes import version
 
 
@@ -29,7 +30,7 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
             copy = None if found is None else found[1]
             if copy is None or copy.shape != w.shape or copy.device != w.device:
                 copy = torch.empty_like(w, dtype=dtype)
-            copy.copy_(w)
+            dispatch.round_into(w, copy)
         found = kept[dtype] = (state, copy)
     if torch.is_grad_enabled() and w.requires_grad:
         return _Rounded.apply(w, [found[1]])  # type: ignore[no-any-return]

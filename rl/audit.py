@@ -36,6 +36,7 @@ from minillm.llm import LLM
 from minillm.logprobs import logprobs, token_logprobs
 from minillm.model import Transformer
 from minillm.weights import write_atomically
+from rl.optim import check_trainable
 
 # A move that is gone at serving precision kept less than this share of what it was with nothing rounded ...
 VANISHED = 0.1
@@ -204,8 +205,7 @@ class Audit:
 
     def __init__(self, llm: LLM, probe: Sequence[Sequence[int]] = ()) -> None:
         self.llm, self.model = llm, llm.model
-        if self.model.precision.bits:
-            raise MinillmError("weights of whole numbers are not trained, so there is no update to audit")
+        check_trainable(self.model)
         for i, ids in enumerate(probe):
             if len(ids) < 2:
                 raise MinillmError(f"probe text {i} has {len(ids)} tokens; a logprob needs at least two")

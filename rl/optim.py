@@ -130,6 +130,14 @@ class BF16AdamW(torch.optim.Optimizer):
                 state["carry"] = state["carry"].to(torch.int8)
 
 
+def check_trainable(model: Transformer) -> None:
+    """Raise `MinillmError` for weights of whole numbers."""
+    if bits := model.precision.bits:
+        raise MinillmError(
+            f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
+        )
+
+
 def make_optimizer(
     model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "kahan", seed: int = 0
 ) -> torch.optim.Optimizer:
@@ -137,10 +145,7 @@ def make_optimizer(
 
     Raises `MinillmError` for weights of whole numbers, which cannot be trained.
     """
-    if bits := model.precision.bits:
-        raise MinillmError(
-            f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
-        )
+    check_trainable(model)
     params = [p for p in model.parameters() if p.requires_grad]
     if model.precision.weights == torch.bfloat16:
         return BF16AdamW(params, lr=lr, weight_decay=weight_decay, rounding=rounding, seed=seed)

@@ -20,6 +20,7 @@ from minillm.model import Transformer, load_weights, save_weights
 from rl.advantage import advantages, state_reward
 from rl.curriculum import next_k
 from rl.journal import Journal
+from rl.optim import check_trainable, make_optimizer
 from rl.rollout import collect, seed_of
 from rl.targets import moved_as_intended, reached, target_logprobs
 from rl.types import Action, Problem, State, TrainingEntry, redact
@@ -114,10 +115,7 @@ class Trainer:
         if not problems:
             raise MinillmError("there is no problem to train on; name at least one")
         config.check()
-        if bits := llm.model.precision.bits:
-            raise MinillmError(
-                f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
-            )
+        check_trainable(llm.model)
         self.llm, self.problems, self.config = llm, problems, config
         self.model: Transformer = llm.model
         self.model_folder = model_folder
@@ -252,7 +250,8 @@ class Trainer:
         active = [entry for entry in entries if any(t is not None for t in entry.targets)]
         if not active:
             return 0
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+        seed = seed_of(config.seed, self.state["model_version"]) & 0xFFFFFFFF
+        optimizer = make_optimizer(self.model, config.learning_rate, seed=seed)
         batch = Batch.packed([len(entry.state.prefix_ids) for entry in active])
         tokens_T = torch.tensor([t for entry in active for t in entry.state.prefix_ids])
         last_R = torch.tensor(batch.bounds[1:]) - 1

@@ -171,6 +171,7 @@ def chosen_logprobs_gradient(
     logits, head_CV = partial(_logits, head_PCW, V, bias_V, multiplier, softcap), unpack(head_PCW.float(), V)
     found = logprob.gradients(grad_R, hidden_RC, head_CV, token_R, heat_R, logits, multiplier, softcap)
     dhidden_RC, dhead_CV, dbias_V = found
+    assert dhead_CV is not None
     dbias = None if bias_V is None else dbias_V.to(bias_V.dtype)
     return dhidden_RC, pack(dhead_CV.to(head_PCW.dtype)), dbias
 

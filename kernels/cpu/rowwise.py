@@ -369,3 +369,31 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     chunk = _rows_per_task(T)
     launch(_activate(x_TX.dtype, activation), -(-T // chunk), *map(_pointer, (x_TX, out_TF)), T, F, chunk)
     return out_TF
+
+
+# Numbers of one task of a rounding.
+ROUNDED = 1 << 16
+
+
+@cache
+def _rounded() -> Any:
+    _, _, store = SCALARS[torch.bfloat16]
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 5)
+        size = args[4]
+        x = carray(address(args[2]), (size,), types.float32)
+        out = carray(address(args[3]), (size,), types.uint16)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for j in range(i * ROUNDED, min((i + 1) * ROUNDED, size)):
+                out[j] = store(x[j])
+
+    return Kernel(kernel)
+
+
+def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """out <- x, from float32 to bfloat16, both contiguous, as `Tensor.copy_` does."""
+    launch(_rounded(), -(-x.numel() // ROUNDED), x.data_ptr(), out.data_ptr(), x.numel())

@@ -425,3 +425,19 @@ def test_inputs_with_strides_are_read_as_they_are(dtype: torch.dtype) -> None:
     strided = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
     plain = dispatch.add_norm(x.contiguous(), residual.contiguous(), w.contiguous(), None, Norm(1e-5))
     assert all(torch.equal(a, b) for a, b in zip(strided, plain, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 70_001])
+def test_rounding_is_that_of_torch(size: int) -> None:
+    x = noise(size, dtype=torch.float32)
+    x[: min(size, 4)] = torch.tensor([torch.nan, torch.inf, -torch.inf, 1.00390625])[: min(size, 4)]
+    out = torch.zeros(size, dtype=torch.bfloat16)
+    version = out._version
+    dispatch.round_into(x, out)
+    assert torch.equal(out.nan_to_num(7.0), x.bfloat16().nan_to_num(7.0))
+    assert out._version > version
+    wide = torch.zeros(size, dtype=torch.float64)
+    dispatch.round_into(x, wide)
+    assert torch.equal(wide.nan_to_num(7.0), x.double().nan_to_num(7.0))
+    with pytest.raises(ValueError, match="out must have shape"):
+        dispatch.round_into(x, torch.zeros(size + 1))

@@ -177,5 +177,5 @@ def test_what_cannot_be_audited(tiny_llama: MakeModel) -> None:
         Audit(llm, [[1, 2], [3]])
     with pytest.raises(MinillmError, match="token id 131 is outside the vocabulary"):
         Audit(llm).begin([Move([1, 2], 131)])
-    with pytest.raises(MinillmError, match="weights of whole numbers are not trained"):
+    with pytest.raises(MinillmError, match="weights of 8 bits are for sampling"):
         Audit(LLM(tiny_llama("int8"), kv_cache_memory_bytes=1 << 24))

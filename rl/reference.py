@@ -1,0 +1,123 @@
+"""The model as it was: logprobs of a reference policy, in as little memory as can be.
+
+Legend: T packed tokens, R rows (one a prefix), C model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from minillm.batch import Batch
+from minillm.errors import MinillmError
+from minillm.llm import LLM
+from minillm.logprobs import logprobs, token_logprobs
+from minillm.lora import LoRA
+from minillm.model import Transformer, load_model
+from minillm.precision import Precision, get_precision
+
+
+class Reference:
+    """Logprobs of a model that training does not move; made by one of three class methods.
+
+    ============= ====================================================== ==============================
+    way           the model                                              extra bytes a parameter
+    ============= ====================================================== ==============================
+    `of_lora`     the live one, with the LoRA's base put in place        0: the base is the LoRA's own
+    `copy_of`     a second one with the weights of now                   2 in bf16 (the default), 4 in
+                                                                         fp32
+    `from_folder` a second one with a checkpoint's weights               as `copy_of`; in int8 about 1,
+                                                                         in int4 about 0.6
+    ============= ====================================================== ==============================
+
+    A second model in `bf16-master-fp32` also keeps a rounded copy, 2 bytes more. A bf16 copy of a
+    `bf16-master-fp32` model without experts computes its very bits, since that rounds its weights alike.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        extra_bytes: int = 0,
+        in_place: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`model` is the reference within `in_place()`; `extra_bytes` are held for it alone."""
+        self.model = model
+        self._extra_bytes, self._in_place = extra_bytes, in_place
+
+    @classmethod
+    def of_lora(cls, llm_or_model: LLM | Transformer, lora: LoRA) -> Reference:
+        """The base of a LoRA's model: nothing is copied, and each call puts the base in place and back.
+
+        Each call writes the adapted weights twice and leaves the bits they had. What holds for `LoRA.off`
+        holds for a call: no sampling may be under way, the sampler's prefix cache starts afresh, and a
+        loss's forward comes after it. Raises `MinillmError` for a LoRA of another model.
+        """
+        model = llm_or_model.model if isinstance(llm_or_model, LLM) else llm_or_model
+        if lora.model is not model:
+            raise MinillmError("the LoRA is another model's; give the model that it was made for")
+        return cls(model, 0, lora.off)
+
+    @classmethod
+    def copy_of(cls, model: Transformer, precision: str | Precision = "bf16") -> Reference:
+        """A second model on the same device with the weights that `model` has now, rounded to `precision`.
+
+        Give `model.precision` for the same bits. Raises `MinillmError` for weights of whole numbers, unless
+        both have them, of as many bits.
+        """
+        policy = get_precision(precision)
+        if policy.bits != model.precision.bits:
+            raise MinillmError(
+                f"weights of {policy.bits or model.precision.bits} bits are not copied to or from any "
+                "others; read the checkpoint again with Reference.from_folder"
+            )
+        copy = Transformer(model.config, policy, model.head.device)
+        with torch.no_grad():
+            for mine, theirs in zip(copy.parameters(), model.parameters(), strict=True):
+                mine.copy_(theirs)
+        return cls._of_second(copy)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, precision: str | Precision, device: torch.device | str = "cpu"
+    ) -> Reference:
+        """A checkpoint's model; arguments and errors are `load_model`'s."""
+        return cls._of_second(load_model(folder, precision, device))
+
+    @classmethod
+    def _of_second(cls, model: Transformer) -> Reference:
+        model.requires_grad_(False)
+        return cls(model, sum(p.nbytes for p in model.parameters()))
+
+    @property
+    def extra_bytes(self) -> int:
+        """Bytes of weights that are held for the reference alone."""
+        return self._extra_bytes
+
+    @torch.no_grad()
+    def token_logprobs(
+        self, sequences: Sequence[Sequence[int]], temperature: float = 1.0
+    ) -> list[torch.Tensor]:
+        """As `minillm.token_logprobs`, without a gradient: (n - 1,) for each list of n token ids."""
+        with self._in_place():
+            return token_logprobs(self.model, sequences, temperature)
+
+    @torch.no_grad()
+    def logprobs(self, prefixes: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
+        """Logprobs of the whole vocabulary after each list of token ids, (R, V), without a gradient.
+
+        In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes,
+        an empty one or one that the model cannot read, and a temperature that is not above 0.
+        """
+        if not prefixes or not temperature > 0:
+            raise MinillmError(f"{len(prefixes)} prefixes at temperature {temperature}: neither may be 0")
+        model, device = self.model, self.model.head.device
+        for prefix in prefixes:
+            model.check_tokens(prefix)
+        tokens_T = torch.tensor([token for prefix in prefixes for token in prefix], device=device)
+        batch = Batch.packed([len(prefix) for prefix in prefixes], device)
+        last_R = torch.tensor(batch.bounds[1:], device=device) - 1
+        with self._in_place():
+            return logprobs(model.logits(model(tokens_T, batch)[last_R]), temperature)
