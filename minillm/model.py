@@ -118,18 +118,27 @@ class Transformer(nn.Module):
         self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
-        # Weights that products read in another dtype; of embeddings only a step's own rows are converted.
+        # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
+        floats = {"router"} if config.experts is not None and config.experts.float_router else set()
+        read = {
+            name: precision.norm if name.rpartition(".")[2] in floats else precision.compute
+            for name, _ in self.named_parameters()
+            if name not in EMBEDDINGS
+        }
         self._masters = [
-            w
+            (w, read[name])
             for name, w in self.named_parameters()
-            if not precision.bits and precision.weights != precision.compute and name not in EMBEDDINGS
+            if name in read
+            and w.is_floating_point()
+            and w.dtype != read[name]
+            and not name.endswith("_scales")
         ]
 
     def at(self, precision: str | Precision) -> Transformer:
         """The same live weights under another policy: a model that shares every parameter with this one.
 
         Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
-        else. Raises `MinillmError` for weights of whole numbers, on either side.
+        else. Rounded copies are kept with the parameters. Raises `MinillmError` for weights of whole numbers, on either side.
         """
         policy = replace(get_precision(precision), weights=self.precision.weights)
         if policy.bits or self.precision.bits:
@@ -151,8 +160,8 @@ class Transformer(nn.Module):
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
             return self._blocks([scratch] * self.config.num_layers, x_TC, torch.zeros_like(x_TC), batch)
         blocks = partial(self._blocks, cache.layers)
-        for w in self._masters:  # before a recording, which sees no change of a weight
-            rounded(w, self.precision.compute)
+        for w, dtype in self._masters:  # before a recording, which sees no change of a weight
+            rounded(w, dtype)
         if batch.is_decode and not torch.is_grad_enabled():
             return cache.decode_steps.run(blocks, self.parameters(), x_TC, batch)
         return blocks(x_TC, torch.zeros_like(x_TC), batch)

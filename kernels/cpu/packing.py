@@ -113,6 +113,7 @@ def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None
     (N, K), panels = w_NK.shape, out_PKW.shape[0]
     kernel = _kernel(w_NK.dtype, out_PKW.dtype)
     launch(kernel, _tasks(start, N), w_NK.data_ptr(), out_PKW.data_ptr(), N, K, panels, start)
+    torch.autograd.graph.increment_version(out_PKW)  # written past torch, which others go by
 
 
 @cache
@@ -176,6 +177,8 @@ def quantize_into(
     pointers = (w_NK.data_ptr(), codes_PKW.data_ptr(), scales_PGW.data_ptr())
     kernel = _quantizer(w_NK.dtype, codes_PKW.dtype)
     launch(kernel, _tasks(start, N), *pointers, N, K, panels, groups, start)
+    for out in (codes_PKW, scales_PGW):
+        torch.autograd.graph.increment_version(out)
 
 
 def _tasks(start: int, N: int) -> int:
