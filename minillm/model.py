@@ -123,22 +123,20 @@ class Transformer(nn.Module):
         read = {
             name: precision.norm if name.rpartition(".")[2] in floats else precision.compute
             for name, _ in self.named_parameters()
-            if name not in EMBEDDINGS
+            if name not in EMBEDDINGS and not name.endswith("_scales")
         }
         self._masters = [
             (w, read[name])
             for name, w in self.named_parameters()
-            if name in read
-            and w.is_floating_point()
-            and w.dtype != read[name]
-            and not name.endswith("_scales")
+            if name in read and w.is_floating_point() and w.dtype != read[name]
         ]
 
     def at(self, precision: str | Precision) -> Transformer:
         """The same live weights under another policy: a model that shares every parameter with this one.
 
         Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
-        else. Rounded copies are kept with the parameters. Raises `MinillmError` for weights of whole numbers, on either side.
+        else; copies that are rounded so are kept with the parameters. Raises `MinillmError` for weights of
+        whole numbers, on either side.
         """
         policy = replace(get_precision(precision), weights=self.precision.weights)
         if policy.bits or self.precision.bits:
