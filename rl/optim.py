@@ -36,8 +36,10 @@ class BF16AdamW(torch.optim.Optimizer):
     Args:
         params: bfloat16 tensors, or groups of them, as torch's optimizers take.
         lr: above 0, as are `eps` and, or 0, `weight_decay`.
-        rounding: "stochastic", or "kahan" for weights with a carry of eight bits each, which moves half as
-            noisily and follows float32 masters more closely.
+        rounding: "stochastic", under which what is served moves at once, by steps of any size, with some
+            noise; or "kahan" for weights with a carry of eight bits each, which follows float32 masters:
+            nothing is lost, but what is served moves only where a weight has come half way to its neighbour.
+            A carry is the optimizer's: a new one starts without.
         seed: of the noise. The same seed and the same gradients give the same bits, also after
             `load_state_dict`, and with any number of threads.
 
@@ -52,7 +54,7 @@ class BF16AdamW(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        rounding: str = "kahan",
+        rounding: str = "stochastic",
         seed: int = 0,
     ) -> None:
         rules = {
@@ -139,7 +141,7 @@ def check_trainable(model: Transformer) -> None:
 
 
 def make_optimizer(
-    model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "kahan", seed: int = 0
+    model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "stochastic", seed: int = 0
 ) -> torch.optim.Optimizer:
     """AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
 
