@@ -181,7 +181,7 @@ class Report:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"update-{self.step}.json"
-        text = json.dumps(self.to_dict(), indent=1)
+        text = json.dumps(self.to_dict())
         write_atomically(path, lambda temporary: temporary.write_text(text))
         try:
             import matplotlib.figure  # noqa: F401

@@ -537,3 +537,22 @@ def test_families_do_not_differ(name: str, precision: str, tmp_path: Path) -> No
     llm = small_llm(model, max_num_batched_tokens=48)
     found = compare(model, sample(llm, (70, 1, 33), n=2), into=Parity())
     assert found.bits == 0 and found.tokens == 3 * 2 * 12, str(found)
+
+
+# --- benchmarks.parity ---
+
+
+def test_the_benchmark_goes_on_where_it_was(demo_model_path: Path, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from benchmarks import parity
+
+    options: dict[str, Any] = {"model": str(demo_model_path), "precisions": ("bf16",), "folder": tmp_path}
+    first = parity.ours(parity.Config(**options, tokens=1), Console(quiet=True))
+    assert [line["setting"]["name"] for line in first] == [parity.SETTINGS[0].name]
+    both = parity.ours(parity.Config(**options, tokens=401), Console(quiet=True))
+    assert both[:1] == first and [line["tokens"] for line in both] == [400, 400]
+    (row,) = parity.summary(both, parity.Config(**options, their_tokens=0), Console(quiet=True))
+    assert (row["tokens"], row["differing"], row["bits"], row["first"]) == (800, 0, 0, None)
+    with pytest.raises(MinillmError, match="holds rounds of other options"):
+        parity.ours(parity.Config(**{**options, "precisions": ("fp32",)}, tokens=2000), Console(quiet=True))
