@@ -8,10 +8,13 @@ nearest 16: Kahan's compensation, in one byte; what is below those is rounded st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from kernels.checks import check_tensor
 from kernels.cpu import optim as cpu_optim
+from kernels.cpu.optim import Weight as Weight
 
 
 def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
@@ -29,6 +32,12 @@ def _plus(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return (x.view(torch.int32).long() + noise) & 0xFFFFFFFF
 
 
+def eight_bits(key: int, place: torch.Tensor) -> torch.Tensor:
+    """Eight random bits of each place, by one round of the same mix."""
+    x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
+    return ((x ^ (x >> 16)) * 0x7FEB352D & 0xFFFFFFFF) >> 24
+
+
 def _signed(bits: torch.Tensor, width: int) -> torch.Tensor:
     """Whole numbers of `width` bits with their sign, as torch's types have it."""
     half = 1 << (width - 1)
@@ -39,7 +48,13 @@ def _to_bf16(bits: torch.Tensor) -> torch.Tensor:
     return _signed(bits >> 16, 16).to(torch.int16).view(torch.bfloat16)
 
 
-def oracle(
+def oracle(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
+    """`adamw` in plain torch, on any device; `numbers` as `adamw` makes them."""
+    for weight, key in zip(weights, keys, strict=True):
+        _oracle(*weight, numbers, key)
+
+
+def _oracle(
     w: torch.Tensor,
     grad: torch.Tensor,
     m: torch.Tensor,
@@ -48,7 +63,6 @@ def oracle(
     numbers: tuple[float, ...],
     key: int,
 ) -> None:
-    """`adamw` in plain torch, on any device; `numbers` as `adamw` makes them."""
     beta1, beta2, rest1, rest2, eps, rate, decay, root2 = torch.tensor(numbers, device=w.device).unbind()
     place = torch.arange(w.numel(), device=w.device).view(w.shape)
     g = grad.float()
@@ -66,7 +80,7 @@ def oracle(
     if carry is None:
         w.copy_(_to_bf16(_plus(x, noise & 0xFFFF)))
         return
-    bits = _plus(x, noise & 0xFF)
+    bits = _plus(x, eight_bits(key, place))
     high = ((bits + 0x8000) & 0xFFFFFFFF) >> 16
     w.copy_(_to_bf16(high << 16))
     carry.copy_(_signed((bits - (high << 16)) >> 8, 8).to(torch.int8))
@@ -74,35 +88,37 @@ def oracle(
 
 @torch.no_grad()
 def adamw(
-    w: torch.Tensor,
-    grad: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    carry: torch.Tensor | None,
+    weights: Sequence[Weight],
     *,
     step: int,
     lr: float,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
-    key: int,
+    keys: Sequence[int],
 ) -> None:
     """One step of AdamW (Loshchilov and Hutter, 2019) in place, in float32 between reading and writing.
 
-    w, grad, m and v are contiguous bfloat16 tensors of one shape, `carry` int8 or None. `step` counts from 1.
-    Moments are rounded stochastically, weights too, or with `carry` kept in 24 bits. `key` (32 bits) makes
-    the noise: the same key, the same bits, whatever the number of threads. Raises ValueError for tensors
-    of other kinds.
+    Each of `weights` is (w, grad, m, v, carry): contiguous tensors of one shape and device, bfloat16 but for
+    the carry, which is int8, or None in all of them. `step` counts from 1. Moments are rounded
+    stochastically, weights too, or with a carry kept in 24 bits. `keys` (32 bits each) make the noise: the
+    same key, the same bits, whatever the number of threads. Raises ValueError for tensors of other kinds.
     """
-    for name, x in (("w", w), ("grad", grad), ("m", m), ("v", v)):
-        check_tensor(name, x, w.shape, (torch.bfloat16,), w.device)
-    if carry is not None:
-        check_tensor("carry", carry, w.shape, (torch.int8,), w.device)
+    if not weights:
+        return
+    for w, *others in weights:
+        for name, x in zip(("w", "grad", "m", "v", "carry"), (w, *others), strict=True):
+            if x is not None:
+                dtype = torch.int8 if name == "carry" else torch.bfloat16
+                # Asked in short first: there are hundreds of tensors, a thousand times an hour.
+                if x.dtype != dtype or x.shape != w.shape or x.device != w.device or not x.is_contiguous():
+                    check_tensor(name, x, w.shape, (dtype,), w.device)
+        if (others[-1] is None) != (weights[0][4] is None):
+            raise ValueError("either all weights must have a carry or none")
     beta1, beta2 = betas
     rate, root2 = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
     numbers = (beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, 1 - lr * weight_decay, root2)
-    run = cpu_optim.adamw if w.device.type == "cpu" else oracle
-    run(w, grad, m, v, carry, numbers, key)
+    run = cpu_optim.adamw if weights[0][0].device.type == "cpu" else oracle
+    run(weights, numbers, keys)
     # Kernels write past torch: whoever kept w for a gradient, or made a cache with it, must see.
-    for x in (w, m, v):
-        torch.autograd.graph.increment_version(x)
+    torch.autograd.graph.increment_version([x for w, _, m, v, _ in weights for x in (w, m, v)])

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from kernels import optim
+from kernels.optim import Weight
 from minillm.errors import MinillmError
 from minillm.model import Transformer
 
@@ -93,6 +94,7 @@ class BF16AdamW(torch.optim.Optimizer):
                 loss = closure()
         place = 0
         for group in self.param_groups:
+            due: dict[int, list[tuple[Weight, int]]] = {}  # by the step that they are at
             for p in group["params"]:
                 place += 1
                 if p.grad is None:
@@ -107,19 +109,13 @@ class BF16AdamW(torch.optim.Optimizer):
                         state["carry"] = torch.zeros_like(p, dtype=torch.int8)
                 state["step"] += 1
                 name = f"{group['seed']} {state['step']} {place}".encode()
-                optim.adamw(
-                    p,
-                    p.grad.contiguous(),
-                    state["exp_avg"],
-                    state["exp_avg_sq"],
-                    state.get("carry"),
-                    step=state["step"],
-                    lr=group["lr"],
-                    betas=group["betas"],
-                    eps=group["eps"],
-                    weight_decay=group["weight_decay"],
-                    key=int.from_bytes(hashlib.blake2b(name, digest_size=4).digest()),
-                )
+                key = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest())
+                moments = state["exp_avg"], state["exp_avg_sq"], state.get("carry")
+                due.setdefault(state["step"], []).append(((p, p.grad.contiguous(), *moments), key))
+            options = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
+            for step, those in due.items():
+                weights, keys = zip(*those, strict=True)
+                optim.adamw(weights, step=step, keys=keys, **options)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ in its order, so that the bits are equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,10 @@ from numba.extending import intrinsic
 
 from kernels.cpu.runtime import F32, I32, Kernel, address, launch, load_bf16, next_task, variant_njit
 
+# A tensor with its gradient, its two moments and, or None, its carry.
+Weight = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+# Of a row of the kernel's table: those five addresses, the size, the key, the first task.
+FIELDS = 8
 # Weights of one task.
 CHUNK = 1 << 15
 # Weights that pass through the first cache level at a time.
@@ -57,6 +62,13 @@ def _random(key: Any, i: Any) -> Any:
 
 
 @njit(inline="always")
+def _eight(key: Any, i: Any) -> Any:
+    """Eight random bits, of one round."""
+    x = U32(_times(U32(i), U32(0x9E3779B9)) + key)
+    return _shifted(_times(x ^ _shifted(x, U32(16)), U32(0x7FEB352D)), U32(24))
+
+
+@njit(inline="always")
 def _stored(x: Any, noise: Any) -> Any:
     """The upper half of a float32's bits, a bfloat16's, after noise was added to the lower."""
     return U16(_shifted(U32(_bits(x) + noise), U32(16)))
@@ -93,32 +105,37 @@ def _adamw(carried: bool) -> Any:
     def with_carry(w: Any, carry: Any, change: Any, decay: Any, key: Any, start: Any) -> None:
         for j in range(w.shape[0]):
             x = _float(U32(_bits(load_bf16(w[j])) + (U32(carry[j]) << U32(8)))) * decay - change[j]
-            bits = U32(_bits(x) + (_random(key, U32(start + j)) & U32(0xFF)))
+            bits = U32(_bits(x) + _eight(key, U32(start + j)))
             high = U32(bits + U32(0x8000)) & U32(0xFFFF0000)
             w[j] = U16(_shifted(high, U32(16)))
             carry[j] = I8(_shifted(U32(bits - high), U32(8)))
 
     def kernel(words: Any) -> None:
-        args = carray(words, 10)
-        size = args[9]
-        w, grad, m, v = (
-            carray(address(args[2]), (size,), types.uint16),
-            carray(address(args[3]), (size,), types.uint16),
-            carray(address(args[4]), (size,), types.uint16),
-            carray(address(args[5]), (size,), types.uint16),
-        )
-        carry = carray(address(args[6]), (size,), types.int8)
-        numbers = carray(address(args[7]), (8,), types.float32)
-        key = U32(args[8])
+        args = carray(words, 5)
+        count = args[3]
+        table = carray(address(args[2]), (count, FIELDS), types.int64)
+        numbers = carray(address(args[4]), (8,), types.float32)
         n = (
             numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7],
         )  # fmt: skip
         change = np.empty(BLOCK, np.float32)
+        t = 0
         while True:
             i = next_task(words)
             if i >= args[1]:
                 break
-            for a in range(i * CHUNK, min((i + 1) * CHUNK, size), BLOCK):
+            while t + 1 < count and table[t + 1, 7] <= i:
+                t += 1
+            size, key = table[t, 5], U32(table[t, 6])
+            w, grad, m, v = (
+                carray(address(table[t, 0]), (size,), types.uint16),
+                carray(address(table[t, 1]), (size,), types.uint16),
+                carray(address(table[t, 2]), (size,), types.uint16),
+                carray(address(table[t, 3]), (size,), types.uint16),
+            )
+            carry = carray(address(table[t, 4]), (size,), types.int8)
+            own = i - table[t, 7]
+            for a in range(own * CHUNK, min((own + 1) * CHUNK, size), BLOCK):
                 z = min(a + BLOCK, size)
                 if carried:
                     changes(change, m[a:z], v[a:z], grad[a:z], n, key, a)
@@ -129,18 +146,12 @@ def _adamw(carried: bool) -> Any:
     return Kernel(kernel, carried)
 
 
-def adamw(
-    w: torch.Tensor,
-    grad: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    carry: torch.Tensor | None,
-    numbers: tuple[float, ...],
-    key: int,
-) -> None:
-    """`kernels.optim.adamw` for contiguous bfloat16 tensors (int8 carry) on the CPU."""
+def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
+    """`kernels.optim.adamw` on the CPU, all weights in one launch."""
+    table, tasks = np.empty((len(weights), FIELDS), np.int64), 0
+    for i, (weight, key) in enumerate(zip(weights, keys, strict=True)):
+        size = weight[0].numel()
+        table[i] = (*(0 if x is None else x.data_ptr() for x in weight), size, key, tasks)
+        tasks += -(-size // CHUNK)
     held = np.array(numbers, np.float32)
-    size = w.numel()
-    tensors = (w, grad, m, v)
-    pointers = (*(x.data_ptr() for x in tensors), 0 if carry is None else carry.data_ptr(), held.ctypes.data)
-    launch(_adamw(carry is not None), -(-size // CHUNK), *pointers, key, size)
+    launch(_adamw(weights[0][4] is not None), tasks, table.ctypes.data, len(weights), held.ctypes.data)
