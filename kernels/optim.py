@@ -32,10 +32,10 @@ def _plus(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return (x.view(torch.int32).long() + noise) & 0xFFFFFFFF
 
 
-def eight_bits(key: int, place: torch.Tensor) -> torch.Tensor:
-    """Eight random bits of each place, by one round of the same mix."""
+def one_round(key: int, place: torch.Tensor) -> torch.Tensor:
+    """`random_bits` after one round: the upper bits are as good, and eight of them are all a carry needs."""
     x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
-    return ((x ^ (x >> 16)) * 0x7FEB352D & 0xFFFFFFFF) >> 24
+    return (x ^ (x >> 16)) * 0x7FEB352D & 0xFFFFFFFF
 
 
 def _signed(bits: torch.Tensor, width: int) -> torch.Tensor:
@@ -68,7 +68,7 @@ def _oracle(
     g = grad.float()
     m_new = m.float() * beta1 + g * rest1
     v_new = v.float() * beta2 + g * g * rest2
-    noise = random_bits(key, place)
+    noise = (random_bits if carry is None else one_round)(key, place)
     m.copy_(_to_bf16(_plus(m_new, noise >> 16)))
     v.copy_(_to_bf16(_plus(v_new, noise >> 8 & 0xFFFF)))
     x = w.float()
@@ -80,7 +80,7 @@ def _oracle(
     if carry is None:
         w.copy_(_to_bf16(_plus(x, noise & 0xFFFF)))
         return
-    bits = _plus(x, eight_bits(key, place))
+    bits = _plus(x, noise >> 24)
     high = ((bits + 0x8000) & 0xFFFFFFFF) >> 16
     w.copy_(_to_bf16(high << 16))
     carry.copy_(_signed((bits - (high << 16)) >> 8, 8).to(torch.int8))

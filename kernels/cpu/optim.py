@@ -62,10 +62,10 @@ def _random(key: Any, i: Any) -> Any:
 
 
 @njit(inline="always")
-def _eight(key: Any, i: Any) -> Any:
-    """Eight random bits, of one round."""
+def _one_round(key: Any, i: Any) -> Any:
+    """32 bits of which the upper are random: `kernels.optim.one_round`."""
     x = U32(_times(U32(i), U32(0x9E3779B9)) + key)
-    return _shifted(_times(x ^ _shifted(x, U32(16)), U32(0x7FEB352D)), U32(24))
+    return _times(x ^ _shifted(x, U32(16)), U32(0x7FEB352D))
 
 
 @njit(inline="always")
@@ -99,13 +99,13 @@ def _adamw(carried: bool) -> Any:
     @variant_njit("changes")
     def changes(out: Any, m: Any, v: Any, g: Any, numbers: Any, key: Any, start: Any) -> None:
         for j in range(m.shape[0]):
-            out[j] = _moments(m, v, g, j, numbers, _random(key, U32(start + j)))
+            out[j] = _moments(m, v, g, j, numbers, _one_round(key, U32(start + j)))
 
     @variant_njit("carry")
     def with_carry(w: Any, carry: Any, change: Any, decay: Any, key: Any, start: Any) -> None:
         for j in range(w.shape[0]):
             x = _float(U32(_bits(load_bf16(w[j])) + (U32(carry[j]) << U32(8)))) * decay - change[j]
-            bits = U32(_bits(x) + _eight(key, U32(start + j)))
+            bits = U32(_bits(x) + _shifted(_one_round(key, U32(start + j)), U32(24)))
             high = U32(bits + U32(0x8000)) & U32(0xFFFF0000)
             w[j] = U16(_shifted(high, U32(16)))
             carry[j] = I8(_shifted(U32(bits - high), U32(8)))
