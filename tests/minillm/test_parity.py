@@ -313,6 +313,20 @@ def test_a_cache_that_is_not_invalidated_is_caught(
     assert is_parity(model, sample(llm, prompts), 1.0)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD, torch.optim.Adagrad])
+@pytest.mark.parametrize("fused", [False, True])
+def test_every_optimizers_step_is_seen(tiny_llama: MakeModel, kind: Any, fused: bool) -> None:
+    """torch's fused ones write weights without a word; the prefix cache must not outlive their steps."""
+    model = tiny_llama("fp32")
+    llm = small_llm(model)
+    prompts = prompts_of(5, model.config.vocab_size)
+    outputs = sample(llm, prompts)
+    optimizer = kind(model.parameters(), lr=1e-2, fused=fused)
+    torch.cat(token_logprobs(model, [r.prompt_token_ids for r in outputs[:2]])).mean().backward()
+    optimizer.step()
+    assert is_parity(model, sample(llm, prompts), 1.0)
+
+
 def test_attention_that_rounds_otherwise_in_decode_is_caught(
     tiny_llama: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
