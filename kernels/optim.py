@@ -22,9 +22,8 @@ def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
 
     The multipliers are those of Wellons' hash search, "lowbias32" (2018).
     """
-    x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    x = one_round(key, place)
+    x = (x ^ (x >> 15)) * 0x846CA68B & 0xFFFFFFFF
     return x ^ (x >> 16)
 
 

@@ -119,17 +119,18 @@ class Transformer(nn.Module):
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
-        floats = {"router"} if config.experts is not None and config.experts.float_router else set()
-        read = {
-            name: precision.norm if name.rpartition(".")[2] in floats else precision.compute
-            for name, _ in self.named_parameters()
-            if name not in EMBEDDINGS and not name.endswith("_scales")
-        }
         self._masters = [
-            (w, read[name])
+            (w, dtype)
             for name, w in self.named_parameters()
-            if name in read and w.is_floating_point() and w.dtype != read[name]
+            if name not in EMBEDDINGS and not name.endswith("_scales")
+            if w.is_floating_point() and w.dtype != (dtype := self.read_dtype(name))
         ]
+
+    def read_dtype(self, name: str) -> torch.dtype:
+        """What products read a parameter in: the compute dtype, but for routers that are wider."""
+        experts = self.config.experts
+        wide = experts is not None and experts.float_router and name.rpartition(".")[2] == "router"
+        return self.precision.norm if wide else self.precision.compute
 
     def at(self, precision: str | Precision) -> Transformer:
         """The same live weights under another policy: a model that shares every parameter with this one.

@@ -184,15 +184,14 @@ def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
     plain torch. A shape holds if every number of rows gives the bits that the same rows have among all.
     Sums are compared as they are, in float32: rounded to bfloat16, most of what differs would look the same.
     """
-    precision, head = model.precision, model.head
-    kernels = ops.backend(head.device, precision.compute)
+    head = model.head
+    kernels = ops.backend(head.device, model.precision.compute)
     path = "plain torch" if kernels is None else f"{head.device.type.upper()} kernels"
-    float_router = model.config.experts is not None and model.config.experts.float_router
     named: dict[str, torch.Tensor] = dict(model.named_parameters())
     seen: dict[tuple[object, ...], tuple[str, torch.dtype]] = {}
     for name, w in named.items():
         if w.dim() >= 3 and not name.endswith("_scales"):
-            dtype = precision.norm if float_router and name.endswith(".router") else precision.compute
+            dtype = model.read_dtype(name)
             seen.setdefault((w.dim(), w.shape[-3:], w.dtype, dtype), (name, dtype))
     broken = []
     for name, dtype in seen.values():

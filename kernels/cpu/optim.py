@@ -53,19 +53,18 @@ def _shifted(typingctx: Any, x: Any, count: Any) -> Any:
 
 
 @njit(inline="always")
-def _random(key: Any, i: Any) -> Any:
-    """32 random bits of a key and a place: `kernels.optim.random_bits`."""
-    x = U32(_times(U32(i), U32(0x9E3779B9)) + key)
-    x = _times(x ^ _shifted(x, U32(16)), U32(0x7FEB352D))
-    x = _times(x ^ _shifted(x, U32(15)), U32(0x846CA68B))
-    return U32(x ^ _shifted(x, U32(16)))
-
-
-@njit(inline="always")
 def _one_round(key: Any, i: Any) -> Any:
     """32 bits of which the upper are random: `kernels.optim.one_round`."""
     x = U32(_times(U32(i), U32(0x9E3779B9)) + key)
     return _times(x ^ _shifted(x, U32(16)), U32(0x7FEB352D))
+
+
+@njit(inline="always")
+def _random(key: Any, i: Any) -> Any:
+    """32 random bits of a key and a place: `kernels.optim.random_bits`."""
+    x = _one_round(key, i)
+    x = _times(x ^ _shifted(x, U32(15)), U32(0x846CA68B))
+    return U32(x ^ _shifted(x, U32(16)))
 
 
 @njit(inline="always")
