@@ -38,6 +38,13 @@ def _call(module: Any, builder: Any, name: str, args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(module, kind, name), args)
 
 
+def splat(b: Any, scalar: Any, lanes: int) -> Any:
+    """A vector whose every lane is `scalar`."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    lane = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return b.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c in float32 with one rounding."""

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.cpu.runtime import F32, I32, I64, variant_njit
+from kernels.cpu.runtime import F32, I32, I64, splat, variant_njit
 
 # Float32 numbers in a vector of the code we emit; the compiler splits or joins them for its CPU.
 LANES = 8
@@ -140,13 +140,10 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype, scaled: bool) -> Any:
             if rows > 2:
                 coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
                 b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
-            undefined = ir.Constant(VECTOR, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
             next_sums = []
             for m in range(rows):
                 scalar = b.load(at(x_rows[m], b.mul(k, number(4)), F32))
-                lane = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-                spread = b.shuffle_vector(lane, undefined, first_lane)
+                spread = splat(b, scalar, LANES)
                 next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
             next_k = b.add(k, number(1))
             k.add_incoming(number(0), before)
