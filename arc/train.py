@@ -6,15 +6,22 @@ more often than the others are made likelier. As a task's rewards rise, more of 
 
     python -m arc.train                         # the demo model, three tasks
     python -m arc.train --tasks 74dd1130 --run runs/mine --iterations 20
+    python -m arc.train --held-out 68b16354 --settings.evaluate-k 4 8 16 --settings.evaluate-every 5
+    python -m arc.train --algorithm grpo --run runs/grpo    # or sft: what it is compared with
+    python -m arc.train --warm-start runs/arc --run runs/again
+    python -m arc.train --lora.rank 16 --method.learning-rate 3e-4 --run runs/lora
 
-A run that was stopped goes on where it was: give the same command again.
+A run that was stopped goes on where it was: give the same command again. `tensorboard --logdir runs` shows
+the numbers of all runs.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -35,12 +42,45 @@ from arc.sandbox import Limits
 from minillm import LLM, MinillmError, Tokenizer, hub, load_model
 from minillm._shadow import require_own
 from minillm.hub import DEMO_MODEL
+from minillm.lora import LoRA
 from minillm.parity import probe
 
 require_own("rl")
 
+from rl.grpo import GRPO, GRPOConfig
 from rl.journal import Journal
-from rl.trainer import MethodConfig, Summary, Trainer
+from rl.reference import Reference
+from rl.run import Method, Settings
+from rl.sft import SFT, SFTConfig
+from rl.single_token import MethodConfig, SingleToken
+from rl.trainer import Summary, Trainer
+
+# What should stay as likely as it is: text that has nothing to do with the tasks.
+PROBE = (
+    "The capital of France is Paris, and the capital of Italy is Rome.",
+    "Water boils at one hundred degrees at sea level, and at less on a mountain.",
+    "def add(a, b):\n    return a + b\n\nprint(add(2, 3))",
+    "import json\n\nwith open(path) as file:\n    data = json.load(file)\n",
+)
+
+
+# What may be another when a run goes on.
+FREE = ("run", "iterations", "keep_last", "keep_every")
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Options of LoRA.
+
+    Attributes:
+        rank: of the adapters; 0 to train all weights.
+        alpha: adapters are multiplied by alpha / rank.
+        targets: matrices that have one.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ("qkv", "o", "gate_up", "down")
 
 
 @dataclass(frozen=True)
@@ -50,26 +90,74 @@ class Config:
     Attributes:
         model: a folder, a Hugging Face hub id, or the packaged demo model.
         tasks: ids of tasks that have a golden solution.
+        held_out: ids of tasks that are evaluated, and never trained.
         run: folder of the run: journal, checkpoint, configuration. Not shared between configurations.
         iterations: how many rounds of rollouts and updates in all, those of earlier starts included.
         precision: fp32, bf16, fp32-attn-bf16 or bf16-master-fp32.
-        method: how actions are sampled, judged and trained.
+        algorithm: single-token reinforcement learning, or one of what it is compared with: supervised
+            fine-tuning on the golden solutions, and GRPO over whole completions.
+        warm_start: folder of another run, whose entries are trained on before anything is sampled.
+        stale: whether saved entries of another policy are judged anew or left out.
+        reference: keep a copy of the model as it was at first; entries have its logprobs, too.
+        method: single-token learning: how actions are sampled, judged and trained.
+        sft: supervised fine-tuning.
+        grpo: GRPO.
+        lora: adapters in place of all weights.
+        settings: evaluation, and limits of the work.
+        keep_last: checkpoints kept, the newest; the run goes on from the last.
+        keep_every: every so many iterations a checkpoint is kept for good; 0 for none.
         prompt: how a task is shown to the model.
         limits: of each run of a program in the sandbox.
     """
 
     model: str = DEMO_MODEL
     tasks: tuple[str, ...] = ("6150a2bd", "d631b094", "e9afcf9a")
+    held_out: tuple[str, ...] = ()
     run: Path = Path("runs/arc")
     iterations: int = 6
     precision: str = "fp32"
+    algorithm: Literal["single-token", "sft", "grpo"] = "single-token"
+    warm_start: Path | None = None
+    stale: Literal["rescore", "drop"] = "rescore"
+    reference: bool = True
     method: MethodConfig = field(default_factory=MethodConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    settings: Settings = field(default_factory=Settings)
+    keep_last: int = 1
+    keep_every: int = 0
     prompt: PromptOptions = field(default_factory=PromptOptions)
     limits: Limits = field(default_factory=Limits)
 
-    def fixed(self) -> dict[str, object]:
-        """What a run folder is bound to: everything but where it lies and how long it goes on."""
-        return {key: value for key, value in asdict(self).items() if key not in ("run", "iterations")}
+    def fixed(self) -> dict[str, Any]:
+        """What a run folder is bound to: not where it lies, how long it goes on, or other algorithms."""
+        own = {"single-token": "method", "sft": "sft", "grpo": "grpo"}[self.algorithm]
+        others = {"method", "sft", "grpo"} - {own}
+        found = {k: v for k, v in asdict(self).items() if k not in {*FREE, *others}}
+        return {**found, "warm_start": self.warm_start and str(self.warm_start)}
+
+    def make_method(self) -> Method:
+        """The algorithm, ready to run; raises `MinillmError` for options that make no sense."""
+        if self.algorithm != "single-token" and self.warm_start is not None:
+            raise MinillmError(f"--warm-start is for single-token learning, not for {self.algorithm}")
+        if self.algorithm == "sft":
+            return SFT(self.sft)
+        if self.algorithm == "grpo":
+            return GRPO(self.grpo)
+        return SingleToken(self.method, self.warm_start, self.stale)
+
+
+def make_problems(tasks: Sequence[str], tokenizer: Tokenizer, config: Config) -> list[ArcProblem]:
+    """The tasks as problems for a tokenizer's model. Raises `ArcError` for those without a solution."""
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    return [
+        ArcProblem(id, tokenizer.encode_chat, encode, tokenizer.decode, config.prompt, config.limits)
+        for id in tasks
+    ]
 
 
 def train(config: Config, console: Console) -> list[Summary]:
@@ -77,29 +165,38 @@ def train(config: Config, console: Console) -> list[Summary]:
 
     Raises `MinillmError` or `ArcError` for what the user can mend.
     """
-    if len(set(config.tasks)) != len(config.tasks):
-        raise ArcError(f"tasks are named twice: {' '.join(config.tasks)}")
+    named = (*config.tasks, *config.held_out)
+    if len(set(named)) != len(named):
+        raise ArcError(f"tasks are named twice: {' '.join(named)}")
+    if config.keep_last < 1 or config.keep_every < 0:
+        kept = f"{config.keep_last} and {config.keep_every}"
+        raise MinillmError(f"keep_last must be at least 1 and keep_every not negative, got {kept}")
+    method = config.make_method()
     folder = hub.resolve(config.model)
     tokenizer = Tokenizer.from_folder(folder)
-
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    problems = [
-        ArcProblem(
-            task_id,
-            tokenizer.encode_chat,
-            encode,
-            tokenizer.decode,
-            config.prompt,
-            config.limits,
-        )
-        for task_id in config.tasks
-    ]
+    problems = make_problems(config.tasks, tokenizer, config)
+    held_out = make_problems(config.held_out, tokenizer, config)
     console.print(f"loading {config.model} in {config.precision}")
     llm = LLM(load_model(folder, config.precision), tokenizer)
     console.print(str(probe(llm.model)))
-    trainer = Trainer(llm, problems, config.method, folder)
+    lora = reference = None
+    if config.lora.rank:
+        lora = LoRA(llm.model, **asdict(config.lora))
+    if config.reference:
+        # A LoRA's base is there already; of all weights a copy is made.
+        copy = Reference.of_lora(llm, lora) if lora else Reference.copy_of(llm.model, llm.model.precision)
+        reference = copy
+    trainer = Trainer(
+        llm,
+        problems,
+        method,
+        folder,
+        settings=config.settings,
+        held_out=held_out,
+        probe=[tokenizer.encode(text) for text in PROBE],
+        lora=lora,
+        reference=reference,
+    )
     columns = (
         SpinnerColumn(),
         TextColumn("iterations"),
@@ -110,7 +207,7 @@ def train(config: Config, console: Console) -> list[Summary]:
     )
     # The folder is opened last, so that a mistake above leaves none behind.
     with (
-        Journal.open(config.run, config.fixed()) as journal,
+        Journal.open(config.run, config.fixed(), config.keep_last, config.keep_every) as journal,
         Progress(*columns, console=console) as bar,
     ):
         if journal.iteration:
@@ -127,7 +224,7 @@ def train(config: Config, console: Console) -> list[Summary]:
 
 def table(summaries: list[Summary]) -> Table:
     """The outcome, a row a task."""
-    result = Table(title="state reward is measured at the first k, before and after training")
+    result = Table(title="rewards are measured at the first k, before and after training")
     result.add_column("task")
     for name in ("k at start", "k at end", "reward before", "reward after", "moves confirmed"):
         result.add_column(name, justify="right")
@@ -138,7 +235,7 @@ def table(summaries: list[Summary]) -> Table:
             str(s.k_end),
             f"{s.reward_before:.2f}",
             f"{s.reward_after:.2f}",
-            f"{s.moves_confirmed} of {s.moves_checked}",
+            f"{s.moves_confirmed} of {s.moves_checked}" if s.moves_checked else "-",
         )
     return result
 

@@ -14,7 +14,7 @@ for _name in ("rl", "arc"):
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.logprobs import token_logprobs
+from minillm.logprobs import next_logprobs, token_logprobs
 from minillm.model import Transformer, load_model, save_model
 from minillm.outputs import (
     BeamSearchOutput,
@@ -48,5 +48,6 @@ __all__ = [
     "Transformer",
     "load_model",
     "save_model",
+    "next_logprobs",
     "token_logprobs",
 ]

@@ -11,6 +11,16 @@ class MinillmError(ValueError):
     """Base of every error that bad input can raise here; command lines print it without a traceback."""
 
 
+def check_values(values: object, rules: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise `MinillmError` for the first attribute of `values` whose rule does not hold.
+
+    `rules` has, for each name, whether it holds and the end of the sentence "<name> must be ...".
+    """
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise MinillmError(f"{name} must be {rule}, got {getattr(values, name)!r}")
+
+
 Class = TypeVar("Class", bound=type)
 
 

@@ -85,3 +85,42 @@ def token_logprobs(
     row_R = inner.nonzero().squeeze(1)
     chosen_R = chosen_logprobs(model, hidden_TC[row_R], tokens_T[row_R + 1], temperature)
     return list(chosen_R.split([len(s) - 1 for s in sequences]))
+
+
+def next_logprobs(
+    model: Transformer, prefixes: Sequence[Sequence[int]], temperature: float = 1.0
+) -> torch.Tensor:
+    """The policy after each prefix: differentiable logprobs of the whole vocabulary, (R, V).
+
+    Prefixes that begin others' are read off the others' forward: the states of one solution, cut off at
+    several places, cost what the longest costs. A row does not depend on what it is computed with.
+
+    In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes, an
+    empty one or one that the model cannot read, and a temperature that is not above 0.
+    """
+    if not prefixes or not temperature > 0:
+        raise MinillmError(f"{len(prefixes)} prefixes at temperature {temperature}: neither may be 0")
+    for prefix in prefixes:
+        model.check_tokens(prefix)
+    sequences, place_R = nested(prefixes)
+    device = model.head.device
+    tokens_T = torch.tensor([t for s in sequences for t in s], device=device)
+    hidden_TC = model(tokens_T, Batch.packed([len(s) for s in sequences], device))
+    return logprobs(model.logits(hidden_TC[torch.tensor(place_R, device=device)]), temperature)
+
+
+def nested(prefixes: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
+    """Sequences of which each prefix begins one, and where each prefix ends in them, packed one by one.
+
+    In sorted order a prefix stands right before what it begins, or before another such prefix.
+    """
+    order = sorted(range(len(prefixes)), key=lambda i: list(prefixes[i]), reverse=True)
+    sequences: list[list[int]] = []
+    places, start = [0] * len(prefixes), 0
+    for i in order:
+        prefix = list(prefixes[i])
+        if not sequences or sequences[-1][: len(prefix)] != prefix:
+            start += len(sequences[-1]) if sequences else 0
+            sequences.append(prefix)
+        places[i] = start + len(prefix) - 1
+    return sequences, places

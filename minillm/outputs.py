@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minillm.errors import MinillmError
+
 
 @dataclass
 class Logprob:
@@ -39,6 +41,13 @@ class CompletionOutput:
     def finished(self) -> bool:
         """Whether no token will follow."""
         return self.finish_reason is not None
+
+    @property
+    def token_logprobs(self) -> list[float]:
+        """The logprob of each of `token_ids`; raises `MinillmError` where none were asked for."""
+        if self.logprobs is None:
+            raise MinillmError("this sample has no logprobs; ask for them with SamplingParams(logprobs=0)")
+        return [entry[t].logprob for t, entry in zip(self.token_ids, self.logprobs, strict=True)]
 
 
 @dataclass

@@ -132,10 +132,7 @@ def compare(
         for completion in output.outputs:
             if not completion.token_ids:
                 continue
-            if completion.logprobs is None:
-                raise MinillmError("outputs have no logprobs to compare; sample with logprobs=0")
-            pairs = zip(completion.token_ids, completion.logprobs, strict=True)
-            sampled_T = torch.tensor([entries[token].logprob for token, entries in pairs])
+            sampled_T = torch.tensor(completion.token_logprobs)
             whole = [*prompt, *completion.token_ids]
             if sequences and sum(map(len, sequences)) + len(whole) > TOKENS:
                 flush()

@@ -11,7 +11,8 @@ a pooled 4 of 32 looks like much.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, fsum, isfinite, lgamma
+from dataclasses import dataclass, replace
+from math import exp, floor, fsum, isfinite, lgamma
 
 from minillm.errors import MinillmError
 
@@ -36,7 +37,7 @@ def state_reward(rewards: Sequence[float], logprobs: Sequence[float]) -> float:
 
 
 def advantages(
-    successes: Sequence[int],
+    successes: Sequence[float],
     trials: Sequence[int],
     probs: Sequence[float],
     *,
@@ -45,7 +46,8 @@ def advantages(
 ) -> list[int]:
     """Advantage, -1, 0 or +1, of each action of a state, given the counts of its rollouts.
 
-    `successes` of `trials` rollouts earned the reward after each action, and `probs` are the
+    `successes` of `trials` rollouts earned the reward after each action (rewards between 0 and 1 are
+    summed, and the part of the sum after the point is no evidence), and `probs` are the
     policy's probabilities of the actions (normalised here over those that have trials). An action
     is +1 or -1 where two things hold, and 0 otherwise:
 
@@ -64,8 +66,9 @@ def advantages(
     Errors: with equal true rewards, an action is falsely +1 with a probability of at most
     1 - confidence, and so is it falsely -1. That is exact where the weights follow the trials
     (Fisher's test) and measured elsewhere, with room to spare for few rollouts: about half of it
-    for 8 an action. An action whose true reward is the mean of unequal others is held to it too as
-    long as they have about the same number of trials; where one with much of the probability has
+    for 8 an action, and with the early stopping of `rl.allocation` (`benchmarks/advantage.py` measures
+    both). An action whose true reward is the mean of unequal others is held to it too as long as they have
+    about the same number of trials; where one with much of the probability has
     2 trials and the rest 64, the rate came to 1.5 times as much. It is a rate for one action and
     one sign, *not* corrected for the number of actions: 5 actions with 8 rollouts see some false
     verdict in up to a third of the states at a confidence of 0.9, and in a fifth at 0.95. A
@@ -75,35 +78,68 @@ def advantages(
     Raises `MinillmError` for lengths that differ, impossible counts, probabilities outside [0, 1],
     a confidence outside (0.5, 1) or a negative `min_gain`.
     """
-    _check(successes, trials, probs, confidence, min_gain)
-    failures = [n - s for s, n in zip(successes, trials, strict=True)]
-    tried = [i for i, n in enumerate(trials) if n]
-    mass = fsum(probs[i] for i in tried)
-    # Rounding must not decide between a p-value of 0.1 and a confidence of 0.9.
-    level = (1 - confidence) * (1 + 1e-9)
+    check_counts(successes, trials, probs, confidence, min_gain)
 
     def verdict(i: int) -> int:
-        others = [j for j in tried if j != i]
-        rest = fsum(probs[j] for j in others)
-        if not trials[i] or rest == 0:
+        others = alternative(i, successes, trials, probs)
+        if others is None or not trials[i]:
             return 0
-        weights = [probs[j] / rest for j in others]
-        size = 1 / fsum(w * w / trials[j] for w, j in zip(weights, others, strict=True))
-        good = fsum(w * successes[j] / trials[j] for w, j in zip(weights, others, strict=True))
-        bad = fsum(w * failures[j] / trials[j] for w, j in zip(weights, others, strict=True))
-
-        def beats(wins: int, losses: int, other_wins: float, other_losses: float) -> bool:
-            # Q - V = (1 - pi) (Q - V'): what is left to win shrinks as the action takes over.
-            gain = rest / mass * (wins / trials[i] - other_wins)
-            if gain < min_gain:
-                return False
-            return p_as_good(wins, losses, other_wins * size, other_losses * size) <= level
-
-        better = beats(successes[i], failures[i], good, bad)
-        worse = beats(failures[i], successes[i], bad, good)
+        failures = trials[i] - successes[i]
+        better = others.beaten_by(successes[i], failures, confidence, min_gain)
+        worse = others.turned().beaten_by(failures, successes[i], confidence, min_gain)
         return int(better) - int(worse)
 
     return [verdict(i) for i in range(len(trials))]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What the policy would do in place of an action.
+
+    `good` is the mean reward of the other actions under the policy's weights, `bad` what it lacks to 1; they
+    are known as well as from `size` trials. `share` is the part of the probability that the others have, and
+    `weights` are those of (index, weight) each.
+    """
+
+    good: float
+    bad: float
+    size: float
+    share: float
+    weights: list[tuple[int, float]]
+
+    def turned(self) -> Alternative:
+        """The same with successes and failures exchanged."""
+        return replace(self, good=self.bad, bad=self.good)
+
+    def beaten_by(self, wins: float, losses: float, confidence: float, min_gain: float) -> bool:
+        """Whether `wins` and `losses` are better by enough, and with evidence enough: see `advantages`."""
+        # Q - V = (1 - pi) (Q - V'): what is left to win shrinks as the action takes over.
+        if self.share * (wins / (wins + losses) - self.good) < min_gain:
+            return False
+        # Rounding must not decide between a p-value of 0.1 and a confidence of 0.9.
+        level = (1 - confidence) * (1 + 1e-9)
+        # Of rewards between 0 and 1 the whole part of the sum counts: the cautious way to round.
+        whole = floor(wins + 1e-9)
+        rest = round(wins + losses) - whole
+        return p_as_good(whole, rest, self.good * self.size, self.bad * self.size) <= level
+
+
+def alternative(
+    i: int, successes: Sequence[float], trials: Sequence[int], probs: Sequence[float]
+) -> Alternative | None:
+    """What the other actions than the i-th would bring; None where no other that has trials is likely."""
+    others = [j for j, n in enumerate(trials) if n and j != i]
+    rest = fsum(probs[j] for j in others)
+    if rest == 0:
+        return None
+    weights = [(j, probs[j] / rest) for j in others]
+    return Alternative(
+        good=fsum(w * successes[j] / trials[j] for j, w in weights),
+        bad=fsum(w * (trials[j] - successes[j]) / trials[j] for j, w in weights),
+        size=1 / fsum(w * w / trials[j] for j, w in weights),
+        share=rest / (rest + probs[i]),
+        weights=weights,
+    )
 
 
 def p_as_good(successes: int, failures: int, other_successes: float, other_failures: float) -> float:
@@ -127,13 +163,14 @@ def p_as_good(successes: int, failures: int, other_successes: float, other_failu
     return min(tail, 1.0)
 
 
-def _check(
-    successes: Sequence[int],
+def check_counts(
+    successes: Sequence[float],
     trials: Sequence[int],
     probs: Sequence[float],
     confidence: float,
     min_gain: float,
 ) -> None:
+    """Raise `MinillmError` for counts, probabilities and thresholds that cannot be."""
     if not len(successes) == len(trials) == len(probs):
         raise MinillmError(
             f"advantages need one count and one probability an action, not {len(successes)} "

@@ -31,11 +31,11 @@ from rich.table import Table
 from kernels import reference
 from kernels.matmul import unpack
 from minillm.batch import Batch
-from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.logprobs import logprobs, token_logprobs
+from minillm.logprobs import token_logprobs
 from minillm.model import Transformer
 from minillm.weights import write_atomically
+from rl.drift import Probe, kl
 from rl.optim import check_trainable
 
 # A move that is gone at serving precision kept less than this share of what it was with nothing rounded ...
@@ -206,32 +206,18 @@ class Audit:
     def __init__(self, llm: LLM, probe: Sequence[Sequence[int]] = ()) -> None:
         self.llm, self.model = llm, llm.model
         check_trainable(self.model)
-        for i, ids in enumerate(probe):
-            if len(ids) < 2:
-                raise MinillmError(f"probe text {i} has {len(ids)} tokens; a logprob needs at least two")
-            self.model.check_tokens(ids)
-        self.probe = [list(ids) for ids in probe]
+        self._probe = Probe(self.model, probe)
+        self.probe = self._probe.texts
         self.steps = 0
         # In the weights' dtype throughout, and at least float32: where a move that is in the weights shows.
         wide = torch.promote_types(self.model.precision.weights, torch.float32)
         self.exact = self.model.at("fp64" if wide == torch.float64 else "fp32")
-        self._reference_RV = self._probe_rows()
+        self._reference_RV = self._probe.rows()
 
     def begin(self, moves: Sequence[Move] = ()) -> Update:
         """Look before an update: call `end` of what this gives after it."""
         self.steps += 1
         return Update(self, moves)
-
-    @torch.no_grad()
-    def _probe_rows(self) -> torch.Tensor | None:
-        if not self.probe:
-            return None
-        batch = Batch.packed([len(ids) for ids in self.probe], self.model.head.device)
-        tokens_T = torch.tensor([t for ids in self.probe for t in ids], device=self.model.head.device)
-        hidden_TC = self.model(tokens_T, batch)
-        inner = torch.ones(len(tokens_T), dtype=torch.bool)
-        inner[torch.tensor(batch.bounds[1:]) - 1] = False
-        return torch.cat([logprobs(self.model.logits(rows)) for rows in hidden_TC[inner].split(128)])
 
 
 class Update:
@@ -243,7 +229,7 @@ class Update:
             audit.model.check_tokens([*move.prefix_ids, move.token_id])
         self._before = self._sampled()
         self._exact_before = _trained(audit.exact, self._moves)
-        self._probe_RV = audit._probe_rows()
+        self._probe_RV = audit._probe.rows()
         self._weights = {name: p.detach().clone() for name, p in audit.model.named_parameters()}
         self._squares: dict[str, float] = {}
 
@@ -327,18 +313,14 @@ class Update:
 
     def _drift(self) -> Drift | None:
         audit, before_RV = self._audit, self._probe_RV
-        after_RV = audit._probe_rows()
-        if before_RV is None or after_RV is None or audit._reference_RV is None:
+        after_RV = audit._probe.rows()
+        if not audit.probe:
             return None
         chosen_R = torch.tensor(
             [t for ids in audit.probe for t in ids[1:]], device=after_RV.device
         ).unsqueeze(1)
         change_R = (after_RV.gather(1, chosen_R) - before_RV.gather(1, chosen_R)).squeeze(1).double()
         places = [(s, t) for s, ids in enumerate(audit.probe) for t in range(1, len(ids))]
-
-        def kl(old_RV: torch.Tensor) -> float:
-            old_RV = old_RV.double()
-            return (old_RV.exp() * (old_RV - after_RV.double())).sum(1).mean().item()
 
         worst = int(change_R.abs().argmax())
         return Drift(
@@ -347,8 +329,8 @@ class Update:
             mean_absolute=change_R.abs().mean().item(),
             largest=change_R.abs()[worst].item(),
             largest_token=places[worst],
-            kl=kl(before_RV),
-            kl_reference=kl(audit._reference_RV),
+            kl=kl(before_RV, after_RV),
+            kl_reference=kl(audit._reference_RV, after_RV),
         )
 
 

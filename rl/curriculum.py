@@ -2,7 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
 from minillm.errors import MinillmError
+from minillm.tokenizer import Tokenizer
+from rl.types import Problem
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Options of a method that redacts solutions.
+
+    Attributes:
+        k: tokens redacted at first; 0 for the whole solution.
+        extra_tokens: by how many tokens a rollout may be longer than the golden rest.
+        grow_above: state reward from which k grows.
+        shrink_below: state reward under which k shrinks.
+        k_step: tokens, or lines, by which k grows.
+        k_unit: "tokens", or "lines": k grows to where a line begins ("redact the last line").
+        seed: of all draws.
+    """
+
+    k: int = 3
+    extra_tokens: int = 8
+    grow_above: float = 0.7
+    shrink_below: float = 0.2
+    k_step: int = 1
+    k_unit: Literal["tokens", "lines"] = "tokens"
+    seed: int = 0
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """For each option whether it makes sense, and what would."""
+        return {
+            "k": (self.k >= 0, "at least 1, or 0 for the whole solution"),
+            "extra_tokens": (self.extra_tokens >= 1, "at least 1"),
+            "grow_above": (self.shrink_below < self.grow_above <= 1, "above shrink_below and at most 1"),
+            "shrink_below": (self.shrink_below >= 0, "not negative"),
+            "k_step": (self.k_step >= 1, "at least 1"),
+            "k_unit": (self.k_unit in ("tokens", "lines"), '"tokens" or "lines"'),
+        }
+
+    def stops(self, problem: Problem, tokenizer: Tokenizer) -> list[int]:
+        """The redactions that k may take for a problem, ascending: all, or those before whole lines."""
+        golden = problem.golden_ids
+        if self.k_unit == "tokens":
+            return list(range(1, len(golden) + 1))
+        ends_line = ["\n" in tokenizer.decode([token]) for token in golden]
+        return [k for k in range(1, len(golden)) if ends_line[-k - 1]] + [len(golden)]
+
+    def first(self, problem: Problem, tokenizer: Tokenizer) -> int:
+        """k at first: the stop at `k`, or else the one after it."""
+        stops = self.stops(problem, tokenizer)
+        return next((stop for stop in stops if stop >= self.k), stops[-1]) if self.k else stops[-1]
+
+    def next(
+        self, k: int, state_reward: float, stops: Sequence[int], golden_reward: float | None = None
+    ) -> int:
+        """`next_k` under these options."""
+        return next_k(
+            k,
+            state_reward,
+            grow_above=self.grow_above,
+            shrink_below=self.shrink_below,
+            max_k=stops[-1],
+            step=self.k_step,
+            stops=stops,
+            golden_reward=golden_reward,
+        )
 
 
 def next_k(
@@ -13,32 +81,39 @@ def next_k(
     shrink_below: float,
     max_k: int,
     step: int = 1,
+    stops: Sequence[int] | None = None,
+    golden_reward: float | None = None,
 ) -> int:
     """The number of tokens to redact next, in [1, max_k], after `state_reward` was seen at `k`.
 
-    k grows by `step` tokens where the state reward is above `grow_above`, shrinks by as many where
-    it is below `shrink_below`, and stays in between.
+    Where the state reward is above `grow_above`, k grows by `step` tokens, or with `stops`, ascending, to the
+    `step`-th of those above it: where lines begin, say. Where the state reward is below `shrink_below`, k
+    shrinks by one token, unless `golden_reward`, the mean reward of the golden action, is above
+    `grow_above`: then what is left after that action is solved, and this state is where to learn. In
+    between, k stays.
 
-    No oscillation on a fixed policy whose state reward V does not rise with k, as long as V drops
-    by at most grow_above - shrink_below within `step` tokens: what was grown into is then not
-    below the band, nor what was shrunk into above it, so k moves one way and stops. At a steeper
-    cliff a rule with no memory goes to and fro between the last k that is solved and the first
-    that is not, which are the two worth training there; a wider band or a smaller step avoids it.
+    No oscillation on a fixed policy, however steep: the golden action's reward in a state is the state
+    reward at k - 1, so on its way down k meets no redaction that it would grow from again. (Where
+    `golden_reward` is not given, that holds as long as the state reward drops by at most grow_above -
+    shrink_below from one k to the next; at a steeper cliff k goes to and fro between the last redaction
+    that is solved and the first that is not.)
 
-    Raises `MinillmError` for a state reward outside [0, 1], thresholds out of order, or a `k`,
-    `step` or `max_k` below 1.
+    Raises `MinillmError` for a reward outside [0, 1], thresholds out of order, or a `k`, `step`, `max_k` or
+    stop below 1.
     """
-    if not 0 <= state_reward <= 1:
-        raise MinillmError(f"a state reward lies in [0, 1], not at {state_reward}")
+    for reward in (state_reward, golden_reward):
+        if reward is not None and not 0 <= reward <= 1:
+            raise MinillmError(f"a state reward lies in [0, 1], not at {reward}")
     if not 0 <= shrink_below < grow_above <= 1:
         raise MinillmError(
             f"shrink_below must be below grow_above, both in [0, 1], "
             f"but they are {shrink_below} and {grow_above}"
         )
-    if min(k, step, max_k) < 1:
-        raise MinillmError(f"k, step and max_k must be at least 1, not {k}, {step} and {max_k}")
+    if min(k, step, max_k, *(stops or ())) < 1:
+        raise MinillmError(f"k, step, max_k and stops must be at least 1, not {k}, {step} and {max_k}")
     if state_reward > grow_above:
-        k += step
-    elif state_reward < shrink_below:
-        k -= step
+        above = [k + step] if stops is None else [stop for stop in stops if stop > k][:step] or [k]
+        k = above[-1]
+    elif state_reward < shrink_below and not (golden_reward is not None and golden_reward > grow_above):
+        k -= 1
     return max(1, min(k, max_k))

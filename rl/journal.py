@@ -5,6 +5,8 @@ A run folder holds
     config.json             what the run was started with
     journal.jsonl           one JSON object a line
     checkpoint-<iteration>  weights, optimizer: whatever the trainer saves
+    metrics.jsonl           numbers of each iteration, times among them (`rl.metrics`)
+    tensorboard             the same for TensorBoard
     state.json              the last finished iteration, and how much of the above it covers
     lock                    held by the process that writes
 
@@ -34,7 +36,7 @@ _JOURNAL = "journal.jsonl"
 _STATE = "state.json"
 _LOCK = "lock"
 _TEMPORARY = ".tmp"
-_CHECKPOINT = re.compile(r"checkpoint-\d+")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # What a process killed before it had written its config leaves in a folder.
 _UNBORN = {_LOCK, _CONFIG + _TEMPORARY}
 
@@ -52,20 +54,24 @@ class _Committed:
 class Journal:
     """The run folder of one training run, held by one process at a time; see `open`."""
 
-    def __init__(self, folder: Path, lock: IO[str], committed: _Committed) -> None:
+    def __init__(self, folder: Path, lock: IO[str], keep_last: int, keep_every: int) -> None:
         self._folder = folder
         self._lock = lock
-        self._committed = committed
+        self._keep = keep_last, keep_every
+        self._committed = _recover(folder, *self._keep)
 
     @classmethod
-    def open(cls, folder: str | Path, config: Mapping[str, Any]) -> Journal:
+    def open(
+        cls, folder: str | Path, config: Mapping[str, Any], keep_last: int = 1, keep_every: int = 0
+    ) -> Journal:
         """Starts a run in `folder`, or goes on with the one in it after its last iteration.
 
         `config` is what the run is configured by, as JSON data; a run is gone on with only under
-        the configuration it was started with. Raises `MinillmError` where the configuration differs
-        (naming the keys and both values), where another process holds the folder, where it
-        holds something else than a run, where a file of it is damaged, and where it cannot be
-        written.
+        the configuration it was started with. Of checkpoints the last `keep_last` are kept, and for
+        good one every `keep_every` iterations, 0 for none. Raises `MinillmError` where the
+        configuration differs (naming the keys and both values), where another process holds the
+        folder, where it holds something else than a run, where a file of it is damaged, and where
+        it cannot be written.
         """
         folder = Path(folder)
         wanted = json.loads(_to_json(config, "the configuration"))
@@ -82,12 +88,17 @@ class Journal:
                     _check_config(folder, wanted)
                 else:
                     _write_synced(folder / _CONFIG, json.dumps(wanted, indent=2) + "\n")
-                return cls(folder, lock, _recover(folder))
+                return cls(folder, lock, keep_last, keep_every)
             except BaseException:
                 lock.close()
                 raise
         except OSError as error:
             raise MinillmError(f"cannot use {folder} as a run folder: {_reason(error)}") from error
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._folder
 
     @property
     def iteration(self) -> int:
@@ -116,10 +127,10 @@ class Journal:
 
         `records` become one line each. `state` is small JSON data that `Journal.state` returns when
         the run goes on. `save_checkpoint` writes what it likes into the empty folder it is given;
-        the previous checkpoint is removed once this one counts. Raises `MinillmError` where
-        `iteration` is not the one after the last, where `records` or `state` hold NaN or what JSON
-        cannot express, and where the disk is full or fails; any other error of `save_checkpoint`
-        passes through.
+        earlier checkpoints are removed once this one counts, but for those that are kept by `open`'s rule.
+        Raises `MinillmError` where `iteration` is not the one after the last, where `records` or
+        `state` hold NaN or what JSON cannot express, and where the disk is full or fails; any
+        other error of `save_checkpoint` passes through.
         """
         if iteration != self.iteration + 1:
             raise MinillmError(
@@ -141,7 +152,7 @@ class Journal:
             finally:
                 # Reads `state.json` and not what this process believes, so that an interrupt just
                 # after the rename cannot take a finished iteration for an unfinished one.
-                self._committed = _recover(self._folder)
+                self._committed = _recover(self._folder, *self._keep)
         except OSError as error:
             raise MinillmError(
                 f"iteration {iteration} could not be saved in {self._folder}: {_reason(error)}; "
@@ -190,9 +201,20 @@ def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
     Raises `MinillmError` where `folder` holds no run or a damaged one.
     """
     folder = Path(folder)
+    _expect_run(folder)
+    return _records(folder, _read_state(folder).journal_bytes)
+
+
+def read_run_state(folder: str | Path) -> dict[str, Any]:
+    """The trainer's own state after the last finished iteration; errors are `read_records`'s."""
+    folder = Path(folder)
+    _expect_run(folder)
+    return _read_state(folder).state
+
+
+def _expect_run(folder: Path) -> None:
     if not (folder / _CONFIG).is_file():
         raise MinillmError(f"{folder} is not a run folder: it has no {_CONFIG}")
-    return _records(folder, _read_state(folder).journal_bytes)
 
 
 def _records(folder: Path, size: int) -> Iterator[dict[str, Any]]:
@@ -253,8 +275,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _recover(folder: Path) -> _Committed:
-    """What `state.json` counts in, after all else of an unfinished iteration has been removed."""
+def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
+    """What `state.json` counts in, after all else was removed, and checkpoints that are not kept."""
     committed = _read_state(folder)
     journal = folder / _JOURNAL
     size = journal.stat().st_size if journal.exists() else 0
@@ -270,8 +292,11 @@ def _recover(folder: Path) -> _Committed:
         name = path.name.removesuffix(_TEMPORARY)
         if path.name == committed.checkpoint:
             continue
-        if _CHECKPOINT.fullmatch(name):
-            shutil.rmtree(path)
+        if match := _CHECKPOINT.fullmatch(name):
+            age = committed.iteration - int(match[1])
+            kept = age < keep_last or (keep_every > 0 and int(match[1]) % keep_every == 0)
+            if name != path.name or age < 0 or not kept:
+                shutil.rmtree(path)
         elif path.name in (_CONFIG + _TEMPORARY, _STATE + _TEMPORARY):
             path.unlink()
     return committed

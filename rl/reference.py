@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 
-from minillm.batch import Batch
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.logprobs import logprobs, token_logprobs
+from minillm.logprobs import next_logprobs, token_logprobs
 from minillm.lora import LoRA
 from minillm.model import Transformer, load_model
 from minillm.precision import Precision, get_precision
@@ -111,13 +110,5 @@ class Reference:
         In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes,
         an empty one or one that the model cannot read, and a temperature that is not above 0.
         """
-        if not prefixes or not temperature > 0:
-            raise MinillmError(f"{len(prefixes)} prefixes at temperature {temperature}: neither may be 0")
-        model, device = self.model, self.model.head.device
-        for prefix in prefixes:
-            model.check_tokens(prefix)
-        tokens_T = torch.tensor([token for prefix in prefixes for token in prefix], device=device)
-        batch = Batch.packed([len(prefix) for prefix in prefixes], device)
-        last_R = torch.tensor(batch.bounds[1:], device=device) - 1
         with self._in_place():
-            return logprobs(model.logits(model(tokens_T, batch)[last_R]), temperature)
+            return next_logprobs(self.model, prefixes, temperature)

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import exp, fsum
 
 import torch
 
 from minillm.llm import LLM
 from minillm.logprobs import Rows
 from minillm.sampling import SamplingParams, uniform
+from rl.clock import Clock
+from rl.rewards import rewards_of
 from rl.types import Action, Problem, Rollout, State
+
+# Successes, trials and probabilities of a state's actions -> how many more rollouts each gets.
+Allocate = Callable[[Sequence[float], Sequence[int], Sequence[float]], Sequence[int]]
 
 
 def seed_of(*parts: object) -> int:
@@ -37,96 +44,145 @@ def sample_actions(logprobs_V: torch.Tensor, golden_id: int, count: int, seed: i
     return tokens if golden_id in tokens else [*tokens, golden_id]
 
 
+@dataclass
+class Start:
+    """Where rollouts start: after a state's prefix and, perhaps, an action, and those made so far."""
+
+    problem: Problem
+    state: State
+    action: int | None = None
+    rollouts: list[Rollout] = field(default_factory=list)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """All that stands before a rollout."""
+        return [*self.state.prefix_ids, *([] if self.action is None else [self.action])]
+
+    @property
+    def most_tokens(self) -> int:
+        """Golden tokens that are left after it."""
+        return self.state.k - (self.action is not None)
+
+
+def roll_out(
+    llm: LLM,
+    starts: Sequence[Start],
+    counts: Sequence[int],
+    *,
+    extra_tokens: int,
+    seed: int,
+    reward_seconds: float,
+    clock: Clock | None = None,
+    advance: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Add counts[i] rewarded rollouts to starts[i], sampled at temperature 1 from the full vocabulary.
+
+    A rollout may be `extra_tokens` longer than the golden rest of its solution. `seed` makes all draws, with
+    how many rollouts a start already has; `clock` counts seconds of "rollouts" and "rewards", and `advance`
+    is told what is going on. Raises `MinillmError` where a
+    problem's rewards fail (`rl.rewards`).
+    """
+    clock = clock or Clock()
+    advance("sampling rollouts")
+    wanted = [(start, count) for start, count in zip(starts, counts, strict=True) if count]
+    ended = [_ends(llm, start) for start, _ in wanted]
+    open_ = [pair for pair, over in zip(wanted, ended, strict=True) if not over]
+    with clock.on("rollouts"):
+        outputs = llm.generate(
+            [start.token_ids for start, _ in open_],
+            [
+                SamplingParams(
+                    n=count,
+                    max_tokens=start.most_tokens + extra_tokens,
+                    seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
+                    stop=start.problem.stop,
+                    logprobs=0,
+                )
+                for start, count in open_
+            ],
+        )
+    sampled = iter(outputs)
+    drafts: list[list[tuple[list[int], list[float], str]]] = [
+        [([], [], "stop")] * count
+        if over
+        else [(c.token_ids, c.token_logprobs, c.finish_reason or "") for c in next(sampled).outputs]
+        for (_, count), over in zip(wanted, ended, strict=True)
+    ]
+    advance("running programs")
+    for problem in {id(start.problem): start.problem for start, _ in wanted}.values():
+        mine = [i for i, (start, _) in enumerate(wanted) if start.problem is problem]
+        begin = len(problem.prompt_ids)
+        completions = [[*wanted[i][0].token_ids[begin:], *ids] for i in mine for ids, _, _ in drafts[i]]
+        with clock.on("rewards"):
+            rewards = iter(rewards_of(problem, completions, reward_seconds))
+        for i in mine:
+            wanted[i][0].rollouts += [
+                Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in drafts[i]
+            ]
+
+
 def collect(
     llm: LLM,
     states: Sequence[tuple[Problem, State]],
     *,
-    actions_per_state: int,
-    rollouts_per_action: int,
+    actions: int,
+    rollouts: int,
+    allocate: Allocate,
     extra_tokens: int,
     seed: int,
+    reward_seconds: float,
+    clock: Clock | None = None,
     advance: Callable[[str], None] = lambda message: None,
 ) -> list[list[Action]]:
-    """For each state: its actions, with their rollouts and rewards.
+    """For each state: `actions` next tokens of the policy and the golden one, with their rewarded rollouts.
 
-    A rollout may be `extra_tokens` longer than the golden rest of the solution. `seed` makes all draws;
-    `advance` is told what is going on.
+    Each action gets `rollouts`, and then, in rounds, what `allocate` says of its state. The rest is
+    `roll_out`'s.
     """
     advance("sampling actions")
-    policy = llm.next_token_logprobs([state.prefix_ids for _, state in states])
-    plans: list[tuple[Problem, State, int, float]] = []
+    clock = clock or Clock()
+    with clock.on("rollouts"):
+        policy = llm.next_token_logprobs([state.prefix_ids for _, state in states])
+    plans: list[list[Start]] = []
+    logprobs: list[list[float]] = []
     for (problem, state), logprobs_V in zip(states, policy, strict=True):
-        golden_id = problem.golden_ids[-state.k]
-        own_seed = seed_of(seed, problem.id, "actions")
-        for token in sample_actions(logprobs_V, golden_id, actions_per_state, own_seed):
-            plans.append((problem, state, token, logprobs_V[token].item()))
-    advance("sampling rollouts")
-    open_plans = [plan for plan in plans if not _ends(llm, plan[0], plan[1], plan[2])]
-    outputs = llm.generate(
-        [[*state.prefix_ids, token] for _, state, token, _ in open_plans],
+        own_seed = seed_of(seed, problem.id, state.k, "actions")
+        tokens = sample_actions(logprobs_V, problem.golden_ids[-state.k], actions, own_seed)
+        plans.append([Start(problem, state, token) for token in tokens])
+        logprobs.append([logprobs_V[token].item() for token in tokens])
+    starts = [start for plan in plans for start in plan]
+    counts = [rollouts] * len(starts)
+    while any(counts):
+        roll_out(
+            llm,
+            starts,
+            counts,
+            extra_tokens=extra_tokens,
+            seed=seed,
+            reward_seconds=reward_seconds,
+            clock=clock,
+            advance=advance,
+        )
+        counts = []
+        for plan, own in zip(plans, logprobs, strict=True):
+            successes = [fsum(rollout.reward for rollout in start.rollouts) for start in plan]
+            counts += allocate(successes, [len(start.rollouts) for start in plan], [exp(x) for x in own])
+    return [
         [
-            SamplingParams(
-                n=rollouts_per_action,
-                max_tokens=state.k - 1 + extra_tokens,
-                seed=seed_of(seed, problem.id, token),
-                stop=problem.stop,
-                logprobs=0,
-            )
-            for problem, state, token, _ in open_plans
-        ],
-    )
-    sampled = {
-        (plan[0].id, plan[2]): output.outputs for plan, output in zip(open_plans, outputs, strict=True)
-    }
-    advance("running programs")
-    found: list[list[Action]] = []
-    for problem, state in states:
-        mine = [(token, logprob) for p, _, token, logprob in plans if p.id == problem.id]
-        drafts: list[list[tuple[list[int], list[float], str]]] = []
-        for token, _ in mine:
-            completions = sampled.get((problem.id, token))
-            drafts.append(
-                [([], [], "stop")] * rollouts_per_action
-                if completions is None
-                else [
-                    (
-                        c.token_ids,
-                        [entry[t].logprob for t, entry in zip(c.token_ids, c.logprobs or [], strict=True)],
-                        c.finish_reason or "",
-                    )
-                    for c in completions
-                ]
-            )
-        start = state.prefix_ids[len(problem.prompt_ids) :]
-        rewards = iter(
-            problem.rewards(
-                [
-                    [*start, token, *ids]
-                    for (token, _), draft in zip(mine, drafts, strict=True)
-                    for ids, _, _ in draft
-                ]
-            )
-        )
-        golden_id = problem.golden_ids[-state.k]
-        found.append(
-            [
-                Action(
-                    token,
-                    token == golden_id,
-                    logprob,
-                    [Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in draft],
-                )
-                for (token, logprob), draft in zip(mine, drafts, strict=True)
-            ]
-        )
-    return found
+            Action(token, token == problem.golden_ids[-state.k], logprob, start.rollouts)
+            for start, logprob in zip(plan, own, strict=True)
+            if (token := start.action) is not None
+        ]
+        for (problem, state), plan, own in zip(states, plans, logprobs, strict=True)
+    ]
 
 
-def _ends(llm: LLM, problem: Problem, state: State, token: int) -> bool:
+def _ends(llm: LLM, start: Start) -> bool:
     """Whether the action itself ends the completion, so that nothing follows it."""
+    if start.action is None:
+        return False
     tokenizer = llm.get_tokenizer()
-    if token in tokenizer.eos_token_ids:
+    if start.action in tokenizer.eos_token_ids:
         return True
-    start = state.prefix_ids[len(problem.prompt_ids) :]
-    text = tokenizer.decode([*start, token])
-    return any(stop in text for stop in problem.stop)
+    text = tokenizer.decode(start.token_ids[len(start.problem.prompt_ids) :])
+    return any(stop in text for stop in start.problem.stop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import fsum
 from typing import Any, Protocol, TypeVar
 
 from minillm.errors import MinillmError
@@ -40,7 +41,7 @@ class Problem(Protocol):
         ...
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
-        """Reward, 1.0 or 0.0, of each completion: the ids of everything after the prompt."""
+        """Reward, from 0 to 1, of each completion: the ids of everything after the prompt."""
         ...
 
 
@@ -48,7 +49,7 @@ class Problem(Protocol):
 class Rollout:
     """One completion of a state and an action: what was sampled after the action.
 
-    `logprobs` are the behaviour policy's, one a token, and `reward` is 1.0 or 0.0. Raises
+    `logprobs` are the behaviour policy's, one a token, and `reward` lies in [0, 1]. Raises
     `MinillmError` for any other reward, and where tokens and logprobs differ in number.
     """
 
@@ -58,8 +59,8 @@ class Rollout:
     finish_reason: str
 
     def __post_init__(self) -> None:
-        if self.reward not in (0.0, 1.0):
-            raise MinillmError(f"a rollout's reward must be 0.0 or 1.0, not {self.reward!r}")
+        if not 0 <= self.reward <= 1:
+            raise MinillmError(f"a rollout's reward lies in [0, 1], not at {self.reward!r}")
         if len(self.token_ids) != len(self.logprobs):
             raise MinillmError(
                 f"a rollout has {len(self.token_ids)} tokens but {len(self.logprobs)} logprobs"
@@ -93,13 +94,13 @@ class Action:
         return len(self.rollouts)
 
     @property
-    def successes(self) -> int:
-        """Number of rollouts that earned the reward."""
-        return sum(rollout.reward == 1.0 for rollout in self.rollouts)
+    def successes(self) -> float:
+        """The sum of the rollouts' rewards: how many succeeded, where rewards are 0 or 1."""
+        return fsum(rollout.reward for rollout in self.rollouts)
 
     @property
     def mean_reward(self) -> float:
-        """Share of rollouts that earned the reward; raises `MinillmError` where there are none."""
+        """Mean reward of the rollouts; raises `MinillmError` where there are none."""
         if not self.rollouts:
             raise MinillmError(f"action {self.token_id} has no rollouts to average")
         return self.successes / self.trials
@@ -137,9 +138,12 @@ class TrainingEntry:
     """All that one state brought in one iteration; lists run parallel to `actions`.
 
     `advantages` are -1, 0 or +1. `targets` are target logprobs, None where the action is not
-    trained. `logprobs_before` and `logprobs_after` are the sampler's before and after the update
-    (None until it is done), and `moved` says whether a trained action went where it was meant to
-    (None for the others). `steps` counts the optimizer steps of the update, and `model_version`
+    trained. Of the action's logprob there are five: `logprobs_reference` of the policy that the run
+    started with (None where no reference is kept), `logprobs_before` and `logprobs_after` the
+    sampler's before and after the update, `logprobs_trained` the trainer's own of what has a target
+    (both None until it is done). `verdicts` say what became of a trained action, in the words of
+    `rl.audit.verdict`, or "taken back" (None for the others); `moved` whether it went where it was
+    meant to, by the sampler. `steps` counts the optimizer steps of the update, and `model_version`
     those the policy had taken when the actions were sampled. Raises `MinillmError` where the
     lists differ in length.
     """
@@ -155,11 +159,13 @@ class TrainingEntry:
     moved: list[bool | None]
     steps: int = 0
     model_version: int = 0
+    logprobs_reference: list[float] | None = None
+    logprobs_trained: list[float | None] | None = None
+    verdicts: list[str | None] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("advantages", "targets", "logprobs_before", "logprobs_after", "moved"):
-            values = getattr(self, name)
-            if values is not None and len(values) != len(self.actions):
+        for name, values in vars(self).items():
+            if isinstance(values, list) and len(values) != len(self.actions):
                 raise MinillmError(
                     f"a training entry has {len(self.actions)} actions but {len(values)} {name}"
                 )

@@ -20,7 +20,7 @@ def test_bounded_and_in_the_right_direction(k: int, reward: float, step: int, ma
     if reward > GROW:
         assert new == min(k + step, max_k)
     elif reward < SHRINK:
-        assert new <= inside and (new < inside or inside == 1 or k - step >= max_k)
+        assert new == max(1, min(k - 1, max_k))
     else:
         assert new == inside
 

@@ -33,7 +33,7 @@ class Toy:
 def rollouts(draw: st.DrawFn) -> Rollout:
     tokens = draw(st.lists(TOKENS, max_size=4))
     logprobs = [draw(LOGPROBS) for _ in tokens]
-    return Rollout(tokens, logprobs, draw(st.sampled_from([0.0, 1.0])), draw(st.text(max_size=5)))
+    return Rollout(tokens, logprobs, draw(st.sampled_from([0.0, 0.25, 1.0])), draw(st.text(max_size=5)))
 
 
 actions = st.builds(Action, TOKENS, st.booleans(), LOGPROBS, st.lists(rollouts(), max_size=3))
@@ -56,6 +56,9 @@ def entries(draw: st.DrawFn) -> TrainingEntry:
         logprobs_before=each(LOGPROBS),
         logprobs_after=draw(st.sampled_from([None, each(LOGPROBS)])),
         moved=each(st.none() | st.booleans()),
+        logprobs_reference=draw(st.sampled_from([None, each(LOGPROBS)])),
+        logprobs_trained=draw(st.sampled_from([None, each(st.none() | LOGPROBS)])),
+        verdicts=draw(st.sampled_from([None, each(st.none() | st.just("reached"))])),
         steps=draw(st.integers(0, 9)),
         model_version=draw(st.integers(0, 99)),
     )
@@ -88,9 +91,9 @@ def test_action_counts_its_rollouts() -> None:
         _ = Action(7, True, -1.0, []).mean_reward
 
 
-@pytest.mark.parametrize("reward", [0.5, -1.0, 2.0, float("nan")])
+@pytest.mark.parametrize("reward", [1.0 + 1e-9, -1.0, 2.0, float("nan")])
 def test_rollout_refuses_other_rewards(reward: float) -> None:
-    with pytest.raises(MinillmError, match=r"must be 0\.0 or 1\.0"):
+    with pytest.raises(MinillmError, match=r"lies in \[0, 1\]"):
         Rollout([], [], reward, "stop")
 
 

@@ -24,6 +24,7 @@ from minillm.read_config import read_config
 from minillm.weights import save_tensors
 from rl.journal import Journal, read_records
 from rl.rollout import sample_actions
+from rl.run import Settings
 from rl.trainer import MethodConfig, Summary, Trainer
 from rl.types import Action, TrainingEntry
 
@@ -31,7 +32,9 @@ VOCAB = ["<eos>", "#", *ascii_letters[:38]]
 EOS, STOP = 0, 1
 CONTEXT = 64
 LETTERS = 5  # of a solution
-METHOD = MethodConfig(k=2, actions=4, rollouts=4, extra_tokens=2, learning_rate=3e-3, inner_steps=8, seed=5)
+METHOD = MethodConfig(
+    k=2, actions=4, rollouts=4, max_rollouts=12, extra_tokens=2, learning_rate=3e-3, inner_steps=8, seed=5
+)
 ITERATIONS = 8
 
 
@@ -165,8 +168,10 @@ def completions(entry: TrainingEntry | dict[str, Any], problem: GoodLetters) -> 
     """What a record says was rewarded, in its order."""
     state = entry.state if isinstance(entry, TrainingEntry) else entry["state"]
     prefix_ids = state["prefix_ids"] if isinstance(state, dict) else state.prefix_ids
-    actions = entry.actions if isinstance(entry, TrainingEntry) else map(Action.from_dict, entry["actions"])
     start = prefix_ids[len(problem.prompt_ids) :]
+    if isinstance(entry, dict) and entry["kind"] == "measurement":
+        return [[*start, *rollout["token_ids"]] for rollout in entry["rollouts"]]
+    actions = entry.actions if isinstance(entry, TrainingEntry) else map(Action.from_dict, entry["actions"])
     return [
         [*start, action.token_id, *rollout.token_ids] for action in actions for rollout in action.rollouts
     ]
@@ -185,19 +190,26 @@ def test_state_rewards_rise_and_k_grows(finished: Run) -> None:
 def test_the_journal_holds_every_rollout(finished: Run) -> None:
     records = list(read_records(finished.path))
     count = len(finished.problems)
-    kinds = ["training"] * count * ITERATIONS + ["measurement"] * count
-    assert [record["kind"] for record in records] == kinds
-    assert [record["iteration"] for record in records] == [i + 1 for i in range(ITERATIONS + 1) for _ in "12"]
+    measured = ["measurement"] * count
+    assert [record["kind"] for record in records] == [
+        *measured,
+        *["training"] * count * ITERATIONS,
+        *measured,
+    ]
+    assert [record["iteration"] for record in records] == [i for i in range(1, ITERATIONS + 3) for _ in "12"]
     for problem in finished.problems:
         mine = [record for record in records if record["state"]["problem_id"] == problem.id]
-        # The first call was the check of the golden solution.
+        # The first call was the check of the golden solution; the others are a round of rollouts each.
         assert problem.calls[0] == [problem.golden_ids]
-        assert [completions(record, problem) for record in mine] == problem.calls[1:]
+        asked = sorted(ids for call in problem.calls[1:] for ids in call)
+        assert sorted(ids for record in mine for ids in completions(record, problem)) == asked
         for record in mine:
-            assert record["state"]["prefix_ids"] == [
-                *problem.prompt_ids,
-                *problem.golden_ids[: -record["state"]["k"]],
-            ]
+            prefix = [*problem.prompt_ids, *problem.golden_ids[: -record["state"]["k"]]]
+            assert record["state"]["prefix_ids"] == prefix
+            if record["kind"] == "measurement":
+                assert record["state"]["k"] == METHOD.k
+                assert len(record["rollouts"]) == Settings().evaluate_rollouts
+                continue
             actions = [Action.from_dict(action) for action in record["actions"]]
             tokens = [action.token_id for action in actions]
             golden = problem.golden_ids[-record["state"]["k"]]
@@ -206,12 +218,15 @@ def test_the_journal_holds_every_rollout(finished: Run) -> None:
             rewards = [rollout.reward for action in actions for rollout in action.rollouts]
             assert rewards == [problem.reward(ids) for ids in completions(record, problem)]
             for action in actions:
-                assert action.trials == METHOD.rollouts
+                assert METHOD.rollouts <= action.trials <= METHOD.max_rollouts
                 ends = action.token_id in (EOS, STOP)
                 for rollout in action.rollouts:
                     assert bool(rollout.token_ids) != ends
                     assert len(rollout.token_ids) <= record["state"]["k"] - 1 + METHOD.extra_tokens
-        assert mine[0]["state"]["k"] == METHOD.k
+        assert mine[1]["state"]["k"] == METHOD.k
+    # Some were decided at once, and others looked at again.
+    trials = {action.trials for entry in finished.entries for action in entry.actions}
+    assert len(trials) > 1
 
 
 def test_moves_go_where_they_were_meant_to(finished: Run) -> None:
@@ -298,19 +313,22 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     toys = problems()
     if where == "rewards":
-        # After the check and two iterations, in the middle of the third: one problem is through.
-        toys[1].fails_at_call = 3
+        # After the check, the first measurement and some rounds of rollouts: one problem is through.
+        toys[1].fails_at_call = 6
 
     def interrupt(done: int, message: str) -> None:
         if done == 2 and message.startswith(where):
             raise ConnectionError("the grader is away")
 
-    with Journal.open(tmp_path / "run", {}) as journal, pytest.raises(ConnectionError, match="grader"):
+    expected = MinillmError if where == "rewards" else ConnectionError
+    with Journal.open(tmp_path / "run", {}) as journal, pytest.raises(expected, match="grader"):
         trainer_of(folder, toys).run(journal, ITERATIONS, interrupt)
-    assert len(list(read_records(tmp_path / "run"))) == 2 * len(toys)
+    kinds = [record["kind"] for record in read_records(tmp_path / "run")]
+    assert kinds[: len(toys)] == ["measurement"] * len(toys)
+    assert set(kinds[len(toys) :]) == {"training"}
     again = trainer_of(folder, problems())
     with Journal.open(tmp_path / "run", {}) as journal:
-        assert journal.iteration == 2
+        assert journal.iteration == len(kinds) / len(toys)
         assert again.run(journal, ITERATIONS) == finished.summaries
     whole = (finished.path / "journal.jsonl").read_bytes()
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == whole
@@ -323,7 +341,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(folder: Path, tmp_path: Path) -
         with Journal.open(tmp_path, {}) as journal:
             trainer_of(folder, problems()).run(journal, iterations)
     kinds = [record["kind"] for record in read_records(tmp_path)]
-    assert kinds == ["training", "training", "measurement", "measurement"] * 2
+    assert kinds == ["measurement"] * 2 + ["training", "training", "measurement", "measurement"] * 2
 
 
 def test_bad_problems_are_refused_by_name(folder: Path) -> None:
