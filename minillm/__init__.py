@@ -47,7 +47,7 @@ __all__ = [
     "Tokenizer",
     "Transformer",
     "load_model",
-    "save_model",
     "next_logprobs",
+    "save_model",
     "token_logprobs",
 ]

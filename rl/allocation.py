@@ -24,25 +24,25 @@ def more_rollouts(
     confidence: float = 0.9,
     min_gain: float = 0.01,
     min_prob: float = 0.01,
-    hope: float = 0.2,
+    hope: float = 0.25,
+    caution: float = 0.5,
 ) -> list[int]:
     """How many more rollouts each action should get; all zeros where the state is done.
 
-    Counts and thresholds are those of `rl.advantage.advantages`, whose verdict ends an action's rollouts, as
-    do `most` rollouts. An action without a verdict goes on by `round_size` rollouts while the chance that it
-    will have one at `most` is at least `hope`. That chance is the beta-binomial tail of its next rollouts
-    beyond the count that the verdict takes, under a prior of one rollout that went as the others' did, with
-    the others taken to go on as they have. A verdict that leads to no target does not count: -1 for an
-    action of a probability below `min_prob`, +1 for one that lacks `min_prob` or less to certainty
-    (`rl.targets`).
+    Counts and thresholds are those of `rl.advantage.advantages`. An action's rollouts end at `most`, or with
+    a verdict that would hold at `caution` times the rate of errors that `confidence` allows: an action is
+    looked at once a round, and would else be called different at one of them more often than in one look.
+    An action without such a verdict goes on by `round_size` rollouts while the chance that it will have a
+    verdict at `most` is at least `hope`. That chance is the beta-binomial tail of its next rollouts beyond the
+    count that the verdict takes, under a prior of one rollout that went as the others' did, with the others
+    taken to go on as they have. A verdict that leads to no target does not count: -1 for an action of a
+    probability below `min_prob`, +1 for one that lacks `min_prob` or less to certainty (`rl.targets`).
 
     Where the others are known less well than the action will be, the one that adds most to their uncertainty
     gets rollouts too.
 
-    An action is looked at once a round, and may be called different at any of them: under equal rewards that
-    happens more often than in one look, and less often than `confidence` allows, since one look at counts as
-    small as these falls far below it. `benchmarks/advantage.py` measures both, and how many rollouts a fixed
-    number takes for the same power.
+    `benchmarks/advantage.py` measures the rates of errors, and how many rollouts a fixed number takes that
+    finds as much with no more of them.
 
     Raises `MinillmError` as `advantages` does, and for a `round_size` or `most` below 1.
     """
@@ -50,6 +50,7 @@ def more_rollouts(
     if min(round_size, most) < 1:
         raise MinillmError(f"round_size and most must be at least 1, not {round_size} and {most}")
     more = [0] * len(trials)
+    sure = 1 - caution * (1 - confidence)
 
     def give(i: int) -> None:
         more[i] = min(round_size, most - trials[i])
@@ -66,7 +67,7 @@ def more_rollouts(
             sides.append((wins, n - wins, others))
         if probs[i] >= min_prob:
             sides.append((n - wins, wins, others.turned()))
-        if any(side.beaten_by(good, bad, confidence, min_gain) for good, bad, side in sides):
+        if any(side.beaten_by(good, bad, sure, min_gain) for good, bad, side in sides):
             continue
         typical = fsum(trials[j] for j, _ in others.weights) / len(others.weights)
         grown = max(1.0, most / typical)

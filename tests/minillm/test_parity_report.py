@@ -175,7 +175,7 @@ def test_the_trainers_forward_is_the_one_with_a_gradient(
 def test_outputs_without_logprobs_are_refused(tiny_llama: MakeModel) -> None:
     model = tiny_llama()
     outputs = sample(small_llm(model), logprobs=None)
-    with pytest.raises(MinillmError, match="no logprobs to compare; sample with logprobs=0"):
+    with pytest.raises(MinillmError, match="has no logprobs; ask for them"):
         compare(model, outputs)
 
 
