@@ -8,8 +8,8 @@ Rollouts are draws of a coin, so ten thousand states take minutes, and no model.
 - power: how often an action whose true reward differs from that of the policy's other actions by 0.1 to 0.5
   is called what it is.
 - cost: the fixed number of rollouts that finds as much as adaptive allocation does, and how many rollouts
-  each took, over two mixtures. Half of the "hard" one is equal at any reward, in the other half one action differs
-  by 0.1 to 0.5. The "usual" one is what states of golden solutions look like: a third of that, a third where
+  each took, over two mixtures. Half of the "hard" one is equal at any reward, in the other half one action
+  differs by 0.1 to 0.5. The "usual" one is what states of golden solutions look like: a third of that, a third where
   all fail or all succeed, nearly, and a third where one action leads on and the others fail.
 
     python -m benchmarks.advantage
@@ -223,7 +223,7 @@ def table(rows: list[dict[str, Any]], title: str) -> Table:
 
 
 def main() -> int:
-    """The command line; returns the exit status: 1 for too many errors, or too little saved in usual states."""
+    """The command line; returns the exit status: 1 for too many errors, or too little saved."""
     config = tyro.cli(Config, description=__doc__)
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:

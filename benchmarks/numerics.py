@@ -77,7 +77,7 @@ class Config:
         "parity", "errors", "steps", "survival", "tuning", "optimizers", "update", "latency",
     )  # fmt: skip
     parity_tokens: int = 1_000_000
-    tuning_steps: int = 24
+    tuning_steps: int = 64
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     folder: Path = RESULTS / "numerics"
 
