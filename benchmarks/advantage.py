@@ -9,8 +9,8 @@ Rollouts are draws of a coin, so ten thousand states take minutes, and no model.
   is called what it is.
 - cost: the fixed number of rollouts that finds as much as adaptive allocation does, and how many rollouts
   each took, over two mixtures. Half of the "hard" one is equal at any reward, in the other half one action
-  differs by 0.1 to 0.5. The "usual" one is what states of golden solutions look like: a third of that, a third where
-  all fail or all succeed, nearly, and a third where one action leads on and the others fail.
+  differs by 0.1 to 0.5. The "usual" one is what states of golden solutions look like: a third of that, a
+  third where all fail or all succeed, nearly, and a third where one action leads on and the others fail.
 
     python -m benchmarks.advantage
     python -m benchmarks.advantage --states 2000 --confidence 0.95

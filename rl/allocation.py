@@ -35,8 +35,8 @@ def more_rollouts(
     An action without such a verdict goes on by `round_size` rollouts while the chance that it will have a
     verdict at `most` is at least `hope`. That chance is the beta-binomial tail of its next rollouts beyond
     the count that the verdict takes, under a prior of one rollout that went as the others' did, with the
-    others taken to go on as they have. A verdict that leads to no target does not count: -1 for an action of a
-    probability below `min_prob`, +1 for one that lacks `min_prob` or less to certainty (`rl.targets`).
+    others taken to go on as they have. A verdict that leads to no target does not count: -1 for an action of
+    a probability below `min_prob`, +1 for one that lacks `min_prob` or less to certainty (`rl.targets`).
 
     Where the others are known less well than the action will be, the one that adds most to their uncertainty
     gets rollouts too.

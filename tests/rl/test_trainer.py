@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import permutations
 from math import exp, sqrt
 from pathlib import Path
-from string import ascii_letters
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
 from minillm import LLM, MinillmError, Tokenizer, Transformer, load_model, token_logprobs
 from minillm.batch import Batch
-from minillm.keys import hf_shapes
 from minillm.logprobs import logprobs
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
 from rl.journal import Journal, read_records
 from rl.rollout import sample_actions
 from rl.run import Settings
 from rl.trainer import MethodConfig, Summary, Trainer
 from rl.types import Action, TrainingEntry
 
-VOCAB = ["<eos>", "#", *ascii_letters[:38]]
+VOCAB = 40
 EOS, STOP = 0, 1
 CONTEXT = 64
 LETTERS = 5  # of a solution
@@ -47,7 +40,7 @@ class GoodLetters:
         self.id = name
         self.parity = parity
         self.prompt_ids = [2 + ord(letter) % 38 for letter in f"prompt of {name}"]
-        good = [token for token in range(2, len(VOCAB)) if self._good(token)]
+        good = [token for token in range(2, VOCAB) if self._good(token)]
         self.golden_ids = list(golden_ids or [*good[3 : 3 + LETTERS], EOS])
         self.calls: list[list[list[int]]] = []
         self.fails_at_call = -1
@@ -66,37 +59,8 @@ class GoodLetters:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder: random weights that make a policy near uniform, one token a character."""
-    folder = tmp_path_factory.mktemp("letters")
-    backend = Backend(models.WordLevel({token: i for i, token in enumerate(VOCAB)}, unk_token="#"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens(["<eos>"])
-    backend.save(str(folder / "tokenizer.json"))
-    config = {
-        "model_type": "llama",
-        "vocab_size": len(VOCAB),
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": CONTEXT,
-        "rms_norm_eps": 1e-5,
-        "eos_token_id": EOS,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    generator = torch.Generator().manual_seed(2)
-    save_tensors(
-        folder,
-        {
-            name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
-            for name, shape in hf_shapes(read_config(folder)).items()
-        },
-    )
-    return folder
+def folder(letters_folder: Callable[..., Path]) -> Path:
+    return letters_folder(VOCAB - 2)
 
 
 def problems() -> list[GoodLetters]:
@@ -356,7 +320,7 @@ def test_bad_problems_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(MinillmError, match=f"problem long: .* longer than the model's context of {CONTEXT}"):
         trainer_of(folder, [long])
     odd = GoodLetters("odd one")
-    odd.prompt_ids = [len(VOCAB)]
+    odd.prompt_ids = [VOCAB]
     with pytest.raises(MinillmError, match="problem odd one: token id 40 is outside the vocabulary"):
         trainer_of(folder, [odd])
     with pytest.raises(MinillmError, match="no problem"):

@@ -1,4 +1,4 @@
-"""Moving logprobs: nested prefixes share a forward, arrived pulls stop, bad steps are taken back bit for bit."""
+"""Moving logprobs: nested prefixes share a forward, pulls that arrived stop, bad steps are taken back."""
 
 from __future__ import annotations
 
