@@ -63,7 +63,8 @@ class Trainer:
         lora: trained in place of the model's weights, where there is one.
         reference: what the policy's drift is measured against, and entries are compared with.
 
-    Raises `MinillmError` for what cannot be trained, or trained on.
+    The model's weights are, when it is made, those that runs begin with. Raises `MinillmError` for what
+    cannot be trained, or trained on.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Trainer:
         extra, seconds = self.method.curriculum.extra_tokens, settings.reward_seconds
         check_problems(problems, held_out, llm.model, extra, seconds)
         self._run = Run(llm, trainable, problems, Probe(llm.model, probe), reference, settings)
+        self._base = fingerprint(self.model)
+        self._probe_before = self._run.probe.rows()
         self._first = {
             problem.id: self.method.curriculum.first(problem, llm.get_tokenizer())
             for problem in (*problems, *held_out)
@@ -108,12 +111,10 @@ class Trainer:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
         self.journal, settings = journal, self.settings
         self.method.begin(self._run)
-        base = fingerprint(self.model)
-        self._probe_before = self._run.probe.rows()
         if journal.checkpoint_path is not None:
             self._load(journal.checkpoint_path)
         self.state = journal.state or {
-            "base": base,
+            "base": self._base,
             "model_version": 0,
             "trained": 0,
             "k": {problem.id: self._first[problem.id] for problem in self.problems},
@@ -122,7 +123,7 @@ class Trainer:
             "evaluations": [],
         }
         state = self.state
-        if state["base"] != base:
+        if state["base"] != self._base:
             raise MinillmError("the run began with other weights; give the model that it was started with")
         metrics = Metrics(journal.folder, journal.iteration)
         try:

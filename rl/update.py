@@ -85,7 +85,6 @@ def move(
     update is above `max_drift`. A step that closed less than a quarter of the distance doubles the rate, up
     to `most`. Steps that were taken back count against `steps`.
     """
-    parts = _parts(pulls, batch_tokens)
     before_RV = probe.rows()
     rate, tries, stand, drift = learning_rate, 0, 0, 0.0
     optimizer = trainable.optimizer(rate, seed=seed)
@@ -94,7 +93,7 @@ def move(
     while True:
         trainable.forget_gradients()
         last = tries == steps
-        now = _pass(trainable, pulls, parts, tolerance, backward=not last)
+        now = pull(trainable, pulls, tolerance=tolerance, batch_tokens=batch_tokens, backward=not last)
         if copy is not None:  # a step was made: was it a good one?
             now_drift = kl(before_RV, probe.rows())
             worse = _distance(pulls, now, tolerance) > _distance(pulls, good, tolerance)
@@ -128,6 +127,28 @@ def move(
     return Outcome(stand, tries - stand, good, drift, rate)
 
 
+def pull(
+    trainable: Trainable, pulls: Sequence[Pull], *, tolerance: float, batch_tokens: int, backward: bool
+) -> list[float]:
+    """The trainer's logprob of each pull, and, on request, gradients of the loss added to what is there."""
+    found = [0.0] * len(pulls)
+    for part in _parts(pulls, batch_tokens):
+        with torch.set_grad_enabled(backward):
+            prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
+            logprobs_RV = next_logprobs(trainable.model, prefixes)
+            row = {prefix: r for r, prefix in enumerate(prefixes)}
+            losses = []
+            for i in part:
+                logprob = logprobs_RV[row[tuple(pulls[i].prefix_ids)], pulls[i].token_id]
+                found[i] = logprob.item()
+                if pulls[i].short(found[i], tolerance):
+                    goal = torch.full_like(logprob, pulls[i].target)
+                    losses.append(torch.nn.functional.huber_loss(logprob, goal))
+            if losses and backward:
+                torch.stack(losses).sum().backward()
+    return found
+
+
 def _distance(pulls: Sequence[Pull], logprobs: Sequence[float], tolerance: float) -> float:
     """Summed distance of the pulls that are short."""
     return sum(abs(p.target - x) for p, x in zip(pulls, logprobs, strict=True) if p.short(x, tolerance))
@@ -149,25 +170,3 @@ def _parts(pulls: Sequence[Pull], batch_tokens: int) -> list[list[int]]:
             longest = prefix
         parts[-1].append(i)
     return parts
-
-
-def _pass(
-    trainable: Trainable, pulls: Sequence[Pull], parts: list[list[int]], tolerance: float, backward: bool
-) -> list[float]:
-    """The trainer's logprob of each pull, and, on request, gradients of the loss."""
-    found = [0.0] * len(pulls)
-    for part in parts:
-        with torch.set_grad_enabled(backward):
-            prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
-            logprobs_RV = next_logprobs(trainable.model, prefixes)
-            row = {prefix: r for r, prefix in enumerate(prefixes)}
-            losses = []
-            for i in part:
-                logprob = logprobs_RV[row[tuple(pulls[i].prefix_ids)], pulls[i].token_id]
-                found[i] = logprob.item()
-                if pulls[i].short(found[i], tolerance):
-                    goal = torch.full_like(logprob, pulls[i].target)
-                    losses.append(torch.nn.functional.huber_loss(logprob, goal))
-            if losses and backward:
-                torch.stack(losses).sum().backward()
-    return found

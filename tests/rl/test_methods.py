@@ -61,15 +61,7 @@ def trainer_of(
     reference = Reference.of_lora(llm, adapters) if adapters else Reference.copy_of(llm.model, precision)
     problems = [Even(), Even("other", (6, 6, 2, 4, EOS))]
     given = {"probe": PROBE, "held_out": [Even("held out", (4, 2, 8, 2, EOS))], **options}
-    return Trainer(
-        llm,
-        [Even(), Even("other", (6, 6, 2, 4, EOS))],
-        method,
-        folder,
-        lora=adapters,
-        reference=reference,
-        **given,
-    )
+    return Trainer(llm, problems, method, folder, lora=adapters, reference=reference, **given)
 
 
 def run(trainer: Trainer, path: Path, iterations: int) -> list[Summary]:
