@@ -48,14 +48,8 @@ class ArcProblem:
         self._decode, self._limits = decode, limits
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
-        """1.0 for each completion whose program is right on all train and test examples, else 0.0.
-
-        A confident policy writes the same program many times; it is run once.
-        """
+        """1.0 for each completion whose program is right on all train and test examples, else 0.0."""
         inputs = [example.input for example in self.task.examples]
-        programs = [program(self._decode(ids)) for ids in completions]
-        different = list(dict.fromkeys(programs))
-        results = run_many([(source, inputs) for source in different], self._limits)
-        rewards = [reward(result, self.task.examples) for result in results]
-        earned = dict(zip(different, rewards, strict=True))
-        return [earned[source] for source in programs]
+        jobs = [(program(self._decode(ids)), inputs) for ids in completions]
+        results = run_many(jobs, self._limits)
+        return [reward(result, self.task.examples) for result in results]

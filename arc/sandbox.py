@@ -74,15 +74,24 @@ def run_many(
 ) -> list[RunResult]:
     """`run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
 
-    Jobs that are alike run once. Raises as `run_solve` does.
+    Jobs that are alike run once, and sources that are no Python, which most of a young model's are, do not
+    run at all. Raises as `run_solve` does.
     """
     if not jobs:
         return []
     _require_sandbox()
     payloads = [_payload(source, inputs) for source, inputs in jobs]
     distinct = dict(zip(payloads, jobs, strict=True))
+    broken = _unreadable(list(dict.fromkeys(source for source, _ in distinct.values())), limits)
+
+    def run(job: tuple[str, Sequence[Grid]]) -> RunResult:
+        source, inputs = job
+        if source in broken:
+            return RunResult((None,) * len(inputs), broken[source])
+        return _run(source, inputs, limits)
+
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        results = pool.map(lambda job: _run(job[0], job[1], limits), distinct.values())
+        results = pool.map(run, distinct.values())
         by_payload = dict(zip(distinct, results, strict=True))
     return [by_payload[payload] for payload in payloads]
 
@@ -108,6 +117,19 @@ def _run(source: str, inputs: Sequence[Grid], limits: Limits) -> RunResult:
         outputs[i], problem = _read(lines[i]) if i < len(lines) else (None, ending)
         error = error or problem
     return RunResult(tuple(outputs), error)
+
+
+def _unreadable(sources: list[str], limits: Limits) -> dict[str, str]:
+    """What is wrong with each source that does not compile, found for all in one sandboxed process.
+
+    A source on which that process ends, or runs out of time, is left to a run of its own, as are the rest.
+    """
+    answer, _ = _exchange(marshal.dumps((sources, None), 2), limits)
+    found = {}
+    for source, line in zip(sources, answer.split(b"\n")[:-1], strict=False):
+        if line.startswith(b"-"):
+            found[source] = _read(line)[1] or "failed"
+    return found
 
 
 def _payload(source: str, inputs: Sequence[Grid]) -> bytes:

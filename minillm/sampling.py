@@ -12,7 +12,7 @@ from enum import Enum
 
 import torch
 
-from minillm.errors import MinillmError, refusing
+from minillm.errors import MinillmError, check_values, refusing
 from minillm.structured import StructuredOutputsParams
 
 # (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V
@@ -119,9 +119,7 @@ class SamplingParams:
             raise MinillmError(f"stop must be a string or several, got {self.stop!r}")
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         object.__setattr__(self, "stop_strings", stop)
-        for name, (holds, rule) in self._rules().items():
-            if not holds:
-                raise MinillmError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+        check_values(self, self._rules())
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
         if self.seed == -1:  # vLLM's None
             object.__setattr__(self, "seed", None)

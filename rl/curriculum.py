@@ -22,6 +22,7 @@ class Curriculum:
         shrink_below: state reward under which k shrinks.
         k_step: tokens, or lines, by which k grows.
         k_unit: "tokens", or "lines": k grows to where a line begins ("redact the last line").
+        batch: problems in an iteration, by turns; 0 for all.
         seed: of all draws.
     """
 
@@ -31,6 +32,7 @@ class Curriculum:
     shrink_below: float = 0.2
     k_step: int = 1
     k_unit: Literal["tokens", "lines"] = "tokens"
+    batch: int = 0
     seed: int = 0
 
     def rules(self) -> dict[str, tuple[bool, str]]:
@@ -41,8 +43,14 @@ class Curriculum:
             "grow_above": (self.shrink_below < self.grow_above <= 1, "above shrink_below and at most 1"),
             "shrink_below": (self.shrink_below >= 0, "not negative"),
             "k_step": (self.k_step >= 1, "at least 1"),
+            "batch": (self.batch >= 0, "not negative"),
             "k_unit": (self.k_unit in ("tokens", "lines"), '"tokens" or "lines"'),
         }
+
+    def turn(self, problems: Sequence[Problem], iteration: int) -> list[Problem]:
+        """The problems of an iteration, counted from 0: all of them come up equally often."""
+        count = min(self.batch or len(problems), len(problems))
+        return [problems[(iteration * count + i) % len(problems)] for i in range(count)]
 
     def stops(self, problem: Problem, tokenizer: Tokenizer) -> list[int]:
         """The redactions that k may take for a problem, ascending: all, or those before whole lines."""

@@ -105,7 +105,8 @@ class GRPO:
     def iterate(self, run: Run, state: dict[str, Any], iteration: int, tell: Tell) -> Round:
         """A group of each problem, steps on all of them, and the next redactions."""
         config = self.config
-        starts = [Start(p, redact(p, state["k"][p.id])) for p in run.problems]
+        problems = config.turn(run.problems, state["trained"])
+        starts = [Start(p, redact(p, state["k"][p.id])) for p in problems]
         roll_out(
             run.llm,
             starts,

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from kernels import optim
 from kernels.optim import Weight
-from minillm.errors import MinillmError
+from minillm.errors import MinillmError, check_values
 from minillm.model import Transformer
 
 ROUNDINGS = ("stochastic", "kahan")
@@ -69,9 +70,7 @@ class BF16AdamW(torch.optim.Optimizer):
             "rounding": (rounding in ROUNDINGS, f"one of {', '.join(ROUNDINGS)}"),
         }
         given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "rounding": rounding}
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise MinillmError(f"{name} must be {rule}, got {given[name]!r}")
+        check_values(SimpleNamespace(**given), rules)
         super().__init__(params, {**given, "seed": seed})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

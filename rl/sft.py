@@ -60,15 +60,16 @@ class SFT:
         assert self.optimizer is not None
         tell("training")
         losses: dict[str, float] = {}
-        sequences = {p.id: [*p.prompt_ids, *p.golden_ids] for p in run.problems}
+        problems = self.config.turn(run.problems, state["trained"])
+        sequences = {p.id: [*p.prompt_ids, *p.golden_ids] for p in problems}
         with run.clock.on("training"):
             run.trainable.forget_gradients()
             for part in batches([len(ids) for ids in sequences.values()], run.settings.batch_tokens):
-                mine = [run.problems[i] for i in part]
+                mine = [problems[i] for i in part]
                 rows = token_logprobs(run.trainable.model, [sequences[p.id] for p in mine])
                 each = [-row[-state["k"][p.id] :].mean() for p, row in zip(mine, rows, strict=True)]
                 losses |= {p.id: loss.item() for p, loss in zip(mine, each, strict=True)}
-                (torch.stack(each).sum() / len(run.problems)).backward()
+                (torch.stack(each).sum() / len(problems)).backward()
             self.optimizer.step()
             run.trainable.forget_gradients()
         return Round(
@@ -80,11 +81,11 @@ class SFT:
                     "loss": losses[problem.id],
                     "model_version": state["model_version"],
                 }
-                for problem in run.problems
+                for problem in problems
             ],
             metrics={
                 "loss": sum(losses.values()) / len(losses),
-                "trained_tokens": float(sum(state["k"].values())),
+                "trained_tokens": float(sum(state["k"][problem.id] for problem in problems)),
             },
             steps=1,
         )

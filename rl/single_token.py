@@ -114,7 +114,8 @@ class SingleToken:
         if warm := state.setdefault("saved_iterations", 0) < len(self.saved):
             entries, dropped = self._from_saved(run, state, iteration, tell)
         else:
-            states = self._states(run, state["k"], iteration)
+            problems = config.turn(run.problems, state["trained"])
+            states = self._states(problems, state["k"], iteration)
             found = collect(
                 run.llm,
                 states,
@@ -162,10 +163,12 @@ class SingleToken:
             sampled=not warm,
         )
 
-    def _states(self, run: Run, k: dict[str, int], iteration: int) -> list[tuple[Problem, State]]:
+    def _states(
+        self, problems: Sequence[Problem], k: dict[str, int], iteration: int
+    ) -> list[tuple[Problem, State]]:
         """Each problem at its k, and at others below it."""
         found = []
-        for problem in run.problems:
+        for problem in problems:
             at = k[problem.id]
             generator = random.Random(seed_of(self.config.seed, iteration, problem.id, "states"))
             below = generator.sample(range(1, at), min(self.config.states, at) - 1)
@@ -264,7 +267,9 @@ class SingleToken:
         at_k = {(entry.state.problem_id, entry.state.k): entry for entry in entries}
         tokenizer = run.llm.get_tokenizer()
         for problem in run.problems:
-            entry = at_k[problem.id, state["k"][problem.id]]
+            entry = at_k.get((problem.id, state["k"][problem.id]))
+            if entry is None:  # another turn's
+                continue
             golden = next(action.mean_reward for action in entry.actions if action.golden)
             stops = self.config.stops(problem, tokenizer)
             state["k"][problem.id] = self.config.next(entry.state.k, entry.state_reward, stops, golden)

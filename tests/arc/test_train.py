@@ -27,10 +27,11 @@ from minillm.keys import hf_shapes
 from minillm.read_config import read_config
 from minillm.weights import save_tensors
 from rl.journal import read_records
+from rl.metrics import read_metrics
 
 TASK = "e9afcf9a"
 ITERATIONS = 3
-KILLS = 4
+KILLS = 20
 WEIGHTS = "model.safetensors"
 TINY = {
     "model_type": "llama",
@@ -76,6 +77,8 @@ def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
         "--method.k": 2,
         "--method.actions": 2,
         "--method.rollouts": 4,
+        "--method.max-rollouts": 8,
+        "--settings.evaluate-rollouts": 4,
         "--method.learning-rate": 0.01,
         "--method.inner-steps": 2,
         # So that a busy machine changes no reward.
@@ -288,11 +291,13 @@ def reference(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_trains_and_journals(reference: Path) -> None:
     records = list(read_records(reference))
-    assert [record["kind"] for record in records] == ["training"] * ITERATIONS + ["measurement"]
-    assert [record["iteration"] for record in records] == list(range(1, ITERATIONS + 2))
-    assert sum(record["steps"] for record in records[:-1]) > 0
-    for record in records:
-        assert all(len(action["rollouts"]) == 4 for action in record["actions"])
+    measured = ["measurement"]
+    assert [record["kind"] for record in records] == [*measured, *["training"] * ITERATIONS, *measured]
+    assert [record["iteration"] for record in records] == list(range(1, ITERATIONS + 3))
+    trained = records[1:-1]
+    assert sum(record["steps"] for record in trained) > 0
+    for record in trained:
+        assert all(4 <= len(action["rollouts"]) <= 8 for action in record["actions"])
 
 
 def test_killed_at_any_moment_it_goes_on_from_the_last_iteration(
@@ -324,3 +329,58 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_iteration(
     expected = load_file(theirs / WEIGHTS)
     assert all(torch.equal(value, expected[name]) for name, value in load_file(ours / WEIGHTS).items())
     assert {path.name for path in run.iterdir()} == {path.name for path in reference.iterdir()}
+    lines = [[line["iteration"] for line in read_metrics(path)] for path in (run, reference)]
+    assert lines[0] == lines[1] == list(range(1, ITERATIONS + 3))
+
+
+# ---------------------------------------------------------------- other algorithms, warm starts, adapters
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "grpo"])
+def test_other_algorithms_train_on_the_same_tasks(algorithm: str, tiny: Path, tmp_path: Path) -> None:
+    more = ("--algorithm", algorithm, "--held-out", "6150a2bd", "--iterations", "2", f"--{algorithm}.k", "2")
+    assert main(arguments(tiny, tmp_path / "run", *more)) == 0
+    records = list(read_records(tmp_path / "run"))
+    assert [record["kind"] for record in records[2:-2]] == [algorithm] * 2
+    assert {record["split"] for record in records if record["kind"] == "measurement"} == {
+        "trained",
+        "held out",
+    }
+
+
+def test_an_adapter_is_trained_and_saved(tiny: Path, tmp_path: Path) -> None:
+    more = ("--lora.rank", "2", "--lora.targets", "qkv", "down", "--iterations", "1")
+    assert main(arguments(tiny, tmp_path / "run", *more)) == 0
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    settings = json.loads((checkpoint / "adapter_config.json").read_text())
+    assert settings["r"] == 2 and not (checkpoint / WEIGHTS).exists()
+
+
+def test_a_warm_start_trains_on_another_runs_entries(tiny: Path, reference: Path, tmp_path: Path) -> None:
+    more = ("--warm-start", str(reference), "--iterations", "1", "--no-reference")
+    assert main(arguments(tiny, tmp_path / "run", *more)) == 0
+    kinds = [record["kind"] for record in read_records(tmp_path / "run")]
+    assert kinds == ["measurement", *["warm"] * ITERATIONS, "training", "measurement"]
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        (("--warm-start", "nowhere"), ("nowhere is not a run folder",)),
+        (("--warm-start", "nowhere", "--algorithm", "sft"), ("--warm-start is for single-token",)),
+        (("--held-out", TASK), (f"twice: {TASK}",)),
+        (("--lora.rank", "2", "--lora.targets", "head"), ("unknown LoRA targets: head",)),
+        (("--keep-last", "0"), ("keep_last must be at least 1",)),
+        (("--settings.reward-seconds", "0"), ("reward_seconds must be above 0",)),
+        (("--method.confidence", "0.4"), ("confidence must be between 0.5 and 1",)),
+    ],
+)
+def test_other_wrong_arguments_are_one_line(
+    more: tuple[str, ...],
+    parts: tuple[str, ...],
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fails(capsys, arguments(tiny, tmp_path / "run", *more), *parts)
+    assert not (tmp_path / "run").exists()

@@ -54,9 +54,16 @@ def folder(letters_folder: Callable[..., Path]) -> Path:
 
 
 def trainer_of(
-    folder: Path, method: Method, precision: str = "fp32", lora: bool = False, **options: Any
+    folder: Path,
+    method: Method,
+    precision: str = "fp32",
+    lora: bool = False,
+    scale: float = 1.0,
+    **options: Any,
 ) -> Trainer:
     llm = LLM(load_model(folder, precision), Tokenizer.from_folder(folder), kv_cache_memory_bytes=1 << 22)
+    with torch.no_grad():
+        llm.model.head.mul_(scale)
     adapters = LoRA(llm.model, rank=4, alpha=8.0) if lora else None
     reference = Reference.of_lora(llm, adapters) if adapters else Reference.copy_of(llm.model, precision)
     problems = [Even(), Even("other", (6, 6, 2, 4, EOS))]
@@ -222,7 +229,7 @@ def test_states_of_a_problem_lie_below_k_and_are_different(folder: Path, tmp_pat
     trainer = trainer_of(folder, SingleToken(replace(METHOD, states=3)))
     method = trainer.method
     assert isinstance(method, SingleToken)
-    found = method._states(trainer._run, {"even": 4, "other": 2}, 7)
+    found = method._states(trainer.problems, {"even": 4, "other": 2}, 7)
     ks = [state.k for _, state in found]
     assert ks[0] == 4 and len(set(ks[:3])) == 3 and all(1 <= k <= 4 for k in ks[:3]) and ks[3:] == [2, 1]
 
@@ -251,9 +258,7 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
     else:
         # The same updates were made, so the later ones are as fresh.
         assert kinds[:-4] == ["warm"] * 12
-    other = trainer_of(folder, SingleToken(METHOD, tmp_path / "first", stale))
-    with torch.no_grad():
-        other.model.head.mul_(1.01)
+    other = trainer_of(folder, SingleToken(METHOD, tmp_path / "first", stale), scale=1.01)
     run(other, tmp_path / "third", 1)
     kinds = [record["kind"] for record in read_records(tmp_path / "third")]
     assert kinds.count("warm") == (12 if stale == "rescore" else 0)
@@ -332,11 +337,26 @@ def test_checkpoints_are_pruned_by_rule(folder: Path, tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_its_own_model_only(folder: Path, tmp_path: Path) -> None:
     run(trainer_of(folder, SFT(SFTConfig())), tmp_path, 1)
-    other = trainer_of(folder, SFT(SFTConfig()))
-    with torch.no_grad():
-        other.model.head.mul_(1.5)
+    other = trainer_of(folder, SFT(SFTConfig()), scale=1.5)
     with pytest.raises(MinillmError, match="began with other weights"):
         run(other, tmp_path, 2)
+
+
+def test_problems_take_turns(folder: Path, tmp_path: Path) -> None:
+    config = replace(METHOD, batch=2)
+    problems = [Even(name) for name in "abc"]
+    turns = ["".join(p.id for p in config.turn(problems, i)) for i in range(4)]
+    assert turns == ["ab", "ca", "bc", "ab"]
+    assert (
+        len(replace(config, batch=0).turn(problems, 5))
+        == len(replace(config, batch=9).turn(problems, 5))
+        == 3
+    )
+    run(trainer_of(folder, SFT(SFTConfig(batch=1))), tmp_path, 2)
+    assert [r["state"]["problem_id"] for r in read_records(tmp_path) if r["kind"] == "sft"] == [
+        "even",
+        "other",
+    ]
 
 
 def test_batches_are_in_order_and_whole() -> None:
