@@ -70,18 +70,20 @@ class Learning:
     model: str = DEMO_MODEL
     precision: str = "fp32"
     methods: tuple[str, ...] = METHODS
-    minutes: float = 23.0
+    minutes: float = 22.0
     trained: int = 16
     held_out: int = 8
     evaluate_k: tuple[int, ...] = (4, 8, 16, 32)
     rollouts: int = 8
     single_token: MethodConfig = field(
         default_factory=lambda: MethodConfig(
-            k=4, k_step=4, states=3, actions=3, max_rollouts=16, inner_steps=3, learning_rate=5e-6
+            k=4, k_step=4, states=3, batch=8, actions=3, max_rollouts=16, inner_steps=3, learning_rate=5e-6
         )
     )
-    sft: SFTConfig = field(default_factory=lambda: SFTConfig(learning_rate=1e-5))
-    grpo: GRPOConfig = field(default_factory=lambda: GRPOConfig(k=4, k_step=4, group=8, learning_rate=5e-6))
+    sft: SFTConfig = field(default_factory=lambda: SFTConfig(batch=8, learning_rate=1e-5))
+    grpo: GRPOConfig = field(
+        default_factory=lambda: GRPOConfig(k=4, k_step=4, batch=4, group=8, learning_rate=5e-6)
+    )
     prompt: PromptOptions = field(default_factory=lambda: PromptOptions(max_examples=2))
     folder: Path = RESULTS / "learning"
     runs: Path = Path("runs/learning")

@@ -215,20 +215,16 @@ class SingleToken:
                 continue
             if redact(problem, entry.state.k) == entry.state:
                 usable.append(entry)
-        fresh = [
-            self.saved_base == state["base"] and e.model_version == state["model_version"] for e in usable
-        ]
         if self.stale == "drop":
-            usable = [entry for entry, is_fresh in zip(usable, fresh, strict=True) if is_fresh]
-            fresh = [True] * len(usable)
+            here = self.saved_base, state["model_version"]
+            usable = [entry for entry in usable if (state["base"], entry.model_version) == here]
         with run.clock.on("checks"):
             prefixes = [entry.state.prefix_ids for entry in usable]
             policy = list(run.llm.next_token_logprobs(prefixes)) if usable else []
         entries = []
-        for entry, is_fresh, logprobs_V in zip(usable, fresh, policy, strict=True):
-            actions = entry.actions
-            if not is_fresh:
-                actions = [replace(a, logprob=logprobs_V[a.token_id].item()) for a in actions]
+        for entry, logprobs_V in zip(usable, policy, strict=True):
+            # An entry of this very policy keeps its bits.
+            actions = [replace(a, logprob=logprobs_V[a.token_id].item()) for a in entry.actions]
             entries.append(self.decide(iteration, entry.state, actions, state["model_version"]))
         return self._with_reference(run, entries), len(group) - len(entries)
 
