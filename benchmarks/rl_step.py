@@ -65,11 +65,16 @@ class Config:
     save: bool = True
 
 
-def seconds(what: Callable[[], Any]) -> float:
-    """Of one call."""
-    begin = time.perf_counter()
-    what()
-    return time.perf_counter() - begin
+def in_turns(rounds: int, *calls: Callable[[], Any]) -> list[float]:
+    """Seconds of each call, medians of `rounds` in turns after one that does not count."""
+    times: list[list[float]] = [[] for _ in calls]
+    for i in range(rounds + 1):
+        for own, call in zip(times, calls, strict=True):
+            begin = time.perf_counter()
+            call()
+            if i:
+                own.append(time.perf_counter() - begin)
+    return [statistics.median(own) for own in times]
 
 
 def measure_training(config: Config, folder: Path, prefix: list[int]) -> dict[str, float]:
@@ -89,13 +94,7 @@ def measure_training(config: Config, folder: Path, prefix: list[int]) -> dict[st
         (-token_logprobs(trainable.model, [golden])[0].mean()).backward()
         optimizer.step()
 
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(config.rounds + 1):
-        for own, step in zip(times, (ours, fine_tuning), strict=True):
-            spent = seconds(step)
-            if i:
-                own.append(spent)
-    mine, theirs = map(statistics.median, times)
+    mine, theirs = in_turns(config.rounds, ours, fine_tuning)
     return {"seconds": mine, "fine_tuning_seconds": theirs, "ratio": mine / theirs}
 
 
@@ -124,13 +123,8 @@ def measure_rollouts(config: Config, folder: Path, prefix: list[int]) -> dict[st
                 min_new_tokens=config.new_tokens,
             )
 
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(config.rounds + 1):
-        for own, run in zip(times, (forks, calls), strict=True):
-            spent = seconds(run)
-            if i:
-                own.append(spent)
-    mine, one = statistics.median(times[0]), statistics.median(times[1]) / config.their_calls
+    mine, several = in_turns(config.rounds, forks, calls)
+    one = several / config.their_calls
     return {"seconds": mine, "transformers_seconds": one * config.forks, "ratio": one * config.forks / mine}
 
 

@@ -79,8 +79,7 @@ def roll_out(
 
     A rollout may be `extra_tokens` longer than the golden rest of its solution. `seed` makes all draws, with
     how many rollouts a start already has; `clock` counts seconds of "rollouts" and "rewards", and `advance`
-    is told what is going on. Raises `MinillmError` where a
-    problem's rewards fail (`rl.rewards`).
+    is told what is going on. Raises `MinillmError` where a problem's rewards fail (`rl.rewards`).
     """
     clock = clock or Clock()
     advance("sampling rollouts")
