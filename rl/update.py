@@ -5,13 +5,16 @@ Legend: R pulls' prefixes, V vocabulary.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
-from minillm.logprobs import next_logprobs
+from minillm.logprobs import nested, next_logprobs
 from rl.drift import Probe, kl
+from rl.run import batches
 from rl.targets import reached
 from rl.trainable import Trainable
 
@@ -156,17 +159,9 @@ def _distance(pulls: Sequence[Pull], logprobs: Sequence[float], tolerance: float
 
 def _parts(pulls: Sequence[Pull], batch_tokens: int) -> list[list[int]]:
     """Pulls in batches: those on one solution together, the longest prefixes first."""
-    order = sorted(range(len(pulls)), key=lambda i: list(pulls[i].prefix_ids), reverse=True)
-    parts: list[list[int]] = []
-    longest: list[int] = []
-    size = 0
-    for i in order:
-        prefix = list(pulls[i].prefix_ids)
-        if not parts or longest[: len(prefix)] != prefix:
-            if not parts or size + len(prefix) > batch_tokens:
-                parts.append([])
-                size = 0
-            size += len(prefix)
-            longest = prefix
-        parts[-1].append(i)
-    return parts
+    sequences, places = nested([pull.prefix_ids for pull in pulls])
+    lengths = [len(sequence) for sequence in sequences]
+    ends = list(accumulate(lengths))
+    home = [bisect_right(ends, place) for place in places]
+    order = sorted(range(len(pulls)), key=lambda i: (home[i], -places[i]))
+    return [[i for i in order if home[i] in group] for group in batches(lengths, batch_tokens)]
