@@ -34,8 +34,12 @@ class Probe:
 
 
 def kl(old_RV: torch.Tensor, new_RV: torch.Tensor) -> float:
-    """Mean Kullback-Leibler divergence of the new rows from the old ones, in nats; 0 where there is none."""
+    """Mean Kullback-Leibler divergence of the new rows from the old ones, in nats; 0 where there is none.
+
+    Tokens of probability 0 in the old rows count nothing. NaN where either policy is no number any more.
+    """
     if not len(old_RV):
         return 0.0
     old_RV = old_RV.double()
-    return (old_RV.exp() * (old_RV - new_RV.double())).nan_to_num(0.0).sum(1).mean().item()
+    kl_RV = old_RV.exp() * (old_RV - new_RV.double())
+    return kl_RV.masked_fill(old_RV == -torch.inf, 0.0).sum(1).mean().item()

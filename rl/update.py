@@ -99,12 +99,14 @@ def move(
         now = pull(trainable, pulls, tolerance=tolerance, batch_tokens=batch_tokens, backward=not last)
         if copy is not None:  # a step was made: was it a good one?
             now_drift = kl(before_RV, probe.rows())
-            worse = _distance(pulls, now, tolerance) > _distance(pulls, good, tolerance)
+            # Comparisons are written so that a policy that is no number any more fails them.
+            worse = not _distance(pulls, now, tolerance) <= _distance(pulls, good, tolerance)
             over = any(
                 p.past(x) > max(tolerance + overshoot * abs(p.target - p.before), p.past(was))
                 for p, x, was in zip(pulls, now, good, strict=True)
             )
-            if worse or over or now_drift > max_drift:
+            drifted = not now_drift <= max_drift
+            if worse or over or drifted:
                 why = "distance grew" if worse else "went past a target" if over else "the probe drifted"
                 tell(f"step {tries} taken back: {why}")
                 trainable.put_back(copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,31 @@ def test_steps_that_go_too_far_are_taken_back_bit_for_bit(tiny_llama: MakeModel)
     assert (outcome.steps, outcome.taken_back, outcome.learning_rate) == (0, 2, 2.5)
     assert outcome.logprobs == [pull.before for pull in pulls] and outcome.drift == 0
     assert all(torch.equal(p, was) for p, was in zip(model.parameters(), start, strict=True))
+
+
+@pytest.mark.parametrize("learning_rate", [1e30, float("inf")])
+def test_a_step_into_no_numbers_is_taken_back(tiny_llama: MakeModel, learning_rate: float) -> None:
+    model = tiny_llama()
+    start = [p.detach().clone() for p in model.parameters()]
+    probe = Probe(model, [[20, 21, 22, 23]])
+    before = probe.rows()
+    rates = {"learning_rate": learning_rate, "most": learning_rate}
+    outcome = run(model, pulls_on(model), **rates, steps=2, probe=probe, max_drift=0.05)
+    assert (outcome.steps, outcome.taken_back, outcome.drift) == (0, 2, 0.0)
+    assert all(torch.equal(p, was) for p, was in zip(model.parameters(), start, strict=True))
+    assert torch.equal(probe.rows(), before)
+
+
+def test_drift_is_no_number_where_the_policy_is_none() -> None:
+    old = torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.5, 0.0]]).log()
+    new = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25]]).log()
+    by_hand = (0.25 * math.log(0.5) + 0.75 * math.log(1.5) + 0.5 * math.log(2)) / 2
+    assert kl(old, new) == pytest.approx(by_hand)
+    assert kl(old, old) == 0.0 and kl(old[:0], new[:0]) == 0.0
+    new[1] = torch.nan
+    assert math.isnan(kl(old, new))
+    # A token that was likely and cannot be any more.
+    assert kl(old, torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]).log()) == math.inf
 
 
 def test_a_rate_that_is_too_high_is_halved_until_it_works(tiny_llama: MakeModel) -> None:
