@@ -46,10 +46,19 @@ class ArcProblem:
         self.golden_ids = encode(completion_text(source))
         self.stop = STOP
         self._decode, self._limits = decode, limits
+        self._right: set[str] = set()
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
-        """1.0 for each completion whose program is right on all train and test examples, else 0.0."""
+        """1.0 for each completion whose program is right on all train and test examples, else 0.0.
+
+        A program that was right is not run again: the better a policy gets, the more often it writes the same
+        ones. A wrong one is, for it may only have run out of time.
+        """
         inputs = [example.input for example in self.task.examples]
-        jobs = [(program(self._decode(ids)), inputs) for ids in completions]
-        results = run_many(jobs, self._limits)
-        return [reward(result, self.task.examples) for result in results]
+        sources = [program(self._decode(ids)) for ids in completions]
+        unknown = [source for source in dict.fromkeys(sources) if source not in self._right]
+        results = run_many([(source, inputs) for source in unknown], self._limits)
+        rewards = dict.fromkeys(self._right, 1.0)
+        rewards |= {s: reward(result, self.task.examples) for s, result in zip(unknown, results, strict=True)}
+        self._right |= {source for source in unknown if rewards[source] == 1.0}
+        return [rewards[source] for source in sources]

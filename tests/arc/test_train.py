@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from arc.errors import ArcError
 from arc.problem import ArcProblem
 from arc.prompt import ASSISTANT_PREFIX, FENCE, PromptOptions, completion_text, program
-from arc.sandbox import Limits
-from arc.tasks import golden_ids, golden_source
+from arc.sandbox import Limits, RunResult, run_many
+from arc.tasks import Grid, golden_ids, golden_source
 from arc.train import Config, main
 from minillm import Tokenizer
 from minillm.keys import hf_shapes
@@ -131,6 +131,27 @@ def test_golden_ids_are_the_program_and_garbage_earns_nothing(task_id: str, toke
     ]
     rewards = problem.rewards([golden, golden[: -len(fence)], [*golden, *garbage[1]], *garbage])
     assert rewards == [1.0] * 3 + [0.0] * len(garbage)
+
+
+def test_a_right_program_is_not_run_again(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def watch(jobs: Sequence[tuple[str, Sequence[Grid]]], limits: Limits) -> list[RunResult]:
+        ran.extend(source for source, _ in jobs)
+        return run_many(jobs, limits)
+
+    monkeypatch.setattr("arc.problem.run_many", watch)
+    problem = problem_of(TASK, tokenizer)
+    golden, half = problem.golden_ids, problem.golden_ids[: len(problem.golden_ids) // 2]
+    right, wrong = golden_source(TASK), program(tokenizer.decode(half))
+    assert problem.rewards([golden, half, golden]) == [1.0, 0.0, 1.0]
+    assert ran == [right, wrong]
+    assert problem.rewards([half, golden]) == [0.0, 1.0]
+    assert ran == [right, wrong, wrong]
+    # Another task's problem knows nothing of it.
+    other = next(id for id in golden_ids() if id != TASK)
+    assert problem_of(other, tokenizer).rewards([golden]) == [0.0]
+    assert ran[3:] == [right]
 
 
 def test_no_completions_no_rewards(tokenizer: Tokenizer) -> None:
