@@ -37,11 +37,7 @@ from minillm.model import Transformer
 from minillm.weights import write_atomically
 from rl.drift import Probe, kl
 from rl.optim import check_trainable
-
-# A move that is gone at serving precision kept less than this share of what it was with nothing rounded ...
-VANISHED = 0.1
-# ... where that was more than this, in nats: below are float32's own last digits.
-NOTICED = 1e-5
+from rl.targets import verdict
 
 
 @dataclass(frozen=True)
@@ -332,26 +328,6 @@ class Update:
             kl=kl(before_RV, after_RV),
             kl_reference=kl(audit._reference_RV, after_RV),
         )
-
-
-def verdict(
-    before: float, after: float, target: float | None, exact_change: float, close: float = 0.05
-) -> str:
-    """What became of a move: the sampler's logprobs before and after, and the change in exact arithmetic.
-
-    "reached" is at most `close` short of the target, or beyond it.
-    """
-    change = after - before
-    if abs(exact_change) > NOTICED and abs(change) < VANISHED * abs(exact_change):
-        return "vanished"
-    if target is None:
-        return "watched"
-    way = math.copysign(1.0, target - before)
-    if way * (target - after) <= close:
-        return "reached"
-    if change == 0:
-        return "did not move"
-    return "on its way" if way * change > 0 else "wrong way"
 
 
 @torch.no_grad()

@@ -15,12 +15,11 @@ import torch
 from minillm.errors import MinillmError, check_values
 from rl.advantage import advantages, state_reward
 from rl.allocation import more_rollouts
-from rl.audit import verdict
 from rl.curriculum import Curriculum
 from rl.journal import read_records, read_run_state
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, Tell
-from rl.targets import moved_as_intended, target_logprobs
+from rl.targets import moved_as_intended, target_logprobs, verdict
 from rl.types import Action, Problem, State, TrainingEntry, redact
 from rl.update import Outcome, Pull, move
 

@@ -1,4 +1,4 @@
-"""Where should each action's logprob go? Second decision of the method.
+"""Where should each action's logprob go, and did it get there? Second decision of the method.
 
 An action that is better than its alternatives is asked for half its logprob (the square root of its
 probability p), one that is worse for the double (the square), and the others are left alone.
@@ -13,6 +13,11 @@ from minillm.errors import MinillmError
 
 # The weakest raise worth a step, as a share of the logprob: below it fp32 shows no move.
 _LEAST_RAISE = 1e-6
+
+# A move that is gone at serving precision kept less than this share of what it was with nothing rounded ...
+_VANISHED = 0.1
+# ... where that was more than this, in nats: below are float32's own last digits.
+_NOTICED = 1e-5
 
 
 def target_logprobs(
@@ -67,6 +72,28 @@ def reached(logprob: float, target: float, advantage: int, tolerance: float) -> 
 def moved_as_intended(before: float, after: float, advantage: int) -> bool:
     """Whether a logprob rose for +1, or fell for -1; an advantage of 0 intends nothing."""
     return advantage == 0 or advantage * (after - before) > 0
+
+
+def verdict(
+    before: float, after: float, target: float | None, exact_change: float, close: float = 0.05
+) -> str:
+    """What became of a move: the sampler's logprobs before and after, and the change in exact arithmetic.
+
+    "reached" is at most `close` short of the target, or beyond it; "vanished" is there in exact arithmetic
+    and gone at serving precision; the others are "on its way", "wrong way", "did not move", and "watched"
+    where there is no target.
+    """
+    change = after - before
+    if abs(exact_change) > _NOTICED and abs(change) < _VANISHED * abs(exact_change):
+        return "vanished"
+    if target is None:
+        return "watched"
+    way = 1 if target >= before else -1
+    if reached(after, target, way, close):
+        return "reached"
+    if change == 0:
+        return "did not move"
+    return "on its way" if way * change > 0 else "wrong way"
 
 
 def _smallest_factor(logprobs: Sequence[float], room: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from minillm import LLM, MinillmError, Transformer, token_logprobs
 from minillm.batch import Batch
 from minillm.config import Matrix
-from rl.audit import Audit, Move, Report, verdict
+from rl.audit import Audit, Move, Report
 from rl.optim import make_optimizer
 
 MakeModel = Callable[..., Transformer]
@@ -150,25 +150,6 @@ def test_the_reference_is_the_start_of_the_audit(tiny_llama: MakeModel) -> None:
     drift = update.end().drift
     assert drift is not None and drift.kl_reference > drift.kl > 0
     assert audit.steps == 2
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "target", "exact", "said"),
-    [
-        (-2.0, -1.0, -1.0, 1.0, "reached"),
-        (-2.0, -0.5, -1.0, 1.5, "reached"),
-        (-2.0, -1.5, -1.0, 0.5, "on its way"),
-        (-2.0, -2.5, -1.0, -0.5, "wrong way"),
-        (-1.0, -2.0, -2.0, -1.0, "reached"),
-        (-1.0, -0.5, -2.0, 0.5, "wrong way"),
-        (-2.0, -2.0, -1.0, 0.0, "did not move"),
-        (-2.0, -2.0, -1.0, 0.01, "vanished"),
-        (-2.0, -1.9995, -1.0, 0.01, "vanished"),
-        (-2.0, -1.0, None, 1.0, "watched"),
-    ],
-)
-def test_verdicts(before: float, after: float, target: float | None, exact: float, said: str) -> None:
-    assert verdict(before, after, target, exact) == said
 
 
 def test_what_cannot_be_audited(tiny_llama: MakeModel) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import MinillmError
-from rl.targets import moved_as_intended, reached, target_logprobs
+from rl.targets import moved_as_intended, reached, target_logprobs, verdict
 
 ADVANTAGE = st.sampled_from([-1, 0, 1])
 MIN_PROB = st.sampled_from([0.0, 1e-3, 0.1])
@@ -114,3 +114,22 @@ def test_bad_input_is_named() -> None:
         target_logprobs([float("-inf")], [1])
     with pytest.raises(MinillmError, match="min_prob"):
         target_logprobs([-1.0], [1], min_prob=1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "target", "exact", "said"),
+    [
+        (-2.0, -1.0, -1.0, 1.0, "reached"),
+        (-2.0, -0.5, -1.0, 1.5, "reached"),
+        (-2.0, -1.5, -1.0, 0.5, "on its way"),
+        (-2.0, -2.5, -1.0, -0.5, "wrong way"),
+        (-1.0, -2.0, -2.0, -1.0, "reached"),
+        (-1.0, -0.5, -2.0, 0.5, "wrong way"),
+        (-2.0, -2.0, -1.0, 0.0, "did not move"),
+        (-2.0, -2.0, -1.0, 0.01, "vanished"),
+        (-2.0, -1.9995, -1.0, 0.01, "vanished"),
+        (-2.0, -1.0, None, 1.0, "watched"),
+    ],
+)
+def test_verdicts(before: float, after: float, target: float | None, exact: float, said: str) -> None:
+    assert verdict(before, after, target, exact) == said
