@@ -66,6 +66,7 @@ PROBE = (
 
 # What may be another when a run goes on.
 FREE = ("run", "iterations", "keep_last", "keep_every")
+FREE_SETTINGS = ("reward_seconds",)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class Config:
         own = {"single-token": "method", "sft": "sft", "grpo": "grpo"}[self.algorithm]
         others = {"method", "sft", "grpo"} - {own}
         found = {k: v for k, v in asdict(self).items() if k not in {*FREE, *others}}
-        return {**found, "warm_start": self.warm_start and str(self.warm_start)}
+        settings = {k: v for k, v in found["settings"].items() if k not in FREE_SETTINGS}
+        return {**found, "settings": settings, "warm_start": self.warm_start and str(self.warm_start)}
 
     def make_method(self) -> Method:
         """The algorithm, ready to run; raises `MinillmError` for options that make no sense."""

@@ -178,7 +178,7 @@ def seconds_trained(run: Path) -> float:
     )
 
 
-def measured(run: Path) -> dict[str, Any]:
+def measured(run: Path, tolerance: float) -> dict[str, Any]:
     """What a run came to: rewards by time, split and k with intervals, moves, drift, cost."""
     records = [record for record in read_records(run) if record["kind"] == "measurement"]
     times = sorted({record["iteration"] for record in records})
@@ -205,11 +205,11 @@ def measured(run: Path) -> dict[str, Any]:
         "sampled_tokens": sum(line.get("sampled_tokens", 0.0) for line in trained),
         "k": [line["k"] for line in trained if "k" in line],
         "drift": [line["evaluation/drift"] for line in lines if "evaluation/drift" in line][-1],
-        "moves": moves(run),
+        "moves": moves(run, tolerance),
     }
 
 
-def moves(run: Path) -> dict[str, Any]:
+def moves(run: Path, tolerance: float) -> dict[str, Any]:
     """Moves that the trainer called done, those that the sampler confirms, and why others did not arrive."""
     done = confirmed = targets = 0
     others: dict[str, int] = {}
@@ -225,7 +225,7 @@ def moves(run: Path) -> dict[str, Any]:
             if target is None or own is None:
                 continue
             targets += 1
-            if advantage * (target - own) <= MethodConfig.tolerance:
+            if advantage * (target - own) <= tolerance:
                 done += 1
                 confirmed += own == now and said == "reached"
             if said != "reached":
@@ -281,7 +281,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
 
 def report(runs: Sequence[tuple[str, Path]], config: Learning, console: Console) -> None:
     """The table, the picture and the numbers."""
-    found = {name: measured(run) for name, run in runs}
+    found = {name: measured(run, config.single_token.tolerance) for name, run in runs}
     console.print(table(found))
     for name, one in found.items():
         said = f"{name}: {one['iterations']} iterations in {one['minutes']:.0f} min"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from math import isfinite
 from typing import Any, TypeVar
 
 
@@ -12,13 +13,14 @@ class MinillmError(ValueError):
 
 
 def check_values(values: object, rules: Mapping[str, tuple[bool, str]]) -> None:
-    """Raise `MinillmError` for the first attribute of `values` whose rule does not hold.
+    """Raise `MinillmError` for the first attribute of `values` whose rule does not hold, or that is infinite.
 
     `rules` has, for each name, whether it holds and the end of the sentence "<name> must be ...".
     """
     for name, (holds, rule) in rules.items():
-        if not holds:
-            raise MinillmError(f"{name} must be {rule}, got {getattr(values, name)!r}")
+        value = getattr(values, name)
+        if not holds or (isinstance(value, float) and not isfinite(value)):
+            raise MinillmError(f"{name} must be {rule}{', and finite' * holds}, got {value!r}")
 
 
 Class = TypeVar("Class", bound=type)

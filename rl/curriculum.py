@@ -18,7 +18,7 @@ class Curriculum:
     Attributes:
         k: tokens redacted at first; 0 for the whole solution.
         extra_tokens: by how many tokens a rollout may be longer than the golden rest.
-        grow_above: state reward from which k grows.
+        grow_above: state reward above which k grows.
         shrink_below: state reward under which k shrinks.
         k_step: tokens, or lines, by which k grows.
         k_unit: "tokens", or "lines": k grows to where a line begins ("redact the last line").
@@ -40,7 +40,7 @@ class Curriculum:
         return {
             "k": (self.k >= 0, "at least 1, or 0 for the whole solution"),
             "extra_tokens": (self.extra_tokens >= 1, "at least 1"),
-            "grow_above": (self.shrink_below < self.grow_above <= 1, "above shrink_below and at most 1"),
+            "grow_above": (self.shrink_below < self.grow_above < 1, "above shrink_below and below 1"),
             "shrink_below": (self.shrink_below >= 0, "not negative"),
             "k_step": (self.k_step >= 1, "at least 1"),
             "batch": (self.batch >= 0, "not negative"),

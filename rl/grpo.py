@@ -30,7 +30,8 @@ class GRPOConfig(Curriculum):
         divide_by_deviation: whether advantages are divided by the group's standard deviation.
         length: what a completion's summed loss is divided by: its "own" length, the mean one of the
             iteration ("mean"), or the most tokens it could have had ("most").
-        kl: weight of the penalty for leaving the reference, in each token; 0 for none.
+        kl: weight of the penalty for leaving the reference, in each token that is trained; 0 for none.
+            Completions without an advantage are not.
         clip: a token's ratio to the policy that sampled it counts from 1 - clip to 1 + clip.
         inner_steps: optimizer steps on each group.
         learning_rate: of AdamW.
@@ -200,6 +201,5 @@ class GRPO:
                         loss_T = loss_T + config.kl * (gap_T.exp() - gap_T - 1)
                     losses.append(loss_T.sum() * (sample.count / sample.divisor))
                 (torch.stack(losses).sum() / total).backward()
-            self.optimizer.step()
-        run.trainable.forget_gradients()
+            run.trainable.step(self.optimizer)
         return config.inner_steps

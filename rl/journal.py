@@ -205,13 +205,6 @@ def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
     return _records(folder, _read_state(folder).journal_bytes)
 
 
-def read_run_state(folder: str | Path) -> dict[str, Any]:
-    """The trainer's own state after the last finished iteration; errors are `read_records`'s."""
-    folder = Path(folder)
-    _expect_run(folder)
-    return _read_state(folder).state
-
-
 def _expect_run(folder: Path) -> None:
     if not (folder / _CONFIG).is_file():
         raise MinillmError(f"{folder} is not a run folder: it has no {_CONFIG}")

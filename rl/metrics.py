@@ -5,6 +5,7 @@ They hold times, so they are no part of the journal, which is the same for the s
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +28,10 @@ class Metrics:
     def __init__(self, folder: Path, last: int) -> None:
         self.path = folder / METRICS
         try:
-            if self.path.exists():
-                kept = [line for line in read_metrics(folder) if line["iteration"] <= last]
-                text = "".join(json.dumps(line) + "\n" for line in kept)
-                write_atomically(self.path, lambda path: path.write_text(text))
-            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=last + 1)
+            kept = [line for line in read_metrics(folder) if line["iteration"] <= last]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_atomically(self.path, lambda path: path.write_text(text))
+            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=last + 1, max_queue=1000)
         except OSError as error:
             raise MinillmError(f"cannot write metrics in {folder}: {error.strerror}") from error
 
@@ -50,14 +50,21 @@ class Metrics:
             ) from error
 
     def close(self) -> None:
-        """Close the files."""
-        self._writer.close()
+        """Close the files. On a full disk TensorBoard's last events are lost, and the lines are not."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The numbers of each iteration so far; a line that a killed process left half written is passed over."""
-    found = []
-    for line in (folder / METRICS).read_text().splitlines():
+    """The numbers of each iteration so far, none before the first.
+
+    A line that a killed process left half written is passed over.
+    """
+    found: list[dict[str, float]] = []
+    path = folder / METRICS
+    if not path.exists():
+        return found
+    for line in path.read_text().splitlines():
         try:
             found.append(json.loads(line))
         except ValueError:

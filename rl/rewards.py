@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from numbers import Real
 
 from minillm.errors import MinillmError
-from minillm.model import Transformer
+from minillm.llm import LLM
 from rl.types import Problem
 
 
@@ -18,8 +18,11 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
     """The reward of each completion, a number in [0, 1].
 
     The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python
-    cannot end it. Raises `MinillmError`, with the problem's name, where the function raises or does not
-    return in time, and where what it returns is not one number in [0, 1] for each completion.
+    cannot end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that
+    backtracks without end): what may do so belongs in a process of its own.
+
+    Raises `MinillmError`, with the problem's name, where the function raises or does not return in time,
+    and where what it returns is not one number in [0, 1] for each completion.
     """
     found: list[list[float]] = []
     raised: list[BaseException] = []
@@ -54,14 +57,15 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
 def check_problems(
     problems: Sequence[Problem],
     held_out: Sequence[Problem],
-    model: Transformer,
+    llm: LLM,
     extra_tokens: int,
     timeout: float,
 ) -> None:
     """Raise `MinillmError`, with the problem's name, for what cannot be trained on.
 
-    That is: no problem to train on, two of one name, a solution that does not fit in the model's context with
-    `extra_tokens` to spare, and a golden solution that does not earn 1.
+    That is: no problem to train on, two of one name, a solution that does not fit in the sampler's
+    `max_model_len` with `extra_tokens` to spare, a prompt or a solution that is empty, and a golden solution
+    that does not earn 1.
     """
     if not problems:
         raise MinillmError("there is no problem to train on; name at least one")
@@ -70,12 +74,20 @@ def check_problems(
     if twice := {name for name in names if names.count(name) > 1}:
         raise MinillmError(f"two problems are called {min(twice)}; names tell them apart in the journal")
     for problem in problems:
-        if not problem.golden_ids:
-            raise MinillmError(f"problem {problem.id}: its golden solution is empty")
+        for ids, what in ((problem.prompt_ids, "prompt"), (problem.golden_ids, "golden solution")):
+            if not ids:
+                raise MinillmError(f"problem {problem.id}: its {what} is empty")
+        whole = [*problem.prompt_ids, *problem.golden_ids]
         try:
-            model.check_tokens([*problem.prompt_ids, *problem.golden_ids], max_tokens=extra_tokens)
+            llm.model.check_tokens(whole, max_tokens=extra_tokens)
         except MinillmError as error:
             raise MinillmError(f"problem {problem.id}: {error}") from None
+        if len(whole) + extra_tokens > llm.max_model_len:
+            raise MinillmError(
+                f"problem {problem.id}: its {len(whole)} tokens and {extra_tokens} more are above the "
+                f"sampler's max_model_len of {llm.max_model_len}: rollouts would be cut short; give it more "
+                "kv_cache_memory_bytes"
+            )
         (reward,) = rewards_of(problem, [problem.golden_ids], timeout)
         if reward != 1.0:
             raise MinillmError(f"problem {problem.id}: its golden solution earns {reward}, not 1")

@@ -12,6 +12,7 @@ from math import exp, fsum
 
 import torch
 
+from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.logprobs import Rows
 from minillm.sampling import SamplingParams, uniform
@@ -79,7 +80,8 @@ def roll_out(
 
     A rollout may be `extra_tokens` longer than the golden rest of its solution. `seed` makes all draws, with
     how many rollouts a start already has; `clock` counts seconds of "rollouts" and "rewards", and `advance`
-    is told what is going on. Raises `MinillmError` where a problem's rewards fail (`rl.rewards`).
+    is told what is going on. Raises `MinillmError` where a problem's rewards fail (`rl.rewards`), and where
+    the policy cannot be sampled from, its logits being no numbers.
     """
     clock = clock or Clock()
     advance("sampling rollouts")
@@ -100,6 +102,10 @@ def roll_out(
                 for start, count in open_
             ],
         )
+    for (start, _), output in zip(open_, outputs, strict=True):
+        for completion in output.outputs:
+            if completion.finish_reason == "error":
+                raise MinillmError(f"problem {start.problem.id}: a rollout failed: {completion.stop_reason}")
     sampled = iter(outputs)
     drafts: list[list[tuple[list[int], list[float], str]]] = [
         [([], [], "stop")] * count

@@ -47,7 +47,10 @@ class Settings:
             "evaluate_every": (self.evaluate_every >= 0, "not negative"),
             "evaluate_k": (all(k >= 1 for k in self.evaluate_k), "at least 1 each"),
             "evaluate_rollouts": (self.evaluate_rollouts >= 1, "at least 1"),
-            "patience": (self.patience >= 0, "not negative"),
+            "patience": (
+                self.patience == 0 or (self.patience > 0 and self.evaluate_every > 0),
+                "0, or above 0 with evaluate_every above 0",
+            ),
         }
 
 

@@ -70,8 +70,7 @@ class SFT:
                 each = [-row[-state["k"][p.id] :].mean() for p, row in zip(mine, rows, strict=True)]
                 losses |= {p.id: loss.item() for p, loss in zip(mine, each, strict=True)}
                 (torch.stack(each).sum() / len(problems)).backward()
-            self.optimizer.step()
-            run.trainable.forget_gradients()
+            run.trainable.step(self.optimizer)
         return Round(
             records=[
                 {

@@ -16,7 +16,7 @@ from minillm.errors import MinillmError, check_values
 from rl.advantage import advantages, state_reward
 from rl.allocation import more_rollouts
 from rl.curriculum import Curriculum
-from rl.journal import read_records, read_run_state
+from rl.journal import read_records
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, Tell
 from rl.targets import moved_as_intended, target_logprobs, verdict
@@ -101,7 +101,6 @@ class SingleToken:
         self.config = self.curriculum = config
         self.stale = stale
         self.saved = [] if warm_start is None else saved_entries(warm_start)
-        self.saved_base = None if warm_start is None else read_run_state(warm_start).get("base")
 
     def begin(self, run: Run) -> None:
         """Nothing is kept between iterations but the weights."""
@@ -110,7 +109,9 @@ class SingleToken:
         """Rollouts, decisions, an update, its check, and the next redactions."""
         config = self.config
         dropped = 0
-        if warm := state.setdefault("saved_iterations", 0) < len(self.saved):
+        # As many as there were when the run began: the other run may have gone on since.
+        total = state.setdefault("saved_total", len(self.saved))
+        if warm := state.setdefault("saved_iterations", 0) < total:
             entries, dropped = self._from_saved(run, state, iteration, tell)
         else:
             problems = config.turn(run.problems, state["trained"])
@@ -185,13 +186,19 @@ class SingleToken:
             [min(1.0, exp(logprob)) for logprob in before],
             confidence=self.config.confidence,
         )
+        targets = target_logprobs(before, decided, min_prob=self.config.min_prob)
+        close = self.config.tolerance
         return TrainingEntry(
             iteration=iteration,
             state=state,
             actions=list(actions),
             state_reward=state_reward([action.mean_reward for action in actions], before),
             advantages=decided,
-            targets=target_logprobs(before, decided, min_prob=self.config.min_prob),
+            # What is there already is not asked to move.
+            targets=[
+                None if t is None or abs(t - own) <= close else t
+                for t, own in zip(targets, before, strict=True)
+            ],
             logprobs_before=before,
             logprobs_after=None,
             moved=[None] * len(actions),
@@ -214,16 +221,15 @@ class SingleToken:
                 continue
             if redact(problem, entry.state.k) == entry.state:
                 usable.append(entry)
-        if self.stale == "drop":
-            here = self.saved_base, state["model_version"]
-            usable = [entry for entry in usable if (state["base"], entry.model_version) == here]
         with run.clock.on("checks"):
             prefixes = [entry.state.prefix_ids for entry in usable]
             policy = list(run.llm.next_token_logprobs(prefixes)) if usable else []
         entries = []
         for entry, logprobs_V in zip(usable, policy, strict=True):
-            # An entry of this very policy keeps its bits.
             actions = [replace(a, logprob=logprobs_V[a.token_id].item()) for a in entry.actions]
+            # An entry of this very policy has its bits.
+            if self.stale == "drop" and actions != entry.actions:
+                continue
             entries.append(self.decide(iteration, entry.state, actions, state["model_version"]))
         return self._with_reference(run, entries), len(group) - len(entries)
 

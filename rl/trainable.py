@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from minillm.errors import MinillmError
 from minillm.lora import LoRA
 from minillm.model import Transformer, load_weights, save_weights
 from rl.optim import check_trainable, make_optimizer
@@ -42,6 +43,21 @@ class Trainable:
         optimizer = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay)
         self.lora.attach(optimizer)
         return optimizer
+
+    @torch.no_grad()
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step of one of its optimizers, and gradients forgotten.
+
+        Raises `MinillmError`, and makes no step, where a gradient is infinite or no number.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if not all(gradient.isfinite().all() for gradient in gradients):
+            raise MinillmError(
+                "training diverged: gradients are infinite or no numbers; the last iteration is kept, but "
+                "these options do not lead on from there: start anew with a lower learning rate"
+            )
+        optimizer.step()
+        self.forget_gradients()
 
     @torch.no_grad()
     def copy(self) -> list[torch.Tensor]:

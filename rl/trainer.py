@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Trainer:
 
     Args:
         llm: its model is trained in place; it is the sampler of the same tensors.
-        problems: each is refused, by name, if its golden solution earns no reward.
+        problems: each is refused, by name, if its golden solution does not earn 1.
         method: a method, or `MethodConfig` for single-token reinforcement learning.
         model_folder: whose config and tokenizer files are copied beside each checkpoint's weights.
         settings: how the run goes about its work.
@@ -87,7 +88,7 @@ class Trainer:
         self.problems, self.held_out, self.settings = problems, held_out, settings
         trainable = Trainable(llm.model, model_folder, lora)
         extra, seconds = self.method.curriculum.extra_tokens, settings.reward_seconds
-        check_problems(problems, held_out, llm.model, extra, seconds)
+        check_problems(problems, held_out, llm, extra, seconds)
         self._run = Run(llm, trainable, problems, Probe(llm.model, probe), reference, settings)
         self._base = fingerprint(self.model)
         self._probe_before = self._run.probe.rows()
@@ -110,10 +111,8 @@ class Trainer:
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
         self.journal, settings = journal, self.settings
-        self.method.begin(self._run)
-        if journal.checkpoint_path is not None:
-            self._load(journal.checkpoint_path)
-        self.state = journal.state or {
+        # A copy: what an iteration changes counts when all of it is committed.
+        self.state = copy.deepcopy(journal.state) or {
             "base": self._base,
             "model_version": 0,
             "trained": 0,
@@ -125,6 +124,17 @@ class Trainer:
         state = self.state
         if state["base"] != self._base:
             raise MinillmError("the run began with other weights; give the model that it was started with")
+        if state["k"].keys() != {problem.id for problem in self.problems}:
+            raise MinillmError(
+                f"the run trains {', '.join(sorted(state['k']))}; it goes on with those that it began with"
+            )
+        self.method.begin(self._run)
+        if journal.checkpoint_path is not None:
+            self._load(journal.checkpoint_path)
+        elif fingerprint(self.model) != self._base:
+            raise MinillmError(
+                "the model was trained since this trainer was made; make another for another run"
+            )
         metrics = Metrics(journal.folder, journal.iteration)
         try:
             self._evaluate_if(not state["evaluations"], metrics, progress)
@@ -232,7 +242,10 @@ class Trainer:
         """A checkpoint that `load_model` opens, or an adapter that `LoRA.load` does, and the optimizer."""
         self._run.trainable.save(folder)
         if self.method.optimizer is not None:
-            torch.save(self.method.optimizer.state_dict(), folder / OPTIMIZER)
+            try:
+                torch.save(self.method.optimizer.state_dict(), folder / OPTIMIZER)
+            except RuntimeError as error:  # torch's word for a full disk
+                raise OSError(f"{OPTIMIZER}: {error}") from error
 
     def _load(self, folder: Path) -> None:
         self._run.trainable.load(folder)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,23 @@ def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
 
 def command(model: Path | str, run: Path) -> list[str]:
     return [sys.executable, "-m", "arc.train", *arguments(model, run)]
+
+
+def test_what_a_run_may_be_gone_on_with() -> None:
+    run = Config()
+    for free in (
+        replace(run, iterations=99),
+        replace(run, keep_last=3),
+        replace(run, settings=replace(run.settings, reward_seconds=1200.0)),
+        replace(run, sft=replace(run.sft, learning_rate=1.0)),
+    ):
+        assert free.fixed() == run.fixed()
+    for bound in (
+        replace(run, settings=replace(run.settings, batch_tokens=1)),
+        replace(run, method=replace(run.method, k=9)),
+        replace(run, tasks=run.tasks[:1]),
+    ):
+        assert bound.fixed() != run.fixed()
 
 
 # ---------------------------------------------------------------- the problem

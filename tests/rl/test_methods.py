@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf, log
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rl.run import Method, Settings, batches
 from rl.sft import SFT, SFTConfig
 from rl.single_token import MethodConfig, SingleToken, saved_entries
 from rl.trainer import Summary, Trainer
+from rl.types import Action, Rollout, State
 
 VOCABULARY, EOS = 20, 0
 PROBE = ([2, 3, 4, 5, 6], [7, 8, 9])
@@ -195,11 +197,61 @@ def test_a_penalty_needs_a_reference(folder: Path, tmp_path: Path) -> None:
         (lambda: SingleToken(MethodConfig(max_rollouts=2)), "max_rollouts must be at least rollouts"),
         (lambda: SingleToken(MethodConfig(states=0)), "states must be at least 1"),
         (lambda: SingleToken(METHOD, stale="maybe"), "stale must be"),  # type: ignore[arg-type]
+        (lambda: SingleToken(MethodConfig(max_drift=inf)), "max_drift must be above 0, and finite, got inf"),
+        (
+            lambda: SingleToken(MethodConfig(grow_above=1.0)),
+            "grow_above must be above shrink_below and below 1",
+        ),
     ],
 )
 def test_options_that_make_no_sense(make: Callable[[], Method], message: str) -> None:
     with pytest.raises(MinillmError, match=message):
         make()
+
+
+def test_patience_wants_evaluations(folder: Path) -> None:
+    with pytest.raises(MinillmError, match="patience must be 0, or above 0 with evaluate_every"):
+        trainer_of(folder, SFT(SFTConfig()), settings=Settings(patience=2))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_policy_of_no_numbers_is_an_error(name: str, folder: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(folder, METHODS[name]())
+    begun = parameters(trainer)
+
+    def break_it(done: int, message: str) -> None:
+        if done == 1 and not message:
+            with torch.no_grad():
+                trainer.model.head.fill_(torch.nan)
+
+    with (
+        Journal.open(tmp_path, {}) as journal,
+        pytest.raises(MinillmError, match=r"a rollout failed|training diverged|not numbers"),
+    ):
+        trainer.run(journal, 3, break_it)
+    # What was learned before is kept.
+    again = trainer_of(folder, METHODS[name]())
+    run(again, tmp_path, 2)
+    assert all(p.isfinite().all() for p in parameters(again))
+    assert not all(map(torch.equal, begun, parameters(again)))
+
+
+def test_a_step_along_no_numbers_is_not_made(folder: Path) -> None:
+    trainer = trainer_of(folder, METHODS["sft"]())
+    trainable = trainer._run.trainable
+    optimizer = trainable.optimizer(1e-3)
+    begun = parameters(trainer)
+    for p in trainable.parameters:
+        p.grad = torch.ones_like(p)
+    for wrong in (torch.nan, torch.inf):
+        trainable.parameters[2].grad.view(-1)[0] = wrong
+        with pytest.raises(MinillmError, match="training diverged"):
+            trainable.step(optimizer)
+    assert all(map(torch.equal, begun, parameters(trainer)))
+    trainable.parameters[2].grad.view(-1)[0] = 1.0
+    trainable.step(optimizer)
+    assert not any(map(torch.equal, begun, parameters(trainer)))
+    assert all(p.grad is None for p in trainable.parameters)
 
 
 # ---------------------------------------------------------------- single-token
@@ -266,6 +318,38 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
         record = next(record for record in read_records(tmp_path / "third") if record["kind"] == "warm")
         assert record["logprobs_before"] != saved[0][0].logprobs_before
         assert record["actions"][0]["rollouts"] == saved[0][0].to_dict()["actions"][0]["rollouts"]
+
+
+def test_entries_of_as_many_other_steps_are_stale(folder: Path, tmp_path: Path) -> None:
+    run(trainer_of(folder, SingleToken(METHOD)), tmp_path / "first", 3)
+    slower = replace(METHOD, learning_rate=1e-3, inner_steps=METHOD.inner_steps)
+    run(trainer_of(folder, SingleToken(slower, tmp_path / "first", "drop")), tmp_path / "second", 1)
+    warm = [record["iteration"] for record in read_records(tmp_path / "second") if record["kind"] == "warm"]
+    assert len(warm) == 4 and len(set(warm)) == 1
+
+
+def test_a_warm_start_ends_where_it_was_when_the_run_began(folder: Path, tmp_path: Path) -> None:
+    run(trainer_of(folder, SingleToken(METHOD)), tmp_path / "first", 1)
+    run(trainer_of(folder, SingleToken(METHOD, tmp_path / "first")), tmp_path / "second", 1)
+    run(trainer_of(folder, SingleToken(METHOD)), tmp_path / "first", 2)
+    run(trainer_of(folder, SingleToken(METHOD, tmp_path / "first")), tmp_path / "second", 2)
+    kinds = [r["kind"] for r in read_records(tmp_path / "second") if r["kind"] != "measurement"]
+    assert kinds == ["warm"] * 4 + ["training"] * 8
+
+
+def test_what_is_there_already_is_not_asked_to_move() -> None:
+    def rollouts(reward: float) -> list[Rollout]:
+        return [Rollout([3], [-1.0], reward, "stop")] * 16
+
+    actions = [
+        Action(2, True, log(0.93), rollouts(1.0)),
+        Action(3, False, log(0.04), rollouts(0.0)),
+    ]
+    state = State("even", 2, [1, 2])
+    asked = SingleToken(METHOD).decide(1, state, actions, 0)
+    assert asked.advantages == [1, -1] and asked.targets[0] is None and asked.targets[1] == 2 * log(0.04)
+    close = SingleToken(replace(METHOD, tolerance=0.0)).decide(1, state, actions, 0)
+    assert close.targets == [log(0.93) / 2, 2 * log(0.04)]
 
 
 def test_entries_of_another_solution_are_left_out(folder: Path, tmp_path: Path) -> None:
@@ -340,6 +424,50 @@ def test_a_run_goes_on_with_its_own_model_only(folder: Path, tmp_path: Path) -> 
     other = trainer_of(folder, SFT(SFTConfig()), scale=1.5)
     with pytest.raises(MinillmError, match="began with other weights"):
         run(other, tmp_path, 2)
+
+
+def test_no_room_for_the_optimizer(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(trainer_of(folder, METHODS["sft"]()), tmp_path, 1)
+
+    def full(state: object, path: Path) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(MinillmError, match=r"iteration 4 could not be saved .* failed writing .* make room"):
+        run(trainer_of(folder, METHODS["sft"]()), tmp_path, 2)
+    monkeypatch.undo()
+    run(trainer_of(folder, METHODS["sft"]()), tmp_path, 2)
+
+
+def test_a_trainer_knows_what_it_began_with(folder: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(folder, SFT(SFTConfig()))
+    run(trainer, tmp_path / "first", 1)
+    run(trainer, tmp_path / "first", 2)
+    with pytest.raises(MinillmError, match="the model was trained since this trainer was made"):
+        run(trainer, tmp_path / "second", 1)
+    fewer = trainer_of(folder, SFT(SFTConfig()))
+    fewer.problems = fewer.problems[:1]
+    begun = parameters(fewer)
+    with pytest.raises(MinillmError, match="the run trains even, other; it goes on with those"):
+        run(fewer, tmp_path / "first", 3)
+    assert all(map(torch.equal, begun, parameters(fewer)))
+
+
+def test_an_iteration_that_failed_leaves_no_state(folder: Path, tmp_path: Path) -> None:
+    run(trainer_of(folder, SingleToken(METHOD)), tmp_path / "saved", 2)
+    trainer = trainer_of(folder, SingleToken(METHOD, tmp_path / "saved"))
+
+    def fail(done: int, message: str) -> None:
+        if message.startswith("checking"):
+            raise KeyboardInterrupt
+
+    with Journal.open(tmp_path / "run", {}) as journal:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                trainer.run(journal, 1, fail)
+        trainer.run(journal, 1)
+    groups = [r["iteration"] for r in read_records(tmp_path / "run") if r["kind"] == "warm"]
+    assert len(set(groups)) == 2
 
 
 def test_problems_take_turns(folder: Path, tmp_path: Path) -> None:

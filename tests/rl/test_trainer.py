@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import permutations
 from math import exp, sqrt
 from pathlib import Path
@@ -319,6 +320,16 @@ def test_bad_problems_are_refused_by_name(folder: Path) -> None:
     long.prompt_ids = [2] * (room + 1)
     with pytest.raises(MinillmError, match=f"problem long: .* longer than the model's context of {CONTEXT}"):
         trainer_of(folder, [long])
+    for what in ("prompt", "golden"):
+        empty = GoodLetters("empty")
+        setattr(empty, f"{what}_ids", [])
+        with pytest.raises(MinillmError, match=f"problem empty: its {what}( solution)? is empty"):
+            trainer_of(folder, [empty])
+    small = LLM(load_model(folder), Tokenizer.from_folder(folder), max_model_len=24)
+    fits = len((right := GoodLetters("right")).prompt_ids) + len(right.golden_ids) + METHOD.extra_tokens
+    with pytest.raises(MinillmError, match=r"problem right: its .* above the sampler's max_model_len of 24"):
+        Trainer(small, [right], replace(METHOD, extra_tokens=METHOD.extra_tokens + 25 - fits), folder)
+    Trainer(small, [right], replace(METHOD, extra_tokens=METHOD.extra_tokens + 24 - fits), folder)
     odd = GoodLetters("odd one")
     odd.prompt_ids = [VOCAB]
     with pytest.raises(MinillmError, match="problem odd one: token id 40 is outside the vocabulary"):
