@@ -222,7 +222,7 @@ def moves(run: Path, tolerance: float) -> dict[str, Any]:
             entry.verdicts or [],
             strict=True,
         ):
-            if target is None or own is None:
+            if target is None or own is None or said == "there already":
                 continue
             targets += 1
             if advantage * (target - own) <= tolerance:

@@ -19,7 +19,7 @@ from rl.curriculum import Curriculum
 from rl.journal import read_records
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, Tell
-from rl.targets import moved_as_intended, target_logprobs, verdict
+from rl.targets import moved_as_intended, reached, target_logprobs, verdict
 from rl.types import Action, Problem, State, TrainingEntry, redact
 from rl.update import Outcome, Pull, move
 
@@ -186,19 +186,13 @@ class SingleToken:
             [min(1.0, exp(logprob)) for logprob in before],
             confidence=self.config.confidence,
         )
-        targets = target_logprobs(before, decided, min_prob=self.config.min_prob)
-        close = self.config.tolerance
         return TrainingEntry(
             iteration=iteration,
             state=state,
             actions=list(actions),
             state_reward=state_reward([action.mean_reward for action in actions], before),
             advantages=decided,
-            # What is there already is not asked to move.
-            targets=[
-                None if t is None or abs(t - own) <= close else t
-                for t, own in zip(targets, before, strict=True)
-            ],
+            targets=target_logprobs(before, decided, min_prob=self.config.min_prob),
             logprobs_before=before,
             logprobs_after=None,
             moved=[None] * len(actions),
@@ -307,9 +301,13 @@ def confirm(
                 moved.append(None)
                 verdicts.append(None)
                 continue
-            moved.append(moved_as_intended(before, now, advantage))
+            # What was close enough before pulls only where others drag it away.
+            there = reached(before, target, advantage, tolerance)
+            moved.append(None if there else moved_as_intended(before, now, advantage))
             if mine != now:
                 verdicts.append("other bits than the trainer's")
+            elif there and reached(now, target, advantage, tolerance):
+                verdicts.append("there already")
             elif outcome.steps == 0 and outcome.taken_back:
                 verdicts.append("taken back")
             else:
@@ -338,7 +336,7 @@ def saved_entries(folder: Path) -> list[list[TrainingEntry]]:
 
 
 def _metrics(entries: Sequence[TrainingEntry], outcome: Outcome) -> dict[str, float]:
-    verdicts = [v for entry in entries for v in entry.verdicts or [] if v is not None]
+    verdicts = [v for entry in entries for v in entry.verdicts or [] if v not in (None, "there already")]
     rollouts = [r for entry in entries for action in entry.actions for r in action.rollouts]
     rewards = [entry.state_reward for entry in entries]
     return {

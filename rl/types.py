@@ -142,10 +142,10 @@ class TrainingEntry:
     started with (None where no reference is kept), `logprobs_before` and `logprobs_after` the
     sampler's before and after the update, `logprobs_trained` the trainer's own of what has a target
     (both None until it is done). `verdicts` say what became of a trained action, in the words of
-    `rl.targets.verdict`, or "taken back" (None for the others); `moved` whether it went where it was
-    meant to, by the sampler. `steps` counts the optimizer steps of the update, and `model_version`
-    those the policy had taken when the actions were sampled. Raises `MinillmError` where the
-    lists differ in length.
+    `rl.targets.verdict`, "taken back", or "there already" (None for the others); `moved` whether it
+    went where it was meant to, by the sampler, None where it was not meant to move. `steps` counts
+    the optimizer steps of the update, and `model_version` those the policy had taken when the actions
+    were sampled. Raises `MinillmError` where the lists differ in length.
     """
 
     iteration: int

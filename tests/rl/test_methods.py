@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf, log
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from rl.run import Method, Settings, batches
 from rl.sft import SFT, SFTConfig
 from rl.single_token import MethodConfig, SingleToken, saved_entries
 from rl.trainer import Summary, Trainer
-from rl.types import Action, Rollout, State
 
 VOCABULARY, EOS = 20, 0
 PROBE = ([2, 3, 4, 5, 6], [7, 8, 9])
@@ -337,19 +336,35 @@ def test_a_warm_start_ends_where_it_was_when_the_run_began(folder: Path, tmp_pat
     assert kinds == ["warm"] * 4 + ["training"] * 8
 
 
-def test_what_is_there_already_is_not_asked_to_move() -> None:
-    def rollouts(reward: float) -> list[Rollout]:
-        return [Rollout([3], [-1.0], reward, "stop")] * 16
-
-    actions = [
-        Action(2, True, log(0.93), rollouts(1.0)),
-        Action(3, False, log(0.04), rollouts(0.0)),
-    ]
-    state = State("even", 2, [1, 2])
-    asked = SingleToken(METHOD).decide(1, state, actions, 0)
-    assert asked.advantages == [1, -1] and asked.targets[0] is None and asked.targets[1] == 2 * log(0.04)
-    close = SingleToken(replace(METHOD, tolerance=0.0)).decide(1, state, actions, 0)
-    assert close.targets == [log(0.93) / 2, 2 * log(0.04)]
+def test_what_was_there_already_is_no_move(folder: Path, tmp_path: Path) -> None:
+    wide = replace(METHOD, tolerance=1.0)
+    trainer = trainer_of(folder, SingleToken(wide))
+    run(trainer, tmp_path, 3)
+    kinds: dict[str, int] = {}
+    for entry in (entry for group in saved_entries(tmp_path) for entry in group):
+        for before, now, target, said, moved in zip(
+            entry.logprobs_before,
+            entry.logprobs_after or [],
+            entry.targets,
+            entry.verdicts or [],
+            entry.moved,
+            strict=True,
+        ):
+            if target is None:
+                assert said is None and moved is None
+            elif abs(target - before) <= wide.tolerance:
+                assert moved is None
+                way = 1 if target > before else -1
+                assert (said == "there already") == (way * (target - now) <= wide.tolerance)
+            else:
+                assert moved is not None and said != "there already"
+            kinds[str(said)] = kinds.get(str(said), 0) + 1
+    assert kinds["there already"] > 0
+    lines = [line for line in read_metrics(tmp_path) if "targets" in line]
+    asked = sum(count for said, count in kinds.items() if said not in ("None", "there already"))
+    assert sum(line["targets"] for line in lines) == asked
+    summaries = run(trainer_of(folder, SingleToken(wide)), tmp_path, 3)
+    assert sum(s.moves_checked for s in summaries) <= asked
 
 
 def test_entries_of_another_solution_are_left_out(folder: Path, tmp_path: Path) -> None:
