@@ -58,7 +58,7 @@ class ArcProblem:
         sources = [program(self._decode(ids)) for ids in completions]
         unknown = [source for source in dict.fromkeys(sources) if source not in self._right]
         results = run_many([(source, inputs) for source in unknown], self._limits)
-        rewards = dict.fromkeys(self._right, 1.0)
-        rewards |= {s: reward(result, self.task.examples) for s, result in zip(unknown, results, strict=True)}
-        self._right |= {source for source in unknown if rewards[source] == 1.0}
-        return [rewards[source] for source in sources]
+        for source, result in zip(unknown, results, strict=True):
+            if reward(result, self.task.examples) == 1.0:
+                self._right.add(source)
+        return [float(source in self._right) for source in sources]

@@ -40,6 +40,7 @@ from rl.reference import Reference
 from rl.run import Method, Settings
 from rl.sft import SFT, SFTConfig
 from rl.single_token import MethodConfig, SingleToken, saved_entries
+from rl.targets import reached
 from rl.trainer import Trainer
 
 METHODS = ("single-token", "sft", "grpo")
@@ -225,7 +226,7 @@ def moves(run: Path, tolerance: float) -> dict[str, Any]:
             if target is None or own is None or said == "there already":
                 continue
             targets += 1
-            if advantage * (target - own) <= tolerance:
+            if reached(own, target, advantage, tolerance):
                 done += 1
                 confirmed += own == now and said == "reached"
             if said != "reached":

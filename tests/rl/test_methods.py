@@ -321,7 +321,7 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
 
 def test_entries_of_as_many_other_steps_are_stale(folder: Path, tmp_path: Path) -> None:
     run(trainer_of(folder, SingleToken(METHOD)), tmp_path / "first", 3)
-    slower = replace(METHOD, learning_rate=1e-3, inner_steps=METHOD.inner_steps)
+    slower = replace(METHOD, learning_rate=1e-3)
     run(trainer_of(folder, SingleToken(slower, tmp_path / "first", "drop")), tmp_path / "second", 1)
     warm = [record["iteration"] for record in read_records(tmp_path / "second") if record["kind"] == "warm"]
     assert len(warm) == 4 and len(set(warm)) == 1
