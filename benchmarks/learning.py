@@ -3,7 +3,8 @@
 The shortest ARC tasks that have a golden solution; every third one is held out. Each method starts from the
 same model and trains for the same time. Before and after, each task's solution is cut off at fixed redactions
 k and completed by the policy: the mean share of right completions, with a bootstrap interval over tasks and
-completions, on trained and on held-out tasks, beside the drift on text that has nothing to do with them.
+completions, and what each task gained, on trained and on held-out tasks, beside the drift on text that has
+nothing to do with them.
 
     python -m benchmarks.learning                       # 90 minutes on two cores
     python -m benchmarks.learning --methods single-token --minutes 10 --folder /tmp/learning
@@ -19,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import tyro
@@ -45,6 +47,7 @@ from rl.trainer import Trainer
 
 METHODS = ("single-token", "sft", "grpo")
 SPLITS = ("trained", "held out")
+TIMES = ("before", "after", "gain")
 
 
 @dataclass(frozen=True)
@@ -183,15 +186,24 @@ def measured(run: Path, tolerance: float) -> dict[str, Any]:
     """What a run came to: rewards by time, split and k with intervals, moves, drift, cost."""
     records = [record for record in read_records(run) if record["kind"] == "measurement"]
     times = sorted({record["iteration"] for record in records})
-    rewards: dict[str, dict[str, dict[str, Any]]] = {}
-    for when, iteration in (("before", times[0]), ("after", times[-1])):
-        for part in SPLITS:
-            mine = [r for r in records if r["iteration"] == iteration and r["split"] == part]
-            for k in sorted({record["state"]["k"] for record in mine}):
-                each = [[x["reward"] for x in r["rollouts"]] for r in mine if r["state"]["k"] == k]
-                low, high = interval(each)
-                mean = sum(sum(own) / len(own) for own in each) / len(each)
-                rewards.setdefault(when, {}).setdefault(part, {})[str(k)] = {
+    rewards: dict[str, dict[str, dict[str, Any]]] = {when: {} for when in TIMES}
+    for part in SPLITS:
+        mine = [record for record in records if record["split"] == part]
+        for k in sorted({record["state"]["k"] for record in mine}):
+            before, after = (
+                {
+                    record["state"]["problem_id"]: [x["reward"] for x in record["rollouts"]]
+                    for record in mine
+                    if (record["iteration"], record["state"]["k"]) == (when, k)
+                }
+                for when in (times[0], times[-1])
+            )
+            # Each task is its own control: what tasks differ in from the start is no doubt about the gain.
+            gains = [[fmean(after[task]) - fmean(before[task])] for task in before]
+            for when, each in zip(TIMES, (before.values(), after.values(), gains), strict=True):
+                low, high = interval(list(each))
+                mean = fmean(fmean(own) for own in each)
+                rewards[when].setdefault(part, {})[str(k)] = {
                     "mean": mean,
                     "low": low,
                     "high": high,
@@ -235,19 +247,19 @@ def moves(run: Path, tolerance: float) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, Any]]) -> Table:
-    """Rewards before and after, a row a method, split and k."""
+    """Rewards before and after, and what each task gained, a row a method, split and k."""
     result = Table(title="share of right completions at k redacted tokens, with 95% intervals")
-    for name in ("method", "tasks", "k", "before", "after"):
+    for name in ("method", "tasks", "k", *TIMES):
         result.add_column(name, justify="left" if name in ("method", "tasks") else "right")
     for method, one in found.items():
         for part in SPLITS:
-            for k, after in one["rewards"]["after"].get(part, {}).items():
-                before = one["rewards"]["before"][part][k]
+            for k, first in one["rewards"]["before"].get(part, {}).items():
+                found_k = [one["rewards"][when][part][k] for when in TIMES]
                 result.add_row(
                     method,
-                    f"{after['tasks']} {part}",
+                    f"{first['tasks']} {part}",
                     k,
-                    *(f"{x['mean']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for x in (before, after)),
+                    *(f"{x['mean']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for x in found_k),
                 )
     return result
 
