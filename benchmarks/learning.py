@@ -182,14 +182,14 @@ def seconds_trained(run: Path) -> float:
     )
 
 
-def measured(run: Path, tolerance: float) -> dict[str, Any]:
+def measured(run: Path, config: Learning) -> dict[str, Any]:
     """What a run came to: rewards by time, split and k with intervals, moves, drift, cost."""
     records = [record for record in read_records(run) if record["kind"] == "measurement"]
     times = sorted({record["iteration"] for record in records})
     rewards: dict[str, dict[str, dict[str, Any]]] = {when: {} for when in TIMES}
     for part in SPLITS:
         mine = [record for record in records if record["split"] == part]
-        for k in sorted({record["state"]["k"] for record in mine}):
+        for k in config.evaluate_k:
             before, after = (
                 {
                     record["state"]["problem_id"]: [x["reward"] for x in record["rollouts"]]
@@ -198,6 +198,8 @@ def measured(run: Path, tolerance: float) -> dict[str, Any]:
                 }
                 for when in (times[0], times[-1])
             )
+            if not before:  # every solution is shorter
+                continue
             # Each task is its own control: what tasks differ in from the start is no doubt about the gain.
             gains = [[fmean(after[task]) - fmean(before[task])] for task in before]
             for when, each in zip(TIMES, (before.values(), after.values(), gains), strict=True):
@@ -218,7 +220,7 @@ def measured(run: Path, tolerance: float) -> dict[str, Any]:
         "sampled_tokens": sum(line.get("sampled_tokens", 0.0) for line in trained),
         "k": [line["k"] for line in trained if "k" in line],
         "drift": [line["evaluation/drift"] for line in lines if "evaluation/drift" in line][-1],
-        "moves": moves(run, tolerance),
+        "moves": moves(run, config.single_token.tolerance),
     }
 
 
@@ -254,12 +256,12 @@ def table(found: dict[str, dict[str, Any]]) -> Table:
     for method, one in found.items():
         for part in SPLITS:
             for k, first in one["rewards"]["before"].get(part, {}).items():
-                found_k = [one["rewards"][when][part][k] for when in TIMES]
+                numbers = [one["rewards"][when][part][k] for when in TIMES]
                 result.add_row(
                     method,
                     f"{first['tasks']} {part}",
                     k,
-                    *(f"{x['mean']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for x in found_k),
+                    *(f"{x['mean']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for x in numbers),
                 )
     return result
 
@@ -294,7 +296,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
 
 def report(runs: Sequence[tuple[str, Path]], config: Learning, console: Console) -> None:
     """The table, the picture and the numbers."""
-    found = {name: measured(run, config.single_token.tolerance) for name, run in runs}
+    found = {name: measured(run, config) for name, run in runs}
     console.print(table(found))
     for name, one in found.items():
         said = f"{name}: {one['iterations']} iterations in {one['minutes']:.0f} min"
