@@ -88,7 +88,9 @@ def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any
     ids=str,
 )
 def test_outputs_and_gradients(dtype: torch.dtype, knobs: dict[str, Any]) -> None:
-    check(*make(LENGTHS, (3, 1), 16, 16, dtype), knobs)
+    # The largest error of three sinks says little: ours would be twice plain torch's in one draw of twenty,
+    # though it is smaller on the whole. Of 24 sinks it says enough.
+    check(*make(LENGTHS, (24, 8) if "sinks" in knobs else (3, 1), 16, 16, dtype), knobs)
 
 
 @pytest.mark.parametrize(

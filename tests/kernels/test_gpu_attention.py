@@ -10,7 +10,7 @@ E head dim of values, P pages, S page size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -52,11 +52,12 @@ class Case:
     dtype: torch.dtype
     knobs: dict[str, Any]
     gain: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         self.T, (H, K) = sum(self.lengths), self.heads
         self.bounds = torch.tensor([0, *self.lengths]).cumsum(0).to(DEVICE)
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(self.seed)
 
         def noise(*shape: int, gain: float = 1.0) -> torch.Tensor:
             return (torch.randn(shape, generator=generator) * gain).to(DEVICE, self.dtype)
@@ -95,14 +96,26 @@ class Case:
 
 
 def check(case: Case) -> None:
-    """Output and gradients, within twice the error of plain torch in the same dtype."""
+    """Output and gradients, within twice the error of plain torch in the same dtype.
+
+    There are so few sinks that plain torch's largest error in their gradients is anything from a tenth of to
+    ten times ours, by the machine's order of sums; it is the largest of four draws.
+    """
     names = ("out", "dq", "dk", "dv", "dsinks")
-    for name, ours, theirs, exact in zip(
-        names, case.ours(), case.oracle(case.dtype), case.oracle(torch.float64), strict=False
-    ):
-        assert ours.dtype == case.dtype and ours.shape == exact.shape
-        error, usual = ((x.double() - exact).abs().max().item() for x in (ours, theirs))
-        assert error <= 2 * usual, f"{name}: {error:.2e}, of plain torch {usual:.2e}"
+    exacts = case.oracle(torch.float64)
+    usual = errors(case.oracle(case.dtype), exacts)
+    if case.sinks is not None:
+        draws = [replace(case, seed=seed) for seed in (1, 2, 3)]
+        usual[4] = max(usual[4], *(errors(x.oracle(x.dtype), x.oracle(torch.float64))[4] for x in draws))
+    ours = case.ours()
+    for name, x, error, theirs, exact in zip(names, ours, errors(ours, exacts), usual, exacts, strict=False):
+        assert x.dtype == case.dtype and x.shape == exact.shape
+        assert error <= 2 * theirs, f"{name}: {error:.2e}, of plain torch {theirs:.2e}"
+
+
+def errors(found: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[float]:
+    """The largest of each tensor."""
+    return [(x.double() - true).abs().max().item() for x, true in zip(found, exact, strict=True)]
 
 
 @pytest.mark.parametrize(
