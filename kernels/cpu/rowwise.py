@@ -388,8 +388,10 @@ def _rounded() -> Any:
             i = next_task(words)
             if i >= args[1]:
                 break
-            for j in range(i * ROUNDED, min((i + 1) * ROUNDED, size)):
-                out[j] = store(x[j])
+            # Counted from 0: an index that may be negative, for all the compiler knows, is gathered.
+            part_x, part_out = x[i * ROUNDED : (i + 1) * ROUNDED], out[i * ROUNDED : (i + 1) * ROUNDED]
+            for j in range(len(part_x)):
+                part_out[j] = store(part_x[j])
 
     return Kernel(kernel)
 
