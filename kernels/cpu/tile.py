@@ -13,26 +13,34 @@ import llvmlite.ir as ir
 import torch
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from kernels.cpu.runtime import F32, I32, I64, splat, variant_njit
 
-# Float32 numbers in a vector of the code we emit; the compiler splits or joins them for its CPU.
+# Chains of a sum along a row: part of the result, and so the same on every CPU.
 LANES = 8
-VECTOR = ir.VectorType(F32, LANES)
+# Vectors of twice the width, and twice as many of them; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are heeded.
+AVX512 = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+# Float32 numbers in a vector of a tile. Each has a chain of its own: not part of the result.
+WIDTH = 16 if AVX512 else 8
+VECTOR = ir.VectorType(F32, WIDTH)
 BYTES = ir.IntType(8).as_pointer()
-HALVES, WORDS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
-# Columns that one tile takes at the least.
-COLUMNS = 2 * LANES
-# Rows that one tile takes at the most.
+HALVES, WORDS = (ir.VectorType(ir.IntType(bits), WIDTH) for bits in (16, 32))
+# Columns that a tile takes, or twice as many.
+COLUMNS = 16
+# Rows that a tile takes at the most, and those that it takes with twice the columns: as registers allow.
 ROWS = 6
+BROAD_ROWS = ROWS if AVX512 else 2
+# Columns of tiles of many rows.
+TALL_COLUMNS = 2 * COLUMNS if BROAD_ROWS == ROWS else COLUMNS
 
 WEIGHT_BITS = {torch.float32: 32, torch.bfloat16: 16, torch.int8: 8, torch.uint8: 4}
 """Bits of a weight by its tensor's dtype; a uint8 holds two of four bits (`kernels.quantized`)."""
 
 
 def _from_bf16(b: Any, bits: Any) -> Any:
-    shifted = b.shl(b.zext(bits, WORDS), ir.Constant(WORDS, [16] * LANES))
+    shifted = b.shl(b.zext(bits, WORDS), ir.Constant(WORDS, [16] * WIDTH))
     return b.bitcast(shifted, VECTOR)
 
 
@@ -43,7 +51,7 @@ def _width(kind: Any) -> int:
 def _read(b: Any, base: Any, kind: Any, place: int = 0) -> Any:
     """Code to load the place-th vector of a kind from an address."""
     width = _width(kind)
-    offset = b.add(base, ir.Constant(I64, width * LANES * place))
+    offset = b.add(base, ir.Constant(I64, width * kind.count * place))
     value = b.load(b.inttoptr(offset, kind.as_pointer()))
     value.align = width
     return value
@@ -52,7 +60,7 @@ def _read(b: Any, base: Any, kind: Any, place: int = 0) -> Any:
 def _write(b: Any, vector: Any, base: Any, place: int) -> None:
     """Code to store a vector as the place-th from an address."""
     width = _width(vector.type)
-    offset = b.add(base, ir.Constant(I64, width * LANES * place))
+    offset = b.add(base, ir.Constant(I64, width * vector.type.count * place))
     b.store(vector, b.inttoptr(offset, vector.type.as_pointer())).align = width
 
 
@@ -62,14 +70,20 @@ def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
         return [read(VECTOR, j) for j in range(vectors)]
     if dtype == torch.bfloat16:
         return [_from_bf16(b, read(HALVES, j)) for j in range(vectors)]
-    codes = ir.VectorType(ir.IntType(8), LANES)
+    codes = ir.VectorType(ir.IntType(8), WIDTH)
     if dtype == torch.int8:
         return [b.sitofp(b.sext(read(codes, j), WORDS), VECTOR) for j in range(vectors)]
+    eight_bytes, eight_words = (ir.VectorType(ir.IntType(bits), 8) for bits in (8, 32))
+    fifteen, four = (ir.Constant(eight_words, [n] * 8) for n in (15, 4))
     found = []
-    for j in range(vectors // 2):  # a vector of low halves of bytes, then one of their high halves
-        pair = b.zext(read(codes, j), WORDS)
-        halves = b.and_(pair, ir.Constant(WORDS, [15] * LANES)), b.lshr(pair, ir.Constant(WORDS, [4] * LANES))
-        found += [b.sitofp(b.sub(half, ir.Constant(WORDS, [8] * LANES)), VECTOR) for half in halves]
+    for j in range(
+        vectors * WIDTH // 16
+    ):  # eight columns in low halves of bytes, the next in their high ones
+        pair = b.zext(read(eight_bytes, j), eight_words)
+        codes = [b.and_(pair, fifteen), b.lshr(pair, four)]
+        if WIDTH == 16:
+            codes = [b.shuffle_vector(*codes, ir.Constant(WORDS, [*range(16)]))]
+        found += [b.sitofp(b.sub(code, ir.Constant(WORDS, [8] * WIDTH)), VECTOR) for code in codes]
     return found
 
 
@@ -79,7 +93,7 @@ def widening(dtype: torch.dtype, columns: int) -> Any:
     @intrinsic
     def widen(typingctx: Any, w: Any, out: Any) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            for j, vector in enumerate(_weights(b, dtype, partial(_read, b, args[0]), columns // LANES)):
+            for j, vector in enumerate(_weights(b, dtype, partial(_read, b, args[0]), columns // WIDTH)):
                 _write(b, vector, args[1], j)
             return context.get_dummy_value()
 
@@ -88,20 +102,75 @@ def widening(dtype: torch.dtype, columns: int) -> Any:
     return widen
 
 
-def _tile(rows: int, vectors: int, dtype: torch.dtype, scaled: bool) -> Any:
-    """Code for `rows` rows by `vectors` vectors of columns: out (+)= x[:, :count] @ w[:count].
+def _tiles(most: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
+    """Code for `rows` rows, 1 to `most`, by `columns` columns: out (+)= x[:, :count] @ w[:count].
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
-    not be left to a compiler's taste: rows * vectors sums and what feeds them are at most 16 registers.
-    Arguments are addresses of float32 x and out and of w of `dtype`, row strides in elements, the number of
-    k, whether out is to be added to, an address to ask the second cache level for with the bytes by which
-    it advances at each k, and the address of the columns' bfloat16 scales if it is `scaled`.
+    not be left to a compiler's taste: a tile's sums and what feeds them fit the CPU's registers.
+    Arguments are the number of rows, addresses of float32 x and out and of w of `dtype`, row strides in
+    elements, the number of k, whether out is to be added to, an address to ask the second cache level for
+    with the bytes by which it advances at each k, and the address of the columns' bfloat16 scales if it is
+    `scaled`.
     """
-    bits = WEIGHT_BITS[dtype]
+    bits, vectors = WEIGHT_BITS[dtype], columns // WIDTH
+
+    def number(n: int) -> Any:
+        return ir.Constant(I64, n)
+
+    def at(b: Any, base: Any, offset: Any, kind: Any) -> Any:
+        return b.inttoptr(b.add(base, offset), kind.as_pointer())
+
+    def emit(b: Any, rows: int, args: Any) -> None:
+        """The tile of so many rows, from the present block to one that has no end yet."""
+        x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step, scales = args
+        prefetch = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
+        )
+        fma = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{WIDTH}f32"
+        )
+        before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
+        x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
+        b.branch(loop)
+        b.position_at_end(loop)
+        k = b.phi(I64)
+        sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
+        row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(bits)), number(8)))
+        weights = _weights(b, dtype, partial(_read, b, row), vectors)
+        if rows > 2:
+            coming = at(b, ahead, b.mul(k, ahead_step), ir.IntType(8))
+            b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
+        next_sums = []
+        for m in range(rows):
+            scalar = b.load(at(b, x_rows[m], b.mul(k, number(4)), F32))
+            spread = splat(b, scalar, WIDTH)
+            next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
+        next_k = b.add(k, number(1))
+        k.add_incoming(number(0), before)
+        k.add_incoming(next_k, loop)
+        for m in range(rows):
+            for old, new in zip(sums[m], next_sums[m], strict=True):
+                old.add_incoming(ir.Constant(VECTOR, [0.0] * WIDTH), before)
+                old.add_incoming(new, loop)
+        b.cbranch(b.icmp_signed("<", next_k, count), loop, after)
+        b.position_at_end(after)
+        adds = b.icmp_signed("!=", add, number(0))
+        for m in range(rows):
+            row = b.add(out, b.mul(out_stride, number(4 * m)))
+            for j in range(vectors):
+                stored = _read(b, row, VECTOR, j)
+                if not scaled:
+                    total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
+                else:
+                    scale = _from_bf16(b, _read(b, scales, HALVES, j))
+                    base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * WIDTH))
+                    total = b.call(fma, [next_sums[m][j], scale, base])
+                _write(b, total, row, j)
 
     @intrinsic
     def tile(
         typingctx: Any,
+        rows: Any,
         x: Any,
         x_stride: Any,
         w: Any,
@@ -115,60 +184,18 @@ def _tile(rows: int, vectors: int, dtype: torch.dtype, scaled: bool) -> Any:
         scales: Any,
     ) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step, scales = args
-            prefetch = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
-            )
-            fma = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32"
-            )
-
-            def at(base: Any, offset: Any, kind: Any) -> Any:
-                return b.inttoptr(b.add(base, offset), kind.as_pointer())
-
-            def number(n: int) -> Any:
-                return ir.Constant(I64, n)
-
-            before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
-            x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
-            b.branch(loop)
-            b.position_at_end(loop)
-            k = b.phi(I64)
-            sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
-            row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(bits)), number(8)))
-            weights = _weights(b, dtype, partial(_read, b, row), vectors)
-            if rows > 2:
-                coming = at(ahead, b.mul(k, ahead_step), ir.IntType(8))
-                b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
-            next_sums = []
-            for m in range(rows):
-                scalar = b.load(at(x_rows[m], b.mul(k, number(4)), F32))
-                spread = splat(b, scalar, LANES)
-                next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
-            next_k = b.add(k, number(1))
-            k.add_incoming(number(0), before)
-            k.add_incoming(next_k, loop)
-            for m in range(rows):
-                for old, new in zip(sums[m], next_sums[m], strict=True):
-                    old.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
-                    old.add_incoming(new, loop)
-            b.cbranch(b.icmp_signed("<", next_k, count), loop, after)
-            b.position_at_end(after)
-            adds = b.icmp_signed("!=", add, number(0))
-            for m in range(rows):
-                row = b.add(out, b.mul(out_stride, number(4 * m)))
-                for j in range(vectors):
-                    stored = _read(b, row, VECTOR, j)
-                    if not scaled:
-                        total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
-                    else:
-                        scale = _from_bf16(b, _read(b, scales, HALVES, j))
-                        base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * LANES))
-                        total = b.call(fma, [next_sums[m][j], scale, base])
-                    _write(b, total, row, j)
+            done = b.append_basic_block("done")
+            choice = b.switch(args[0], done)
+            for rows in range(1, most + 1):
+                block = b.append_basic_block(f"rows_{rows}")
+                choice.add_case(ir.Constant(I64, rows), block)
+                b.position_at_end(block)
+                emit(b, rows, args[1:])
+                b.branch(done)
+            b.position_at_end(done)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11), codegen
+        return types.void(*[types.int64] * 12), codegen
 
     return tile
 
@@ -183,9 +210,8 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
     one bfloat16 a column, by which the chain's sum is multiplied, if it is `scaled`.
     """
     bits = WEIGHT_BITS[dtype]
-    one, two = _tile(1, 4, dtype, scaled), _tile(2, 4, dtype, scaled)
-    one_narrow, two_narrow, three, four, five, six = (
-        _tile(rows, 2, dtype, scaled) for rows in range(1, ROWS + 1)
+    narrow, broad = (
+        _tiles(most, columns, dtype, scaled) for most, columns in ((ROWS, COLUMNS), (BROAD_ROWS, 2 * COLUMNS))
     )
 
     @variant_njit(dtype, scaled)
@@ -205,7 +231,8 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
         scales: int,
     ) -> None:
         # Tiles of one or two rows wait for memory anyway; the others share the asking, step by step.
-        steps = max(1, count * ((rows + 3) // ROWS) * (columns // COLUMNS))
+        tiles = (columns + TALL_COLUMNS - 1) // TALL_COLUMNS
+        steps = max(1, count * ((rows + 3) // ROWS) * tiles)
         step = (ahead_bytes + steps - 1) // steps
         for r in range(0, rows, ROWS):
             m = min(ROWS, rows - r)
@@ -214,27 +241,13 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
             while n < columns:
                 wn = w + bits * n // 8
                 o, sn = out + 4 * (r * out_stride + n), scales + 2 * n
-                # One or two rows need four vectors in flight to hide the latency of an addition.
-                wide = m <= 2 and columns - n >= 2 * COLUMNS
-                if m == 1:
-                    if wide:
-                        one(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                    else:
-                        one_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                elif m == 2:
-                    if wide:
-                        two(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                    else:
-                        two_narrow(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                elif m == 3:
-                    three(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                elif m == 4:
-                    four(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
-                elif m == 5:
-                    five(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                # One or two rows need many columns in flight to hide the latency of an addition.
+                if m <= BROAD_ROWS and columns - n >= 2 * COLUMNS:
+                    broad(m, xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                    n += 2 * COLUMNS
                 else:
-                    six(xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                    narrow(m, xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                    n += COLUMNS
                 ahead += step * count
-                n += 2 * COLUMNS if wide else COLUMNS
 
     return product

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from kernels import dispatch
 from kernels.cpu.matmul import GROUP
+from kernels.matmul import pack
 from kernels.quantized import CODES, columns, dequantize, packed_shapes, quantize_rows
 
 SHAPES = ((1, 1), (37, 53), (64, 8), (33, 129), (7, 64), (96, 200))
@@ -92,3 +100,31 @@ def test_rows_do_not_depend_on_their_number(dtype: torch.dtype, bits: int) -> No
     for R in range(1, 130):
         assert torch.equal(dispatch.matmul(x_RK[:R], codes, 70, scales), whole[:R])
         assert torch.equal(dispatch.matmul(x_RK[R : R + 1], codes, 70, scales), whole[R : R + 1])
+
+
+def digest_of_products() -> str:
+    """Of products by weights of every kind, for rows and columns around those of a tile."""
+    generator, digest = torch.Generator().manual_seed(7), hashlib.sha256()
+    w_NK, x_RK = torch.randn(89, 300, generator=generator), torch.randn(15, 300, generator=generator)
+    for dtype in (torch.float32, torch.bfloat16):
+        weights = [(pack(w_NK.t().to(dtype)), None), *(quantized(w_NK, bits) for bits in (8, 4))]
+        for w, scales in weights:
+            for R in (*range(1, 8), 15):
+                out_RN = dispatch.matmul(x_RK[:R].to(dtype), w, 89, scales, wide=True)
+                digest.update(out_RN.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names a CPU of x86")
+def test_bits_do_not_depend_on_the_width_of_vectors() -> None:
+    """Code for a CPU without AVX-512 makes what the code for this one does."""
+    narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+    command = "import runpy, sys; print(runpy.run_path(sys.argv[1])['digest_of_products']())"
+    done = subprocess.run(
+        [sys.executable, "-c", command, str(Path(__file__).resolve())],
+        env=os.environ | narrow,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == digest_of_products()
