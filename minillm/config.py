@@ -36,31 +36,39 @@ class Experts:
         chosen: experts that a token goes through.
         width: their inner width.
         router: how logits become weights: softmax over all then top-k, top-k then softmax over those,
-            sigmoid with a correction that only the choice sees, or sparsemixer (Liu et al., 2024).
+            sigmoid, or sparsemixer (Liu et al., 2024).
+        correction: what is added to the weights, learned, for the choice alone.
         normalize: divide the chosen weights by their sum.
         scale: multiplies the weights.
         groups, chosen_groups: experts stand in groups; only the best groups' experts can be chosen.
+        best_of_group: a group is as good as its best expert, not as its best two.
         jitter: sparsemixer's tolerance.
         float_router: the router's product runs in float32 at least.
         native: transformers makes weights of the logits in the model's dtype, not in float32 (it matters to
             float64).
         shared_width: inner width of an expert that every token goes through; 0 for none.
         shared_gate: the shared expert's output is multiplied by a sigmoid of a product with the input.
+        float_sum: the shared expert's output is added in float32 at least.
+        biases: the experts' matrices have biases where those of an MLP do.
     """
 
     count: int
     chosen: int
     width: int
     router: Literal["softmax", "chosen_softmax", "sigmoid", "sparsemixer"] = "softmax"
+    correction: bool = False
     normalize: bool = False
     scale: float = 1.0
     groups: int = 1
     chosen_groups: int = 1
+    best_of_group: bool = False
     jitter: float = 0.0
     float_router: bool = False
     native: bool = False
     shared_width: int = 0
     shared_gate: bool = False
+    float_sum: bool = False
+    biases: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Matrix(NamedTuple):
 
 
 Shape = Matrix | tuple[int, ...]
-ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu"]
+ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,8 @@ class ModelConfig:
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
+        alibi: slope of each head's linear bias (ALiBi: Press et al., 2022).
+        layout: which of the family's namings the checkpoint has.
         mxfp4: the checkpoint stores its experts so (`minillm.mxfp4`); a model in memory never does.
         source: text of the config.json that this was read from.
     """
@@ -176,6 +186,8 @@ class ModelConfig:
     experts: Experts | None = None
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
+    alibi: tuple[float, ...] | None = None
+    layout: str = ""
     mxfp4: bool = False
     source: str = field(default="", compare=False, repr=False)
 
@@ -260,9 +272,9 @@ class ModelConfig:
             shapes["router"] = Matrix(C, E)
             if self.router_bias:
                 shapes["router_bias"] = (E,)
-            if experts.router == "sigmoid":
+            if experts.correction:
                 shapes["router_correction"] = (E,)
-            shapes |= self._dense("experts_", experts.width, self.mlp_bias, E)
+            shapes |= self._dense("experts_", experts.width, self.mlp_bias and experts.biases, E)
             if experts.shared_width:
                 shapes |= self._dense("shared_", experts.shared_width, self.mlp_bias)
             if experts.shared_gate:

@@ -305,7 +305,12 @@ class Transformer(nn.Module):
             if experts.shared_gate:
                 gate_T1 = dispatch.activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
                 shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
-            out_TC = out_TC + shared_TC
+            if experts.float_sum:
+                out_TC = (_to(out_TC, self.precision.norm) + _to(shared_TC, self.precision.norm)).to(
+                    x_TC.dtype
+                )
+            else:
+                out_TC = out_TC + shared_TC
         return out_TC
 
     def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
