@@ -88,7 +88,7 @@ class Matrix(NamedTuple):
 
 
 Shape = Matrix | tuple[int, ...]
-ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu"]
+ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ModelConfig:
         sinks: each head has one more score that takes weight from the others.
         embedding_multiplier, residual_multiplier, logit_multiplier: as named; 1 changes nothing.
         positions: absolute positions are added to the embedding, learned.
-        activation: of the MLP: silu, gelu (by erf), gelu_tanh or relu.
+        activation: of the MLP: silu, gelu (by erf), gelu_tanh, relu or relu2 (relu squared; So et al., 2021).
         gated: the MLP is act(gate) * up; otherwise act(up).
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
