@@ -34,7 +34,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Activation:
-    """silu, gelu (by erf), gelu_tanh, relu, sigmoid or tanh; `limit` clamps gpt_oss's gated product."""
+    """silu, gelu (by erf), gelu_tanh, relu, relu2 (its square), sigmoid or tanh.
+
+    `limit` clamps gpt_oss's gated product.
+    """
 
     name: str = "silu"
     gated: bool = True

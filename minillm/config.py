@@ -126,8 +126,10 @@ class ModelConfig:
         softcap, final_softcap: scores and logits become cap * tanh(x / cap).
         sinks: each head has one more score that takes weight from the others.
         embedding_multiplier, residual_multiplier, logit_multiplier: as named; 1 changes nothing.
+        embed_norm: the embedding is normed before the first layer.
         positions: absolute positions are added to the embedding, learned.
-        activation: of the MLP: silu, gelu (by erf), gelu_tanh or relu.
+        position_offset: the table of positions has so many rows before that of position 0.
+        activation: of the MLP: silu, gelu (by erf), gelu_tanh, relu or relu2 (relu squared; So et al., 2021).
         gated: the MLP is act(gate) * up; otherwise act(up).
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
@@ -179,7 +181,9 @@ class ModelConfig:
     embedding_multiplier: float = 1.0
     residual_multiplier: float = 1.0
     logit_multiplier: float = 1.0
+    embed_norm: bool = False
     positions: bool = False
+    position_offset: int = 0
     activation: ActivationName = "silu"
     gated: bool = True
     swiglu_limit: float | None = None
@@ -211,7 +215,9 @@ class ModelConfig:
         if self.tie_word_embeddings:
             del shapes["embed"]
         if self.positions:
-            shapes["positions"] = (self.max_position_embeddings, C)
+            shapes["positions"] = (self.max_position_embeddings + self.position_offset, C)
+        if self.embed_norm:
+            shapes |= self._norm("embed_norm")
         if self.head_bias:
             shapes["head_bias"] = (V,)
         shapes |= self._norm("norm")

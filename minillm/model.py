@@ -176,10 +176,13 @@ class Transformer(nn.Module):
         else:
             x_TC = self.embed[tokens_T].to(compute)
         if self.config.positions:
-            x_TC = x_TC + self.positions[position_T].to(compute)
+            row_T = position_T + self.config.position_offset if self.config.position_offset else position_T
+            x_TC = x_TC + self.positions[row_T].to(compute)
         if (multiplier := self.config.embedding_multiplier) != 1:
             # Rounded to the weights' dtype first, as in the models that have one.
             x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+        if self.config.embed_norm:
+            x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
         return x_TC
 
     def _blocks(

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels import blockwise, reference
+from kernels.cpu import activation as cpu_activation
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu import softmax as cpu_softmax
@@ -29,7 +30,7 @@ add_norm = rowwise.add_norm
 argmax = cpu_softmax.argmax
 ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
-activate = rowwise.activate
+activate = cpu_activation.activate
 rope_store = rowwise.rope_store
 
 
@@ -234,6 +235,7 @@ SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, tor
         F.gelu(x, approximate="tanh"),
     ),
     "relu": lambda d, x: (d * (x > 0), F.relu(x)),
+    "relu2": lambda d, x: (2 * d * F.relu(x), F.relu(x).square()),
     "sigmoid": lambda d, x: (aten.sigmoid_backward(d, y := torch.sigmoid(x)), y),
     "tanh": lambda d, x: (aten.tanh_backward(d, y := torch.tanh(x)), y),
 }

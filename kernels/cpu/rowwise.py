@@ -1,40 +1,29 @@
-"""Kernels that treat each token by itself, on the CPU: norms, rope into the cache, activations.
+"""Kernels that treat each token by itself, on the CPU: norms, rope into the cache, rounding.
 
-Legend: T tokens, C model width, F MLP width, H query heads, K kv heads, D head dim, E head dim of values,
-R pairs that rope turns, P pages, S page size.
+Legend: T tokens, C model width, H query heads, K kv heads, D head dim, E head dim of values, R pairs that
+rope turns, P pages, S page size.
 """
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit, types
+from numba import carray, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import (
-    Kernel,
-    address,
-    exp,
-    float_address,
-    launch,
-    next_task,
-    sigmoid,
-    tanh,
-    variant_njit,
-)
+from kernels.cpu.runtime import Kernel, address, float_address, launch, next_task, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import LANES
-from kernels.knobs import Activation, Norm
+from kernels.knobs import Norm
 
 ONE = np.float32(1)
 
 
-def _rows_per_task(rows: int) -> int:
-    # One task (no other thread is woken) as long as the work is smaller than waking one.
+def rows_per_task(rows: int) -> int:
+    """Rows of a task: one task (no other thread is woken) while the work is smaller than waking one."""
     return max(16, -(-rows // (4 * torch.get_num_threads())))
 
 
@@ -134,7 +123,7 @@ def add_norm(
     T, C = x_TC.shape
     out_TC = empty((T, C), x_TC.dtype)
     sum_TC = x_TC if residual_TC is None else empty((T, C), x_TC.dtype)
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     tensors = (x_TC, residual_TC, w_C, b_C, sum_TC, out_TC)
     launch(
         _add_norm(x_TC.dtype, norm.layer),
@@ -205,7 +194,7 @@ def norm_qk(
     widths, sizes, norm = knobs
     T, X = qkv_TX.shape
     out_TX = empty((T, X), qkv_TX.dtype)
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     lengths = [1 if tensor is None else tensor.numel() for tensor in (q_w, q_b, k_w, k_b)]
     launch(
         _norm_qk(qkv_TX.dtype, norm.layer),
@@ -290,7 +279,7 @@ def rope_store(
     T, (H, K, D) = qkv_TX.shape[0], heads
     q_THD, k_TKD = (empty((T, heads, D), qkv_TX.dtype) for heads in (H, K))
     (P, _, S, E), (M, R) = v_PKSE.shape, cos_MR.shape
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     tensors = (qkv_TX, cos_MR, sin_MR, growth_M1, position_T, slot_T, q_THD, k_TKD, k_PKDS, v_PKSE)
     launch(
         _rope_store(qkv_TX.dtype, k_PKDS.dtype),
@@ -299,76 +288,6 @@ def rope_store(
         *(T, H, K, D, E, R, P, S, M, chunk),
     )
     return q_THD, k_TKD
-
-
-@njit(inline="always")
-def _silu(x: Any) -> Any:
-    return x / (ONE + exp(-x if x > np.float32(-88) else np.float32(88)))
-
-
-@njit(inline="always")
-def _gelu(x: Any) -> Any:
-    return np.float32(0.5) * x * (ONE + np.float32(math.erf(x * np.float32(math.sqrt(0.5)))))
-
-
-@njit(inline="always")
-def _gelu_tanh(x: Any) -> Any:
-    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (ONE + tanh(inner))
-
-
-@njit(inline="always")
-def _relu(x: Any) -> Any:
-    return max(x, np.float32(0))
-
-
-FUNCTIONS = {
-    "silu": _silu,
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "relu": _relu,
-    "sigmoid": sigmoid,
-    "tanh": tanh,
-}
-
-
-@cache
-def _activate(dtype: torch.dtype, activation: Activation) -> Any:
-    kind, load, store = SCALARS[dtype]
-    function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
-    limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
-
-    def kernel(words: Any) -> None:
-        args = carray(words, 7)
-        T, F, chunk = args[4], args[5], args[6]
-        x_TPF = carray(address(args[2]), (T, parts, F), kind)
-        out_TF = carray(address(args[3]), (T, F), kind)
-        while True:
-            i = next_task(words)
-            if i >= args[1]:
-                break
-            for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                gate, up, out = x_TPF[t, 0], x_TPF[t, parts - 1], out_TF[t]
-                for f in range(F):
-                    g = load(gate[f])
-                    if limited:
-                        g, u = min(g, limit), max(min(load(up[f]), limit), -limit)
-                        out[f] = store((u + ONE) * (g * sigmoid(g * np.float32(1.702))))
-                    elif gated:
-                        out[f] = store(function(g) * load(up[f]))
-                    else:
-                        out[f] = store(function(g))
-
-    return Kernel(kernel, dtype, activation)
-
-
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """`kernels.reference.activate` in float32, rounded once: (T, 2F) -> (T, F), or (T, F) where not gated."""
-    T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
-    out_TF = empty((T, F), x_TX.dtype)
-    chunk = _rows_per_task(T)
-    launch(_activate(x_TX.dtype, activation), -(-T // chunk), *map(_pointer, (x_TX, out_TF)), T, F, chunk)
-    return out_TF
 
 
 # Numbers of one task of a rounding.
