@@ -50,6 +50,7 @@ class Experts:
         shared_gate: the shared expert's output is multiplied by a sigmoid of a product with the input.
         float_sum: the shared expert's output is added in float32 at least.
         biases: the experts' matrices have biases where those of an MLP do.
+        scaled_input: weights multiply what an expert reads, not what it makes of it.
     """
 
     count: int
@@ -69,6 +70,20 @@ class Experts:
     shared_gate: bool = False
     float_sum: bool = False
     biases: bool = True
+    scaled_input: bool = False
+
+
+@dataclass(frozen=True)
+class QueryGrowth:
+    """Scores are multiplied by 1 + beta log(1 + floor((position + shift) / length)).
+
+    `unturned`: only in layers without rope.
+    """
+
+    beta: float
+    length: float
+    shift: int = 0
+    unturned: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,14 +130,17 @@ class ModelConfig:
         shared_norm: in a parallel block, one norm feeds both.
         qk_norm: none, one norm over each head, one over the full width, or one per head with its own weights.
         qk_norm_kind: RMSNorm or LayerNorm.
+        qk_norm_weight: whether it has weights.
+        qk_norm_turned: only layers with rope have it.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
         windows: keys that a query of each layer sees, itself included; 0 for all.
         ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
+        rope_reversed: checkpoints are for the rotation the other way round.
         rope_float: transformers rounds q and k to float32 before it turns them.
         scale: multiplies the scores.
-        query_growth: (beta, length): scores grow by 1 + beta log(1 + floor(position / length)).
+        query_growth: how scores grow with the query's position.
         softcap, final_softcap: scores and logits become cap * tanh(x / cap).
         sinks: each head has one more score that takes weight from the others.
         embedding_multiplier, residual_multiplier, logit_multiplier: as named; 1 changes nothing.
@@ -166,6 +184,8 @@ class ModelConfig:
     shared_norm: bool = False
     qk_norm: Literal["", "head", "full", "heads"] = ""
     qk_norm_kind: Literal["rms", "layer"] = "rms"
+    qk_norm_weight: bool = True
+    qk_norm_turned: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
@@ -173,8 +193,9 @@ class ModelConfig:
     router_bias: bool = False
     clip_qkv: float | None = None
     rope_interleaved: bool = False
+    rope_reversed: bool = False
     rope_float: bool = False
-    query_growth: tuple[float, float] | None = None
+    query_growth: QueryGrowth | None = None
     softcap: float | None = None
     final_softcap: float | None = None
     sinks: bool = False
@@ -254,7 +275,7 @@ class ModelConfig:
             if self.qkv_bias:
                 shapes["qkv_bias"] = ((H + 2 * K) * D,)
         for name, heads in (("q_norm", H), ("k_norm", K)):
-            if self.qk_norm:
+            if self.qk_norm and self.qk_norm_weight:
                 widths: dict[str, tuple[int, ...]] = {"head": (D,), "full": (heads * D,), "heads": (heads, D)}
                 shapes[name] = widths[self.qk_norm]
                 if self.qk_norm_kind == "layer" and self.qk_norm == "head":

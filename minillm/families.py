@@ -200,6 +200,28 @@ COHERE = {
 EXAONE4 = Family(knobs={**POST_ONLY, "qk_norm": "head"}, keys=KEYS | POST, pattern=4, unturned=True)
 ERNIE = {"rope_interleaved": True, "rope_float": True}
 
+HUNYUAN = Family(
+    knobs={"qk_norm": "head", "qk_norm_last": True},
+    fields=BIASES,
+    keys=KEYS
+    | _names(LAYER, q_norm="self_attn.query_layernorm.weight", k_norm="self_attn.key_layernorm.weight"),
+    windows="none",
+    rope_alpha=True,
+)
+BLOOM_KEYS = (
+    _names("transformer.", embed="word_embeddings.weight", norm="ln_f.weight")
+    | _names("", head="lm_head.weight")
+    | _names(
+        "transformer.h.{i}.",
+        attn_norm="input_layernorm.weight",
+        mlp_norm="post_attention_layernorm.weight",
+        o="self_attention.dense.weight",
+        up="mlp.dense_h_to_4h.weight",
+        down="mlp.dense_4h_to_h.weight",
+    )
+    | {"qkv": key("transformer.h.{i}.self_attention.query_key_value.weight", order="fused_heads")}
+)
+
 FAMILIES: dict[str, Family] = {
     "llama": LLAMA,
     "mistral": MISTRAL,
@@ -582,4 +604,157 @@ FAMILIES: dict[str, Family] = {
     ),
     "helium": replace(LLAMA, knobs={"rope_interleaved": True}),
     "gpt-sw3": GPT2,
+    "nemotron": Family(
+        knobs={**LAYER_NORM, "norm_offset": True, "gated": False},
+        fields=LLAMA_BIASES,
+        keys=KEYS | UP_DOWN,
+        windows="none",
+    ),
+    "arcee": Family(knobs={"gated": False}, fields=LLAMA_BIASES, keys=KEYS | UP_DOWN, windows="none"),
+    "jais2": Family(
+        knobs={**LAYER_NORM, "gated": False}, fields=LLAMA_BIASES, keys=KEYS | UP_DOWN, windows="none"
+    ),
+    "persimmon": Family(
+        knobs={**LAYER_NORM, **ALL_BIASES, "qk_norm_kind": "layer", "gated": False},
+        keys=KEYS
+        | _names(
+            LAYER,
+            o="self_attn.dense.weight",
+            up="mlp.dense_h_to_4h.weight",
+            down="mlp.dense_4h_to_h.weight",
+            q_norm="self_attn.q_layernorm.weight",
+            k_norm="self_attn.k_layernorm.weight",
+        )
+        | _names("", norm="model.final_layernorm.weight")
+        | {"qkv": key(f"{LAYER}self_attn.query_key_value.weight", order="fused_heads")},
+        windows="none",
+    ),
+    "nanochat": Family(
+        knobs={
+            "norm_weight": False,
+            "embed_norm": True,
+            "qk_norm": "head",
+            "qk_norm_weight": False,
+            "rope_reversed": True,
+            "gated": False,
+        },
+        fields={**BIASES, "final_softcap": "final_logit_softcapping"},
+        keys=KEYS | _names(LAYER, up="mlp.fc1.weight", down="mlp.fc2.weight"),
+        windows="none",
+    ),
+    "hunyuan_v1_dense": HUNYUAN,
+    "hunyuan_v1_moe": replace(
+        HUNYUAN,
+        knobs={**HUNYUAN.knobs, "router": "softmax", "normalize": True, "shared_width": None},
+        keys=HUNYUAN.keys
+        | QWEN_EXPERTS
+        | _names(
+            f"{LAYER}mlp.",
+            router="gate.wg.weight",
+            shared_gate_up="shared_mlp.gate_proj.weight shared_mlp.up_proj.weight",
+            shared_down="shared_mlp.down_proj.weight",
+        ),
+    ),
+    "falcon": Family(
+        knobs={**LAYER_NORM, "gated": False},
+        fields=dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "bias"),
+        keys=BLOOM_KEYS,
+        layouts={
+            "two norms": _names("transformer.h.{i}.", attn_norm="ln_attn.weight", mlp_norm="ln_mlp.weight")
+        },
+        windows="none",
+    ),
+    "bloom": Family(
+        knobs={
+            **LAYER_NORM,
+            **ALL_BIASES,
+            "gated": False,
+            "activation": "gelu_tanh",
+            "embed_norm": True,
+            "linear_bias": True,
+        },
+        keys=BLOOM_KEYS | _names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
+        windows="none",
+    ),
+    "mpt": Family(
+        knobs={
+            "norm": "layer",
+            "norm_native": True,
+            "gated": False,
+            "activation": "gelu",
+            "linear_bias": True,
+        },
+        keys=_names("transformer.", embed="wte.weight", norm="norm_f.weight")
+        | _names("", head="lm_head.weight")
+        | _names(
+            "transformer.blocks.{i}.",
+            attn_norm="norm_1.weight",
+            mlp_norm="norm_2.weight",
+            qkv="attn.Wqkv.weight",
+            o="attn.out_proj.weight",
+            up="ffn.up_proj.weight",
+            down="ffn.down_proj.weight",
+        ),
+        windows="none",
+    ),
+    "opt": Family(
+        knobs={**LAYER_NORM, **ALL_BIASES, "positions": True, "position_offset": 2, "gated": False},
+        keys=_names(
+            "model.decoder.",
+            embed="embed_tokens.weight",
+            positions="embed_positions.weight",
+            norm="final_layer_norm.weight",
+        )
+        | _names("", head="lm_head.weight")
+        | _names(
+            "model.decoder.layers.{i}.",
+            attn_norm="self_attn_layer_norm.weight",
+            mlp_norm="final_layer_norm.weight",
+            qkv=" ".join(f"self_attn.{x}_proj.weight" for x in "qkv"),
+            o="self_attn.out_proj.weight",
+            up="fc1.weight",
+            down="fc2.weight",
+        ),
+        windows="none",
+    ),
+    "apertus": Family(
+        knobs={"qk_norm": "head", "gated": False},
+        fields=BIASES,
+        keys=KEYS
+        | UP_DOWN
+        | _names(
+            LAYER,
+            attn_norm="attention_layernorm.weight",
+            mlp_norm="feedforward_layernorm.weight",
+            act_alpha_p="mlp.act_fn.alpha_p",
+            act_alpha_n="mlp.act_fn.alpha_n",
+        ),
+        windows="none",
+    ),
+    "llama4_text": Family(
+        knobs={
+            "rope_interleaved": True,
+            "rope_float": True,
+            "qk_norm_weight": False,
+            "qk_norm_turned": True,
+            "router": "sigmoid",
+            "scaled_input": True,
+            "shared_width": None,
+        },
+        fields=BIASES,
+        keys=KEYS
+        | _names(
+            f"{LAYER}feed_forward.",
+            gate_up="gate_proj.weight up_proj.weight",
+            down="down_proj.weight",
+            router="router.weight",
+            shared_gate_up="shared_expert.gate_proj.weight shared_expert.up_proj.weight",
+            shared_down="shared_expert.down_proj.weight",
+        )
+        | {
+            "experts_gate_up": key(f"{LAYER}feed_forward.experts.gate_up_proj", inputs_first=True),
+            "experts_down": key(f"{LAYER}feed_forward.experts.down_proj", inputs_first=True),
+        },
+        windows="none",
+    ),
 }

@@ -111,7 +111,8 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
     """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
-    keys = FAMILIES[config.model_type].keys
+    family = FAMILIES[config.model_type]
+    keys = {**family.keys, **family.layouts.get(config.layout, {})}
     for ours, shape in config.shapes.items():
         layer, name = "", ours
         if ours.startswith("layers."):
@@ -193,6 +194,8 @@ def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
 def _turned(config: ModelConfig) -> torch.Tensor:
     """Within the dimensions that rope turns: our place -> theirs."""
     turned = torch.arange(config.ropes[0].dim)
+    if config.rope_reversed:  # the halves of a pair change places
+        return turned.view(2, -1).flip(0).flatten()
     return turned.view(-1, 2).t().flatten() if config.rope_interleaved else turned
 
 

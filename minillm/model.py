@@ -118,6 +118,8 @@ class Transformer(nn.Module):
         self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
+        unturned = config.query_growth is not None and config.query_growth.unturned
+        self._grown = {i for i, rope in enumerate(config.layer_rope) if rope < 0 or not unturned}
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
         self._masters = [
             (w, dtype)
@@ -245,7 +247,7 @@ class Transformer(nn.Module):
             qkv_TX = self._linear(layer, i, "qkv", x_TC)
         else:
             qkv_TX = self._latent_qkv(layer, i, x_TC)
-        if config.qk_norm:
+        if config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0):
             qkv_TX = self._norm_qk(layer, qkv_TX)
         if config.clip_qkv is not None:
             qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
@@ -259,7 +261,7 @@ class Transformer(nn.Module):
             batch,
             self._scores[i],
             layer.get("sinks"),
-            self._growth_M1,
+            self._growth_M1 if i in self._grown else None,
         )
         return self._linear(layer, i, "o", _to(heads_THD.flatten(1), x_TC.dtype))
 
@@ -301,7 +303,7 @@ class Transformer(nn.Module):
         wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
         out_TC = moe.combine(
-            x_TC, weights_TN, chosen_TN, experts.count, partial(self._dense, layer, i, "experts_")
+            x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_")
         )
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)

@@ -71,19 +71,22 @@ def _sparsemixer(logits_TE: torch.Tensor, N: int, jitter: float) -> tuple[torch.
 
 
 def combine(
-    x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, count: int, mlp: Mlp
+    x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, experts: Experts, mlp: Mlp
 ) -> torch.Tensor:
     """sum over n of weights[:, n] * mlp(x, chosen[:, n]), in float32 at least, rounded once to x's dtype.
 
-    `count` is the number of experts.
+    Or of mlp(weights[:, n] * x, chosen[:, n]), as Llama 4 (2025) has it.
     """
-    wide = torch.promote_types(x_TC.dtype, torch.float32)
+    wide, count = torch.promote_types(x_TC.dtype, torch.float32), experts.count
     N = chosen_TN.shape[1]
     sorted_X, pair_X = chosen_TN.flatten().sort(stable=True)
     bound_E1 = torch.searchsorted(sorted_X, torch.arange(count + 1, device=x_TC.device))
-    outputs_XC = mlp(x_TC[pair_X // N], bound_E1)
-    outputs_TNC = outputs_XC[pair_X.argsort()].unflatten(0, (-1, N)).to(wide)
-    outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
+    x_XC = x_TC[pair_X // N]
+    if experts.scaled_input:
+        x_XC = x_XC * weights_TN.flatten()[pair_X].to(x_TC.dtype).unsqueeze(-1)
+    outputs_TNC = mlp(x_XC, bound_E1)[pair_X.argsort()].unflatten(0, (-1, N)).to(wide)
+    if not experts.scaled_input:
+        outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
     total_TC: torch.Tensor = outputs_TNC[:, 0]
     for n in range(1, N):
         total_TC = total_TC + outputs_TNC[:, n]

@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minillm.config import ActivationName, Experts, Latent, ModelConfig
+from minillm.config import ActivationName, Experts, Latent, ModelConfig, QueryGrowth
 from minillm.config_file import ConfigFile
 from minillm.errors import MinillmError
 from minillm.families import FAMILIES, Family
 from minillm.read_rope import Ropes, read_ropes, turned
+from minillm.rope import alibi_slopes
 
 ACTIVATIONS: dict[str, ActivationName] = {
     "silu": "silu",
@@ -100,8 +101,12 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
     sliding = _sliding(family, file, num_layers)
     ropes = read_ropes(file, family, sliding, latent.rope_dim if latent else head_dim)
     if (beta := ropes.written.get("llama_4_scaling_beta")) is not None:
-        knobs["query_growth"] = (beta, ropes.written["original_max_position_embeddings"])
+        knobs["query_growth"] = QueryGrowth(beta, ropes.written["original_max_position_embeddings"])
+    elif file.get("attn_temperature_tuning"):
+        growth = QueryGrowth(file.need("attn_scale"), file.need("floor_scale"), shift=1, unturned=True)
+        knobs["query_growth"] = growth
     _multipliers(family, file, knobs, C, num_layers)
+    _older_layouts(file, knobs, H, C)
     knobs.setdefault("scale", _scale(file, latent, head_dim, ropes))
     if "activation" not in knobs:
         knobs["activation"] = _activation(family, file)
@@ -175,6 +180,30 @@ def _multipliers(family: Family, file: ConfigFile, knobs: dict[str, Any], C: int
         knobs["logit_multiplier"] = file.get("dim_model_base", default=C) / C
     if "logit_multiplier" not in knobs and (divisor := file.get("logits_scaling")):
         knobs["logit_multiplier"] = 1 / divisor
+
+
+def _older_layouts(file: ConfigFile, knobs: dict[str, Any], H: int, C: int) -> None:
+    """The blocks of Falcon, MPT, BLOOM and OPT, which their files describe in keys of their own."""
+    if file.reads("parallel_attn"):
+        two_norms = file.get("new_decoder_architecture") and file.get("num_ln_in_parallel_attn") in (None, 2)
+        knobs["parallel"] = bool(file.get("new_decoder_architecture") or file.get("parallel_attn"))
+        knobs["shared_norm"] = knobs["parallel"] and not two_norms
+        knobs["layout"] = "two norms" if two_norms else ""
+    if (attention := file.get("attn_config")) is not None:
+        others = {"prefix_lm": False, "qk_ln": False, "alibi": True, "attn_type": "multihead_attention"}
+        for name, usual in others.items():
+            if attention.get(name, usual) != usual:
+                raise file.error(f"has attn_config.{name} = {attention[name]!r}; only {usual!r} is supported")
+        knobs["clip_qkv"] = attention.get("clip_qkv") or None
+        knobs["scale"] = attention.get("softmax_scale") or (C // H) ** -0.5
+        if attention.get("alibi_bias_max", 8) != 8:
+            raise file.error("has another attn_config.alibi_bias_max than 8, the only one that is computed")
+    if knobs.pop("linear_bias", False) or file.get("alibi"):
+        slopes = alibi_slopes(H, truncated=file.reads("attn_config"))
+        share = (C // H) ** -0.5 if file.reads("alibi") else 1.0
+        knobs["alibi"] = tuple(slope * share for slope in slopes)
+    if file.get("word_embed_proj_dim", default=C) != C:
+        raise file.error("has another word_embed_proj_dim than hidden_size; projections are not supported")
 
 
 def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes) -> float:

@@ -149,8 +149,25 @@ def table(config: ModelConfig, rope: Rope | None, dtype: torch.dtype) -> tuple[t
 
 def growth(config: ModelConfig, dtype: torch.dtype) -> torch.Tensor | None:
     """What each position's query is multiplied by, (M, 1); None where nothing is."""
-    if config.query_growth is None:
+    if (growth := config.query_growth) is None:
         return None
-    beta, length = config.query_growth
-    position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1)
-    return 1 + beta * torch.log(1 + torch.floor(position_M1 / length))
+    position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1) + growth.shift
+    return 1 + growth.beta * torch.log(1 + torch.floor(position_M1 / growth.length))
+
+
+def alibi_slopes(heads: int, truncated: bool = False) -> tuple[float, ...]:
+    """The slope of each head's linear bias (ALiBi: Press et al., 2022).
+
+    Powers of 2 in even steps from 2^(-8/n) to 2^-8 for n heads, where n is a power of 2. For other numbers of
+    heads those of the power of 2 below, and every other one of twice as many; `truncated`: those of the power
+    of 2 above, the odd ones after the even ones, as far as there are heads (MPT).
+    """
+
+    def even(n: int) -> list[float]:
+        return [2.0 ** (-8.0 * (i + 1) / n) for i in range(n)]
+
+    if truncated:
+        above = even(2 ** math.ceil(math.log2(heads)))
+        return tuple(above if len(above) == heads else (above[1::2] + above[::2])[:heads])
+    below = 2 ** math.floor(math.log2(heads))
+    return tuple(even(below) + even(2 * below)[::2][: heads - below])

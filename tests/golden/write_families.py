@@ -473,7 +473,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hunyuan_v1_moe": ("hunyuan_v1_moe", {"head_dim": 14, "num_experts": 5, "moe_topk": 2}),
     "falcon": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True}),
     "falcon-7b": ("falcon", {"multi_query": True}),
-    "falcon-rw": ("falcon", {"multi_query": False, "parallel_attn": False, "alibi": True, "bias": True}),
+    "falcon-rw": ("falcon", {"num_attention_heads": 8, "multi_query": False, "parallel_attn": False, "alibi": True, "bias": True}),
     "bloom": ("bloom", {**NO_ROPE, "hidden_size": 48, "n_layer": 3, "n_head": 6}),
     "mpt": ("mpt", {**NO_ROPE, "d_model": 48, "n_layers": 3, "n_heads": 6, "max_seq_len": 128}),
     "opt": (
@@ -509,7 +509,7 @@ def values(name: str, shape: Sequence[int]) -> torch.Tensor:
     """The tensor of that name: noise, moved off what a model would start with."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     noise = np.random.default_rng(seed).random(tuple(shape)) * 2 - 1
-    if len(shape) == 1:
+    if len(shape) < 2:
         gain = "norm" in name or "ln_" in name
         return torch.from_numpy((1.0 if gain and name.endswith("weight") else 0.0) + 0.4 * noise)
     return torch.from_numpy(noise * 2.0 * max(shape[-2:]) ** -0.5)
@@ -537,7 +537,7 @@ def write(case: str, folder: Path) -> None:
     model.double().save_pretrained(folder)
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    fill(folder, shapes)
+    fill(folder, {name: shape for name, shape in shapes.items() if shape})  # single numbers are constants
 
 
 class InDouble(TorchFunctionMode):

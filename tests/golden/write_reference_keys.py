@@ -26,7 +26,7 @@ CONFIGS = ("config", "text_config")
 # Modules whose functions are followed; those of other libraries, and of training, are not.
 FOLLOWED = ("transformers.models.", "transformers.masking_utils", "transformers.modeling_layers")
 # Attributes of every config class that no config.json holds.
-PRIVATE = frozenset({"_attn_implementation", "_experts_implementation", "get_text_config", "to_dict"})
+PRIVATE = frozenset({"_attn_implementation", "_experts_implementation", "_is_quantized", "get_text_config", "to_dict"})
 
 
 def main() -> None:
@@ -117,12 +117,14 @@ def _reads(start: type) -> Iterator[tuple[str, Any]]:
 
 
 def _home(module: ModuleType, name: str) -> list[tuple[str, str]]:
-    """Where a global name of a module is defined, if that is code to follow."""
-    found = getattr(module, name, None)
-    if not (inspect.isclass(found) or inspect.isfunction(found)):
-        return []
-    home = found.__module__ or ""
-    return [(home, found.__name__)] if home.startswith(FOLLOWED) else []
+    """Where what a global name of a module stands for is defined, if that is code to follow."""
+    named = getattr(module, name, None)
+    found = [one for one in (named.values() if isinstance(named, dict) else [named]) if _is_code(one)]
+    return [(one.__module__, one.__name__) for one in found if one.__module__.startswith(FOLLOWED)]
+
+
+def _is_code(found: Any) -> bool:
+    return inspect.isclass(found) or inspect.isfunction(found)
 
 
 @cache
