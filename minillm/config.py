@@ -107,6 +107,7 @@ class ModelConfig:
         shared_norm: in a parallel block, one norm feeds both.
         qk_norm: none, one norm over each head, one over the full width, or one per head with its own weights.
         qk_norm_kind: RMSNorm or LayerNorm.
+        qk_norm_last: queries and keys are normed after they are turned, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
         windows: keys that a query of each layer sees, itself included; 0 for all.
@@ -156,6 +157,7 @@ class ModelConfig:
     shared_norm: bool = False
     qk_norm: Literal["", "head", "full", "heads"] = ""
     qk_norm_kind: Literal["rms", "layer"] = "rms"
+    qk_norm_last: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
