@@ -132,6 +132,7 @@ class ModelConfig:
         qk_norm_kind: RMSNorm or LayerNorm.
         qk_norm_weight: whether it has weights.
         qk_norm_turned: only layers with rope have it.
+        qk_norm_last: queries and keys are normed after they are turned, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
         windows: keys that a query of each layer sees, itself included; 0 for all.
@@ -186,6 +187,7 @@ class ModelConfig:
     qk_norm_kind: Literal["rms", "layer"] = "rms"
     qk_norm_weight: bool = True
     qk_norm_turned: bool = False
+    qk_norm_last: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False

@@ -698,7 +698,14 @@ FAMILIES: dict[str, Family] = {
         windows="none",
     ),
     "opt": Family(
-        knobs={**LAYER_NORM, **ALL_BIASES, "positions": True, "position_offset": 2, "gated": False},
+        knobs={
+            **LAYER_NORM,
+            **ALL_BIASES,
+            "norm_eps": 1e-5,
+            "positions": True,
+            "position_offset": 2,
+            "gated": False,
+        },
         keys=_names(
             "model.decoder.",
             embed="embed_tokens.weight",

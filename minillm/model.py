@@ -107,7 +107,8 @@ class Transformer(nn.Module):
         # attention, and the turning of queries and keys in some families.
         double = precision.attention == torch.float64
         softmax = precision.norm if double and config.softcap else None
-        turned = precision.norm if double and config.rope_float else None
+        self._turned = precision.norm if double and config.rope_float else None
+        turned = None if config.qk_norm_last else self._turned
         self._scores = [
             Scores(config.scale, window, config.softcap, turned if rope >= 0 else None, softmax)
             for window, rope in zip(config.windows, config.layer_rope, strict=True)
@@ -247,16 +248,22 @@ class Transformer(nn.Module):
             qkv_TX = self._linear(layer, i, "qkv", x_TC)
         else:
             qkv_TX = self._latent_qkv(layer, i, x_TC)
-        if config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0):
+        normed = config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0)
+        if normed and not config.qk_norm_last:
             qkv_TX = self._norm_qk(layer, qkv_TX)
         if config.clip_qkv is not None:
             qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
         if self.observer is not None:
             self.observer(i, "qkv", qkv_TX)
+        tables = self._tables[config.layer_rope[i]]
+        if normed and config.qk_norm_last:
+            qkv_TX = dispatch.rope(qkv_TX, config.heads, tables, batch.position_T, self._turned)
+            qkv_TX = self._norm_qk(layer, qkv_TX)
+            tables = self._tables[-1]
         heads_THD = dispatch.rope_store_attention(
             _to(qkv_TX, self.precision.attention),
             config.heads,
-            self._tables[config.layer_rope[i]],
+            tables,
             *pages,
             batch,
             self._scores[i],

@@ -149,9 +149,10 @@ def _uniform(file: ConfigFile, name: str, value: Any) -> Any:
 
 
 def _kv_heads(file: ConfigFile, H: int) -> int:
+    written = file.get(*SPELLINGS["num_kv_heads"], default=H)
     if file.reads("multi_query") and not file.get("new_decoder_architecture"):
         return 1 if file.get("multi_query") else H
-    return int(file.get(*SPELLINGS["num_kv_heads"], default=H))
+    return int(written)
 
 
 def _context(file: ConfigFile, ropes: Ropes) -> int:

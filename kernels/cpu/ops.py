@@ -31,6 +31,7 @@ argmax = cpu_softmax.argmax
 ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
 activate = cpu_activation.activate
+rope = rowwise.rope
 rope_store = rowwise.rope_store
 
 

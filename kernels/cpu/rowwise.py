@@ -207,9 +207,71 @@ def norm_qk(
 
 
 @cache
+def _turned(dtype: torch.dtype) -> Any:
+    """Code for one head turned by an angle a pair: pairs (d, d + R), dimensions past 2 R as they are."""
+    _, load, store = SCALARS[dtype]
+
+    @variant_njit(dtype)
+    def turned(x: Any, cos: Any, sin: Any, out: Any) -> None:
+        R = cos.shape[0]
+        for d in range(R):
+            a, b = load(x[d]), load(x[R + d])
+            out[d] = store(a * cos[d] - b * sin[d])
+            out[R + d] = store(b * cos[d] + a * sin[d])
+        for d in range(2 * R, x.shape[0]):
+            out[d] = x[d]
+
+    return turned
+
+
+@cache
+def _rope(dtype: torch.dtype) -> Any:
+    kind, turned = SCALARS[dtype][0], _turned(dtype)
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 14)
+        T, X, heads, D, R, M, chunk = args[7], args[8], args[9], args[10], args[11], args[12], args[13]
+        x_TX = carray(address(args[2]), (T, X), kind)
+        cos_MR = carray(address(args[3]), (M, R), types.float32)
+        sin_MR = carray(address(args[4]), (M, R), types.float32)
+        position_T = carray(address(args[5]), (T,), types.int64)
+        out_TX = carray(address(args[6]), (T, X), kind)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for t in range(i * chunk, min(T, (i + 1) * chunk)):
+                x, out = x_TX[t], out_TX[t]
+                cos, sin = cos_MR[position_T[t]], sin_MR[position_T[t]]
+                for h in range(heads):
+                    turned(x[h * D : (h + 1) * D], cos, sin, out[h * D : (h + 1) * D])
+                for c in range(heads * D, X):
+                    out[c] = x[c]
+
+    return Kernel(kernel, dtype)
+
+
+def rope(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+) -> torch.Tensor:
+    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    (T, X), (H, K, D), (M, R) = qkv_TX.shape, heads, cos_MR.shape
+    out_TX = empty((T, X), qkv_TX.dtype)
+    chunk = rows_per_task(T)
+    tensors = (qkv_TX, cos_MR, sin_MR, position_T, out_TX)
+    launch(_rope(qkv_TX.dtype), -(-T // chunk), *map(_pointer, tensors), *(T, X, H + K, D, R, M, chunk))
+    return out_TX
+
+
+@cache
 def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
     kv_kind, _, store_kv = SCALARS[kv_dtype]
+    turned = _turned(dtype)
 
     def kernel(words: Any) -> None:
         args = carray(words, 22)
@@ -238,12 +300,7 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 for h in range(H + K):
                     x = qkv_TX[t, h * D : (h + 1) * D]
                     y = q_THD[t, h] if h < H else k_TKD[t, h - H]
-                    for d in range(R):
-                        a, b = load(x[d]), load(x[R + d])
-                        y[d] = store(a * cos[d] - b * sin[d])
-                        y[R + d] = store(b * cos[d] + a * sin[d])
-                    for d in range(2 * R, D):
-                        y[d] = x[d]
+                    turned(x, cos, sin, y)
                     if args[5] != 0 and h < H:
                         growth = growth_M[position_T[t]]
                         for d in range(D):

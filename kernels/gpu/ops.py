@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from kernels import reference
-from kernels.gpu import activation, logprob, norm, rope
+from kernels.gpu import activation, logprob, norm
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
+from kernels.gpu import rope as gpu_rope
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
 from kernels.knobs import Norm, Scores
@@ -29,8 +30,8 @@ softmax = logprob.softmax
 log_softmax = logprob.log_softmax
 chosen_logprobs = logprob.chosen_logprobs
 chosen_logprobs_gradient = logprob.chosen_logprobs_gradient
-rope_store = rope.rope_store
-rope_gradient = rope.rope_gradient
+rope_store = gpu_rope.rope_store
+rope_gradient = gpu_rope.rope_gradient
 
 
 argmax = reference.argmax
@@ -115,6 +116,19 @@ def norm_qk(
             heads = zip(parts[i].split(size, dim=1), w.view(-1, size), strict=True)
             parts[i] = torch.cat([add_norm(x.contiguous(), None, w_D, b, kind)[1] for x, w_D in heads], dim=1)
     return torch.cat(parts, dim=1)
+
+
+def rope(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+) -> torch.Tensor:
+    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    q_THD, k_TKD = rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T)
+    H, K, D = heads
+    return torch.cat((q_THD.flatten(1), k_TKD.flatten(1), qkv_TX[:, (H + K) * D :]), dim=1)
 
 
 def attention(

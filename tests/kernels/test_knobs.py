@@ -174,6 +174,35 @@ class Attention:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rope_by_itself(shape: str, dtype: torch.dtype) -> None:
+    """Near the oracle; and turned by itself, then by nothing, queries and keys are what attention turns."""
+    setting, batch = Attention(shape, "plain"), Batch.packed(LENGTHS)
+    H, K, D, E, _ = SHAPES[shape]
+    (qkv,) = setting.inputs(sum(LENGTHS), dtype)
+
+    def plain(x: torch.Tensor) -> tuple[torch.Tensor]:
+        q, k, v = x.split((H * D, K * D, K * E), dim=1)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        tables = [t.to(wide) for t in setting.tables]
+        q, k = (reference.rope(y.unflatten(1, (-1, D)), *tables, batch.position_T).flatten(1) for y in (q, k))
+        return (torch.cat((q, k, v), dim=1),)
+
+    check(
+        lambda x: (dispatch.rope(x, (H, K, D), setting.tables, batch.position_T),),
+        plain,
+        [qkv],
+    )
+    with torch.no_grad():
+        whole = setting.ours(batch, qkv)
+        turned = dispatch.rope(qkv, (H, K, D), setting.tables, batch.position_T)
+        alone = dispatch.rope(qkv[100:101], (H, K, D), setting.tables, batch.position_T[100:101])
+        assert torch.equal(alone, turned[100:101])
+        setting.tables = torch.ones(512, 1), torch.zeros(512, 1)
+        assert torch.equal(setting.ours(batch, turned), whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "knobs"), SETTINGS)
 def test_attention_and_its_gradient(shape: str, knobs: str, dtype: torch.dtype) -> None:
     setting, batch = Attention(shape, knobs), Batch.packed(LENGTHS)

@@ -25,7 +25,12 @@ POSITIONS = {"positions": True, "position_offset": 2, "layer_rope": (-1, -1)}
 EMBED_NORM = {"embed_norm": True, "norm": "layer", "norm_bias": True}
 # With norms and angles in float64 too.
 DOUBLE = Precision(*[torch.float64] * 6)
-KNOBS: dict[str, dict[str, Any]] = {"positions": POSITIONS, "embed norm": EMBED_NORM}
+QK_NORM_LAST = {"qk_norm": "head", "qk_norm_last": True}
+KNOBS: dict[str, dict[str, Any]] = {
+    "positions": POSITIONS,
+    "embed norm": EMBED_NORM,
+    "qk norm last": QK_NORM_LAST,
+}
 
 
 @pytest.fixture
@@ -138,4 +143,16 @@ def test_the_embedding_is_normed(make: MakeModel, kind: str) -> None:
         plain.embed.copy_(F.layer_norm(model.embed, shape, w_C, b_C, eps))
     else:
         plain.embed.copy_(F.rms_norm(model.embed, shape, w_C, eps))
+    torch.testing.assert_close(logits(plain, ids(40)), logits(model, ids(40)), rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_queries_and_keys_are_normed_after_they_are_turned(make: MakeModel) -> None:
+    """It is all the same if both numbers of a pair have one weight, and only then."""
+    model, plain = make(DOUBLE, **QK_NORM_LAST), make(DOUBLE, **QK_NORM_LAST | {"qk_norm_last": False})
+    assert (logits(plain, ids(40)) - logits(model, ids(40))).abs().max() > 0.1
+    for each in (model, plain):
+        for name, parameter in each.named_parameters():
+            if name.endswith(("q_norm", "k_norm")):
+                parameter.copy_(parameter[:8].repeat(2))
     torch.testing.assert_close(logits(plain, ids(40)), logits(model, ids(40)), rtol=0, atol=1e-9)
