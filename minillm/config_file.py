@@ -24,28 +24,28 @@ from minillm.config import ModelConfig
 from minillm.errors import MinillmError
 
 # Read, or usual in files, and without effect on logits.
-HARMLESS = frozenset(
-    """
-    _name_or_path _remove_final_layer_norm _sliding_window_pattern activation_dropout architectures
-    attention_dropout attention_probs_dropout_prob attn_pdrop auto_map aux_loss_alpha bad_words_ids begin_suppress_tokens
-    bos_token_id cache_implementation classifier_dropout chunk_size_feed_forward
+_HARMLESS = """
+    _name_or_path _sliding_window_pattern activation_dropout architectures attention_dropout
+    attention_probs_dropout_prob attn_pdrop auto_map aux_loss_alpha bad_words_ids begin_suppress_tokens
+    bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
     cross_attention_hidden_size decoder_start_token_id default_theta diversity_penalty do_sample dropout
     dtype early_stopping embd_pdrop embed_dropout embedding_dropout embedding_initializer_range
-    encoder_no_repeat_ngram_size eos_token_id expert_dropout exponential_decay_length_penalty ffn_dropout
-    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout
-    hidden_dropout_prob id2label init_std initializer_range input_jitter_noise is_decoder is_llama_config
-    label2id language_model layerdrop length_penalty max_length min_length model_type mtp_layer_types
+    encoder_no_repeat_ngram_size eos_token_id expert_dropout exponential_decay_length_penalty
+    ffn_dropout finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
+    hidden_dropout hidden_dropout_prob id2label init_std initializer_range input_jitter_noise is_decoder
+    is_llama_config label2id layerdrop length_penalty max_length min_length model_type mtp_layer_types
     mtp_mlp_layer_types name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
     num_logits_to_keep num_mtp_layers num_nextn_predict_layers num_return_sequences output_attentions
-    output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp problem_type
-    pruned_heads quantization_config remove_invalid_values reorder_and_upcast_attn repetition_penalty
-    resid_dropout resid_pdrop residual_dropout return_dict return_dict_in_generate router_aux_loss_coef
-    router_jitter_noise router_z_loss_coef sep_token_id seq_aux summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature
-    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version
-    trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
-    """.split()
-)
+    output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp
+    problem_type pruned_heads quantization_config remove_invalid_values reorder_and_upcast_attn
+    repetition_penalty resid_dropout resid_pdrop residual_dropout return_dict return_dict_in_generate
+    router_aux_loss_coef router_jitter_noise router_z_loss_coef sep_token_id seq_aux summary_activation
+    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens
+    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+    transformers_version trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16
+    use_cache
+"""
+HARMLESS = frozenset(_HARMLESS.split())
 
 
 def _share(config: ModelConfig) -> float:
@@ -55,6 +55,11 @@ def _share(config: ModelConfig) -> float:
 
 def _one_of(first: bool, yes: str, no: str) -> tuple[str, ...]:
     return tuple((yes if first else no).split())
+
+
+def _norms(config: ModelConfig) -> tuple[str, ...]:
+    layer, rms = "layer_norm layernorm low_precision_layernorm default", "rms_norm rmsnorm rms hf_rms"
+    return _one_of(config.norm == "layer", layer, rms)
 
 
 def _positions(config: ModelConfig) -> tuple[str, ...]:
@@ -69,19 +74,24 @@ def _routing(config: ModelConfig, sigmoid: Any, softmax: Any, other: Any) -> tup
     return ({"sigmoid": sigmoid, "softmax": softmax}.get(config.experts.router, other),)
 
 
+def _scoring(config: ModelConfig) -> tuple[Any, ...]:
+    right = _routing(config, "sigmoid", "softmax", "softmax")
+    return (*right, "noaux_tc") if "sigmoid" in right else right  # as dots1 calls it
+
+
 # Keys that name what is hard-coded where nothing reads them, and that no tensor would betray -> the values
 # that say what is computed.
 BEHAVIOURS: dict[str, Callable[[ModelConfig], tuple[Any, ...]]] = {
     "is_causal": lambda c: (True,),
     "is_encoder_decoder": lambda c: (False,),
+    "expansion_ratio": lambda c: (c.intermediate_size / c.hidden_size,),
     "mlp_type": lambda c: _one_of(c.gated, "gated glu swiglu geglu", "default mlp"),
-    "norm_type": lambda c: _one_of(c.norm == "layer", "layer_norm layernorm", "rms_norm rmsnorm rms"),
-    "layer_norm_type": lambda c: _one_of(
-        c.norm == "layer", "layer_norm layernorm default", "rms_norm rmsnorm rms"
-    ),
+    "norm_type": _norms,
+    "layer_norm_type": _norms,
+    "normalization_function": _norms,
     "qk_norm_type": lambda c: _one_of(c.qk_norm == "full", "per_layer", "per_head"),
     "position_embedding_type": _positions,
-    "scoring_func": lambda c: _routing(c, "sigmoid", "softmax", "softmax"),
+    "scoring_func": _scoring,
     "topk_method": lambda c: _routing(c, "noaux_tc", "greedy", "greedy"),
     "norm_topk_prob": lambda c: (c.experts is None or c.experts.normalize,),
     "moe_layer_freq": lambda c: (1,),
@@ -130,6 +140,9 @@ class ConfigFile:
         path: named in errors.
         raw: its content, or that of the text model nested in it.
         reference: the model type whose table of keys holds.
+
+    Attributes:
+        unread: what is in the file and nothing reads, for the warning of `check`.
     """
 
     def __init__(self, path: Path, raw: dict[str, Any], reference: str) -> None:
@@ -138,6 +151,7 @@ class ConfigFile:
         self.defaults: dict[str, Any] = rules["keys"]
         self._aliases: dict[str, str] = rules["aliases"]
         self._asked: set[str] = set()
+        self.unread: set[str] = set()
 
     def reads(self, name: str) -> bool:
         """Whether the family reads this key."""
@@ -166,7 +180,7 @@ class ConfigFile:
         return self.raw.get(name) if name in self.defaults else None
 
     def need(self, *names: str) -> Any:
-        """The value of the first of these keys that the family reads; `MinillmError` where it is not there."""
+        """The value of the first of these keys that the family reads; `MinillmError` where there is none."""
         if (value := self.get(*names)) is None:
             raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
         return value
@@ -179,7 +193,6 @@ class ConfigFile:
 
         Raises `MinillmError` for one that changes what the model computes; warns of those that nothing reads.
         """
-        unread = []
         for name, value in self.raw.items():
             key = self._aliases.get(name, name)
             if name in self._asked or name in HARMLESS or "." in name:
@@ -199,9 +212,9 @@ class ConfigFile:
                         f"{right[0]!r} alone; correct or remove it"
                     )
             elif value is not None and not name.startswith("_"):
-                unread.append(name)
-        if unread:
-            names = ", ".join(sorted(unread))
+                self.unread.add(name)
+        if self.unread:
+            names = ", ".join(sorted(self.unread))
             warnings.warn(
                 f"{self.path}: nothing in a {config.model_type} model reads {names}; ignored", stacklevel=4
             )

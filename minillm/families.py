@@ -1,8 +1,8 @@
-"""One row per `model_type`: how its config.json maps onto `ModelConfig`, and its key table.
+"""One row per `model_type`: how its config.json maps onto `ModelConfig`, and the names of its tensors.
 
-A row is data: knobs that the family fixes, config keys that set a knob, and the names of its tensors. What its
-config.json leaves out is in `reference_keys.json`. `minillm.read_config` reads configs by both, `minillm.keys`
-tensors.
+A row is data: knobs that the family fixes, config keys that set a knob, and the names of its tensors. What a
+config.json leaves out is in `reference_keys.json`. `minillm.read_config` reads configs by both,
+`minillm.keys` tensors.
 """
 
 from __future__ import annotations
@@ -12,27 +12,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minillm.config import ActivationName
-
-
-@dataclass(frozen=True)
-class Key:
-    """Hugging Face's names of one of our parameters.
-
-    Attributes:
-        names: joined along the outputs; {i} is the layer, {e} the expert.
-        inputs_first: a matrix is stored (K, N), as Conv1D does, and not (N, K), as Linear does.
-        order: the place of an output where it is not ours: `fused_heads` (each kv head's queries, key and value together)
-            or `pairs` (gate and up in turns). A vector of order `row` is stored as a matrix of one row.
-    """
-
-    names: tuple[str, ...]
-    inputs_first: bool = False
-    order: str = ""
-
-
-def key(*names: str, inputs_first: bool = False, order: str = "") -> Key:
-    """A `Key` of these names."""
-    return Key(names, inputs_first, order)
+from minillm.tensor_names import (
+    BLOOM_KEYS,
+    FUSED,
+    GPT2_MATRICES,
+    GPT2_NAMES,
+    GRANITE_EXPERTS,
+    KEYS,
+    LATENT,
+    LAYER,
+    MIXTRAL,
+    POST,
+    QWEN_EXPERTS,
+    SANDWICH,
+    SHARED,
+    UP_DOWN,
+    Key,
+    key,
+    names,
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Family:
         layouts: other names of some parameters, by `ModelConfig.layout`.
         reference: the model type of transformers whose keys and defaults hold, where it is not the family's.
         windows: without `layer_types`, which layers have the sliding window: `none`, `all`, all but the last
-            of each group (`types`) or all but the first (`first`), those from `max_window_layers` on (`late`),
-            every other before it (`early`), or those without rope (`unturned`).
+            of each group (`types`) or all but the first (`first`), those from `max_window_layers` on
+            (`late`), every other before it (`early`), or those without rope (`unturned`).
         pattern: the size of a group; 0: all layers see all keys.
         unturned: layers that see all keys have no rope.
         rope_bases: bases of the ropes of layers that see all keys and of those with a window, where a
@@ -81,54 +79,6 @@ class Family:
     mxfp4: bool = False
 
 
-def _names(layer: str, **names: str) -> dict[str, Key]:
-    """Keys below one prefix; several names of one parameter are separated by spaces."""
-    return {ours: key(*(f"{layer}{name}" for name in text.split())) for ours, text in names.items()}
-
-
-LAYER = "model.layers.{i}."
-KEYS: dict[str, Key] = {
-    **_names("", embed="model.embed_tokens.weight", head="lm_head.weight", norm="model.norm.weight"),
-    **_names(
-        LAYER,
-        attn_norm="input_layernorm.weight",
-        mlp_norm="post_attention_layernorm.weight",
-        qkv=" ".join(f"self_attn.{x}_proj.weight" for x in "qkv"),
-        o="self_attn.o_proj.weight",
-        q_norm="self_attn.q_norm.weight",
-        k_norm="self_attn.k_norm.weight",
-        gate_up="mlp.gate_proj.weight mlp.up_proj.weight",
-        down="mlp.down_proj.weight",
-    ),
-}
-FUSED = _names(LAYER, gate_up="mlp.gate_up_proj.weight")
-# Post-norm alone: the norm before the MLP is the one after attention.
-POST = _names(
-    LAYER, attn_post_norm="post_attention_layernorm.weight", mlp_post_norm="post_feedforward_layernorm.weight"
-)
-SANDWICH = POST | _names(LAYER, mlp_norm="pre_feedforward_layernorm.weight")
-
-
-def _experts(block: str, gate: str, up: str, down: str, **others: str) -> dict[str, Key]:
-    """A router and experts of three matrices each below `block`."""
-    return _names(
-        f"{LAYER}{block}.",
-        **{"router": "gate.weight", **others},
-        experts_gate_up=f"experts.{{e}}.{gate}.weight experts.{{e}}.{up}.weight",
-        experts_down=f"experts.{{e}}.{down}.weight",
-    )
-
-
-MIXTRAL = _experts("block_sparse_moe", "w1", "w3", "w2")
-PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
-QWEN_EXPERTS = _experts("mlp", *PROJECTIONS)
-SHARED = _names(
-    f"{LAYER}mlp.",
-    router_correction="gate.e_score_correction_bias",
-    shared_gate_up="shared_experts.gate_proj.weight shared_experts.up_proj.weight",
-    shared_down="shared_experts.down_proj.weight",
-)
-
 BIASES = {"qkv_bias": "attention_bias", "o_bias": "attention_bias"}
 LLAMA_BIASES = {**BIASES, "mlp_bias": "mlp_bias"}
 USE_BIAS = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "use_bias")
@@ -139,29 +89,6 @@ LAYER_NORM = {"norm": "layer", "norm_bias": True, "norm_native": True}
 ALL_BIASES = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), True)
 POST_ONLY = {"pre_norm": False, "post_norm": True}
 V3_ROUTER = {"router": "sigmoid", "float_router": True, "correction": True}
-LATENT = _names(
-    f"{LAYER}self_attn.",
-    q_a="q_a_proj.weight",
-    q_a_norm="q_a_layernorm.weight",
-    q_b="q_b_proj.weight",
-    q="q_proj.weight",
-    kv_a="kv_a_proj_with_mqa.weight",
-    kv_a_norm="kv_a_layernorm.weight",
-    kv_b="kv_b_proj.weight",
-)
-GRANITE_EXPERTS = _names(
-    f"{LAYER}block_sparse_moe.",
-    router="router.layer.weight",
-    experts_gate_up="input_linear.weight",
-    experts_down="output_linear.weight",
-)
-UP_DOWN = _names(LAYER, up="mlp.up_proj.weight", down="mlp.down_proj.weight")
-GPT2_NAMES = (
-    _names("transformer.", embed="wte.weight", positions="wpe.weight", norm="ln_f.weight")
-    | _names("", head="lm_head.weight")
-    | _names("transformer.h.{i}.", attn_norm="ln_1.weight", mlp_norm="ln_2.weight")
-)
-GPT2_MATRICES = {"qkv": "attn.c_attn", "o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
 GPT2_KNOBS = {**LAYER_NORM, **ALL_BIASES, "positions": True, "gated": False}
 
 LLAMA = Family(fields=LLAMA_BIASES, keys=KEYS, windows="none")
@@ -200,28 +127,16 @@ COHERE = {
 EXAONE4 = Family(knobs={**POST_ONLY, "qk_norm": "head"}, keys=KEYS | POST, pattern=4, unturned=True)
 ERNIE = {"rope_interleaved": True, "rope_float": True}
 
+HUNYUAN_KEYS = KEYS | names(
+    LAYER, q_norm="self_attn.query_layernorm.weight", k_norm="self_attn.key_layernorm.weight"
+)
 HUNYUAN = Family(
     knobs={"qk_norm": "head", "qk_norm_last": True},
     fields=BIASES,
-    keys=KEYS
-    | _names(LAYER, q_norm="self_attn.query_layernorm.weight", k_norm="self_attn.key_layernorm.weight"),
+    keys=HUNYUAN_KEYS,
     windows="none",
     rope_alpha=True,
 )
-BLOOM_KEYS = (
-    _names("transformer.", embed="word_embeddings.weight", norm="ln_f.weight")
-    | _names("", head="lm_head.weight")
-    | _names(
-        "transformer.h.{i}.",
-        attn_norm="input_layernorm.weight",
-        mlp_norm="post_attention_layernorm.weight",
-        o="self_attention.dense.weight",
-        up="mlp.dense_h_to_4h.weight",
-        down="mlp.dense_4h_to_h.weight",
-    )
-    | {"qkv": key("transformer.h.{i}.self_attention.query_key_value.weight", order="fused_heads")}
-)
-
 FAMILIES: dict[str, Family] = {
     "llama": LLAMA,
     "mistral": MISTRAL,
@@ -255,7 +170,7 @@ FAMILIES: dict[str, Family] = {
             "head_bias": True,
         },
         keys=KEYS
-        | _names(
+        | names(
             LAYER,
             o="self_attn.dense.weight",
             up="mlp.fc1.weight",
@@ -263,11 +178,11 @@ FAMILIES: dict[str, Family] = {
             q_norm="self_attn.q_layernorm.weight",
             k_norm="self_attn.k_layernorm.weight",
         )
-        | _names("", norm="model.final_layernorm.weight"),
+        | names("", norm="model.final_layernorm.weight"),
         windows="none",
     ),
     "phi3": Family(
-        keys=KEYS | FUSED | _names(LAYER, qkv="self_attn.qkv_proj.weight"),
+        keys=KEYS | FUSED | names(LAYER, qkv="self_attn.qkv_proj.weight"),
         windows="all",
         rope_types={"su": "longrope", "yarn": "longrope"},
     ),
@@ -299,7 +214,7 @@ FAMILIES: dict[str, Family] = {
         fields={"qkv_bias": "attention_bias"},
         keys=KEYS
         | FUSED
-        | _names(
+        | names(
             LAYER,
             attn_post_norm="post_self_attn_layernorm.weight",
             mlp_post_norm="post_mlp_layernorm.weight",
@@ -309,7 +224,7 @@ FAMILIES: dict[str, Family] = {
     "starcoder2": Family(
         knobs={**LAYER_NORM, "gated": False},
         fields=USE_BIAS,
-        keys=KEYS | _names(LAYER, up="mlp.c_fc.weight", down="mlp.c_proj.weight"),
+        keys=KEYS | names(LAYER, up="mlp.c_fc.weight", down="mlp.c_proj.weight"),
         windows="all",
     ),
     "stablelm": Family(
@@ -320,7 +235,7 @@ FAMILIES: dict[str, Family] = {
             "shared_norm": "use_parallel_residual",
         },
         keys=KEYS
-        | _names(
+        | names(
             LAYER,
             q_norm="self_attn.q_layernorm.norms.{e}.weight",
             k_norm="self_attn.k_layernorm.norms.{e}.weight",
@@ -331,9 +246,9 @@ FAMILIES: dict[str, Family] = {
     "gpt_neox": Family(
         knobs={**LAYER_NORM, "gated": False, "mlp_bias": True},
         fields={**BIASES, "parallel": "use_parallel_residual"},
-        keys=_names("", embed="gpt_neox.embed_in.weight", head="embed_out.weight")
-        | _names("gpt_neox.", norm="final_layer_norm.weight")
-        | _names(
+        keys=names("", embed="gpt_neox.embed_in.weight", head="embed_out.weight")
+        | names("gpt_neox.", norm="final_layer_norm.weight")
+        | names(
             "gpt_neox.layers.{i}.",
             attn_norm="input_layernorm.weight",
             mlp_norm="post_attention_layernorm.weight",
@@ -355,7 +270,7 @@ FAMILIES: dict[str, Family] = {
         },
         keys=KEYS
         | QWEN_EXPERTS
-        | _names(
+        | names(
             f"{LAYER}mlp.",
             shared_gate="shared_expert_gate.weight",
             shared_gate_up="shared_expert.gate_proj.weight shared_expert.up_proj.weight",
@@ -398,7 +313,7 @@ FAMILIES: dict[str, Family] = {
         },
         fields={**BIASES, "swiglu_limit": "swiglu_limit"},
         keys=KEYS
-        | _names(LAYER, sinks="self_attn.sinks", router="mlp.router.weight")
+        | names(LAYER, sinks="self_attn.sinks", router="mlp.router.weight")
         | {
             "experts_gate_up": key(f"{LAYER}mlp.experts.gate_up_proj", inputs_first=True, order="pairs"),
             "experts_gate_up_bias": key(f"{LAYER}mlp.experts.gate_up_proj_bias", order="pairs"),
@@ -432,13 +347,11 @@ FAMILIES: dict[str, Family] = {
         keys=KEYS
         | QWEN_EXPERTS
         | SHARED
-        | _names(f"{LAYER}mlp.", router_correction="e_score_correction_bias"),
+        | names(f"{LAYER}mlp.", router_correction="e_score_correction_bias"),
     ),
     "minimax_m2": Family(
         knobs={"router": "sigmoid", "correction": True, "normalize": True, "qk_norm": "full"},
-        keys=KEYS
-        | MIXTRAL
-        | _names(f"{LAYER}block_sparse_moe.", router_correction="e_score_correction_bias"),
+        keys=KEYS | MIXTRAL | names(f"{LAYER}block_sparse_moe.", router_correction="e_score_correction_bias"),
         windows="none",
     ),
     "glm": Family(
@@ -466,7 +379,7 @@ FAMILIES: dict[str, Family] = {
         fields={**BIASES, **SCALED, "shared_width": "shared_intermediate_size"},
         keys=KEYS
         | GRANITE_EXPERTS
-        | _names(
+        | names(
             f"{LAYER}shared_mlp.", shared_gate_up="input_linear.weight", shared_down="output_linear.weight"
         ),
         windows="none",
@@ -474,7 +387,7 @@ FAMILIES: dict[str, Family] = {
     "granite_swa": Family(
         knobs={"sinks": True},
         fields=GRANITE_FIELDS,
-        keys=KEYS | _names(LAYER, sinks="self_attn.sinks"),
+        keys=KEYS | names(LAYER, sinks="self_attn.sinks"),
         windows="first",
         pattern=4,
     ),
@@ -501,13 +414,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "hyperclovax": Family(
         fields={**GRANITE_FIELDS, "post_norm": "use_post_norm", "logit_multiplier": "logits_scaling"},
-        keys=KEYS | _names(LAYER, attn_post_norm="post_norm1.weight", mlp_post_norm="post_norm2.weight"),
+        keys=KEYS | names(LAYER, attn_post_norm="post_norm1.weight", mlp_post_norm="post_norm2.weight"),
         windows="none",
     ),
     "vaultgemma": replace(
         GEMMA2,
         knobs={"norm_offset": True},
-        keys=KEYS | _names(LAYER, mlp_norm="pre_feedforward_layernorm.weight"),
+        keys=KEYS | names(LAYER, mlp_norm="pre_feedforward_layernorm.weight"),
     ),
     "youtu": Family(
         fields={**BIASES, "rope_interleaved": "rope_interleave"}, keys=KEYS | LATENT, windows="none"
@@ -542,7 +455,7 @@ FAMILIES: dict[str, Family] = {
             "head_bias": True,
         },
         keys=GPT2_NAMES
-        | _names(
+        | names(
             "transformer.h.{i}.",
             qkv=" ".join(f"attn.{x}_proj.weight" for x in "qkv"),
             o="attn.out_proj.weight",
@@ -561,7 +474,7 @@ FAMILIES: dict[str, Family] = {
             "mlp_bias": True,
         },
         keys=GPT2_NAMES
-        | _names(
+        | names(
             "transformer.h.{i}.",
             qkv=" ".join(f"attn.attention.{x}_proj.weight" for x in "qkv"),
             o="attn.attention.out_proj.weight",
@@ -592,7 +505,7 @@ FAMILIES: dict[str, Family] = {
         fields={**LLAMA_BIASES, "float_sum": "enable_moe_fp32_combine"},
         keys=KEYS
         | QWEN_EXPERTS
-        | _names(
+        | names(
             f"{LAYER}mlp.",
             router="router.gate.weight",
             router_correction="expert_bias",
@@ -617,7 +530,7 @@ FAMILIES: dict[str, Family] = {
     "persimmon": Family(
         knobs={**LAYER_NORM, **ALL_BIASES, "qk_norm_kind": "layer", "gated": False},
         keys=KEYS
-        | _names(
+        | names(
             LAYER,
             o="self_attn.dense.weight",
             up="mlp.dense_h_to_4h.weight",
@@ -625,7 +538,7 @@ FAMILIES: dict[str, Family] = {
             q_norm="self_attn.q_layernorm.weight",
             k_norm="self_attn.k_layernorm.weight",
         )
-        | _names("", norm="model.final_layernorm.weight")
+        | names("", norm="model.final_layernorm.weight")
         | {"qkv": key(f"{LAYER}self_attn.query_key_value.weight", order="fused_heads")},
         windows="none",
     ),
@@ -639,16 +552,16 @@ FAMILIES: dict[str, Family] = {
             "gated": False,
         },
         fields={**BIASES, "final_softcap": "final_logit_softcapping"},
-        keys=KEYS | _names(LAYER, up="mlp.fc1.weight", down="mlp.fc2.weight"),
+        keys=KEYS | names(LAYER, up="mlp.fc1.weight", down="mlp.fc2.weight"),
         windows="none",
     ),
     "hunyuan_v1_dense": HUNYUAN,
     "hunyuan_v1_moe": replace(
         HUNYUAN,
         knobs={**HUNYUAN.knobs, "router": "softmax", "normalize": True, "shared_width": None},
-        keys=HUNYUAN.keys
+        keys=HUNYUAN_KEYS
         | QWEN_EXPERTS
-        | _names(
+        | names(
             f"{LAYER}mlp.",
             router="gate.wg.weight",
             shared_gate_up="shared_mlp.gate_proj.weight shared_mlp.up_proj.weight",
@@ -660,7 +573,7 @@ FAMILIES: dict[str, Family] = {
         fields=dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "bias"),
         keys=BLOOM_KEYS,
         layouts={
-            "two norms": _names("transformer.h.{i}.", attn_norm="ln_attn.weight", mlp_norm="ln_mlp.weight")
+            "two norms": names("transformer.h.{i}.", attn_norm="ln_attn.weight", mlp_norm="ln_mlp.weight")
         },
         windows="none",
     ),
@@ -673,7 +586,7 @@ FAMILIES: dict[str, Family] = {
             "embed_norm": True,
             "linear_bias": True,
         },
-        keys=BLOOM_KEYS | _names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
+        keys=BLOOM_KEYS | names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
         windows="none",
     ),
     "mpt": Family(
@@ -684,9 +597,9 @@ FAMILIES: dict[str, Family] = {
             "activation": "gelu",
             "linear_bias": True,
         },
-        keys=_names("transformer.", embed="wte.weight", norm="norm_f.weight")
-        | _names("", head="lm_head.weight")
-        | _names(
+        keys=names("transformer.", embed="wte.weight", norm="norm_f.weight")
+        | names("", head="lm_head.weight")
+        | names(
             "transformer.blocks.{i}.",
             attn_norm="norm_1.weight",
             mlp_norm="norm_2.weight",
@@ -706,14 +619,14 @@ FAMILIES: dict[str, Family] = {
             "position_offset": 2,
             "gated": False,
         },
-        keys=_names(
+        keys=names(
             "model.decoder.",
             embed="embed_tokens.weight",
             positions="embed_positions.weight",
             norm="final_layer_norm.weight",
         )
-        | _names("", head="lm_head.weight")
-        | _names(
+        | names("", head="lm_head.weight")
+        | names(
             "model.decoder.layers.{i}.",
             attn_norm="self_attn_layer_norm.weight",
             mlp_norm="final_layer_norm.weight",
@@ -729,7 +642,7 @@ FAMILIES: dict[str, Family] = {
         fields=BIASES,
         keys=KEYS
         | UP_DOWN
-        | _names(
+        | names(
             LAYER,
             attn_norm="attention_layernorm.weight",
             mlp_norm="feedforward_layernorm.weight",
@@ -750,7 +663,7 @@ FAMILIES: dict[str, Family] = {
         },
         fields=BIASES,
         keys=KEYS
-        | _names(
+        | names(
             f"{LAYER}feed_forward.",
             gate_up="gate_proj.weight up_proj.weight",
             down="down_proj.weight",

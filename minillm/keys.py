@@ -17,7 +17,8 @@ from kernels.matmul import pack_rows, unpack
 from kernels.quantized import quantize_rows
 from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
-from minillm.families import FAMILIES, Key
+from minillm.families import FAMILIES
+from minillm.tensor_names import Key
 from minillm.weights import Checkpoint
 
 

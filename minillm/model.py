@@ -90,6 +90,7 @@ class Transformer(nn.Module):
             owner, _, own = name.rpartition(".")
             for part, parameter in _new(own, shape, precision, device).items():
                 self.get_submodule(owner).register_parameter(part, parameter)
+        self.context = config.max_position_embeddings
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
         # Told of each layer's residual, and of its queries, keys and values before they are turned.
         self.observer: Observer | None = None
@@ -113,10 +114,7 @@ class Transformer(nn.Module):
             Scores(config.scale, window, config.softcap, turned if rope >= 0 else None, softmax)
             for window, rope in zip(config.windows, config.layer_rope, strict=True)
         ]
-        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
-        kept = torch.promote_types(precision.compute, torch.float32)
-        tables = [rope.table(config, one, precision.norm) for one in (*config.ropes, None)]
-        self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+        self._tables = self._angles(device)
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
         unturned = config.query_growth is not None and config.query_growth.unturned
@@ -128,6 +126,31 @@ class Transformer(nn.Module):
             if name not in EMBEDDINGS and not name.endswith("_scales")
             if w.is_floating_point() and w.dtype != (dtype := self.read_dtype(name))
         ]
+
+    def _angles(self, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Tables of cosines and sines of each rope, and of none."""
+        config, precision = self.config, self.precision
+        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
+        kept = torch.promote_types(precision.compute, torch.float32)
+        tables = [rope.table(config, one, self.context, precision.norm) for one in (*config.ropes, None)]
+        return [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+
+    def set_context(self, length: int) -> None:
+        """Serve and train on sequences of up to `length` tokens.
+
+        Only LongRoPE asks: it has other angles where no sequence is longer than the original context. `LLM`
+        calls it with its `max_model_len`; whoever shares the model then has the same angles. Raises
+        `MinillmError` for a length that is none, or that is beyond the model's context.
+        """
+        longest = self.config.max_position_embeddings
+        if not 1 <= length <= longest:
+            raise MinillmError(f"a context must be 1 to {longest} tokens for this model, got {length}")
+        if all(one.type != "longrope" for one in self.config.ropes):
+            return
+        self.context = length
+        for mine, new in zip(self._tables, self._angles(self.head.device), strict=True):
+            for table, values in zip(mine, new, strict=True):
+                table.copy_(values)  # in place: recorded decode steps hold the tables
 
     def read_dtype(self, name: str) -> torch.dtype:
         """What products read a parameter in: the compute dtype, but for routers that are wider."""
@@ -309,9 +332,7 @@ class Transformer(nn.Module):
             return self._dense(layer, i, "", x_TC)
         wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
-        out_TC = moe.combine(
-            x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_")
-        )
+        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_"))
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
@@ -381,11 +402,11 @@ class Transformer(nn.Module):
         config = self.config
         if not token_ids:
             raise MinillmError("a prompt is empty: it needs at least one token")
-        if len(token_ids) + max_tokens > config.max_position_embeddings:
+        if len(token_ids) + max_tokens > self.context:
             more = f" and {max_tokens} more to sample" if max_tokens else ""
             raise MinillmError(
                 f"a prompt of {len(token_ids)} tokens{more} is longer than the model's context of "
-                f"{config.max_position_embeddings}; shorten it"
+                f"{self.context}; shorten it"
             )
         low, high = min(token_ids), max(token_ids)
         if low < 0 or high >= config.vocab_size:
@@ -419,11 +440,12 @@ def load_model(
     folder_or_name: str | Path,
     precision: str | Precision = "fp32",
     device: torch.device | str = "cpu",
+    max_model_len: int | None = None,
 ) -> Transformer:
     """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
-    `Precision`.
+    `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).
     Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
     """
     policy = get_precision(precision)
@@ -431,6 +453,8 @@ def load_model(
     stored = read_config(folder)
     model = Transformer(replace(stored, mxfp4=False), policy, device)
     _read_weights(model, folder, stored)
+    if max_model_len is not None:
+        model.set_context(max_model_len)
     return model
 
 

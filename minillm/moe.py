@@ -28,8 +28,8 @@ def route(
     """(weights_TN, chosen_TN), made in `dtype` from logits of any, and of `sigmoid` if the router has one.
 
     Sources: softmax over all, Shazeer et al. (2017); over the chosen, Mixtral (2024); groups, DeepSeek-V2
-    (2024); sigmoid and a correction, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in training
-    elsewhere and takes the likeliest here, since the sampler and the trainer must agree.
+    (2024); sigmoid and a correction, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in
+    training elsewhere and takes the likeliest here, since the sampler and the trainer must agree.
     """
     N, logits_TE = experts.chosen, logits_TE.to(dtype)
     if experts.router == "chosen_softmax":

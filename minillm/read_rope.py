@@ -123,14 +123,9 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
     given = dict(given)
     kind = given.get("rope_type") or given.get("type") or "default"
     kind = family.rope_types.get(kind, RENAMED.get(kind, kind))
-    if (alpha := given.pop("alpha", None)) is not None and family.rope_alpha:
+    if family.rope_alpha and kind == "dynamic" and (alpha := given.get("alpha")):
         # A fixed base for a longer context (NTK-aware scaling), whatever the factor says.
-        base = (
-            given["rope_theta"] * alpha ** (head_dim / (head_dim - 2))
-            if kind == "dynamic"
-            else given["rope_theta"]
-        )
-        return Rope(base, head_dim)
+        return Rope(given["rope_theta"] * alpha ** (head_dim / (head_dim - 2)), head_dim)
     if kind not in TYPES:
         raise file.error(f"has rope of the unknown type {kind!r}; supported: {', '.join(TYPES)}")
     _, needed, optional = TYPES[kind]
@@ -147,10 +142,13 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
             raise file.error(f"lacks {name!r} for rope of type {kind!r}")
     known = needed | optional
     for name, value in given.items():
-        if name not in known | COMMON and value is not None:
+        if name in known | COMMON or value is None:
+            continue
+        if any(name in parameters for _, *lists in TYPES.values() for parameters in lists):
             raise file.error(
                 f"has the unknown key {name!r} for rope of type {kind!r}, which may change the mathematics"
             )
+        file.unread.add(f"{name} (of rope)")
     if kind == "longrope" and family.short_factors:
         given["long_factor"] = given["short_factor"]
     share = given.get("partial_rotary_factor")

@@ -26,7 +26,9 @@ CONFIGS = ("config", "text_config")
 # Modules whose functions are followed; those of other libraries, and of training, are not.
 FOLLOWED = ("transformers.models.", "transformers.masking_utils", "transformers.modeling_layers")
 # Attributes of every config class that no config.json holds.
-PRIVATE = frozenset({"_attn_implementation", "_experts_implementation", "_is_quantized", "get_text_config", "to_dict"})
+PRIVATE = frozenset(
+    {"_attn_implementation", "_experts_implementation", "_is_quantized", "get_text_config", "to_dict"}
+)
 
 
 def main() -> None:
@@ -117,10 +119,22 @@ def _reads(start: type) -> Iterator[tuple[str, Any]]:
 
 
 def _home(module: ModuleType, name: str) -> list[tuple[str, str]]:
-    """Where what a global name of a module stands for is defined, if that is code to follow."""
+    """Where what a global name of a module stands for is defined, if that is code to follow.
+
+    A dictionary stands for the module's own classes among its values.
+    """
     named = getattr(module, name, None)
-    found = [one for one in (named.values() if isinstance(named, dict) else [named]) if _is_code(one)]
-    return [(one.__module__, one.__name__) for one in found if one.__module__.startswith(FOLLOWED)]
+    if isinstance(named, dict):
+        return [
+            (one.__module__, one.__name__)
+            for one in named.values()
+            if _is_code(one) and one.__module__ == module.__name__
+        ]
+    return (
+        [(named.__module__, named.__name__)]
+        if _is_code(named) and named.__module__.startswith(FOLLOWED)
+        else []
+    )
 
 
 def _is_code(found: Any) -> bool:
@@ -151,10 +165,9 @@ def _asked(node: ast.AST, in_config: bool) -> Iterator[tuple[str, Any]]:
             if _is_config(values[0], in_config) and isinstance(values[1], ast.Constant):
                 yield str(values[1].value), _constant(values[2:])
         elif isinstance(function, ast.Attribute) and function.attr in ("get", "pop", "setdefault"):
-            owner = function.value
-            if in_config and isinstance(owner, ast.Name) and owner.id == "kwargs" and values:
-                if isinstance(values[0], ast.Constant):
-                    yield str(values[0].value), _constant(values[1:])
+            of_kwargs = isinstance(function.value, ast.Name) and function.value.id == "kwargs"
+            if in_config and of_kwargs and values and isinstance(values[0], ast.Constant):
+                yield str(values[0].value), _constant(values[1:])
 
 
 def _is_config(node: ast.AST, in_config: bool) -> bool:
