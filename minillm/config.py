@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from kernels.knobs import AlibiRounding
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -114,6 +116,10 @@ class ModelConfig:
         ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
         rope_float: transformers rounds q and k to float32 before it turns them.
+        alibi: each head's slope (ALiBi; Press et al., 2022): what a score, already scaled, falls by for each
+            position that its key lies further back; None for none.
+        alibi_rounding: how transformers rounds that (`kernels.knobs.AlibiRounding`; it matters to float64).
+        softmax_float: transformers' softmax is in float32, as with a softcap (it matters to float64).
         scale: multiplies the scores.
         query_growth: (beta, length): scores grow by 1 + beta log(1 + floor(position / length)).
         softcap, final_softcap: scores and logits become cap * tanh(x / cap).
@@ -166,6 +172,9 @@ class ModelConfig:
     clip_qkv: float | None = None
     rope_interleaved: bool = False
     rope_float: bool = False
+    alibi: tuple[float, ...] | None = None
+    alibi_rounding: AlibiRounding = ""
+    softmax_float: bool = False
     query_growth: tuple[float, float] | None = None
     softcap: float | None = None
     final_softcap: float | None = None
