@@ -311,7 +311,7 @@ def rope_store_attention(
     """
     (H, K, D), Dv = heads, v_PKSD.shape[3]
     qkv_TX = qkv_TX.contiguous()
-    _check_attention(qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, sinks_H, growth_M1)
+    _check_attention(qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, sinks_H, growth_M1, scores.slopes_H)
     if (kernels := ops.backend(qkv_TX.device, qkv_TX.dtype)) is not None:
         given = (kernels, qkv_TX, sinks_H, heads, tables, growth_M1, k_PKDS, v_PKSD, batch, scores)
         if torch.is_grad_enabled():
@@ -328,6 +328,7 @@ def rope_store_attention(
         return paged_attention(
             q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, *batch.tiles,
             scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,
+            slopes_H=scores.slopes_H,
         )  # fmt: skip
     q_THD, k_TKD, v_TKD = (
         x.unflatten(1, (-1, width))
@@ -365,6 +366,7 @@ def _check_attention(
     batch: Paging,
     sinks_H: torch.Tensor | None,
     growth_M1: torch.Tensor | None,
+    slopes_H: torch.Tensor | None,
 ) -> None:
     (H, K, D), device = heads, qkv_TX.device
     check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
@@ -381,6 +383,8 @@ def _check_attention(
         check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
     if growth_M1 is not None:
         check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
+    if slopes_H is not None:
+        check_tensor("scores.slopes_H", slopes_H, (H,), wide, device)
 
 
 def _check_tables(

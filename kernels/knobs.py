@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -17,12 +18,20 @@ class Norm:
     dtype: torch.dtype | None = None
 
 
+# How transformers rounds a slope times a distance, of whatever dtype a model is: to float32, counting
+# positions from the first key or from the last one, or to bfloat16, from the first key and before the scale.
+AlibiRounding = Literal["", "first", "last", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Scores:
-    """How scores are made of products: scaled, capped (softcap * tanh(s / softcap)), kept in a window.
+    """How scores are made of products: scaled, capped (softcap * tanh(s / softcap)), tilted, in a window.
 
-    A query sees the last `window` keys, its own among them; 0 for all. The oracle turns queries and keys
-    from `rope_dtype`, and its softmax runs in `softmax_dtype` (None: the dtype there is).
+    Tilted by `slopes_H`, in float32 (ALiBi; Press et al., 2022): after the cap, the score of the query at
+    position i on the key at j gets slope * (j - i). Between near positions that is a small number however
+    long the context, and it is one product and one addition for every chunk. A query sees the last `window`
+    keys, its own among them; 0 for all. The oracle turns queries and keys from `rope_dtype`, its softmax
+    runs in `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
     """
 
     scale: float
@@ -30,6 +39,8 @@ class Scores:
     softcap: float | None = None
     rope_dtype: torch.dtype | None = None
     softmax_dtype: torch.dtype | None = None
+    slopes_H: torch.Tensor | None = field(default=None, compare=False)
+    alibi_rounding: AlibiRounding = ""
 
 
 @dataclass(frozen=True)

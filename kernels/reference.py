@@ -217,6 +217,8 @@ def attention(
         s = q @ k.transpose(1, 2) * scores.scale
         if scores.softcap:
             s = torch.tanh(s / scores.softcap) * scores.softcap
+        if scores.slopes_H is not None:
+            s = s + tilt(scores.slopes_H, scores, first, keys, s.dtype)
         seen = torch.ones(s.shape[1:], dtype=torch.bool, device=s.device).tril(first)
         if scores.window:
             seen = seen.triu(first - scores.window + 1)
@@ -226,6 +228,21 @@ def attention(
         p = torch.softmax(s, dim=-1, dtype=scores.softmax_dtype).to(s.dtype)[..., :keys]
         outs.append((p @ v).transpose(0, 1))
     return torch.cat(outs)
+
+
+def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
+    """What ALiBi adds to the scores, (H, queries, keys) or the same for all queries, (H, 1, keys).
+
+    Softmax does not see what all scores of a query share, so positions may be counted from any place.
+    """
+    slope_H11 = slopes_H.view(-1, 1, 1)
+    position_N = torch.arange(keys, device=slopes_H.device)
+    if scores.alibi_rounding == "bfloat16":
+        return ((slope_H11 / scores.scale).bfloat16() * position_N).to(dtype) * scores.scale
+    if scores.alibi_rounding:
+        return (slope_H11.float() * (position_N - (keys - 1) * (scores.alibi_rounding == "last"))).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    return (slope_H11.to(wide) * (position_N - position_N[first:].unsqueeze(1))).to(dtype)
 
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from kernels.knobs import AlibiRounding
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -140,6 +142,10 @@ class ModelConfig:
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
         rope_reversed: checkpoints are for the rotation the other way round.
         rope_float: transformers rounds q and k to float32 before it turns them.
+        alibi: each head's slope (ALiBi; Press et al., 2022): what a score, already scaled, falls by for each
+            position that its key lies further back; None for none.
+        alibi_rounding: how transformers rounds that (`kernels.knobs.AlibiRounding`; it matters to float64).
+        softmax_float: transformers' softmax is in float32, as with a softcap (it matters to float64).
         scale: multiplies the scores.
         query_growth: how scores grow with the query's position.
         softcap, final_softcap: scores and logits become cap * tanh(x / cap).
@@ -153,7 +159,6 @@ class ModelConfig:
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
-        alibi: slope of each head's linear bias (ALiBi: Press et al., 2022).
         layout: which of the family's namings the checkpoint has.
         mxfp4: the checkpoint stores its experts so (`minillm.mxfp4`); a model in memory never does.
         source: text of the config.json that this was read from.
@@ -197,6 +202,9 @@ class ModelConfig:
     rope_interleaved: bool = False
     rope_reversed: bool = False
     rope_float: bool = False
+    alibi: tuple[float, ...] | None = None
+    alibi_rounding: AlibiRounding = ""
+    softmax_float: bool = False
     query_growth: QueryGrowth | None = None
     softcap: float | None = None
     final_softcap: float | None = None
@@ -213,7 +221,6 @@ class ModelConfig:
     experts: Experts | None = None
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
-    alibi: tuple[float, ...] | None = None
     layout: str = ""
     mxfp4: bool = False
     source: str = field(default="", compare=False, repr=False)

@@ -105,13 +105,24 @@ class Transformer(nn.Module):
         self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
         self._qk_norm = Norm(config.norm_eps, config.qk_norm_kind == "layer", float(config.norm_offset), norm)
         # What transformers has in float32 in a float64 model: softmax where a softcap forbids the fused
-        # attention, and the turning of queries and keys in some families.
+        # attention, or a family says so, and the turning of queries and keys in some families.
         double = precision.attention == torch.float64
-        softmax = precision.norm if double and config.softcap else None
+        softmax = precision.norm if double and (config.softcap or config.softmax_float) else None
         self._turned = precision.norm if double and config.rope_float else None
         turned = None if config.qk_norm_last else self._turned
+        wide = torch.float64 if double else torch.float32
+        slopes_H = None if config.alibi is None else torch.tensor(config.alibi, dtype=wide, device=device)
+        rounding = config.alibi_rounding if double and precision.norm != torch.float64 else ""
         self._scores = [
-            Scores(config.scale, window, config.softcap, turned if rope >= 0 else None, softmax)
+            Scores(
+                config.scale,
+                window,
+                config.softcap,
+                turned if rope >= 0 else None,
+                softmax,
+                slopes_H,
+                rounding,
+            )
             for window, rope in zip(config.windows, config.layer_rope, strict=True)
         ]
         self._tables = self._angles(device)

@@ -47,12 +47,12 @@ TILE_TOKENS = 16
 
 
 @cache
-def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
+def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: bool) -> Any:
     kind, load, store = SCALARS[dtype]
     kv_kind, load_kv, _ = SCALARS[kv_dtype]
     product, kv_size = block_product(kv_dtype), kv_dtype.itemsize
 
-    @variant_njit(dtype, kv_dtype, capped)
+    @variant_njit(dtype, kv_dtype, capped, tilted)
     def softmax_step(
         row: Any,
         lanes: Any,
@@ -64,6 +64,9 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         last: int,
         scale: Any,
         cap: Any,
+        slope: Any,
+        steps: Any,
+        place: Any,
     ) -> None:
         """One row's products become weights; its running max, sum and accumulator are rescaled.
 
@@ -79,6 +82,10 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         if capped:
             for n in range(columns):
                 row[n] = cap * tanh(row[n] / cap)
+        if tilted:
+            # A difference of whole numbers, exact up to 2**24.
+            for n in range(columns):
+                row[n] = fma(slope, steps[n] - place, row[n])
         for n in range(first):
             row[n] = NEGATIVE
         for n in range(last + 1, columns):
@@ -111,7 +118,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
             a[d] *= shrink
 
     def kernel(words: Any) -> None:
-        args = carray(words, 25)
+        args = carray(words, 26)
         T, H, K, D, E, P, S, B, max_pages, tiles, window = (
             args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21],
             args[22], args[24],
@@ -126,6 +133,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         cap = carray(address(args[10]), (1,), types.float32)[0]
         sinks_f32 = carray(address(args[11]), (H,), types.float32)
         sinks_bf16 = carray(address(args[11]), (H,), types.uint16)
+        slopes_H = carray(address(args[25]), (H,), types.float32)
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = E // COLUMNS * COLUMNS
         G = H // K
@@ -137,6 +145,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         m = np.empty(most, np.float32)
         total = np.empty(most, np.float32)
         lanes = np.empty(LANES, np.float32)
+        steps, slope = np.arange(S).astype(np.float32), np.float32(0)
         while True:
             i = next_task(words)
             if i >= args[1]:
@@ -174,7 +183,12 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                     position = position_T[t0 + r // G] - j * S
                     first = max(0, position + 1 - window) if window > 0 else 0
                     last = min(valid - 1, position)
-                    softmax_step(s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap)
+                    if tilted:
+                        slope = slopes_H[head * G + r % G]
+                    softmax_step(
+                        s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap, slope, steps,
+                        np.float32(position),
+                    )  # fmt: skip
                 product(
                     s.ctypes.data, S, values, E, acc.ctypes.data, E, rows, whole, valid, 1, after, k_bytes, 0
                 )
@@ -189,7 +203,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                 for d in range(E):
                     out_THE[t, h, d] = store(acc[r, d] / total[r])
 
-    return Kernel(kernel, dtype, kv_dtype, capped)
+    return Kernel(kernel, dtype, kv_dtype, capped, tilted)
 
 
 def attention(
@@ -216,13 +230,14 @@ def attention(
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
     pointers = (q_THD, k_PKDS, v_PKSE, out_THE, position_T, page_BP, tile_N3)
     launch(
-        _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None),
+        _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None, scores.slopes_H is not None),
         tiles * K,
         *(tensor.data_ptr() for tensor in pointers),
         *(float_address(scores.scale), float_address(scores.softcap or 0.0)),
         0 if sinks_H is None else sinks_H.data_ptr(),
         int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
         *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
+        0 if scores.slopes_H is None else scores.slopes_H.data_ptr(),
     )
     return out_THE
 

@@ -183,5 +183,6 @@ def _knobs(scores: Scores, sinks_H: torch.Tensor | None, dtype: torch.dtype) -> 
         "window": scores.window,
         "softcap": scores.softcap,
         "sinks_H": sinks_H,
+        "slopes_H": scores.slopes_H,
         "input_precision": PRECISION,
     }

@@ -119,7 +119,8 @@ KNOBS = {
     "softcap": {"softcap": 2.0},
     "sinks": {"sinks": True},
     "growth": {"growth": True},
-    "all": {"window": 70, "softcap": 5.0, "sinks": True, "growth": True},
+    "slopes": {"slopes": True},
+    "all": {"window": 70, "softcap": 5.0, "sinks": True, "growth": True, "slopes": True},
 }
 # Every knob with one shape, every shape with none and all.
 SETTINGS = [("partial rope", knobs) for knobs in KNOBS]
@@ -133,7 +134,8 @@ class Attention:
         self.H, self.K, self.D, self.E, self.R = SHAPES[shape]
         given = dict(KNOBS[knobs])
         self.has_sinks, growth = given.pop("sinks", False), given.pop("growth", False)
-        self.scores = Scores(self.D**-0.5, **given)  # type: ignore[arg-type]
+        slopes = 0.5 ** torch.arange(1.0, self.H + 1) if given.pop("slopes", False) else None
+        self.scores = Scores(self.D**-0.5, **given, slopes_H=slopes)  # type: ignore[arg-type]
         frequency = 1e4 ** -(torch.arange(self.R, dtype=torch.float64) / self.R)
         angle = torch.outer(torch.arange(512, dtype=torch.float64), frequency)
         self.tables = angle.cos().float(), angle.sin().float()

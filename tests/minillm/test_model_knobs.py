@@ -26,10 +26,12 @@ EMBED_NORM = {"embed_norm": True, "norm": "layer", "norm_bias": True}
 # With norms and angles in float64 too.
 DOUBLE = Precision(*[torch.float64] * 6)
 QK_NORM_LAST = {"qk_norm": "head", "qk_norm_last": True}
+ALIBI = {"alibi": tuple(0.7**i for i in range(1, 7)), "layer_rope": (-1, -1)}
 KNOBS: dict[str, dict[str, Any]] = {
     "positions": POSITIONS,
     "embed norm": EMBED_NORM,
     "qk norm last": QK_NORM_LAST,
+    "alibi": ALIBI,
 }
 
 
