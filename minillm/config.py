@@ -137,7 +137,8 @@ class ModelConfig:
         qk_norm_last: queries and keys are normed after they are turned, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
-        windows: keys that a query of each layer sees, itself included; 0 for all.
+        windows: keys that a query of each layer sees, itself included; 0 for all, and -n for those of its
+            own chunk of n positions.
         ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
         rope_reversed: checkpoints are for the rotation the other way round.

@@ -37,7 +37,7 @@ _HARMLESS = """
     mtp_mlp_layer_types name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
     num_logits_to_keep num_mtp_layers num_nextn_predict_layers num_return_sequences output_attentions
     output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp
-    problem_type pruned_heads quantization_config remove_invalid_values reorder_and_upcast_attn
+    problem_type pruned_heads qk_head_dim quantization_config remove_invalid_values reorder_and_upcast_attn
     repetition_penalty resid_dropout resid_pdrop residual_dropout return_dict return_dict_in_generate
     router_aux_loss_coef router_jitter_noise router_z_loss_coef sep_token_id seq_aux summary_activation
     summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens

@@ -112,7 +112,9 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         knobs["activation"] = _activation(family, file)
     if knobs.get("norm_eps") is None:
         knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
-    window = file.get("sliding_window", "window_size")
+    window = file.get("sliding_window", "window_size", "attention_chunk_size")
+    # Chunks are negative windows; one as long as the context is none.
+    reach = -window if file.reads("attention_chunk_size") and window else window
     experts, expert_layers = _experts(family, file, mixture, num_layers)
     return ModelConfig(
         model_type=model_type,
@@ -127,7 +129,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         tie_word_embeddings=file.get("tie_word_embeddings", default=False),
         ropes=ropes.ropes,
         layer_rope=ropes.layers,
-        windows=tuple(int(window) if slides and window else 0 for slides in sliding),
+        windows=tuple(int(reach) if slides and reach else 0 for slides in sliding),
         experts=experts,
         expert_layers=expert_layers,
         latent=latent,
@@ -257,7 +259,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     pattern = file.get("sliding_window_pattern", default=family.pattern)
     if (types := _layer_types(file)) is not None:
         kinds = {
-            **dict.fromkeys(("sliding_attention", "local"), True),
+            **dict.fromkeys(("sliding_attention", "chunked_attention", "local"), True),
             **dict.fromkeys(("full_attention", "global", "attention"), False),
         }
         if unknown := set(types) - kinds.keys():
@@ -265,7 +267,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         if len(types) != L:
             raise file.error(f"names {len(types)} layer_types for {L} layers")
         return [kinds[kind] and used for kind in types]
-    if file.get("sliding_window") is None:
+    if file.get("sliding_window", "attention_chunk_size") is None:
         pattern = 0
     rules: dict[str, Callable[[int], bool]] = {
         "none": lambda i: False,
@@ -275,6 +277,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         "late": lambda i: used and i >= late,
         "early": lambda i: used and i % 2 == 0 and i < late,
         "unturned": lambda i: used and not turned(file, i),
+        "turned": lambda i: turned(file, i),
     }
     return [rules[family.windows](i) for i in range(L)]
 
