@@ -327,9 +327,9 @@ def _expert_layers(family: Family, file: ConfigFile, L: int) -> tuple[bool, ...]
         if len(kinds) != L or set(kinds) - {"dense", "sparse"}:
             raise file.error(f"has mlp_layer_types = {kinds!r}; expected {L} of 'dense' and 'sparse'")
         return tuple(kind == "sparse" for kind in kinds)
+    step = file.get("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval", default=1)
     if (listed := file.get("moe_layers")) is not None:
         return tuple(i in listed for i in range(L))
-    step = file.get("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval", default=1)
     first = file.get("moe_layer_start_index", default=first)
     last = file.get("moe_layer_end_index", default=-1)
     dense = file.get("mlp_only_layers", default=[])
