@@ -46,8 +46,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Activation:
-    """silu, gelu (by erf), gelu_tanh, relu, relu2 (its square), sigmoid or tanh.
+    """silu, gelu (by erf), gelu_tanh, gelu_bloom, relu, relu2 (its square), sigmoid or tanh.
 
+    gelu_bloom is gelu_tanh with a constant of eight digits, which only float64 tells apart.
     `limit` clamps gpt_oss's gated product.
     """
 

@@ -52,6 +52,7 @@ FUNCTIONS = {
     "silu": _silu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
+    "gelu_bloom": _gelu_tanh,
     "relu": _relu,
     "relu2": _relu2,
     "sigmoid": sigmoid,

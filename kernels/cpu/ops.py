@@ -254,6 +254,7 @@ SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, tor
         aten.gelu_backward(d, x, approximate="tanh"),
         F.gelu(x, approximate="tanh"),
     ),
+    "gelu_bloom": lambda d, x: SLOPES["gelu_tanh"](d, x),
     "relu": lambda d, x: (d * (x > 0), F.relu(x)),
     "relu2": lambda d, x: (2 * d * F.relu(x), F.relu(x).square()),
     "sigmoid": lambda d, x: (aten.sigmoid_backward(d, y := torch.sigmoid(x)), y),

@@ -80,7 +80,7 @@ def test_norm_of_queries_and_keys(kind: str, dtype: torch.dtype) -> None:
     [
         *(
             Activation(name, gated)
-            for name in ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+            for name in ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2")
             for gated in (True, False)
         ),
         *(Activation(name, gated=False) for name in ("sigmoid", "tanh")),
