@@ -582,7 +582,7 @@ FAMILIES: dict[str, Family] = {
             **LAYER_NORM,
             **ALL_BIASES,
             "gated": False,
-            "activation": "gelu_tanh",
+            "activation": "gelu_bloom",
             "embed_norm": True,
             "linear_bias": True,
             "alibi_rounding": "first",
