@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 VOCABULARY = 97
@@ -540,9 +539,25 @@ def values(name: str, shape: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(noise * 2.0 * max(shape[-2:]) ** -0.5)
 
 
-def fill(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """model.safetensors with these tensors."""
-    save_file({n: values(n, s).contiguous() for n, s in shapes.items()}, folder / "model.safetensors")
+def fill(
+    folder: Path, shapes: Mapping[str, Sequence[int]], others: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """model.safetensors with tensors of these names and shapes, and with others as they are."""
+    tensors = {name: values(name, shape).contiguous() for name, shape in shapes.items()}
+    save_file({**tensors, **(others or {})}, folder / "model.safetensors")
+
+
+def constants(config: Any) -> dict[str, torch.Tensor]:
+    """The numbers beside learned ones that transformers keeps in a checkpoint: xIELU's."""
+    if config.activation != "xielu":
+        return {}
+    beta, eps = torch.tensor(0.5), torch.tensor(-1e-6)
+    block = "model.layers.{}.mlp.act_fn"
+    return {
+        f"{block.format(i)}.{name}": value.clone()
+        for i in range(config.num_layers)
+        for name, value in (("beta", beta), ("eps", eps))
+    }
 
 
 def write(case: str, folder: Path) -> None:
@@ -560,9 +575,9 @@ def write(case: str, folder: Path) -> None:
             setattr(config, name, 3e-3)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     model.double().save_pretrained(folder)
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    fill(folder, {name: shape for name, shape in shapes.items() if shape})  # single numbers are constants
+    tensors = load_file(folder / "model.safetensors")
+    constants = {name: tensor for name, tensor in tensors.items() if not tensor.shape}
+    fill(folder, {name: t.shape for name, t in tensors.items() if name not in constants}, constants)
 
 
 class InDouble(TorchFunctionMode):
