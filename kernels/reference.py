@@ -265,12 +265,18 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
     return torch.where(x_TF > 0, p * x_TF * x_TF + XIELU_BETA * x_TF, below)
 
 
+def gelu_bloom(x: torch.Tensor) -> torch.Tensor:
+    """gelu_tanh by a constant of eight digits, which is float32's."""
+    if x.dtype != torch.float64:
+        return F.gelu(x, approximate="tanh")
+    return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+
+
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    # Of float32 this is gelu_tanh, of float64 it is not.
-    "gelu_bloom": lambda x: 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x))),
+    "gelu_bloom": gelu_bloom,
     "relu": F.relu,
     "relu2": lambda x: F.relu(x).square(),
     "sigmoid": torch.sigmoid,
