@@ -16,111 +16,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kernels.matmul import pack, unpack
-from minillm import keys, weights
+from minillm import peft_files, weights
+from minillm.adapters import Adapter as Adapter
+from minillm.adapters import Replaced
 from minillm.config import Matrix
 from minillm.errors import MinillmError
 from minillm.model import Transformer
+from minillm.peft_files import ADAPTER_NAME as ADAPTER_NAME
+from minillm.peft_files import CONFIG_NAME as CONFIG_NAME
+from minillm.peft_files import PREFIX as PREFIX
 
-CONFIG_NAME = "adapter_config.json"
-ADAPTER_NAME = "adapter_model.safetensors"
-# What PEFT puts before the name of a module.
-PREFIX = "base_model.model."
-# Keys of adapter_config.json under which an adapter means something else, and what they must be.
+# What adapter_config.json says of a LoRA of one rank and alpha.
 PLAIN: dict[str, Any] = {
     "peft_type": "LORA",
     "use_rslora": False,
     "use_dora": False,
     "rank_pattern": {},
     "alpha_pattern": {},
+    "bias": "none",
+    "modules_to_save": None,
+    "target_parameters": None,
+    "trainable_token_indices": None,
 }
 
 _adapted: WeakSet[Transformer] = WeakSet()
-
-
-@dataclass(eq=False)
-class Adapter:
-    """One matrix's base and factors; experts' factors have a leading E.
-
-    Attributes:
-        w: the model's parameter, in panels: base + scale * A B, rounded to its dtype.
-        base: what `w` was, in its dtype; while the base is in place, what was merged.
-        A_KR, B_RN: float32.
-        scale: alpha / rank.
-    """
-
-    w: nn.Parameter
-    base: torch.Tensor
-    A_KR: nn.Parameter
-    B_RN: nn.Parameter
-    scale: float
-
-    @property
-    def _wide(self) -> torch.dtype:
-        return torch.promote_types(self.w.dtype, torch.float32)
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """w <- round(base + scale * A B), summed in float32 (float64 for a model of float64)."""
-        # Panels of B after A are panels of the product, zero past column N as B's are.
-        change = self.A_KR.to(self._wide).unsqueeze(-3) @ pack(self.B_RN.to(self._wide))
-        self.w.copy_(change.mul_(self.scale).add_(self.base))
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange `w` and `base`, of which the merged one alone asks for a gradient.
-
-        No product is computed again, which could round in another way.
-        """
-        held = self.w.clone()
-        self.w.copy_(self.base)
-        self.base.copy_(held)
-        self.w.requires_grad_(not self.w.requires_grad)
-
-    @torch.no_grad()
-    def pull(self, w: torch.Tensor) -> None:
-        """Add what the gradient of `w` says to those of A and B, and let go of it."""
-        assert w.grad is not None
-        dw_KN = unpack(w.grad, self.B_RN.shape[-1]).to(self._wide).mul_(self.scale)
-        w.grad = None
-        _accumulate(self.A_KR, dw_KN @ self.B_RN.to(self._wide).mT)
-        _accumulate(self.B_RN, self.A_KR.to(self._wide).mT @ dw_KN)
-
-
-def _accumulate(p: nn.Parameter, gradient: torch.Tensor) -> None:
-    gradient = gradient.to(p.dtype)
-    p.grad = gradient if p.grad is None else p.grad.add_(gradient)
-
-
-class _Part(NamedTuple):
-    """One of Hugging Face's matrices: the columns `column_N` of one of ours, or of one of its experts."""
-
-    module: str
-    ours: str
-    A_KR: torch.Tensor
-    B_RN: torch.Tensor
-    column_N: torch.Tensor
-    inputs_first: bool
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Of A and B in an adapter's file."""
-        return f"{PREFIX}{self.module}.lora_A.weight", f"{PREFIX}{self.module}.lora_B.weight"
-
-    @property
-    def shapes(self) -> tuple[torch.Size, torch.Size]:
-        """Of A, (R, K), and B, (N, R), there."""
-        return self.A_KR.t().shape, torch.Size((len(self.column_N), self.B_RN.shape[0]))
 
 
 class LoRA:
@@ -129,7 +57,7 @@ class LoRA:
     Every other parameter stops asking for a gradient meanwhile, and gradients that were there are dropped.
     The backward pass turns the gradient of each adapted matrix into those of its factors and frees it at
     once, so that one full gradient lives at a time. In memory: the base, as large as the adapted matrices,
-    and 16 bytes for each number of the factors under AdamW.
+    and 16 bytes for each number of the factors under AdamW. `from_folder` makes one of an adapter of PEFT's.
 
     Args:
         model: adapted in place; a sampler over it serves what is merged.
@@ -155,12 +83,7 @@ class LoRA:
         config = model.config
         if rank < 1:
             raise MinillmError(f"rank must be at least 1, got {rank}")
-        if bits := model.precision.bits:
-            raise MinillmError(
-                f"weights of {bits} bits cannot hold a merged LoRA; load the model in fp32 or bf16"
-            )
-        if model in _adapted:
-            raise MinillmError("the model has a LoRA already; end that with remove() before another")
+        _check_free(model)
         matrices = {
             name: shape
             for name, shape in config.shapes.items()
@@ -173,16 +96,9 @@ class LoRA:
             raise MinillmError(
                 f"unknown LoRA targets: {culprits}; this {config.model_type} model has {', '.join(there)}"
             )
-        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, tuple(dict.fromkeys(targets))
-        self._state: Literal["on", "off", "removed"] = "on"
-        parameters = dict(model.named_parameters())
-        self._trained = {name: p.requires_grad for name, p in parameters.items()}
-        for p in parameters.values():
-            p.requires_grad_(False)
-            p.grad = None
         generator = torch.Generator().manual_seed(seed)
-        self.adapters: dict[str, Adapter] = {}
-        self._handles: list[Any] = []
+        parameters = dict(model.named_parameters())
+        adapters: dict[str, Adapter] = {}
         for name, shape in matrices.items():
             if _own(name) not in targets:
                 continue
@@ -191,13 +107,84 @@ class LoRA:
             A_KR.uniform_(-(shape.K**-0.5), shape.K**-0.5, generator=generator)
             B_RN = torch.zeros(*experts, rank, shape.N)
             A, B = (nn.Parameter(x.to(w.device)) for x in (A_KR, B_RN))
-            adapter = self.adapters[name] = Adapter(w, w.detach().clone(), A, B, alpha / rank)
-            w.requires_grad_(True)
-            self._handles.append(w.register_post_accumulate_grad_hook(adapter.pull))
+            adapters[name] = Adapter(w, w.detach().clone(), A, B, alpha / rank)
+        self._begin(model, rank, alpha, tuple(dict.fromkeys(targets)), adapters)
+
+    @classmethod
+    @torch.no_grad()
+    def from_folder(cls, model: Transformer, folder: str | Path) -> LoRA:
+        """Put an adapter of PEFT's on a model: what its config says, for any of the model's modules.
+
+        A module keeps its own A, B, rank and scale. Biases, modules_to_save and trained rows of embeddings
+        replace the model's until `remove(merge=False)`, and are not trained. `save` writes the folder again.
+
+        Raises `MinillmError`, which names the key, the module or the tensor, for an adapter that is no plain
+        sum of weights (DoRA, activated LoRA, ...), or not one of the plain base (PiSSA, OLoRA, ...), for
+        tensors that are missing, left over or of another shape, for adapters of tied embeddings; and as the
+        constructor does.
+        """
+        _check_free(model)
+        parameters = dict(model.named_parameters())
+        found = peft_files.read(model.config, parameters, Path(folder))
+        adapters: dict[str, Adapter] = {}
+        ranks: dict[str, int] = {}
+        for part in found.parts:
+            ranks[part.place.ours] = max(ranks.get(part.place.ours, 0), part.start + part.rank)
+        for name, rank in ranks.items():
+            w, shape = parameters[name], model.config.shapes[name]
+            wide = torch.promote_types(w.dtype, torch.float32)
+            K, N, *rest = shape
+            experts = [E for E in rest if E]
+            A, B, scale = (
+                torch.zeros(*experts, *size, dtype=wide, device=w.device)
+                for size in ((K, rank), (rank, N), (rank, N))
+            )
+            packed = isinstance(shape, Matrix)
+            adapters[name] = Adapter(w, w.detach().clone(), nn.Parameter(A), nn.Parameter(B), scale, packed)
+        for part in found.parts:
+            adapter = adapters[part.place.ours]
+            part.put(adapter.A_KR, adapter.B_RN, *(found.tensors[name] for name in part.names))
+            assert isinstance(adapter.scale, torch.Tensor)
+            part.rows(adapter.A_KR, adapter.scale)[1][..., part.place.column_N] = part.scale
+        replaced: dict[str, Replaced] = {}
+        for value in found.values:
+            name = value.place.ours
+            after = replaced.setdefault(name, Replaced(parameters[name], parameters[name].detach().clone()))
+            value.place.put(after.base, value.tensor, value.rows)
+        lora = cls.__new__(cls)
+        rank, alpha = found.settings["r"], found.settings["lora_alpha"]
+        targets = tuple(dict.fromkeys(map(_own, adapters)))
+        lora._begin(model, rank, alpha, targets, adapters, list(replaced.values()), found)
+        for after in lora._replaced:
+            after.swap()
+        lora.merge()
+        return lora
+
+    def _begin(
+        self,
+        model: Transformer,
+        rank: int,
+        alpha: float,
+        targets: tuple[str, ...],
+        adapters: dict[str, Adapter],
+        replaced: Sequence[Replaced] = (),
+        found: peft_files.Found | None = None,
+    ) -> None:
+        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, targets
+        self.adapters, self._replaced, self._found = adapters, replaced, found
+        self._state: Literal["on", "off", "removed"] = "on"
+        self._trained = {name: p.requires_grad for name, p in model.named_parameters()}
+        for p in model.parameters():
+            p.requires_grad_(False)
+            p.grad = None
+        self._handles: list[Any] = []
+        for adapter in adapters.values():
+            adapter.w.requires_grad_(True)
+            self._handles.append(adapter.w.register_post_accumulate_grad_hook(adapter.pull))
         _adapted.add(model)
 
     def parameters(self) -> list[nn.Parameter]:
-        """A and B of every adapted matrix, float32, for an optimizer."""
+        """A and B of every adapted matrix, for an optimizer."""
         return [p for adapter in self.adapters.values() for p in (adapter.A_KR, adapter.B_RN)]
 
     def merge(self) -> None:
@@ -230,9 +217,9 @@ class LoRA:
         with ExitStack() as back:
             self._state = "off"
             back.callback(setattr, self, "_state", "on")
-            for adapter in self.adapters.values():
-                adapter.swap()
-                back.callback(adapter.swap)
+            for held in self._held():
+                held.swap()
+                back.callback(held.swap)
             yield
 
     def remove(self, merge: bool) -> None:
@@ -243,14 +230,17 @@ class LoRA:
         self._expect_on("remove")
         for handle in self._handles:
             handle.remove()
-        for adapter in self.adapters.values():
+        for held in self._held():
             if not merge:
-                adapter.swap()
+                held.swap()
         for name, p in self.model.named_parameters():
             p.requires_grad_(self._trained[name])
         self.adapters.clear()
         self._state = "removed"
         _adapted.discard(self.model)
+
+    def _held(self) -> list[Adapter | Replaced]:
+        return [*self.adapters.values(), *self._replaced]
 
     def _expect_on(self, what: str) -> None:
         if self._state == "off":
@@ -267,33 +257,20 @@ class LoRA:
         """Write adapter_config.json and adapter_model.safetensors in PEFT's layout.
 
         Names are those of Hugging Face's checkpoints. Where they keep apart what is one matrix here (q, k and
-        v; gate and up), each of theirs gets the one A and its own columns of B. Raises `MinillmError` where a
-        file cannot be written, for experts that a checkpoint keeps in one tensor, and after `remove`.
+        v; gate and up), each of theirs gets the one A and its own columns of B. A LoRA `from_folder` is
+        written as it was read. Raises `MinillmError` where a file cannot be written, for experts that a
+        checkpoint keeps in one tensor, and after `remove`.
         """
         self._expect_there("save")
-        folder, parts = Path(folder), list(self._parts())
-        tensors: dict[str, torch.Tensor] = {}
+        folder, parts = Path(folder), self._parts()
+        tensors = dict(self._found.tensors) if self._found else {}
         for part in parts:
-            pair = part.A_KR.t(), part.B_RN[:, part.column_N].t()
-            for name, x in zip(part.names, pair, strict=True):
-                # A copy of each: a file takes no two names of one memory.
-                tensors[name] = x.detach().clone(memory_format=torch.contiguous_format)
+            adapter = self.adapters[part.place.ours]
+            tensors |= zip(part.names, part.get(adapter.A_KR, adapter.B_RN), strict=True)
         weights.write_atomically(
             folder / ADAPTER_NAME, partial(save_file, tensors, metadata={"format": "pt"})
         )
-        settings = {
-            **PLAIN,
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": None,
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "lora_dropout": 0.0,
-            "bias": "none",
-            "fan_in_fan_out": any(part.inputs_first for part in parts),
-            # Below a layer, since a last name can be another matrix's too (c_proj, gate_proj).
-            "target_modules": sorted({_below_layer(part) for part in parts}),
-            "inference_mode": True,
-        }
+        settings = self._found.settings if self._found else self._settings(parts)
         text = json.dumps(settings, indent=2) + "\n"
         weights.write_atomically(folder / CONFIG_NAME, lambda temp: temp.write_text(text))
 
@@ -301,85 +278,58 @@ class LoRA:
         """Copy an adapter in PEFT's layout into A and B, strictly, and merge; an error leaves all as it was.
 
         Raises `MinillmError`, which names the tensors or the key, for missing, extra or mis-shaped tensors,
-        another rank or alpha, DoRA and other kinds, and modules that are one matrix here and have an A each;
-        as `save` does for experts; while the base is in place and after `remove`.
+        another rank or alpha, DoRA and other kinds, and modules that are one matrix here and have an A each,
+        which `from_folder` can read; as `save` does for experts; while the base is in place and after
+        `remove`.
         """
         self._expect_on("load")
-        folder, parts = Path(folder), list(self._parts())
-        self._check_config(folder / CONFIG_NAME)
+        folder, parts = Path(folder), self._parts()
+        settings = self._found.settings if self._found else self._settings(parts)
+        shared = () if self._found else parts
+        peft_files.check_settings(folder / CONFIG_NAME, settings, shared)
         path = folder / ADAPTER_NAME
-        expected = {
-            name: shape for part in parts for name, shape in zip(part.names, part.shapes, strict=True)
-        }
-        found = weights._inspect(path)
-        own = f"this LoRA, whose targets are {', '.join(self.targets)},"
-        weights._refuse(path, f"lacks tensors of {own}", expected.keys() - found.keys())
-        weights._refuse(path, f"has tensors that {own} has not", found.keys() - expected.keys())
-        problems = {
-            f"{name} ({dtype}, {list(shape)}; expected {list(expected[name])})"
-            for name, (dtype, shape) in found.items()
-            if dtype not in weights._FLOATS or shape != expected[name]
-        }
-        weights._refuse(path, f"has tensors that do not fit {own}", problems)
+        factors = {name for part in parts for name in part.names}
+        kept = {n: x for n, x in self._found.tensors.items() if n not in factors} if self._found else {}
+        found = {name: held for name, held in weights._inspect(path).items() if name not in kept}
+        peft_files.check(path, parts, found, f"this LoRA, whose targets are {', '.join(self.targets)},")
         tensors = load_file(path)
-        first: dict[str, _Part] = {}
-        for part in parts:
-            other = first.setdefault(part.ours, part)
-            if not torch.equal(tensors[part.names[0]], tensors[other.names[0]]):
-                raise MinillmError(
-                    f"{path}: {other.module} and {part.module} have a lora_A each, but are one matrix here "
-                    f"({part.ours}), which has one for both; merge the adapter into its model with PEFT's "
-                    "merge_and_unload(), save that, and load it with load_model"
-                )
+        peft_files.check_tensors(path, tensors, shared, kept)
         with torch.no_grad():
             for part in parts:
-                A_RK, B_NR = (tensors[name] for name in part.names)
-                part.A_KR.copy_(A_RK.t())
-                part.B_RN[:, part.column_N] = B_NR.t().to(part.B_RN)
+                adapter = self.adapters[part.place.ours]
+                part.put(adapter.A_KR, adapter.B_RN, *(tensors[name] for name in part.names))
         self.merge()
 
-    def _check_config(self, path: Path) -> None:
-        try:
-            settings = json.loads(path.read_bytes())
-            given = {key: settings.get(key) or plain for key, plain in PLAIN.items()}
-            rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MinillmError(f"{path} is not the config of an adapter of PEFT's: {error!r}") from error
-        for key, plain in PLAIN.items():
-            if given[key] != plain:
-                raise MinillmError(
-                    f"{path}: {key} is {given[key]!r}, and only plain LoRA ({plain!r}) can be loaded; merge "
-                    "the adapter into its model with PEFT's merge_and_unload() and load that"
-                )
-        if (rank, alpha) != (self.rank, self.alpha):
-            raise MinillmError(
-                f"{path} has rank {rank} and alpha {alpha:g}, this LoRA {self.rank} and {self.alpha:g}; make "
-                f"it as LoRA(model, rank={rank}, alpha={alpha:g})"
-            )
+    def _parts(self) -> list[peft_files.Part]:
+        """All of Hugging Face's modules that are adapted."""
+        if self._found is not None:
+            return self._found.parts
+        ranks = dict.fromkeys(self.adapters, self.rank)
+        return peft_files.shared_parts(self.model.config, ranks, self.alpha / self.rank)
 
-    def _parts(self) -> Iterator[_Part]:
-        """All of Hugging Face's matrices that are adapted; their A and B share the adapters' memory."""
-        config = self.model.config
-        for name, shape, entry in keys._rows(config):
-            if (adapter := self.adapters.get(name)) is None:
-                continue
-            assert isinstance(shape, Matrix)
-            if shape.experts and "{e}" not in entry.names[0]:
-                raise MinillmError(
-                    f"{name}: a checkpoint of {config.model_type} keeps all experts in one tensor, "
-                    f"{entry.names[0]}, and PEFT has no modules for them; use remove(merge=True) and "
-                    "save_model, or leave them out of the targets"
-                )
-            order = keys._order(config, name, entry)
-            column_N = torch.arange(shape.N) if order is None else order.argsort()
-            cuts = column_N.split(keys._widths(config, shape, entry))
-            for e in range(max(1, shape.experts)):
-                pair = (adapter.A_KR, adapter.B_RN)
-                A_KR, B_RN = (x[e] for x in pair) if shape.experts else pair
-                ours = f"{name}[{e}]" if shape.experts else name
-                for theirs, cut_N in zip(entry.names, cuts, strict=True):
-                    module = theirs.removesuffix(".weight").replace("{e}", str(e))
-                    yield _Part(module, ours, A_KR, B_RN, cut_N, entry.inputs_first)
+    def _settings(self, parts: Sequence[peft_files.Part]) -> dict[str, Any]:
+        return {
+            **PLAIN,
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": None,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": 0.0,
+            "fan_in_fan_out": any(not part.place.turned for part in parts),
+            # Below a layer, since a last name can be another matrix's too (c_proj, gate_proj).
+            "target_modules": sorted({_below_layer(part) for part in parts}),
+            "inference_mode": True,
+        }
+
+
+def _check_free(model: Transformer) -> None:
+    """Raise for a model that no LoRA can be put on."""
+    if bits := model.precision.bits:
+        raise MinillmError(
+            f"weights of {bits} bits cannot hold a merged LoRA; load the model in fp32 or bf16"
+        )
+    if model in _adapted:
+        raise MinillmError("the model has a LoRA already; end that with remove() before another")
 
 
 def _own(name: str) -> str:
@@ -387,6 +337,6 @@ def _own(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _below_layer(part: _Part) -> str:
-    layer = part.ours.split(".")[1]
+def _below_layer(part: peft_files.Part) -> str:
+    layer = part.place.ours.split(".")[1]
     return part.module.partition(f".{layer}.")[2]

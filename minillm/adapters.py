@@ -1,0 +1,92 @@
+"""A parameter of a live model with something added or put in its place, and the base to go back to.
+
+Legend: K inputs, R rank, N outputs, E experts, P panels, W panel width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from kernels.matmul import pack, unpack
+
+
+@dataclass(eq=False)
+class Replaced:
+    """A parameter with other numbers than the base's, which no optimizer sees: biases, modules_to_save.
+
+    Attributes:
+        w: the model's parameter.
+        base: what `w` was; while the base is in place, what replaces it.
+    """
+
+    w: nn.Parameter
+    base: torch.Tensor
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange `w` and `base`."""
+        held = self.w.clone()
+        self.w.copy_(self.base)
+        self.base.copy_(held)
+
+
+@dataclass(eq=False)
+class Adapter:
+    """One matrix's base and factors; experts' factors have a leading E.
+
+    Attributes:
+        w: the model's parameter, in panels (an embedding is not): base + A (scale * B), rounded to its dtype.
+        base: what `w` was, in its dtype; while the base is in place, what was merged.
+        A_KR, B_RN: float32; where they are read from a file, float64 in a model of float64.
+        scale: alpha / rank; or as large as B, where modules of Hugging Face's that are one matrix here have
+            an A each: then it is zero off each one's rows and columns, and so B never moves there.
+    """
+
+    w: nn.Parameter
+    base: torch.Tensor
+    A_KR: nn.Parameter
+    B_RN: nn.Parameter
+    scale: float | torch.Tensor
+    packed: bool = True
+
+    @property
+    def _wide(self) -> torch.dtype:
+        return torch.promote_types(self.w.dtype, torch.float32)
+
+    def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.A_KR.to(self._wide), self.B_RN.to(self._wide) * self.scale
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """w <- round(base + A (scale * B)), summed in float32 (float64 for a model of float64)."""
+        A_KR, B_RN = self._factors()
+        # Panels of B after A are panels of the product, zero past column N as B's are.
+        change = A_KR.unsqueeze(-3) @ pack(B_RN) if self.packed else A_KR @ B_RN
+        self.w.copy_(change.add_(self.base))
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange `w` and `base`, of which the merged one alone asks for a gradient.
+
+        No product is computed again, which could round in another way.
+        """
+        Replaced(self.w, self.base).swap()
+        self.w.requires_grad_(not self.w.requires_grad)
+
+    @torch.no_grad()
+    def pull(self, w: torch.Tensor) -> None:
+        """Add what the gradient of `w` says to those of A and B, and let go of it."""
+        assert w.grad is not None
+        dw_KN = (unpack(w.grad, self.B_RN.shape[-1]) if self.packed else w.grad).to(self._wide)
+        w.grad = None
+        A_KR, B_RN = self._factors()
+        _accumulate(self.A_KR, dw_KN @ B_RN.mT)
+        _accumulate(self.B_RN, (A_KR.mT @ dw_KN).mul_(self.scale))
+
+
+def _accumulate(p: nn.Parameter, gradient: torch.Tensor) -> None:
+    gradient = gradient.to(p.dtype)
+    p.grad = gradient if p.grad is None else p.grad.add_(gradient)
