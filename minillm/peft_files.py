@@ -21,7 +21,7 @@ from minillm import weights
 from minillm.config import Matrix, ModelConfig
 from minillm.errors import MinillmError
 from minillm.peft_config import COMPUTED, MERGE, Targets, read_settings
-from minillm.peft_places import Place, aliases, places, stacks
+from minillm.peft_places import FLIPPED, Place, aliases, places, stacks
 
 CONFIG_NAME = "adapter_config.json"
 ADAPTER_NAME = "adapter_model.safetensors"
@@ -29,26 +29,34 @@ ADAPTER_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 # Keys that say which modules are adapted.
 WHERE = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
+# What a head is called that is tied to an embedding.
+HEADS = ("lm_head", "embed_out")
+TIED = "is the embedding and the head at once in this model, and PEFT changes one of them"
 # After the name of an embedding: the rows of it that were trained.
 TOKENS = ".token_adapter.trainable_tokens_delta"
 
 
 class Part(NamedTuple):
-    """A pair of theirs: `rank` of our A's columns and B's rows, from `start` on, at the place's outputs."""
+    """A pair of theirs: `rank` of our A's columns and B's rows, from `start` on, at the place's outputs.
+
+    `flipped`: PEFT takes inputs for outputs, so its A is of ours the B.
+    """
 
     module: str
     place: Place
     names: tuple[str, str]
     rank: int
     scale: float
+    flipped: bool = False
     start: int = 0
 
     @property
     def shapes(self) -> tuple[torch.Size, torch.Size]:
         """Of A, (R, K), and B, (N, R), in a file."""
         shape, R = self.place.shape, self.rank * max(1, self.place.stacked)
-        K = shape.K if isinstance(shape, Matrix) else shape[0]
-        return torch.Size((R, K)), torch.Size((len(self.place.column_N), R))
+        K, N = shape.K if isinstance(shape, Matrix) else shape[0], len(self.place.column_N)
+        K, N = (N, K) if self.flipped else (K, N)
+        return torch.Size((R, K)), torch.Size((N, R))
 
     def rows(self, A_KR: torch.Tensor, B_RN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What it has of our A and B: views."""
@@ -61,22 +69,23 @@ class Part(NamedTuple):
         """Theirs from ours: copies, since a file takes no two names of one memory."""
         A_KR, B_RN = (x.detach() for x in self.rows(A_KR, B_RN))
         B_RN = B_RN[..., self.place.column_N]
+        A_KR, B_RN = (B_RN.mT, A_KR.mT) if self.flipped else (A_KR, B_RN)
         if self.place.stacked:  # theirs are (E, R, K) and (N, R, E), folded
-            pair = A_KR.transpose(-1, -2).flatten(0, 1), B_RN.permute(2, 1, 0).flatten(1)
+            pair = A_KR.mT.flatten(0, 1), B_RN.permute(2, 1, 0).flatten(1)
         else:
-            pair = A_KR.t(), B_RN.t()
+            pair = A_KR.mT, B_RN.mT
         A_RK, B_NR = (x.clone(memory_format=torch.contiguous_format) for x in pair)
         return A_RK, B_NR
 
     def put(self, A_KR: torch.Tensor, B_RN: torch.Tensor, A_RK: torch.Tensor, B_NR: torch.Tensor) -> None:
         """Theirs into ours."""
-        A_KR, B_RN = self.rows(A_KR, B_RN)
+        A, B = A_RK.mT, B_NR.mT
         if E := self.place.stacked:
-            A_KR.copy_(A_RK.unflatten(0, (E, -1)).transpose(-1, -2))
-            B_RN[..., self.place.column_N] = B_NR.unflatten(1, (-1, E)).permute(2, 1, 0).to(B_RN)
-        else:
-            A_KR.copy_(A_RK.t())
-            B_RN[..., self.place.column_N] = B_NR.t().to(B_RN)
+            A, B = A_RK.unflatten(0, (E, -1)).mT, B_NR.unflatten(1, (-1, E)).permute(2, 1, 0)
+        A, B = (B.mT, A.mT) if self.flipped else (A, B)
+        A_KR, B_RN = self.rows(A_KR, B_RN)
+        A_KR.copy_(A)
+        B_RN[..., self.place.column_N] = B.to(B_RN)
 
 
 class Values(NamedTuple):
@@ -145,13 +154,14 @@ def read(config: ModelConfig, parameters: Mapping[str, torch.Tensor], folder: Pa
     held, stored = weights._inspect(path), places(config)
     factors = {name for name in held if ".lora_" in name}
     modules = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in factors}
-    parts = [*_module_parts(targets, stored, modules), *_stacked_parts(targets, stored)]
+    if config.tie_word_embeddings:
+        heads = {name.rpartition(".")[0] for name, place in stored.items() if place.ours == "head"}
+        for module in sorted(modules & {*heads, *HEADS}):
+            raise MinillmError(f"{path}: {module} {TIED}; {MERGE}")
+    parts = [*_module_parts(targets, stored, modules), *_stacked_parts(config, targets, stored)]
     named = {_module(part) for part in parts}
     weights._refuse(path, "has modules that this model has not, or its config does not name", modules - named)
     check(path, parts, {name: held[name] for name in factors}, "the adapter of its config")
-    for part in parts:
-        if config.tie_word_embeddings and part.place.ours == "head":
-            raise MinillmError(f"{path}: {part.module} {TIED}; {MERGE}")
     tensors = load_file(path)
     values = list(_values(config, targets, stored, {n: tensors[n] for n in held.keys() - factors}, path))
     changed = _changed(config, {part.place.ours for part in parts}, values, parameters, path)
@@ -205,9 +215,6 @@ def check_tensors(
             raise MinillmError(f"{path}: {name} is not what this LoRA has; read it with LoRA.from_folder")
 
 
-TIED = "is the embedding and the head at once in this model, and PEFT changes one of them"
-
-
 def _pair(module: str, form: str = "lora_{}.weight") -> tuple[str, str]:
     """Names of A and B in a file."""
     A, B = (f"{PREFIX}{module}.{form.format(x)}" for x in "AB")
@@ -240,19 +247,15 @@ def _module_parts(targets: Targets, stored: Mapping[str, Place], modules: set[st
                 break
 
 
-def _stacked_parts(targets: Targets, stored: Mapping[str, Place]) -> Iterator[Part]:
+def _stacked_parts(config: ModelConfig, targets: Targets, stored: Mapping[str, Place]) -> Iterator[Part]:
     """Of the parameters that hold all experts and that the config names."""
     stacked = stacks(stored)
-    known = {
-        f"{x}.weight" for n, place in stored.items() if place.turned for x in (n.removesuffix(".weight"),)
-    }
-    known |= {x for name, place in stored.items() if place.turned for x in aliases(name)} | stacked.keys()
-    for name in targets.settings.get("target_parameters") or ():
-        one = Targets(targets.path, {"target_parameters": [name]})
-        if not any(map(one.parameter, known)):
+    matrices = {name for name, place in stored.items() if place.turned} | stacked.keys()
+    for name in sorted(stored.keys() - matrices):
+        if any(map(targets.parameter, aliases(name))):
             raise MinillmError(
-                f"{targets.path}: target_parameters has {name}, which is no matrix (N, K) of this model, "
-                f"or of all experts; {MERGE}"
+                f"{targets.path}: target_parameters has {name}, which is no matrix (N, K) of this model, nor "
+                f"of all its experts; {MERGE}"
             )
     chosen = [name for name in stacked if targets.parameter(name)]
     for place, name in enumerate(chosen):
@@ -260,7 +263,8 @@ def _stacked_parts(targets: Targets, stored: Mapping[str, Place]) -> Iterator[Pa
         # PEFT wraps a module once for each of its parameters, the last one outermost.
         inside = sum(x.rpartition(".")[0] == block for x in chosen[place + 1 :])
         pair = _pair(block + ".base_layer" * inside)
-        yield Part(name, stacked[name], pair, targets.rank(name), targets.scale(name))
+        flipped = config.model_type in FLIPPED
+        yield Part(name, stacked[name], pair, targets.rank(name), targets.scale(name), flipped)
 
 
 def _in_rows(parts: list[Part]) -> list[Part]:
@@ -285,7 +289,8 @@ def _values(
     """What is not A or B: biases, modules_to_save, trained rows of embeddings, and copies of the base's."""
     live = {alias: place for name, place in stored.items() for alias in aliases(name)}
     if config.tie_word_embeddings:
-        live["lm_head.weight"] = next(place for place in stored.values() if place.ours == "head")
+        head = next(place for place in stored.values() if place.ours == "head")
+        live |= {f"{name}.weight": head for name in HEADS}
     names = {
         name: name.removeprefix(PREFIX).replace(".base_layer.", ".").replace(TOKENS, ".weight")
         for name in sorted(tensors)
@@ -341,7 +346,7 @@ def _changed(
         if torch.equal(after, before):
             continue
         tied = config.tie_word_embeddings and ours == "head"
-        if tied and (value.rows is None or value.own == "lm_head.weight"):
+        if tied and (value.rows is None or value.own.removesuffix(".weight") in HEADS):
             raise MinillmError(f"{path}: {value.name} {TIED}; {MERGE}")
         if ours in adapted:
             raise MinillmError(

@@ -28,6 +28,8 @@ LIVE = (
 )
 # What transformers calls the parameters that hold all experts, in the order in which PEFT wraps them.
 STACKED = {"experts_gate_up": "gate_up_proj", "experts_down": "down_proj"}
+# Model types whose experts transformers keeps as (K, N) and does not say so, which PEFT takes for (N, K).
+FLIPPED = frozenset({"llama4_text"})
 
 
 class Place(NamedTuple):
