@@ -224,6 +224,20 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     return kernels.activate(x_TX, activation)  # type: ignore[no-any-return]
 
 
+def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+    """xIELU (Huang and Schlag, 2024) of each number, with a layer's two learned numbers; (T, F).
+
+    They are read where they stand at each call. Raises ValueError for arguments that do not belong together.
+    """
+    x_TF, alpha_p_1, alpha_n_1 = (x.contiguous() for x in (x_TF, alpha_p_1, alpha_n_1))
+    check_tensor("x_TF", x_TF, (None, None), FLOATS, x_TF.device)
+    for name, alpha in (("alpha_p_1", alpha_p_1), ("alpha_n_1", alpha_n_1)):
+        check_tensor(name, alpha, (1,), (x_TF.dtype,), x_TF.device)
+    if (kernels := ops.backend(x_TF.device, x_TF.dtype)) is None:
+        return reference.xielu(x_TF, alpha_p_1, alpha_n_1)
+    return (ops if traced() else kernels).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
+
+
 def chosen_logprobs(
     hidden_RC: torch.Tensor,
     head_PCW: torch.Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import factorial
 from typing import Literal
 
 import torch
@@ -45,8 +46,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Activation:
-    """silu, gelu (by erf), gelu_tanh, relu, relu2 (its square), sigmoid or tanh.
+    """silu, gelu (by erf), gelu_tanh, gelu_bloom, relu, relu2 (its square), sigmoid or tanh.
 
+    gelu_bloom is gelu_tanh with a constant of eight digits, which only float64 tells apart.
     `limit` clamps gpt_oss's gated product.
     """
 
@@ -54,6 +56,11 @@ class Activation:
     gated: bool = True
     limit: float | None = None
 
+
+# xIELU's slope at zero, and the number above which its exponential stays what it is there.
+XIELU_BETA, XIELU_EPS = 0.5, -1e-6
+# 1/2!, 1/3!, ...: (expm1(z) - z) / z^2 is the sum of these times powers of z; for z from -1 to 0, to float32.
+XIELU_SERIES = tuple(1 / factorial(k) for k in range(2, 13))
 
 SWIGLU = Activation()
 SIGMOID, TANH = (Activation(name, gated=False) for name in ("sigmoid", "tanh"))

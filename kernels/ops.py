@@ -309,6 +309,41 @@ def _activation_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor | None, ...
 activate.register_autograd(_activation_gradients, setup_context=_keep_activation)
 
 
+@custom_op("minillm::xielu", mutates_args=())
+def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
+    """xIELU of two learned numbers."""
+    return _kernels(x_TF).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
+
+
+@xielu.register_fake
+def _(x_TF: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x_TF)
+
+
+@custom_op("minillm::xielu_backward", mutates_args=())
+def xielu_backward(
+    x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dx, d alpha_p, d alpha_n)."""
+    return _kernels(x_TF).xielu_gradient(x_TF, alpha_p_1, alpha_n_1, dout_TF)  # type: ignore[no-any-return]
+
+
+@xielu_backward.register_fake
+def _(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x_TF), torch.empty_like(alpha_p_1), torch.empty_like(alpha_n_1)
+
+
+def _keep_xielu(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _xielu_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return xielu_backward(*ctx.saved_tensors, dout_TF.contiguous())  # type: ignore[no-any-return]
+
+
+xielu.register_autograd(_xielu_gradients, setup_context=_keep_xielu)
+
+
 # --- rope, by itself and into the cache ---
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import Activation, Norm, Scores
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
 
 
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
@@ -256,10 +256,27 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     return FUNCTIONS[activation.name](gate) * up
 
 
+def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+    """xIELU (Huang and Schlag, 2024), of two learned numbers: p x^2 + beta x for positive x, and for others
+    n (expm1(min(x, eps)) - x) + beta x, with p = softplus(alpha_p) and n = beta + softplus(alpha_n).
+    """
+    p, n = F.softplus(alpha_p_1), XIELU_BETA + F.softplus(alpha_n_1)
+    below = (torch.expm1(x_TF.clamp(max=XIELU_EPS)) - x_TF) * n + XIELU_BETA * x_TF
+    return torch.where(x_TF > 0, p * x_TF * x_TF + XIELU_BETA * x_TF, below)
+
+
+def gelu_bloom(x: torch.Tensor) -> torch.Tensor:
+    """gelu_tanh by a constant of eight digits, which is float32's."""
+    if x.dtype != torch.float64:
+        return F.gelu(x, approximate="tanh")
+    return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+
+
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_bloom": gelu_bloom,
     "relu": F.relu,
     "relu2": lambda x: F.relu(x).square(),
     "sigmoid": torch.sigmoid,

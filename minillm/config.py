@@ -114,7 +114,7 @@ class Matrix(NamedTuple):
 
 
 Shape = Matrix | tuple[int, ...]
-ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"]
+ActivationName = Literal["silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "xielu"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class ModelConfig:
         qk_norm_last: queries and keys are normed after they are turned, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
-        windows: keys that a query of each layer sees, itself included; 0 for all.
+        windows: keys that a query of each layer sees, itself included; 0 for all, and -n for those of its
+            own chunk of n positions.
         ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
         rope_reversed: checkpoints are for the rotation the other way round.
@@ -155,7 +156,9 @@ class ModelConfig:
         embed_norm: the embedding is normed before the first layer.
         positions: absolute positions are added to the embedding, learned.
         position_offset: the table of positions has so many rows before that of position 0.
-        activation: of the MLP: silu, gelu (by erf), gelu_tanh, relu or relu2 (relu squared; So et al., 2021).
+        activation: of the MLP: silu, gelu (by erf), gelu_tanh, gelu_bloom (as float64 rounds that in bloom),
+            relu, relu2 (its square; So et al., 2021) or, not gated, xielu (Huang and Schlag, 2024), which has
+            two learned numbers a layer.
         gated: the MLP is act(gate) * up; otherwise act(up).
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
@@ -304,6 +307,8 @@ class ModelConfig:
             shapes |= self._norm("mlp_norm")
         if not mixture:
             shapes |= self._dense("", self.intermediate_size, self.mlp_bias)
+            if self.activation == "xielu":
+                shapes |= {"act_alpha_p": (1,), "act_alpha_n": (1,)}
         elif (experts := self.experts) is not None:
             E = experts.count
             shapes["router"] = Matrix(C, E)

@@ -29,21 +29,21 @@ _HARMLESS = """
     attention_probs_dropout_prob attn_pdrop auto_map aux_loss_alpha bad_words_ids begin_suppress_tokens
     bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
     cross_attention_hidden_size decoder_start_token_id default_theta diversity_penalty do_sample dropout
-    dtype early_stopping embd_pdrop embed_dropout embedding_dropout embedding_initializer_range
-    encoder_no_repeat_ngram_size eos_token_id expert_dropout exponential_decay_length_penalty
-    ffn_dropout finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
-    hidden_dropout hidden_dropout_prob id2label init_std initializer_range input_jitter_noise is_decoder
-    is_llama_config label2id layerdrop length_penalty max_length min_length model_type mtp_layer_types
-    mtp_mlp_layer_types name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_logits_to_keep num_mtp_layers num_nextn_predict_layers num_return_sequences output_attentions
-    output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp
-    problem_type pruned_heads quantization_config remove_invalid_values reorder_and_upcast_attn
-    repetition_penalty resid_dropout resid_pdrop residual_dropout return_dict return_dict_in_generate
-    router_aux_loss_coef router_jitter_noise router_z_loss_coef sep_token_id seq_aux summary_activation
-    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens
-    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
-    transformers_version trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16
-    use_cache
+    dtype early_stopping emb_pdrop embd_pdrop embed_dropout embedding_dropout embedding_fraction
+    embedding_initializer_range encoder_no_repeat_ngram_size eod_token_id eos_token_id expert_dropout
+    exponential_decay_length_penalty ffn_dropout finetuning_task forced_bos_token_id forced_eos_token_id
+    gradient_checkpointing hidden_dropout hidden_dropout_prob id2label init_config init_device init_std
+    initializer_range input_jitter_noise is_decoder is_llama_config label2id layerdrop length_penalty
+    max_length min_length model_type mtp_layer_types mtp_mlp_layer_types name_or_path
+    no_repeat_ngram_size num_beam_groups num_beams num_labels num_logits_to_keep num_mtp_layers
+    num_nextn_predict_layers num_return_sequences output_attentions output_hidden_states
+    output_router_logits output_scores pad_token_id prefix pretraining_tp problem_type pruned_heads
+    qk_head_dim quantization_config remove_invalid_values reorder_and_upcast_attn repetition_penalty
+    resid_dropout resid_pdrop residual_dropout return_dict return_dict_in_generate router_aux_loss_coef
+    router_jitter_noise router_z_loss_coef sep_token_id seq_aux summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params
+    temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version
+    trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
 """
 HARMLESS = frozenset(_HARMLESS.split())
 

@@ -45,7 +45,7 @@ class Family:
         reference: the model type of transformers whose keys and defaults hold, where it is not the family's.
         windows: without `layer_types`, which layers have the sliding window: `none`, `all`, all but the last
             of each group (`types`) or all but the first (`first`), those from `max_window_layers` on
-            (`late`), every other before it (`early`), or those without rope (`unturned`).
+            (`late`), every other before it (`early`), those without rope (`unturned`) or with it (`turned`).
         pattern: the size of a group; 0: all layers see all keys.
         unturned: layers that see all keys have no rope.
         rope_bases: bases of the ropes of layers that see all keys and of those with a window, where a
@@ -576,7 +576,7 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "falcon": Family(
-        knobs={**LAYER_NORM, "gated": False},
+        knobs={**LAYER_NORM, "gated": False, "alibi_rounding": "bfloat16"},
         fields=dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "bias"),
         keys=BLOOM_KEYS,
         layouts={
@@ -589,9 +589,11 @@ FAMILIES: dict[str, Family] = {
             **LAYER_NORM,
             **ALL_BIASES,
             "gated": False,
-            "activation": "gelu_tanh",
+            "activation": "gelu_bloom",
             "embed_norm": True,
             "linear_bias": True,
+            "alibi_rounding": "first",
+            "softmax_float": True,
         },
         keys=BLOOM_KEYS | names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
         windows="none",
@@ -603,6 +605,8 @@ FAMILIES: dict[str, Family] = {
             "gated": False,
             "activation": "gelu",
             "linear_bias": True,
+            "alibi_rounding": "last",
+            "softmax_float": True,
         },
         keys=names("transformer.", embed="wte.weight", norm="norm_f.weight")
         | names("", head="lm_head.weight")
@@ -682,6 +686,6 @@ FAMILIES: dict[str, Family] = {
             "experts_gate_up": key(f"{LAYER}feed_forward.experts.gate_up_proj", inputs_first=True),
             "experts_down": key(f"{LAYER}feed_forward.experts.down_proj", inputs_first=True),
         },
-        windows="none",
+        windows="turned",
     ),
 }

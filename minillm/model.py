@@ -387,7 +387,12 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
-        hidden_TX = dispatch.activate(self._linear(layer, i, first, x_TC, bound_E1), self._activation)
+        hidden_TX = self._linear(layer, i, first, x_TC, bound_E1)
+        if self.config.activation == "xielu":
+            alphas = (rounded(layer[name], hidden_TX.dtype) for name in ("act_alpha_p", "act_alpha_n"))
+            hidden_TX = dispatch.xielu(hidden_TX, *alphas)
+        else:
+            hidden_TX = dispatch.activate(hidden_TX, self._activation)
         return self._linear(layer, i, f"{prefix}down", hidden_TX, bound_E1)
 
     def _linear(

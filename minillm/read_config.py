@@ -120,7 +120,9 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         knobs["activation"] = _activation(family, file)
     if knobs.get("norm_eps") is None:
         knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
-    window = file.get("sliding_window", "window_size")
+    window = file.get("sliding_window", "window_size", "attention_chunk_size")
+    # Chunks are negative windows; one as long as the context is none.
+    reach = -window if file.reads("attention_chunk_size") and window else window
     experts, expert_layers = _experts(family, file, mixture, num_layers)
     return ModelConfig(
         model_type=model_type,
@@ -135,7 +137,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         tie_word_embeddings=file.get("tie_word_embeddings", default=False),
         ropes=ropes.ropes,
         layer_rope=ropes.layers,
-        windows=tuple(int(window) if slides and window else 0 for slides in sliding),
+        windows=tuple(int(reach) if slides and reach else 0 for slides in sliding),
         experts=experts,
         expert_layers=expert_layers,
         latent=latent,
@@ -250,7 +252,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     pattern = file.get("sliding_window_pattern", default=family.pattern)
     if (types := _layer_types(file)) is not None:
         kinds = {
-            **dict.fromkeys(("sliding_attention", "local"), True),
+            **dict.fromkeys(("sliding_attention", "chunked_attention", "local"), True),
             **dict.fromkeys(("full_attention", "global", "attention"), False),
         }
         if unknown := set(types) - kinds.keys():
@@ -258,7 +260,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         if len(types) != L:
             raise file.error(f"names {len(types)} layer_types for {L} layers")
         return [kinds[kind] and used for kind in types]
-    if file.get("sliding_window") is None:
+    if file.get("sliding_window", "attention_chunk_size") is None:
         pattern = 0
     rules: dict[str, Callable[[int], bool]] = {
         "none": lambda i: False,
@@ -268,6 +270,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         "late": lambda i: used and i >= late,
         "early": lambda i: used and i % 2 == 0 and i < late,
         "unturned": lambda i: used and not turned(file, i),
+        "turned": lambda i: turned(file, i),
     }
     return [rules[family.windows](i) for i in range(L)]
 
@@ -317,9 +320,9 @@ def _expert_layers(family: Family, file: ConfigFile, L: int) -> tuple[bool, ...]
         if len(kinds) != L or set(kinds) - {"dense", "sparse"}:
             raise file.error(f"has mlp_layer_types = {kinds!r}; expected {L} of 'dense' and 'sparse'")
         return tuple(kind == "sparse" for kind in kinds)
+    step = file.get("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval", default=1)
     if (listed := file.get("moe_layers")) is not None:
         return tuple(i in listed for i in range(L))
-    step = file.get("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval", default=1)
     first = file.get("moe_layer_start_index", default=first)
     last = file.get("moe_layer_end_index", default=-1)
     dense = file.get("mlp_only_layers", default=[])

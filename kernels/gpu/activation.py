@@ -14,7 +14,7 @@ from kernels.gpu.launch import TYPES, expect, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Activation
 
-NAMES = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "sigmoid", "tanh")
+NAMES = ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "sigmoid", "tanh")
 
 
 def config(target: str) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
         # The density of the normal distribution.
         b_y, b_dy = b_x * b_p, b_p + b_x * 0.3989422804014327 * tl.exp(-0.5 * b_x * b_x)
     else:
-        # (1 + tanh(u)) / 2 = sigmoid(2 u): silu and gelu_tanh differ in what the sigmoid is of.
+        # (1 + tanh(u)) / 2 = sigmoid(2 u): silu and gelu_tanh (gelu_bloom) differ in what the sigmoid is of.
         if NAME == "silu":
             b_u, b_du = b_x, 1.0
         else:

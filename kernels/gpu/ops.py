@@ -15,6 +15,7 @@ from kernels.gpu import activation, logprob, norm
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
 from kernels.gpu import rope as gpu_rope
+from kernels.gpu import xielu as gpu_xielu
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
 from kernels.knobs import Norm, Scores
@@ -26,6 +27,8 @@ add_norm = norm.add_norm
 add_norm_gradient = norm.add_norm_gradient
 activate = activation.activate
 activate_gradient = activation.activate_gradient
+xielu = gpu_xielu.xielu
+xielu_gradient = gpu_xielu.xielu_gradient
 softmax = logprob.softmax
 log_softmax = logprob.log_softmax
 chosen_logprobs = logprob.chosen_logprobs

@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 VOCABULARY = 97
@@ -476,7 +475,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon-7b": ("falcon", {"multi_query": True}),
     "falcon-rw": (
         "falcon",
-        {"num_attention_heads": 8, "multi_query": False, "parallel_attn": False, "alibi": True, "bias": True},
+        {"multi_query": False, "parallel_attn": False, "alibi": True, "bias": True},
     ),
     "bloom": ("bloom", {**NO_ROPE, "hidden_size": 48, "n_layer": 3, "n_head": 6}),
     "mpt": ("mpt", {**NO_ROPE, "d_model": 48, "n_layers": 3, "n_heads": 6, "max_seq_len": 128}),
@@ -509,7 +508,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Cases in which transformers rounds to float32 on the way where we do not: queries and keys in attention
-# (GPT-J, GPT-Neo, MPT), products of rope (Cohere's and ERNIE's pairs, DeepSeek-V2's and Llama 4's complex
+# (GPT-J, GPT-Neo, BLOOM), products of rope (Cohere's and ERNIE's pairs, DeepSeek-V2's and Llama 4's complex
 # numbers), a weight of a norm (Helium, norms of heads), logits of a router, sums over keys.
 FLOAT_STEPS = frozenset(
     (
@@ -519,14 +518,12 @@ FLOAT_STEPS = frozenset(
         "deepseek_v2-groups",
         "ernie4_5",
         "ernie4_5_moe",
-        "falcon-rw",
         "gpt_neo",
         "gptj",
         "granite_swa",
         "helium",
         "hunyuan_v1_moe",
         "llama4_text",
-        "mpt",
         "nanochat",
     )
 )
@@ -542,9 +539,25 @@ def values(name: str, shape: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(noise * 2.0 * max(shape[-2:]) ** -0.5)
 
 
-def fill(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """model.safetensors with these tensors."""
-    save_file({n: values(n, s).contiguous() for n, s in shapes.items()}, folder / "model.safetensors")
+def fill(
+    folder: Path, shapes: Mapping[str, Sequence[int]], others: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """model.safetensors with tensors of these names and shapes, and with others as they are."""
+    tensors = {name: values(name, shape).contiguous() for name, shape in shapes.items()}
+    save_file({**tensors, **(others or {})}, folder / "model.safetensors")
+
+
+def constants(config: Any) -> dict[str, torch.Tensor]:
+    """The numbers beside learned ones that transformers keeps in a checkpoint: xIELU's."""
+    if config.activation != "xielu":
+        return {}
+    beta, eps = torch.tensor(0.5), torch.tensor(-1e-6)
+    block = "model.layers.{}.mlp.act_fn"
+    return {
+        f"{block.format(i)}.{name}": value.clone()
+        for i in range(config.num_layers)
+        for name, value in (("beta", beta), ("eps", eps))
+    }
 
 
 def write(case: str, folder: Path) -> None:
@@ -562,13 +575,13 @@ def write(case: str, folder: Path) -> None:
             setattr(config, name, 3e-3)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     model.double().save_pretrained(folder)
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    fill(folder, {name: shape for name, shape in shapes.items() if shape})  # single numbers are constants
+    tensors = load_file(folder / "model.safetensors")
+    constants = {name: tensor for name, tensor in tensors.items() if not tensor.shape}
+    fill(folder, {name: t.shape for name, t in tensors.items() if name not in constants}, constants)
 
 
 class InDouble(TorchFunctionMode):
-    """float64 wherever transformers asks for float32: in norms, angles, softmax and routers."""
+    """float64 wherever transformers asks for float32, or less: in norms, angles, softmax and routers."""
 
     def __enter__(self) -> Any:
         self.before = torch.get_default_dtype()
@@ -583,7 +596,7 @@ class InDouble(TorchFunctionMode):
         def swap(value: Any) -> Any:
             return torch.float64 if value is torch.float32 else value
 
-        func = torch.Tensor.double if func is torch.Tensor.float else func
+        func = torch.Tensor.double if func in (torch.Tensor.float, torch.Tensor.bfloat16) else func
         return func(*map(swap, args), **{k: swap(v) for k, v in (kwargs or {}).items()})
 
 

@@ -80,7 +80,7 @@ def test_norm_of_queries_and_keys(kind: str, dtype: torch.dtype) -> None:
     [
         *(
             Activation(name, gated)
-            for name in ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+            for name in ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2")
             for gated in (True, False)
         ),
         *(Activation(name, gated=False) for name in ("sigmoid", "tanh")),
@@ -100,6 +100,33 @@ def test_activations(activation: Activation, F: int, dtype: torch.dtype) -> None
     with torch.no_grad():
         whole = dispatch.activate(x, activation)
         assert all(torch.equal(dispatch.activate(x[i : i + 1], activation)[0], whole[i]) for i in range(65))
+
+
+def activated(kernel: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor]]:
+    return lambda x, p, n: (kernel(x, p, n),)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("F", (1, 53, 64))
+@pytest.mark.parametrize("alphas", [(0.2, -1.1), (-30.0, 3.0), (25.0, -8.0)])
+def test_xielu(alphas: tuple[float, float], F: int, dtype: torch.dtype) -> None:
+    x = noise(65, F, dtype=dtype, scale=4)
+    x[0], x[1], x[2] = 0, 200, -200
+    x[3] *= 1e-4
+    x[4] *= 1e-7
+    numbers = [torch.tensor([a]).to(dtype) for a in alphas]
+    check(activated(dispatch.xielu), activated(reference.xielu), [x, *numbers])
+    with torch.no_grad():
+        whole = dispatch.xielu(x, *numbers)
+        assert all(torch.equal(dispatch.xielu(x[i : i + 1], *numbers)[0], whole[i]) for i in range(65))
+
+
+def test_xielu_of_small_numbers_is_as_exact_as_of_large_ones() -> None:
+    """Where the exponential and the number cancel, and on both sides of where the series ends."""
+    x = -torch.logspace(-5, 1.5, 2000).unsqueeze(0)
+    numbers = [torch.tensor([0.3]), torch.tensor([5.0])]
+    exact = reference.xielu(x.double(), *(a.double() for a in numbers))
+    assert ((dispatch.xielu(x, *numbers) - exact) / x).abs().max() < 2e-6
 
 
 # (H, K, D, E, R): what families have, and what they might.

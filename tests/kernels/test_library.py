@@ -83,6 +83,7 @@ def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
             for name in reference.FUNCTIONS
             for gated in (False, True)
         },
+        "xielu": (minillm.xielu, (x, noise(1, seed=7), noise(1, seed=8))),
         "rope": (minillm.rope, (noise(T, 32), [2, 1, 8], *rope_tables(), batch.position_T)),
         "rope_store": (
             minillm.rope_store,
@@ -256,6 +257,11 @@ def attend_with(**change: Any) -> torch.Tensor:
         ),
         (lambda: dispatch.activate(noise(T, F), SWIGLU), "x_TX must have an even number"),
         (lambda: dispatch.activate(noise(T, F), Activation("mish")), "activation.name must be one of silu"),
+        (lambda: dispatch.xielu(noise(T, F), noise(2), noise(1)), r"alpha_p_1 must have shape \(1\)"),
+        (
+            lambda: dispatch.xielu(noise(T, F), noise(1), noise(1).bfloat16()),
+            "alpha_n_1 must be of torch.float32",
+        ),
         (lambda: attend_with(qkv=noise(T, 31)), r"qkv_TX must have shape \(any, 32\)"),
         (lambda: attend_with(qkv=noise(T + 1, 32)), "batch.position_T must have shape"),
         (lambda: attend_with(heads=(3, 2, 8)), "k_PKDS must have shape"),
@@ -286,7 +292,7 @@ def attend_with(**change: Any) -> torch.Tensor:
             "token_R must have shape",
         ),
     ],
-    ids=range(27),
+    ids=range(29),
 )
 def test_arguments_that_do_not_belong_together(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

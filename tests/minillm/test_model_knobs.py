@@ -27,11 +27,14 @@ EMBED_NORM = {"embed_norm": True, "norm": "layer", "norm_bias": True}
 DOUBLE = Precision(*[torch.float64] * 6)
 QK_NORM_LAST = {"qk_norm": "head", "qk_norm_last": True}
 ALIBI = {"alibi": tuple(0.7**i for i in range(1, 7)), "layer_rope": (-1, -1)}
+XIELU = {"activation": "xielu", "gated": False}
 KNOBS: dict[str, dict[str, Any]] = {
     "positions": POSITIONS,
     "embed norm": EMBED_NORM,
     "qk norm last": QK_NORM_LAST,
     "alibi": ALIBI,
+    "relu2": {"activation": "relu2", "gated": False},
+    "xielu": XIELU,
 }
 
 
@@ -120,6 +123,31 @@ def test_recorded_steps_see_an_update(make: MakeModel, knobs: str, precision: st
     after = cached(model, tokens, [1] * 12, cache)
     assert torch.equal(after, logits(model, tokens))
     assert not torch.allclose(after, before)
+
+
+def test_triton_kernels(make: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All knobs at once by the Triton kernels, interpreted: near the CPU's, and equal to themselves."""
+    launch = pytest.importorskip("kernels.gpu.launch")
+    if not launch.INTERPRET:
+        pytest.skip("Triton compiles here, and these are the CPU's tensors")
+    from kernels import ops
+    from kernels.gpu import ops as gpu_ops
+
+    everything = POSITIONS | EMBED_NORM | QK_NORM_LAST | ALIBI | XIELU | {"layer_rope": (0, 0)}
+    model, tokens = make(**everything), ids(22)
+    noise = torch.randn(22, 131, generator=torch.Generator().manual_seed(3))
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        out = logits(model, tokens)
+        return out.detach(), list(torch.autograd.grad((out * noise).sum(), list(model.parameters())))
+
+    wanted, exact = run()
+    monkeypatch.setattr(ops, "backend", lambda device, dtype: gpu_ops)
+    found, gradients = run()
+    for a, b in zip([found, *gradients], [wanted, *exact], strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * float(b.abs().max()))
+    monkeypatch.setattr(Batch, "is_decode", False)
+    assert torch.equal(cached(model, tokens, [17, 1, 4]), found)
 
 
 @torch.no_grad()
