@@ -59,6 +59,7 @@ class Family:
         dense_layers: first layers without experts, where the file does not say.
         mxfp4: experts may be stored in 4 bits.
         masks: the module whose mask buffers old files hold beside the weights.
+        constants: end of the name of a stored number -> its value, the only one that is computed.
     """
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Family:
     dense_layers: int = 0
     mxfp4: bool = False
     masks: str = ""
+    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 BIASES = {"qkv_bias": "attention_bias", "o_bias": "attention_bias"}
@@ -661,6 +663,7 @@ FAMILIES: dict[str, Family] = {
             act_alpha_n="mlp.act_fn.alpha_n",
         ),
         windows="none",
+        constants={".act_fn.beta": 0.5, ".act_fn.eps": -1e-6},
     ),
     "llama4_text": Family(
         knobs={

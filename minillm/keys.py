@@ -38,6 +38,7 @@ def naming(config: ModelConfig) -> Naming:
     skipped = {"rotary tables": ROTARY}
     if family.masks:
         skipped["mask buffers"] = re.compile(rf"\.{family.masks}\.(?:masked_)?bias$")
+    respelled = [(PREFIX, "")] if stored.wrapper else []
     if stored.extra_layers:
         L = config.num_layers
         layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
@@ -48,12 +49,15 @@ def naming(config: ModelConfig) -> Naming:
     if stored.fp8 is not None:
         skipped["scales of activations"] = re.compile(r"[._](?:activation|input)_scale$")
     if stored.wrapper:
-        towers = "|".join(WRAPPERS[stored.wrapper].towers)
+        wrapper = WRAPPERS[stored.wrapper]
+        towers = "|".join(wrapper.towers)
         skipped["tensors of other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
+        respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
     return Naming(
         base=base,
-        wrapped=PREFIX if stored.wrapper else None,
+        respelled=respelled,
         skipped=skipped,
+        constants=family.constants,
         copies={head: embed} if config.tie_word_embeddings else {},
         fp8=stored.fp8,
     )

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from minillm import fp8
 from minillm.errors import MinillmError
-from minillm.naming import COPIES, ROTARY, Naming
+from minillm.naming import CONSTANTS, COPIES, ROTARY, Naming
 from minillm.weights_files import WeightsFile, open_weights
 
 WEIGHTS_NAME = "model.safetensors"
@@ -78,18 +78,19 @@ class Checkpoint:
         copies = {copy: name for copy, name in naming.copies.items() if copy in self._held}
         for copy, name in copies.items():
             self._held.setdefault(name, self._held[copy])
-        self._check(expected, naming.copies, bytes_allowed)
+        constants = {name for name in self._held if naming.constant(name) is not None}
+        self._check(expected, naming.copies, constants, bytes_allowed)
+        for name in constants:
+            self._check_constant(name, naming.constant(name))
         for copy, name in copies.items():
-            if self._held[copy] is not (held := self._held[name]):
-                if not self._equal(copy, name):
-                    raise MinillmError(
-                        f"{self._source} has {self._held[copy][1]} that differs from {held[1]}, to which "
-                        "config.json ties it; set tie_word_embeddings to false if it is meant"
-                    )
+            if self._held[copy] is not self._held[name]:
+                self._check_copy(copy, name)
                 skipped[COPIES] += 1
-            del self._held[copy]
-        if skipped:
-            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(skipped.items()))
+        skipped[CONSTANTS] = len(constants)
+        for name in (*copies, *constants):
+            del self._held[name]
+        if skipped.total():
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(skipped.items()) if number)
             logger.info("%s: skipped %d tensors: %s", folder, skipped.total(), kinds)
 
     def _find(
@@ -117,7 +118,11 @@ class Checkpoint:
         return skipped
 
     def _check(
-        self, expected: Mapping[str, torch.Size], copies: Mapping[str, str], bytes_allowed: bool
+        self,
+        expected: Mapping[str, torch.Size],
+        copies: Mapping[str, str],
+        constants: set[str],
+        bytes_allowed: bool,
     ) -> None:
         """Refuse what is missing, left over or unfit."""
         needed = dict(expected) | {
@@ -140,7 +145,7 @@ class Checkpoint:
             if found != shape:
                 problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
         _refuse(self._source, "lacks tensors of the model in config.json", lacking)
-        extra = self._held.keys() - needed.keys() - scales
+        extra = self._held.keys() - needed.keys() - scales - constants
         names = (self._held[name][1] for name in extra)
         _refuse(self._source, "has tensors that the model in config.json does not", names)
         _refuse(self._source, "has tensors that do not fit config.json", problems)
@@ -156,13 +161,24 @@ class Checkpoint:
             return f"{stored} (shape {list(found)}, expected {list(allowed[0])})"
         return ""
 
-    def _equal(self, left: str, right: str) -> bool:
-        if self._held[left][3] != self._held[right][3]:
-            return False
-        return all(
-            torch.equal(*(self._rows(name, start, stop).double() for name in (left, right)))
-            for start, stop in self._bounds(left)
-        )
+    def _check_copy(self, copy: str, name: str) -> None:
+        """Refuse a tied head that is not the embedding."""
+        if not all(
+            torch.equal(*(self._rows(one, start, stop).double() for one in (copy, name)))
+            for start, stop in self._bounds(name)
+        ):
+            raise MinillmError(
+                f"{self._source} has {self._held[copy][1]} that differs from {self._held[name][1]}, to which "
+                "config.json ties it; set tie_word_embeddings to false if it is meant"
+            )
+
+    def _check_constant(self, name: str, value: float | None) -> None:
+        """Refuse a number in place of which the model computes with another one."""
+        found = self[name]
+        if found.numel() != 1 or found.item() != torch.tensor(value, dtype=found.dtype).item():
+            raise MinillmError(
+                f"{self._source} has {self._held[name][1]} = {found.tolist()}, where only {value} is computed"
+            )
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """A whole tensor, memory mapped, privately: writing to it leaves the file.

@@ -24,84 +24,82 @@ class Wrapper:
     Attributes:
         text: model_type of the text model where its config does not say.
         towers: first parts of the names of other tensors.
-        families: nested model_type -> the family that computes the same, for text alone.
-        defaults: what the nested config means by leaving a key out, where its family means another thing.
+        respelled: how names of the text model start -> how they should.
         flat: older files have the text model's keys beside the wrapper's.
         text_ties: the embedding is also tied where only the nested config says so.
     """
 
     text: str
     towers: tuple[str, ...]
-    families: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    respelled: Mapping[str, str] = field(default_factory=dict)
     flat: bool = False
     text_ties: bool = False
 
 
 LLAVA = ("vision_tower", "multi_modal_projector")
-QWEN2_VL = Wrapper(
-    "qwen2",
-    ("visual",),
-    families={"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2"},
-    defaults={
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-5,
-        "num_key_value_heads": 8,
-        "max_window_layers": 80,
-    },
-    flat=True,
-    text_ties=True,
-)
 WRAPPERS: dict[str, Wrapper] = {
     "mistral3": Wrapper("mistral", LLAVA),
     "gemma3": Wrapper("gemma3_text", LLAVA),
-    "qwen3_vl": Wrapper(
-        "qwen3",
-        ("visual",),
-        families={"qwen3_vl_text": "qwen3"},
-        defaults={"rope_theta": 500000.0, "max_position_embeddings": 128000},
-    ),
-    "kimi_k25": Wrapper(
-        "deepseek_v3",
-        ("vision_tower", "mm_projector", "multi_modal_projector"),
-        families={"kimi_k2": "deepseek_v3"},
-    ),
+    "qwen3_vl": Wrapper("qwen3_vl_text", ("visual",)),
+    # transformers 5 saves its layers as blocks: it undoes a renaming of the vision tower's in all names.
+    "kimi_k25": Wrapper("deepseek_v3", (*LLAVA, "mm_projector"), respelled={r"blocks\.": "layers."}),
     "llama4": Wrapper("llama4_text", ("vision_model", "multi_modal_projector")),
-    "qwen2_vl": QWEN2_VL,
-    "qwen2_5_vl": QWEN2_VL,
-    "aya_vision": Wrapper("cohere2", LLAVA),
-    "cohere2_vision": Wrapper("cohere2", LLAVA),
+    "qwen2_vl": Wrapper("qwen2_vl_text", ("visual",), flat=True, text_ties=True),
+    "qwen2_5_vl": Wrapper("qwen2_5_vl_text", ("visual",), flat=True, text_ties=True),
     "internvl": Wrapper("qwen2", LLAVA),
     "llava": Wrapper("llama", LLAVA, text_ties=True),
     "llava_next": Wrapper("llama", (*LLAVA, "image_newline"), text_ties=True),
 }
 
+_QWEN2_VL = {
+    "rope_theta": 1000000.0,
+    "rms_norm_eps": 1e-5,
+    "num_key_value_heads": 8,
+    "max_window_layers": 80,
+}
+# Text models that are a family of ours but for the positions of images: their model_type -> the family, and
+# what their config means by leaving a key out, where the family's means another thing.
+TEXT_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3_vl_text": ("qwen3", {"rope_theta": 500000.0, "max_position_embeddings": 128000}),
+    "qwen2_vl_text": ("qwen2", _QWEN2_VL),
+    "qwen2_5_vl_text": ("qwen2", _QWEN2_VL),
+}
+
 
 def unwrap(raw: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """(The config of the text model, the model_type around it) of a config.json; itself and "" otherwise.
+    """(The config of the text model, the model_type around it, "" where there is none) of a config.json.
 
     Raises `ValueError` that says what a wrapper lacks.
     """
     name = raw.get("model_type")
-    wrapper = WRAPPERS.get(name) if isinstance(name, str) else None
-    if wrapper is None or not isinstance(name, str):
-        return raw, ""
+    if name in WRAPPERS:
+        return _as_family(_nested(raw, WRAPPERS[name])), str(name)
+    return _as_family(raw), ""
+
+
+def _nested(raw: dict[str, Any], wrapper: Wrapper) -> dict[str, Any]:
+    """The text model's own config, with what its wrapper says for it."""
     nested = raw.get("text_config")
     if nested is None and wrapper.flat:
         others = ("vision", "image", "video", "model_type", "architectures")
         nested = {key: value for key, value in raw.items() if not key.startswith(others)}
     if not isinstance(nested, dict):
         raise ValueError("lacks the key 'text_config', which describes its text model")
-    text = dict(nested)
-    family = text.get("model_type") or wrapper.text
-    text["model_type"] = wrapper.families.get(family, family)
-    if text["model_type"] != family or "auto_map" in text:
-        for key in ("architectures", "auto_map"):
-            text.pop(key, None)
+    text: dict[str, Any] = {"model_type": wrapper.text, **nested}
     text |= {key: raw[key] for key in _SHARED if raw.get(key) is not None and text.get(key) is None}
     ties = [values.get("tie_word_embeddings") for values in (raw, nested)]
     if wrapper.text_ties and any(ties):
         text["tie_word_embeddings"] = True
     elif ties[0] is not None:
         text["tie_word_embeddings"] = ties[0]
-    return {**wrapper.defaults, **text}, name
+    return text
+
+
+def _as_family(raw: dict[str, Any]) -> dict[str, Any]:
+    """A text model's config as that of the family that computes the same."""
+    found = TEXT_MODELS.get(str(raw.get("model_type")))
+    if found is None:
+        return raw
+    family, usual = found
+    kept = {key: value for key, value in raw.items() if key not in ("architectures", "auto_map")}
+    return {**usual, **kept, "model_type": family}
