@@ -43,7 +43,7 @@ def naming(config: ModelConfig) -> Naming:
         L = config.num_layers
         layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
         first = re.escape(family.keys["o"].names[0].partition("{i}")[0])
-        skipped["tensors of multi-token prediction"] = re.compile(
+        skipped["multi-token prediction"] = re.compile(
             rf"^(?:{first}(?:{layers})|(?:{re.escape(base)})?mtp(?:_\w+)?)\."
         )
     if stored.fp8 is not None:
@@ -51,7 +51,7 @@ def naming(config: ModelConfig) -> Naming:
     if stored.wrapper:
         wrapper = WRAPPERS[stored.wrapper]
         towers = "|".join(wrapper.towers)
-        skipped["tensors of other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
+        skipped["other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
         respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
     return Naming(
         base=base,

@@ -90,8 +90,8 @@ class Checkpoint:
         for name in (*copies, *constants):
             del self._held[name]
         if skipped.total():
-            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(skipped.items()) if number)
-            logger.info("%s: skipped %d tensors: %s", folder, skipped.total(), kinds)
+            kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(skipped.items()) if number)
+            logger.info("%s: tensors skipped: %d (%s)", folder, skipped.total(), kinds)
 
     def _find(
         self, files: Mapping[Path, set[str]], expected: Mapping[str, torch.Size], naming: Naming
@@ -145,10 +145,10 @@ class Checkpoint:
             if found != shape:
                 problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
         _refuse(self._source, "lacks tensors of the model in config.json", lacking)
+        _refuse(self._source, "has tensors that do not fit config.json", problems)
         extra = self._held.keys() - needed.keys() - scales - constants
         names = (self._held[name][1] for name in extra)
         _refuse(self._source, "has tensors that the model in config.json does not", names)
-        _refuse(self._source, "has tensors that do not fit config.json", problems)
 
     def _unfit_scale(self, name: str, shape: torch.Size) -> str:
         """Why these scales do not belong to a matrix of that shape; "" where they do."""
