@@ -168,12 +168,6 @@ LAYER = "model.layers.{i}."
 CORRECTION = {f"{LAYER}mlp.gate.e_score_correction_bias": Recipe(("exp_probs_b.bias",))}
 
 
-def _dense_layers(file: GgufFile, config: Config) -> None:
-    """Layers without a router have one MLP."""
-    layers = range(config["num_hidden_layers"])
-    config["mlp_only_layers"] = [i for i in layers if not file.has(f"blk.{i}.ffn_gate_inp.weight")]
-
-
 def _gemma(large: int) -> Callable[[GgufFile, Config], None]:
     """What scores are divided by: no key says it, but the largest model's depth does."""
 
@@ -216,7 +210,7 @@ def _mistral3(file: GgufFile, config: Config) -> None:
 
 
 def _latent(file: GgufFile, config: Config) -> None:
-    """Sizes of latent attention; older files write those of whole heads, newer ones also of the narrow vector."""
+    """Sizes of latent attention: older files write those of heads, newer ones the narrow vector's too."""
     key, value = file.own("attention.key_length"), file.own("attention.value_length")
     key = file.own("attention.key_length_mla") or key
     value = file.own("attention.value_length_mla") or value
@@ -231,6 +225,11 @@ def _latent(file: GgufFile, config: Config) -> None:
         v_head_dim=value,
         q_lora_rank=file.own("attention.q_lora_rank"),
     )
+
+
+def _deepseek_v2(file: GgufFile, config: Config) -> None:
+    _latent(file, config)
+    config["topk_method"] = "group_limited_greedy" if config["n_group"] > 1 else "greedy"
 
 
 # ---------------------------------------------------------------- the rows
@@ -309,14 +308,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen2moe": Architecture(
         "qwen2_moe",
         "Qwen2MoeForCausalLM",
-        RMS
-        | EXPERTS
-        | {"expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
+        RMS | EXPERTS | {"expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
         KV | NORMALIZED,
         fixed={"norm_topk_prob": False},
         only=PLAIN_ROUTER,
         flags={"qkv_bias": r"attn_(q|k|v|qkv)\.bias"},
-        complete=_dense_layers,
     ),
     "qwen3moe": Architecture(
         "qwen3_moe",
@@ -327,7 +323,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         fixed={"norm_topk_prob": True},
         only=PLAIN_ROUTER,
         flags=ATTENTION_BIAS,
-        complete=_dense_layers,
     ),
     "gemma": _GEMMA,
     "gemma2": replace(
@@ -348,16 +343,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         local_base="rope_local_base_freq",
         complete=_gemma(62),
     ),
-    "phi2": Architecture(
-        "phi", "PhiForCausalLM", LAYER_NORM, KV, head_dim=False, rope=PARTIAL
-    ),
+    "phi2": Architecture("phi", "PhiForCausalLM", LAYER_NORM, KV, head_dim=False, rope=PARTIAL),
     "phi3": _PHI3,
     "phimoe": replace(
         _PHI3,
         model_type="phimoe",
         model_class="PhimoeForCausalLM",
         keys=RMS | LOCAL_EXPERTS,
-        optional=_PHI3.optional | WIDTH,
+        optional={**_PHI3.optional, **WIDTH},
         only=PLAIN_ROUTER,
         flags={**ATTENTION_BIAS, "lm_head_bias": r"output\.bias"},
         rope=("rope_theta", ""),
@@ -407,7 +400,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_type="granitemoe",
         model_class="GraniteMoeForCausalLM",
         keys=RMS | LOCAL_EXPERTS,
-        optional=_GRANITE.optional | WIDTH,
+        optional={**_GRANITE.optional, **WIDTH},
         only=PLAIN_ROUTER,
         flags=ATTENTION_BIAS,
         recipes={
@@ -521,5 +514,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             f"{LAYER}mlp.experts.down_proj_bias": Recipe(("ffn_down_exps.bias",)),
         },
     ),
-    "deepseek2": _DEEPSEEK_V3,
+    # Files of before there was a key for it are of models whose router is a softmax.
+    "deepseek2": replace(
+        _DEEPSEEK_V3,
+        model_type="deepseek_v2",
+        model_class="DeepseekV2ForCausalLM",
+        only={"expert_gating_func": (1,)},
+        recipes={},
+        complete=_deepseek_v2,
+        variants=(("expert_gating_func", 2, _DEEPSEEK_V3),),
+    ),
 }

@@ -68,7 +68,9 @@ class GgufFile:
         for number in range(1, count + 1):
             part = self.path.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf")
             if not part.is_file():
-                self.refuse(f"is one of {count} parts, of which {part.name} is missing; put it beside this one")
+                self.refuse(
+                    f"is one of {count} parts, of which {part.name} is missing; put it beside this one"
+                )
             yield part
 
     def refuse(self, why: str) -> NoReturn:
@@ -92,9 +94,8 @@ class GgufFile:
         value = self.fields.get(f"{self.architecture}.{name}", default)
         if isinstance(value, list) and value and name.rpartition(".")[2] in _FOR_EACH_LAYER:
             if any(other != value[0] for other in value):
-                self.refuse(
-                    f"has {self.architecture}.{name} = {str(value)[:60]}; only one number for all layers is known"
-                )
+                found = f"{self.architecture}.{name} = {str(value)[:60]}"
+                self.refuse(f"has {found}; only one number for all layers is known")
             value = value[0]
         # Stored in fp32: the shortest decimal that rounds to it is what config.json once said.
         return float(str(np.float32(value))) if isinstance(value, float) else value

@@ -107,7 +107,7 @@ def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
 
 
 def _head_dim(file: GgufFile, row: Architecture, config: dict[str, Any]) -> int:
-    """The size of a head, set in `config` (also where config.json cannot say it: then it is the usual one)."""
+    """The size of a head, set in `config`, also where config.json cannot say it: then it is the usual one."""
     heads = file.need("attention.head_count")
     if "attention.head_count_kv" in row.optional:
         config.setdefault("num_key_value_heads", heads)
@@ -169,7 +169,9 @@ def _parsed(file: GgufFile, config: Mapping[str, Any]) -> ModelConfig:
         try:
             return read_config(Path(name))
         except MinillmError as error:
-            file.refuse(f"makes a config.json that does not hold: {str(error).removeprefix(str(path)).strip()}")
+            file.refuse(
+                f"makes a config.json that does not hold: {str(error).removeprefix(str(path)).strip()}"
+            )
 
 
 # ---------------------------------------------------------------- weights
@@ -243,7 +245,9 @@ class _Weights:
             return None
         if self.row.offset and part.endswith("norm.weight"):
             return array - np.float32(1)
-        heads = {"attn_q": self.config.num_heads, "attn_k": self.config.num_kv_heads}.get(part.partition(".")[0])
+        heads = {"attn_q": self.config.num_heads, "attn_k": self.config.num_kv_heads}.get(
+            part.partition(".")[0]
+        )
         if self.row.neighbours and heads is not None:
             if array.shape[0] != heads * self.config.head_dim:
                 self.file.refuse(f"has {name} of {array.shape[0]} rows, not {heads} whole heads")
@@ -277,7 +281,11 @@ class _Weights:
 
 # Part -> (the tensor that newer files have for it and its neighbours, its place in it).
 _JOINED = {
-    **{f"attn_{x}.{kind}": (f"attn_qkv.{kind}", i) for i, x in enumerate("qkv") for kind in ("weight", "bias")},
+    **{
+        f"attn_{x}.{kind}": (f"attn_qkv.{kind}", i)
+        for i, x in enumerate("qkv")
+        for kind in ("weight", "bias")
+    },
     **{f"ffn_{x}_exps.weight": ("ffn_gate_up_exps.weight", i) for i, x in enumerate(("gate", "up"))},
 }
 

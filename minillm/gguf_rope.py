@@ -68,7 +68,9 @@ def read_scaling(
     if kind in (None, "linear"):
         return {"rope_type": "linear", "factor": factor}
     if kind != "yarn":
-        file.refuse(f"has rope.scaling.type {kind!r}; known are none, linear, yarn, and longrope with {_LONG}")
+        file.refuse(
+            f"has rope.scaling.type {kind!r}; known are none, linear, yarn, and longrope with {_LONG}"
+        )
     scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **usual}
     scaling |= {_YARN[name]: value for name, value in yarn.items() if value is not None}
     if multiplier:

@@ -16,7 +16,10 @@ _NAMED = {"unk": 45, "bos": 46, "eos": 47}
 
 
 def sentencepiece_model(
-    pieces: Sequence[tuple[str, float, int]], names: Mapping[str, str | None], prefix: bool, byte_fallback: bool
+    pieces: Sequence[tuple[str, float, int]],
+    names: Mapping[str, str | None],
+    prefix: bool,
+    byte_fallback: bool,
 ) -> bytes:
     """A tokenizer.model of a BPE vocabulary.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
 from minillm.gguf_file import GgufFile
 from minillm.gguf_pretokenizers import PRE_TOKENIZERS
@@ -25,7 +25,7 @@ _ENDS = frozenset(
     {
         *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
         *("<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_utterance>"),
-        *("< EOT >", "_< EOT >", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<｜end▁of▁sentence｜>"),
+        *("< EOT >", "_< EOT >", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<\uff5cend▁of▁sentence\uff5c>"),
     }
 )
 # Keys of such tokens -> the texts that say the same where the key is missing.
@@ -38,8 +38,7 @@ _END_KEYS: dict[str, frozenset[str]] = {
     "fim_sep": frozenset({"<|file_sep|>"}),
 }
 # Of a vocabulary that has all of one of these sets, <|end|> only ends a part of an answer.
-_PARTS = (frozenset({"<|return|>", "<|call|>"}), frozenset({"<|flush|>", "<|call|>"}))
-_PARTS += (frozenset({"<|return|>", "<|calls|>"}), frozenset({"<|flush|>", "<|calls|>"}))
+_PARTS = [{a, b} for a in ("<|return|>", "<|flush|>") for b in ("<|call|>", "<|calls|>")]
 
 
 def save_tokenizer(file: GgufFile, folder: Path, rows: int, context: int) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class _Vocabulary:
             file.refuse(f"has {count} tokens, but {len(self.kinds)} types and {len(self.scores)} scores")
         if len(set(self.words)) != count:
             file.refuse("has a broken vocabulary (a token is in it twice)")
-        self.pre = file.fields.get("tokenizer.ggml.pre")
+        self.pre = str(file.fields.get("tokenizer.ggml.pre"))
 
     @property
     def scored(self) -> bool:
@@ -219,7 +218,9 @@ def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
     if unknown is None:
         vocabulary.file.refuse("has no unknown_token_id that is in its vocabulary")
     kinds[unknown] = 2
-    names = {name: vocabulary.token(key) for name, key in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"))}
+    names = {
+        name: vocabulary.token(key) for name, key in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"))
+    }
     # Spaces are written so inside SentencePiece's pieces, also where the file has them plain.
     pieces = [
         (word.replace(" ", "▁") if kind == _USER_DEFINED else word, score, kind)
