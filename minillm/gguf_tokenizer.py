@@ -221,11 +221,9 @@ def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
     names = {
         name: vocabulary.token(key) for name, key in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"))
     }
-    # Spaces are written so inside SentencePiece's pieces, also where the file has them plain.
-    pieces = [
-        (word.replace(" ", "▁") if kind == _USER_DEFINED else word, score, kind)
-        for word, score, kind in zip(vocabulary.words, vocabulary.scores, kinds, strict=True)
-    ]
+    # Added tokens are cut out of a text before the library gets it, which is to make no others of them.
+    kinds = [_UNUSED if kind == _USER_DEFINED else kind for kind in kinds]
+    pieces = list(zip(vocabulary.words, vocabulary.scores, kinds, strict=True))
     return sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
 
 
