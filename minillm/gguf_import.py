@@ -1,5 +1,7 @@
 """GGUF files -> a folder in the Hugging Face layout.
 
+    python -m minillm.gguf_import model.gguf FOLDER
+
 Weights of any quantisation that the `gguf` library can undo come out in fp32. The import is strict: an
 architecture or a tokenizer that is not known, a key of the architecture that is not, or a tensor that has no
 place in the model is an error, since leaving it out would change what the model computes.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +39,7 @@ _EXPERT = re.compile(r"(?:(?<=experts\.)|(?<=norms\.))(\d+)(?=\.)")
 _REPEATED = re.compile(r".*attn_rot_embd\.weight")
 
 
-def import_gguf(path: Path, folder: Path) -> None:
+def import_gguf(path: str | Path, folder: str | Path) -> None:
     """Convert a GGUF file.
 
     Args:
@@ -49,7 +52,7 @@ def import_gguf(path: Path, folder: Path) -> None:
         MinillmError: the file or one of its parts is missing, truncated or corrupt, its architecture or
             tokenizer is not known, or it holds a key, tensor or quantisation that has no counterpart.
     """
-    file = GgufFile(path)
+    file, folder = GgufFile(Path(path)), Path(folder)
     if file.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         file.refuse(f"is of architecture {file.architecture!r}; those that can be imported are {known}")
@@ -302,3 +305,21 @@ def _unpermute(array: Array, heads: int) -> Array:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 2:
+        print("usage: python -m minillm.gguf_import FILE FOLDER", file=sys.stderr)
+        return 2
+    try:
+        import_gguf(*given)
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

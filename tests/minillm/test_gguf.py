@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from minillm.errors import MinillmError
-from minillm.gguf_import import import_gguf
+from minillm.gguf_import import import_gguf, main
 from minillm.tokenizer import Tokenizer
 from minillm.weights import load_tensors
 
@@ -113,6 +113,17 @@ def test_gguf_truncated(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
     for size in (0, 3, 10, 100, 1000, 4000, len(whole) // 2, len(whole) - 40):
         tiny.path.write_bytes(whole[:size])
         gguf_refused(tiny.path, "truncated")
+
+
+def test_gguf_command_line(
+    tmp_path: Path, write_gguf: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_gguf(tmp_path / "tiny.gguf").path)
+    assert main([path, str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "config.json").exists()
+    assert main([str(tmp_path / "none.gguf"), str(tmp_path)]) == 1
+    assert "none.gguf" in capsys.readouterr().err
+    assert main([path]) == 2
 
 
 def test_gguf_missing(tmp_path: Path) -> None:
