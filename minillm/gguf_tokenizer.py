@@ -54,8 +54,6 @@ def save_tokenizer(file: GgufFile, folder: Path, rows: int, context: int) -> dic
         bos_token_id, eos_token_id and pad_token_id, as far as there are such tokens.
     """
     vocabulary = _Vocabulary(file)
-    # Of another model, it would be read instead.
-    (folder / "tokenizer.json").unlink(missing_ok=True)
     if len(vocabulary.words) > rows:
         file.refuse(f"has {len(vocabulary.words)} tokens, but token_embd.weight has only {rows} rows")
     if vocabulary.model == "gpt2":
@@ -64,6 +62,8 @@ def save_tokenizer(file: GgufFile, folder: Path, rows: int, context: int) -> dic
         _merged(vocabulary).save(str(folder / "tokenizer.json"))
     elif vocabulary.model == "llama":
         (folder / "tokenizer.model").write_bytes(_sentencepiece(vocabulary))
+        # That of an earlier import would be read instead.
+        (folder / "tokenizer.json").unlink(missing_ok=True)
     else:
         known = "'gpt2' (byte-level BPE) and 'llama' (SentencePiece)"
         file.refuse(f"has tokenizer {vocabulary.model!r}; those that can be imported are {known}")
