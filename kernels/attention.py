@@ -28,6 +28,7 @@ def attention(
     window: int = 0,
     softcap: float | None = None,
     sinks_H: torch.Tensor | None = None,
+    slopes_H: torch.Tensor | None = None,
     input_precision: str = "ieee",
 ) -> torch.Tensor:
     """Causal grouped-query attention of packed sequences over themselves: out_THE, in q's dtype.
@@ -38,11 +39,15 @@ def attention(
         bounds_B1: int64, on q's device: sequence b has the tokens bounds[b] to bounds[b + 1]; it may have
             none.
         scale: of the products, positive; by default D ** -0.5.
-        window: a query sees the last `window` keys, its own among them (Beltagy et al., 2020); 0 for all.
+        window: a query sees the last `window` keys, its own among them (Beltagy et al., 2020); 0 for all,
+            and -n for those of its own chunk of n positions (Llama 4, 2025).
         softcap: scores are softcap * tanh(score / softcap) (Gemma 2).
         sinks_H: in q's dtype, one logit per query head that joins the softmax and has no value
             (Xiao et al., 2023; gpt-oss); learned, if it requires a gradient.
         input_precision: of float32's products on a GPU: "ieee", "tf32x3" (three products of tf32) or "tf32".
+
+        slopes_H: float32, a number a head by which a score falls for each position that its key lies further
+            back (ALiBi; Press et al., 2022); not learned.
 
     Softmax and sums are in float32 at least. A row's bits depend on its own sequence alone, not on the
     packing. Gradients are deterministic. Raises ValueError for arguments that do not fit.
@@ -61,8 +66,10 @@ def attention(
         raise ValueError("bounds_B1 must hold two numbers or more")
     if sinks_H is not None:
         check_tensor("sinks_H", sinks_H, (H,), (q_THD.dtype,), q_THD.device)
+    if slopes_H is not None:
+        check_tensor("slopes_H", slopes_H, (H,), (torch.float32,), q_THD.device)
     out_THE: torch.Tensor = _attention(
-        q_THD, k_TKD, v_TKE, bounds_B1, scale, window, softcap, sinks_H, input_precision
+        q_THD, k_TKD, v_TKE, bounds_B1, scale, window, softcap, sinks_H, input_precision, slopes_H
     )[0]
     return out_THE
 
@@ -71,16 +78,19 @@ def attention(
 def _attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: torch.Tensor,
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
+    slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(out_THE, softmax_2TH), the second for the backward alone, on the CPU of no elements."""
     if q.device.type == "cpu":
-        numbers, scores = _bounds(bounds, q.shape[0]), Scores(scale, window, softcap)
+        numbers = _bounds(bounds, q.shape[0])
+        scores = Scores(scale, window, softcap, slopes_H=slopes)
         if q.dtype in SCALARS:
             out = cpu_attention.packed(q, k, v, bounds, scores, sinks)
         else:
             out = blockwise.packed(q, k, v, numbers, scores, sinks)
         return out, q.new_empty(0)
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
+    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
+    knobs |= {"sinks_H": sinks, "slopes_H": slopes}
     from kernels.gpu.attention import forward  # Triton is not everywhere
 
     tile_N3 = work_list(bounds, q.shape[0], TILE_TOKENS)
@@ -92,6 +102,7 @@ def _attention(
 def _(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: torch.Tensor,
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
+    slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     T, H, _ = q.shape
     on_cpu = q.device.type == "cpu"
@@ -104,16 +115,18 @@ def _attention_backward(
     dout: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor,
     softmax: torch.Tensor, bounds: torch.Tensor,
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
+    slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """(dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
     if q.device.type == "cpu":
-        scores = Scores(scale, window, softcap)
+        scores = Scores(scale, window, softcap, slopes_H=slopes)
         dq, dk, dv, dsinks = blockwise.backward(dout, q, k, v, bounds.tolist(), scores, sinks)
         found = (dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), dsinks)
     else:
         from kernels.gpu.attention_backward import backward
 
-        knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
+        knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
+        knobs |= {"sinks_H": sinks, "slopes_H": slopes}
         found = backward(dout, q, k, v, out, softmax, bounds, input_precision=input_precision, **knobs)
     dq, dk, dv, dsinks = found
     return dq, dk, dv, q.new_empty(0) if dsinks is None else dsinks
@@ -124,25 +137,26 @@ def _(
     dout: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor,
     softmax: torch.Tensor, bounds: torch.Tensor,
     scale: float, window: int, softcap: float | None, sinks: torch.Tensor | None, input_precision: str,
+    slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     dsinks = q.new_empty(0) if sinks is None else torch.empty_like(sinks)
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), dsinks
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    q, k, v, bounds, scale, window, softcap, sinks, input_precision = inputs
+    q, k, v, bounds, scale, window, softcap, sinks, input_precision, slopes = inputs
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(q, k, v, *output, bounds, sinks)
+    ctx.save_for_backward(q, k, v, *output, bounds, sinks, slopes)
     ctx.knobs = (scale, window, softcap, input_precision)
 
 
 def _backward(ctx: Any, dout: torch.Tensor, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    *tensors, sinks = ctx.saved_tensors
+    *tensors, sinks, slopes = ctx.saved_tensors
     scale, window, softcap, input_precision = ctx.knobs
     dq, dk, dv, dsinks = _attention_backward(
-        dout.contiguous(), *tensors, scale, window, softcap, sinks, input_precision
+        dout.contiguous(), *tensors, scale, window, softcap, sinks, input_precision, slopes
     )
-    return dq, dk, dv, None, None, None, None, None if sinks is None else dsinks, None
+    return dq, dk, dv, None, None, None, None, None if sinks is None else dsinks, None, None
 
 
 _attention.register_autograd(_backward, setup_context=_setup_context)

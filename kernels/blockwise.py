@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import Scores
+from kernels.knobs import Scores, first_seen
 from kernels.tiling import KEY_BLOCK
 
 # Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
@@ -112,12 +112,15 @@ def _forward(
             above, below = low - origin, origin + QUERY_TILE - high
             q_KMD = _to_rows(F.pad(q_THD[rows].to(dtype), (0, 0, 0, 0, above, below)), K)
             position_M = _positions(origin, origin + QUERY_TILE, H // K)
+            slope_KM1 = None if scores.slopes_H is None else _by_row(scores.slopes_H, K, dtype)
             top, total = _start(sinks_H, K, dtype)
             acc = torch.zeros((K, q_KMD.shape[1], E), dtype=dtype)
-            begin = max(low - window + 1, 0) // KEY_BLOCK if window else 0
+            begin = max(first_seen(low, window), 0) // KEY_BLOCK
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
                 k_KDN, v_KNE = block(b, j)
                 s, _ = _scores(q_KMD @ k_KDN, scores)
+                if slope_KM1 is not None:
+                    s += slope_KM1 * (torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK) - position_M)
                 if window or (j + 1) * KEY_BLOCK > origin + 1:
                     s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
                 new_top = torch.maximum(top, s.amax(-1, keepdim=True))
@@ -151,16 +154,20 @@ def backward(
     for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = (x[start:end].transpose(0, 1) for x in (dk_TKD, dv_TKE))
-        widest = min(end - start, window + QUERY_TILE) if window else end - start
+        widest = min(end - start, abs(window) + QUERY_TILE) if window else end - start
         tile = max(1, min(QUERY_TILE, MOST_SCORES // (H * max(widest, 1))))
         for low in range(0, end - start, tile):
             high = min(low + tile, end - start)
-            rows, first = slice(start + low, start + high), max(low - window + 1, 0) if window else 0
+            rows, first = slice(start + low, start + high), max(first_seen(low, window), 0)
             # (K, G, M, ...), a kv head's query heads side by side, or one below the other, (K, G * M, ...).
             q, dout = (x[rows].to(dtype).unflatten(1, (K, -1)).permute(1, 2, 0, 3) for x in (q_THD, dout_THE))
             k, v, dk, dv = (x[:, first:high] for x in (k_KND, v_KNE, dk_KND, dv_KNE))
             s, slope = _scores((q.flatten(1, 2) @ k.transpose(1, 2)).view(*q.shape[:3], -1), scores)
-            seen = _seen(torch.arange(low, high).unsqueeze(-1), first, high - first, window)
+            position_M1 = torch.arange(low, high).unsqueeze(-1)
+            if scores.slopes_H is not None:
+                distance_MN = torch.arange(first, high) - position_M1
+                s += scores.slopes_H.to(dtype).view(K, -1, 1, 1) * distance_MN
+            seen = _seen(position_M1, first, high - first, window)
             s.masked_fill_(~seen, -torch.inf)
             top = s.amax(-1, keepdim=True)
             if sinks_H is not None:
@@ -207,8 +214,13 @@ def _start(sinks_H: torch.Tensor | None, K: int, dtype: torch.dtype) -> tuple[to
     """(largest score, sum of exponentials) of (K, M, 1) rows that have seen nothing but their sink."""
     if sinks_H is None:
         return torch.full((1, 1, 1), -torch.inf, dtype=dtype), torch.zeros((1, 1, 1), dtype=dtype)
-    top = sinks_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
+    top = _by_row(sinks_H, K, dtype)
     return top, torch.ones_like(top)
+
+
+def _by_row(x_H: torch.Tensor, K: int, dtype: torch.dtype) -> torch.Tensor:
+    """A number a query head as (K, M, 1), for the rows of a tile."""
+    return x_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
 
 
 def _scores(s: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -224,4 +236,4 @@ def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torc
     """(M, N): which of the keys at positions `first` and on each row sees."""
     position_N = torch.arange(first, first + keys)
     seen = position_N <= position_M1
-    return seen & (position_N > position_M1 - window) if window else seen
+    return seen & (position_N >= first_seen(position_M1, window)) if window else seen

@@ -224,6 +224,20 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     return kernels.activate(x_TX, activation)  # type: ignore[no-any-return]
 
 
+def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+    """xIELU (Huang and Schlag, 2024) of each number, with a layer's two learned numbers; (T, F).
+
+    They are read where they stand at each call. Raises ValueError for arguments that do not belong together.
+    """
+    x_TF, alpha_p_1, alpha_n_1 = (x.contiguous() for x in (x_TF, alpha_p_1, alpha_n_1))
+    check_tensor("x_TF", x_TF, (None, None), FLOATS, x_TF.device)
+    for name, alpha in (("alpha_p_1", alpha_p_1), ("alpha_n_1", alpha_n_1)):
+        check_tensor(name, alpha, (1,), (x_TF.dtype,), x_TF.device)
+    if (kernels := ops.backend(x_TF.device, x_TF.dtype)) is None:
+        return reference.xielu(x_TF, alpha_p_1, alpha_n_1)
+    return (ops if traced() else kernels).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
+
+
 def chosen_logprobs(
     hidden_RC: torch.Tensor,
     head_PCW: torch.Tensor,
@@ -263,6 +277,34 @@ def chosen_logprobs(
     return ops.chosen_logprobs(hidden_RC, head_PCW, bias_V, token_R, heat_R, V, multiplier, softcap)[0]  # type: ignore[no-any-return]
 
 
+def rope(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[torch.Tensor, torch.Tensor],
+    position_T: torch.Tensor,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Rotate queries and keys as `rope_store_attention` does, the values beside them as they are; (T, X).
+
+    For norms that come after the rotation. The oracle rotates from `dtype`, as with `Scores.rope_dtype`.
+    Raises ValueError for arguments that do not belong together.
+    """
+    (H, K, D), device, qkv_TX = heads, qkv_TX.device, qkv_TX.contiguous()
+    check_tensor("qkv_TX", qkv_TX, (None, None), FLOATS, device)
+    T, X = qkv_TX.shape
+    if X <= (H + K) * D or (X - (H + K) * D) % K:
+        raise ValueError(f"qkv_TX must hold {H} + {K} heads of {D} and {K} of some width, got {X} columns")
+    _check_tables(tables, D, qkv_TX)
+    check_tensor("position_T", position_T, (T,), (torch.int64,), device)
+    if (kernels := ops.backend(device, qkv_TX.dtype)) is None:
+        *parts, v_TX = qkv_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
+        heads_THD = (x.unflatten(1, (-1, D)) for x in parts)
+        turned = (reference.rope(x, *tables, position_T, dtype).flatten(1) for x in heads_THD)
+        return torch.cat((*turned, v_TX), dim=1)
+    given = (qkv_TX, heads, *tables, position_T)
+    return ops.rope(*given) if traced() else kernels.rope(*given)  # type: ignore[no-any-return]
+
+
 def rope_store_attention(
     qkv_TX: torch.Tensor,
     heads: tuple[int, int, int],
@@ -283,7 +325,7 @@ def rope_store_attention(
     """
     (H, K, D), Dv = heads, v_PKSD.shape[3]
     qkv_TX = qkv_TX.contiguous()
-    _check_attention(qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, sinks_H, growth_M1)
+    _check_attention(qkv_TX, heads, tables, k_PKDS, v_PKSD, batch, sinks_H, growth_M1, scores.slopes_H)
     if (kernels := ops.backend(qkv_TX.device, qkv_TX.dtype)) is not None:
         given = (kernels, qkv_TX, sinks_H, heads, tables, growth_M1, k_PKDS, v_PKSD, batch, scores)
         if torch.is_grad_enabled():
@@ -300,6 +342,7 @@ def rope_store_attention(
         return paged_attention(
             q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, *batch.tiles,
             scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,
+            slopes_H=scores.slopes_H,
         )  # fmt: skip
     q_THD, k_TKD, v_TKD = (
         x.unflatten(1, (-1, width))
@@ -337,6 +380,7 @@ def _check_attention(
     batch: Paging,
     sinks_H: torch.Tensor | None,
     growth_M1: torch.Tensor | None,
+    slopes_H: torch.Tensor | None,
 ) -> None:
     (H, K, D), device = heads, qkv_TX.device
     check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
@@ -345,13 +389,7 @@ def _check_attention(
     check_heads(H, K, D, E)
     check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
     T = qkv_TX.shape[0]
-    # Not by torch.promote_types: a recording (`kernels.cpu.recording`) would take it for a computation.
-    wide = (torch.float64, torch.float32)[qkv_TX.dtype != torch.float64 :]
-    M, R = tables[0].shape
-    if 2 * R > D:
-        raise ValueError(f"tables must have at most {D // 2} columns for heads of {D}, got {R}")
-    for i in range(2):
-        check_tensor(f"tables[{i}]", tables[i], (M, R), wide, device)
+    wide = _check_tables(tables, D, qkv_TX)
     for name, x in (("batch.position_T", batch.position_T), ("batch.slot_T", batch.slot_T)):
         check_tensor(name, x, (T,), (torch.int64,), device)
     check_tensor("batch.page_BP", batch.page_BP, (len(batch.starts), None), (torch.int64,), device)
@@ -359,6 +397,22 @@ def _check_attention(
         check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
     if growth_M1 is not None:
         check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
+    if slopes_H is not None:
+        check_tensor("scores.slopes_H", slopes_H, (H,), wide, device)
+
+
+def _check_tables(
+    tables: tuple[torch.Tensor, torch.Tensor], D: int, qkv_TX: torch.Tensor
+) -> tuple[torch.dtype, ...]:
+    """The dtypes that they may have."""
+    # Not by torch.promote_types: a recording (`kernels.cpu.recording`) would take it for a computation.
+    wide = (torch.float64, torch.float32)[qkv_TX.dtype != torch.float64 :]
+    M, R = tables[0].shape
+    if 2 * R > D:
+        raise ValueError(f"tables must have at most {D // 2} columns for heads of {D}, got {R}")
+    for i in range(2):
+        check_tensor(f"tables[{i}]", tables[i], (M, R), wide, qkv_TX.device)
+    return wide
 
 
 def _gather(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:

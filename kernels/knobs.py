@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import factorial
+from typing import Literal, TypeVar
 
 import torch
 
@@ -17,12 +19,31 @@ class Norm:
     dtype: torch.dtype | None = None
 
 
+# How transformers rounds a slope times a distance, of whatever dtype a model is: to float32, counting
+# positions from the first key or from the last one, or to bfloat16, from the first key and before the scale.
+AlibiRounding = Literal["", "first", "last", "bfloat16"]
+
+
+Position = TypeVar("Position", int, torch.Tensor)
+
+
+def first_seen(position: Position, window: int) -> Position:
+    """The first key that the query at a position sees, or one before position 0 if it sees all."""
+    if window < 0:
+        return position - position % -window
+    return position - window + 1 if window else position * 0
+
+
 @dataclass(frozen=True)
 class Scores:
-    """How scores are made of products: scaled, capped (softcap * tanh(s / softcap)), kept in a window.
+    """How scores are made of products: scaled, capped (softcap * tanh(s / softcap)), tilted, in a window.
 
-    A query sees the last `window` keys, its own among them; 0 for all. The oracle turns queries and keys
-    from `rope_dtype`, and its softmax runs in `softmax_dtype` (None: the dtype there is).
+    Tilted by `slopes_H`, in float32 (ALiBi; Press et al., 2022): after the cap, the score of the query at
+    position i on the key at j gets slope * (j - i). Between near positions that is a small number however
+    long the context, and it is one product and one addition for every chunk. A query sees the last `window`
+    keys, its own among them; 0 for all, and -n for those of its own chunk of n positions (Llama 4, 2025),
+    counted from position 0. The oracle turns queries and keys from `rope_dtype`, its softmax
+    runs in `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
     """
 
     scale: float
@@ -30,16 +51,27 @@ class Scores:
     softcap: float | None = None
     rope_dtype: torch.dtype | None = None
     softmax_dtype: torch.dtype | None = None
+    slopes_H: torch.Tensor | None = field(default=None, compare=False)
+    alibi_rounding: AlibiRounding = ""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """silu, gelu (by erf), gelu_tanh, relu, sigmoid or tanh; `limit` clamps gpt_oss's gated product."""
+    """silu, gelu (by erf), gelu_tanh, gelu_bloom, relu, relu2 (its square), sigmoid or tanh.
+
+    gelu_bloom is gelu_tanh with a constant of eight digits, which only float64 tells apart.
+    `limit` clamps gpt_oss's gated product.
+    """
 
     name: str = "silu"
     gated: bool = True
     limit: float | None = None
 
+
+# xIELU's slope at zero, and the number above which its exponential stays what it is there.
+XIELU_BETA, XIELU_EPS = 0.5, -1e-6
+# 1/2!, 1/3!, ...: (expm1(z) - z) / z^2 is the sum of these times powers of z; for z from -1 to 0, to float32.
+XIELU_SERIES = tuple(1 / factorial(k) for k in range(2, 13))
 
 SWIGLU = Activation()
 SIGMOID, TANH = (Activation(name, gated=False) for name in ("sigmoid", "tanh"))

@@ -309,7 +309,87 @@ def _activation_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor | None, ...
 activate.register_autograd(_activation_gradients, setup_context=_keep_activation)
 
 
-# --- rope, into the cache ---
+@custom_op("minillm::xielu", mutates_args=())
+def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
+    """xIELU of two learned numbers."""
+    return _kernels(x_TF).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
+
+
+@xielu.register_fake
+def _(x_TF: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x_TF)
+
+
+@custom_op("minillm::xielu_backward", mutates_args=())
+def xielu_backward(
+    x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dx, d alpha_p, d alpha_n)."""
+    return _kernels(x_TF).xielu_gradient(x_TF, alpha_p_1, alpha_n_1, dout_TF)  # type: ignore[no-any-return]
+
+
+@xielu_backward.register_fake
+def _(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x_TF), torch.empty_like(alpha_p_1), torch.empty_like(alpha_n_1)
+
+
+def _keep_xielu(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _xielu_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return xielu_backward(*ctx.saved_tensors, dout_TF.contiguous())  # type: ignore[no-any-return]
+
+
+xielu.register_autograd(_xielu_gradients, setup_context=_keep_xielu)
+
+
+# --- rope, by itself and into the cache ---
+
+
+@custom_op("minillm::rope", mutates_args=())
+def rope(qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor) -> Tensor:
+    """Queries and keys turned, the values beside them as they are."""
+    H, K, D = heads
+    return _kernels(qkv_TX).rope(qkv_TX, (H, K, D), cos_MR, sin_MR, position_T)  # type: ignore[no-any-return]
+
+
+@rope.register_fake
+def _(qkv_TX: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(qkv_TX)
+
+
+@custom_op("minillm::rope_backward", mutates_args=())
+def rope_backward(
+    dout_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor
+) -> Tensor:
+    """d qkv."""
+    (H, K, D), X = heads, dout_TX.shape[1]
+    parts = dout_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
+    # Copies, which the gradient may write to.
+    dq_THD, dk_TKD, dv_TKE = (
+        d.clone(memory_format=torch.contiguous_format).unflatten(1, (n, -1))
+        for d, n in zip(parts, (H, K, K), strict=True)
+    )
+    gradient = _kernels(dout_TX).rope_gradient
+    return gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, None)  # type: ignore[no-any-return]
+
+
+@rope_backward.register_fake
+def _(dout_TX: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(dout_TX)
+
+
+def _keep_rope(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, ctx.heads, *tensors = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _rope_gradient(ctx: Any, dout_TX: Tensor) -> tuple[Tensor | None, ...]:
+    return rope_backward(dout_TX.contiguous(), ctx.heads, *ctx.saved_tensors), None, None, None, None
+
+
+rope.register_autograd(_rope_gradient, setup_context=_keep_rope)
 
 
 @custom_op("minillm::rope_store", mutates_args=("k_PKDS", "v_PKSE"))

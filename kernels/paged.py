@@ -31,6 +31,7 @@ def paged_attention(
     window: int = 0,
     softcap: float | None = None,
     sinks_H: torch.Tensor | None = None,
+    slopes_H: torch.Tensor | None = None,
     input_precision: str = "ieee",
     prefix: SharedPrefix | None = None,
 ) -> torch.Tensor:
@@ -67,6 +68,8 @@ def paged_attention(
     check_tensor("tile_N3", tile_N3, (None, 3), int64, device)
     if sinks_H is not None:
         check_tensor("sinks_H", sinks_H, (H,), (q_THD.dtype,), device)
+    if slopes_H is not None:
+        check_tensor("slopes_H", slopes_H, (H,), (torch.float32,), device)
     shared: tuple[Any, ...] = (None, None, 0, None, None)
     if prefix is not None:
         check_tensor("prefix.page_GP", prefix.page_GP, (None, None), int64, device)
@@ -77,7 +80,7 @@ def paged_attention(
         shared = (prefix.page_GP, *tiles, prefix.blocks_G, prefix.blocks_B)
     out_THE: torch.Tensor = _paged_attention(
         q_THD, k_PKDS, v_PKSE, position_T, page_BP, tile_N3, tile_tokens,
-        scale, window, softcap, sinks_H, input_precision, *shared,
+        scale, window, softcap, sinks_H, input_precision, *shared, slopes_H,
     )  # fmt: skip
     return out_THE
 
@@ -88,15 +91,16 @@ def _paged_attention(
     tile: torch.Tensor, tile_tokens: int, scale: float, window: int, softcap: float | None,
     sinks: torch.Tensor | None, input_precision: str, prefix_page: torch.Tensor | None,
     prefix_tile: torch.Tensor | None, prefix_tile_tokens: int, prefix_blocks: torch.Tensor | None,
-    blocks: torch.Tensor | None,
+    blocks: torch.Tensor | None, slopes: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """out_THE. On the CPU a prefix is read anew by each of its sequences: the bits are the same."""
     if q.device.type == "cpu":
-        scores = Scores(scale, window, softcap)
+        scores = Scores(scale, window, softcap, slopes_H=slopes)
         if q.dtype in SCALARS and k.dtype in SCALARS:
             return cpu_attention.attention(q, k, v, position, page, tile, tile_tokens, scores, sinks)
         return blockwise.paged(q, k, v, position, page, tile, scores, sinks)
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap, "sinks_H": sinks}
+    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
+    knobs |= {"sinks_H": sinks, "slopes_H": slopes}
     from kernels.gpu.attention import paged  # Triton is not everywhere
 
     prefix = None
@@ -112,6 +116,6 @@ def _(
     tile: torch.Tensor, tile_tokens: int, scale: float, window: int, softcap: float | None,
     sinks: torch.Tensor | None, input_precision: str, prefix_page: torch.Tensor | None,
     prefix_tile: torch.Tensor | None, prefix_tile_tokens: int, prefix_blocks: torch.Tensor | None,
-    blocks: torch.Tensor | None,
+    blocks: torch.Tensor | None, slopes: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
     return q.new_empty((*q.shape[:2], v.shape[3]))

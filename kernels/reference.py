@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import Activation, Norm, Scores
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores, first_seen
 
 
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
@@ -217,15 +217,33 @@ def attention(
         s = q @ k.transpose(1, 2) * scores.scale
         if scores.softcap:
             s = torch.tanh(s / scores.softcap) * scores.softcap
+        if scores.slopes_H is not None:
+            s = s + tilt(scores.slopes_H, scores, first, keys, s.dtype)
         seen = torch.ones(s.shape[1:], dtype=torch.bool, device=s.device).tril(first)
         if scores.window:
-            seen = seen.triu(first - scores.window + 1)
+            position_N = torch.arange(keys, device=s.device)
+            seen &= position_N >= first_seen(position_N[first:].unsqueeze(1), scores.window)
         s = s.masked_fill(~seen, -torch.inf)
         if sinks_H is not None:
             s = torch.cat((s, sinks_H.to(s.dtype).view(-1, 1, 1).expand(-1, s.shape[1], 1)), dim=-1)
         p = torch.softmax(s, dim=-1, dtype=scores.softmax_dtype).to(s.dtype)[..., :keys]
         outs.append((p @ v).transpose(0, 1))
     return torch.cat(outs)
+
+
+def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
+    """What ALiBi adds to the scores, (H, queries, keys) or the same for all queries, (H, 1, keys).
+
+    Softmax does not see what all scores of a query share, so positions may be counted from any place.
+    """
+    slope_H11 = slopes_H.view(-1, 1, 1)
+    position_N = torch.arange(keys, device=slopes_H.device)
+    if scores.alibi_rounding == "bfloat16":
+        return ((slope_H11 / scores.scale).bfloat16() * position_N).to(dtype) * scores.scale
+    if scores.alibi_rounding:
+        return (slope_H11.float() * (position_N - (keys - 1) * (scores.alibi_rounding == "last"))).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    return (slope_H11.to(wide) * (position_N - position_N[first:].unsqueeze(1))).to(dtype)
 
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
@@ -239,11 +257,29 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     return FUNCTIONS[activation.name](gate) * up
 
 
+def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+    """xIELU (Huang and Schlag, 2024), of two learned numbers: p x^2 + beta x for positive x, and for others
+    n (expm1(min(x, eps)) - x) + beta x, with p = softplus(alpha_p) and n = beta + softplus(alpha_n).
+    """
+    p, n = F.softplus(alpha_p_1), XIELU_BETA + F.softplus(alpha_n_1)
+    below = (torch.expm1(x_TF.clamp(max=XIELU_EPS)) - x_TF) * n + XIELU_BETA * x_TF
+    return torch.where(x_TF > 0, p * x_TF * x_TF + XIELU_BETA * x_TF, below)
+
+
+def gelu_bloom(x: torch.Tensor) -> torch.Tensor:
+    """gelu_tanh by a constant of eight digits, which is float32's."""
+    if x.dtype != torch.float64:
+        return F.gelu(x, approximate="tanh")
+    return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+
+
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_bloom": gelu_bloom,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from kernels.knobs import AlibiRounding
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -36,31 +38,54 @@ class Experts:
         chosen: experts that a token goes through.
         width: their inner width.
         router: how logits become weights: softmax over all then top-k, top-k then softmax over those,
-            sigmoid with a correction that only the choice sees, or sparsemixer (Liu et al., 2024).
+            sigmoid, or sparsemixer (Liu et al., 2024).
+        correction: what is added to the weights, learned, for the choice alone.
         normalize: divide the chosen weights by their sum.
         scale: multiplies the weights.
         groups, chosen_groups: experts stand in groups; only the best groups' experts can be chosen.
+        best_of_group: a group is as good as its best expert, not as its best two.
         jitter: sparsemixer's tolerance.
         float_router: the router's product runs in float32 at least.
         native: transformers makes weights of the logits in the model's dtype, not in float32 (it matters to
             float64).
         shared_width: inner width of an expert that every token goes through; 0 for none.
         shared_gate: the shared expert's output is multiplied by a sigmoid of a product with the input.
+        float_sum: the shared expert's output is added in float32 at least.
+        biases: the experts' matrices have biases where those of an MLP do.
+        scaled_input: weights multiply what an expert reads, not what it makes of it.
     """
 
     count: int
     chosen: int
     width: int
     router: Literal["softmax", "chosen_softmax", "sigmoid", "sparsemixer"] = "softmax"
+    correction: bool = False
     normalize: bool = False
     scale: float = 1.0
     groups: int = 1
     chosen_groups: int = 1
+    best_of_group: bool = False
     jitter: float = 0.0
     float_router: bool = False
     native: bool = False
     shared_width: int = 0
     shared_gate: bool = False
+    float_sum: bool = False
+    biases: bool = True
+    scaled_input: bool = False
+
+
+@dataclass(frozen=True)
+class QueryGrowth:
+    """Scores are multiplied by 1 + beta log(1 + floor((position + shift) / length)).
+
+    `unturned`: only in layers without rope.
+    """
+
+    beta: float
+    length: float
+    shift: int = 0
+    unturned: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ class Matrix(NamedTuple):
 
 
 Shape = Matrix | tuple[int, ...]
-ActivationName = Literal["silu", "gelu", "gelu_tanh", "relu"]
+ActivationName = Literal["silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "xielu"]
 
 
 @dataclass(frozen=True)
@@ -107,23 +132,37 @@ class ModelConfig:
         shared_norm: in a parallel block, one norm feeds both.
         qk_norm: none, one norm over each head, one over the full width, or one per head with its own weights.
         qk_norm_kind: RMSNorm or LayerNorm.
+        qk_norm_weight: whether it has weights.
+        qk_norm_turned: only layers with rope have it.
+        qk_norm_last: queries and keys are normed after they are turned, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
-        windows: keys that a query of each layer sees, itself included; 0 for all.
+        windows: keys that a query of each layer sees, itself included; 0 for all, and -n for those of its
+            own chunk of n positions.
         ropes, layer_rope: the rotary embeddings, and which of them each layer uses; -1 for none.
         rope_interleaved: checkpoints hold the turned dimensions as neighbours (`minillm.keys` sorts them).
+        rope_reversed: checkpoints are for the rotation the other way round.
         rope_float: transformers rounds q and k to float32 before it turns them.
+        alibi: each head's slope (ALiBi; Press et al., 2022): what a score, already scaled, falls by for each
+            position that its key lies further back; None for none.
+        alibi_rounding: how transformers rounds that (`kernels.knobs.AlibiRounding`; it matters to float64).
+        softmax_float: transformers' softmax is in float32, as with a softcap (it matters to float64).
         scale: multiplies the scores.
-        query_growth: (beta, length): scores grow by 1 + beta log(1 + floor(position / length)).
+        query_growth: how scores grow with the query's position.
         softcap, final_softcap: scores and logits become cap * tanh(x / cap).
         sinks: each head has one more score that takes weight from the others.
         embedding_multiplier, residual_multiplier, logit_multiplier: as named; 1 changes nothing.
+        embed_norm: the embedding is normed before the first layer.
         positions: absolute positions are added to the embedding, learned.
-        activation: of the MLP: silu, gelu (by erf), gelu_tanh or relu.
+        position_offset: the table of positions has so many rows before that of position 0.
+        activation: of the MLP: silu, gelu (by erf), gelu_tanh, gelu_bloom (as float64 rounds that in bloom),
+            relu, relu2 (its square; So et al., 2021) or, not gated, xielu (Huang and Schlag, 2024), which has
+            two learned numbers a layer.
         gated: the MLP is act(gate) * up; otherwise act(up).
         swiglu_limit: the gated product of gpt_oss: clamped, (up + 1) * gate * sigmoid(1.702 gate).
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
+        layout: which of the family's namings the checkpoint has.
         mxfp4: the checkpoint stores its experts so (`minillm.mxfp4`); a model in memory never does.
         source: text of the config.json that this was read from.
     """
@@ -154,6 +193,9 @@ class ModelConfig:
     shared_norm: bool = False
     qk_norm: Literal["", "head", "full", "heads"] = ""
     qk_norm_kind: Literal["rms", "layer"] = "rms"
+    qk_norm_weight: bool = True
+    qk_norm_turned: bool = False
+    qk_norm_last: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
@@ -161,21 +203,28 @@ class ModelConfig:
     router_bias: bool = False
     clip_qkv: float | None = None
     rope_interleaved: bool = False
+    rope_reversed: bool = False
     rope_float: bool = False
-    query_growth: tuple[float, float] | None = None
+    alibi: tuple[float, ...] | None = None
+    alibi_rounding: AlibiRounding = ""
+    softmax_float: bool = False
+    query_growth: QueryGrowth | None = None
     softcap: float | None = None
     final_softcap: float | None = None
     sinks: bool = False
     embedding_multiplier: float = 1.0
     residual_multiplier: float = 1.0
     logit_multiplier: float = 1.0
+    embed_norm: bool = False
     positions: bool = False
+    position_offset: int = 0
     activation: ActivationName = "silu"
     gated: bool = True
     swiglu_limit: float | None = None
     experts: Experts | None = None
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
+    layout: str = ""
     mxfp4: bool = False
     source: str = field(default="", compare=False, repr=False)
 
@@ -199,7 +248,9 @@ class ModelConfig:
         if self.tie_word_embeddings:
             del shapes["embed"]
         if self.positions:
-            shapes["positions"] = (self.max_position_embeddings, C)
+            shapes["positions"] = (self.max_position_embeddings + self.position_offset, C)
+        if self.embed_norm:
+            shapes |= self._norm("embed_norm")
         if self.head_bias:
             shapes["head_bias"] = (V,)
         shapes |= self._norm("norm")
@@ -236,7 +287,7 @@ class ModelConfig:
             if self.qkv_bias:
                 shapes["qkv_bias"] = ((H + 2 * K) * D,)
         for name, heads in (("q_norm", H), ("k_norm", K)):
-            if self.qk_norm:
+            if self.qk_norm and self.qk_norm_weight:
                 widths: dict[str, tuple[int, ...]] = {"head": (D,), "full": (heads * D,), "heads": (heads, D)}
                 shapes[name] = widths[self.qk_norm]
                 if self.qk_norm_kind == "layer" and self.qk_norm == "head":
@@ -255,14 +306,16 @@ class ModelConfig:
             shapes |= self._norm("mlp_norm")
         if not mixture:
             shapes |= self._dense("", self.intermediate_size, self.mlp_bias)
+            if self.activation == "xielu":
+                shapes |= {"act_alpha_p": (1,), "act_alpha_n": (1,)}
         elif (experts := self.experts) is not None:
             E = experts.count
             shapes["router"] = Matrix(C, E)
             if self.router_bias:
                 shapes["router_bias"] = (E,)
-            if experts.router == "sigmoid":
+            if experts.correction:
                 shapes["router_correction"] = (E,)
-            shapes |= self._dense("experts_", experts.width, self.mlp_bias, E)
+            shapes |= self._dense("experts_", experts.width, self.mlp_bias and experts.biases, E)
             if experts.shared_width:
                 shapes |= self._dense("shared_", experts.shared_width, self.mlp_bias)
             if experts.shared_gate:

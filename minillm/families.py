@@ -1,35 +1,36 @@
-"""One row per `model_type`: how its config.json maps onto `ModelConfig`, and its key table.
+"""One row per `model_type`: how its config.json maps onto `ModelConfig`, and the names of its tensors.
 
-A row is data: knobs that the family fixes, config keys that set a knob, the defaults that its config.json
-leaves out, and the names of its tensors. `minillm.read_config` reads configs by it, `minillm.keys` tensors.
+A row is data: knobs that the family fixes, config keys that set a knob, and the names of its tensors. What a
+config.json leaves out is in `reference_keys.json`. `minillm.read_config` reads configs by both,
+`minillm.keys` tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Key:
-    """Hugging Face's names of one of our parameters.
-
-    Attributes:
-        names: joined along the outputs; {i} is the layer, {e} the expert.
-        inputs_first: a matrix is stored (K, N), as Conv1D does, and not (N, K), as Linear does.
-        order: the place of an output where it is not ours: `fused_heads` (q, k and v of one head together)
-            or `pairs` (gate and up in turns).
-    """
-
-    names: tuple[str, ...]
-    inputs_first: bool = False
-    order: str = ""
-
-
-def key(*names: str, inputs_first: bool = False, order: str = "") -> Key:
-    """A `Key` of these names."""
-    return Key(names, inputs_first, order)
+from minillm.config import ActivationName
+from minillm.tensor_names import (
+    BLOOM_KEYS,
+    FUSED,
+    GPT2_MATRICES,
+    GPT2_NAMES,
+    GRANITE_EXPERTS,
+    KEYS,
+    LATENT,
+    LAYER,
+    MIXTRAL,
+    POST,
+    QWEN_EXPERTS,
+    SANDWICH,
+    SHARED,
+    UP_DOWN,
+    Key,
+    key,
+    names,
+)
 
 
 @dataclass(frozen=True)
@@ -37,203 +38,139 @@ class Family:
     """A `model_type`.
 
     Attributes:
-        knobs: fields of `ModelConfig` that the family fixes.
+        knobs: fields of `ModelConfig` or `Experts` that the family fixes.
         fields: field of `ModelConfig` or `Experts` -> the config key that sets it, beside the common ones.
-        defaults: config key -> its value where config.json leaves it out.
         keys: our parameter -> its Hugging Face names.
-        windows: without `layer_types`, which layers have the sliding window: `none`, `all`, those of a
-            pattern (`types`), those from `max_window_layers` on (`late`), every other before it (`early`),
-            or those without rope (`unturned`).
-        pattern: every so manieth layer sees all keys; 0: all do.
-        mxfp4: experts may be stored in 4 bits.
+        layouts: other names of some parameters, by `ModelConfig.layout`.
+        reference: the model type of transformers whose keys and defaults hold, where it is not the family's.
+        windows: without `layer_types`, which layers have the sliding window: `none`, `all`, all but the last
+            of each group (`types`) or all but the first (`first`), those from `max_window_layers` on
+            (`late`), every other before it (`early`), those without rope (`unturned`) or with it (`turned`).
+        pattern: the size of a group; 0: all layers see all keys.
         unturned: layers that see all keys have no rope.
-        ignored: config keys that no forward pass reads.
+        rope_bases: bases of the ropes of layers that see all keys and of those with a window, where a
+            config.json names one rope for each type of layer.
+        rope_types: what the family means by a type of rope.
+        rope_alpha: a dynamic rope with `alpha` has one larger base at every length.
+        short_factors: longrope has the short factors at every length.
+        activations: what the family means by an activation.
+        scaled_embedding: embeddings are multiplied by the square root of the width.
+        optional_qk_norm: the kind of norm of queries and keys that a config.json can ask for.
+        dense_layers: first layers without experts, where the file does not say.
+        mxfp4: experts may be stored in 4 bits.
     """
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
+    layouts: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
+    reference: str = ""
     windows: str = "types"
     pattern: int = 0
     unturned: bool = False
+    rope_bases: tuple[float, ...] = ()
+    rope_types: Mapping[str, str] = field(default_factory=dict)
+    rope_alpha: bool = False
+    short_factors: bool = False
+    activations: Mapping[str, ActivationName] = field(default_factory=dict)
+    scaled_embedding: bool = False
+    optional_qk_norm: str = ""
+    dense_layers: int = 0
     mxfp4: bool = False
-    ignored: frozenset[str] = field(default_factory=frozenset)
 
 
-def _names(layer: str, **names: str) -> dict[str, Key]:
-    """Keys below one prefix; several names of one parameter are separated by spaces."""
-    return {ours: key(*(f"{layer}{name}" for name in text.split())) for ours, text in names.items()}
-
-
-LAYER = "model.layers.{i}."
-KEYS: dict[str, Key] = {
-    **_names("", embed="model.embed_tokens.weight", head="lm_head.weight", norm="model.norm.weight"),
-    **_names(
-        LAYER,
-        attn_norm="input_layernorm.weight",
-        mlp_norm="post_attention_layernorm.weight",
-        qkv=" ".join(f"self_attn.{x}_proj.weight" for x in "qkv"),
-        o="self_attn.o_proj.weight",
-        q_norm="self_attn.q_norm.weight",
-        k_norm="self_attn.k_norm.weight",
-        gate_up="mlp.gate_proj.weight mlp.up_proj.weight",
-        down="mlp.down_proj.weight",
-    ),
-}
-FUSED = _names(LAYER, gate_up="mlp.gate_up_proj.weight")
-# Post-norm alone: the norm before the MLP is the one after attention.
-POST = _names(
-    LAYER, attn_post_norm="post_attention_layernorm.weight", mlp_post_norm="post_feedforward_layernorm.weight"
-)
-SANDWICH = POST | _names(LAYER, mlp_norm="pre_feedforward_layernorm.weight")
-
-
-def _experts(block: str, gate: str, up: str, down: str, **others: str) -> dict[str, Key]:
-    """A router and experts of three matrices each below `block`."""
-    return _names(
-        f"{LAYER}{block}.",
-        **{"router": "gate.weight", **others},
-        experts_gate_up=f"experts.{{e}}.{gate}.weight experts.{{e}}.{up}.weight",
-        experts_down=f"experts.{{e}}.{down}.weight",
-    )
-
-
-MIXTRAL = _experts("block_sparse_moe", "w1", "w3", "w2")
-PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
-QWEN_EXPERTS = _experts("mlp", *PROJECTIONS)
-SHARED = _names(
-    f"{LAYER}mlp.",
-    router_correction="gate.e_score_correction_bias",
-    shared_gate_up="shared_experts.gate_proj.weight shared_experts.up_proj.weight",
-    shared_down="shared_experts.down_proj.weight",
-)
-
-LLAMA = {
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "hidden_act": "silu",
-    "pretraining_tp": 1,
-    "tie_word_embeddings": False,
-}
 BIASES = {"qkv_bias": "attention_bias", "o_bias": "attention_bias"}
 LLAMA_BIASES = {**BIASES, "mlp_bias": "mlp_bias"}
-GEMMA = {
-    **LLAMA,
-    "max_position_embeddings": 8192,
-    "hidden_act": "gelu_pytorch_tanh",
-    "head_dim": 256,
-    "tie_word_embeddings": True,
-    "query_pre_attn_scalar": 256,
-    "sliding_window": 4096,
-}
-GEMMA_KNOBS = {"norm_offset": True}
-QWEN = {**LLAMA, "max_position_embeddings": 32768, "use_sliding_window": False, "max_window_layers": 28}
-GRANITE_FIELDS = {
-    **LLAMA_BIASES,
-    "embedding_multiplier": "embedding_multiplier",
-    "residual_multiplier": "residual_multiplier",
-}
-GRANITE = {
-    **LLAMA,
-    "embedding_multiplier": 1.0,
-    "residual_multiplier": 1.0,
-    "attention_multiplier": 1.0,
-    "logits_scaling": 1.0,
-}
+USE_BIAS = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "use_bias")
+CAPS = {"softcap": "attn_logit_softcapping", "final_softcap": "final_logit_softcapping"}
+SCALED = {"embedding_multiplier": "embedding_multiplier", "residual_multiplier": "residual_multiplier"}
+GRANITE_FIELDS = {**LLAMA_BIASES, **SCALED}
 LAYER_NORM = {"norm": "layer", "norm_bias": True, "norm_native": True}
-LATENT = _names(
-    f"{LAYER}self_attn.",
-    q_a="q_a_proj.weight",
-    q_a_norm="q_a_layernorm.weight",
-    q_b="q_b_proj.weight",
-    q="q_proj.weight",
-    kv_a="kv_a_proj_with_mqa.weight",
-    kv_a_norm="kv_a_layernorm.weight",
-    kv_b="kv_b_proj.weight",
-)
+ALL_BIASES = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), True)
+POST_ONLY = {"pre_norm": False, "post_norm": True}
+V3_ROUTER = {"router": "sigmoid", "float_router": True, "correction": True}
+GPT2_KNOBS = {**LAYER_NORM, **ALL_BIASES, "positions": True, "gated": False}
 
-MISTRAL = Family(
-    defaults={
-        **LLAMA,
-        "max_position_embeddings": 131072,
-        "sliding_window": 4096,
-        "num_key_value_heads": 8,
+LLAMA = Family(fields=LLAMA_BIASES, keys=KEYS, windows="none")
+MISTRAL = Family(keys=KEYS, windows="all")
+QWEN2 = Family(knobs={"qkv_bias": True}, keys=KEYS, windows="late")
+GEMMA2 = Family(
+    knobs={"norm_offset": True, "post_norm": True},
+    fields={**BIASES, **CAPS},
+    keys=KEYS | SANDWICH,
+    pattern=2,
+    scaled_embedding=True,
+)
+GPT2 = Family(
+    knobs=GPT2_KNOBS,
+    keys=GPT2_NAMES
+    | {
+        ours: key(f"transformer.h.{{i}}.{name}.weight", inputs_first=True)
+        for ours, name in GPT2_MATRICES.items()
     },
-    keys=KEYS,
-    windows="all",
+    windows="none",
+)
+DEEPSEEK_V3 = Family(
+    knobs=V3_ROUTER,
+    fields={**BIASES, "normalize": "norm_topk_prob", "rope_interleaved": "rope_interleave"},
+    keys=KEYS | QWEN_EXPERTS | SHARED | LATENT,
+    windows="none",
 )
 
+COHERE = {
+    "norm": "layer",
+    "parallel": True,
+    "shared_norm": True,
+    "rope_interleaved": True,
+    "rope_float": True,
+}
+EXAONE4 = Family(knobs={**POST_ONLY, "qk_norm": "head"}, keys=KEYS | POST, pattern=4, unturned=True)
+ERNIE = {"rope_interleaved": True, "rope_float": True}
+
+HUNYUAN_KEYS = KEYS | names(
+    LAYER, q_norm="self_attn.query_layernorm.weight", k_norm="self_attn.key_layernorm.weight"
+)
+HUNYUAN = Family(
+    knobs={"qk_norm": "head", "qk_norm_last": True},
+    fields=BIASES,
+    keys=HUNYUAN_KEYS,
+    windows="none",
+    rope_alpha=True,
+)
 FAMILIES: dict[str, Family] = {
-    "llama": Family(fields=LLAMA_BIASES, defaults=LLAMA, keys=KEYS),
+    "llama": LLAMA,
     "mistral": MISTRAL,
     "ministral": MISTRAL,
-    "ministral3": Family(
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 262144,
-            "rms_norm_eps": 1e-5,
-            "num_key_value_heads": 8,
-            "head_dim": 128,
-        },
-        keys=KEYS,
-        windows="all",
-    ),
-    "qwen2": Family(knobs={"qkv_bias": True}, defaults=QWEN, keys=KEYS, windows="late"),
-    "qwen3": Family(
-        knobs={"qk_norm": "head"},
-        fields=BIASES,
-        defaults={**QWEN, "head_dim": 128},
-        keys=KEYS,
-        windows="late",
-    ),
+    "ministral3": MISTRAL,
+    "qwen2": QWEN2,
+    "qwen3": Family(knobs={"qk_norm": "head"}, fields=BIASES, keys=KEYS, windows="late"),
     "gemma": Family(
-        knobs=GEMMA_KNOBS,
+        knobs={"norm_offset": True},
         fields=BIASES,
-        defaults={k: v for k, v in GEMMA.items() if k not in ("query_pre_attn_scalar", "sliding_window")},
         keys=KEYS,
         windows="none",
+        scaled_embedding=True,
+        activations={"gelu": "gelu_tanh"},
     ),
-    "gemma2": Family(
-        knobs={**GEMMA_KNOBS, "post_norm": True},
-        fields={**BIASES, "softcap": "attn_logit_softcapping", "final_softcap": "final_logit_softcapping"},
-        defaults={**GEMMA, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
-        keys=KEYS | SANDWICH,
-        pattern=2,
-    ),
-    "gemma3_text": Family(
-        knobs={**GEMMA_KNOBS, "post_norm": True, "qk_norm": "head"},
-        fields={**BIASES, "softcap": "attn_logit_softcapping", "final_softcap": "final_logit_softcapping"},
-        defaults={
-            **GEMMA,
-            "max_position_embeddings": 131072,
-            "rope_theta": 1000000.0,
-            "rope_local_base_freq": 10000.0,
-        },
-        keys=KEYS | SANDWICH,
+    "gemma2": GEMMA2,
+    "gemma3_text": replace(
+        GEMMA2,
+        knobs={**GEMMA2.knobs, "qk_norm": "head"},
         pattern=6,
+        rope_bases=(1e6, 1e4),
     ),
     "phi": Family(
         knobs={
             **LAYER_NORM,
+            **ALL_BIASES,
             "parallel": True,
             "shared_norm": True,
             "qk_norm_kind": "layer",
             "gated": False,
-            **dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias", "head_bias"), True),
-        },
-        defaults={
-            **LLAMA,
-            "hidden_act": "gelu_new",
-            "layer_norm_eps": 1e-5,
-            "partial_rotary_factor": 0.5,
-            "qk_layernorm": False,
+            "head_bias": True,
         },
         keys=KEYS
-        | _names(
+        | names(
             LAYER,
             o="self_attn.dense.weight",
             up="mlp.fc1.weight",
@@ -241,67 +178,33 @@ FAMILIES: dict[str, Family] = {
             q_norm="self_attn.q_layernorm.weight",
             k_norm="self_attn.k_layernorm.weight",
         )
-        | _names("", norm="model.final_layernorm.weight"),
+        | names("", norm="model.final_layernorm.weight"),
+        windows="none",
     ),
     "phi3": Family(
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 4096,
-            "original_max_position_embeddings": 4096,
-            "rms_norm_eps": 1e-5,
-        },
-        keys=KEYS | FUSED | _names(LAYER, qkv="self_attn.qkv_proj.weight"),
+        keys=KEYS | FUSED | names(LAYER, qkv="self_attn.qkv_proj.weight"),
         windows="all",
+        rope_types={"su": "longrope", "yarn": "longrope"},
     ),
     "olmo": Family(
         knobs={"norm": "layer", "norm_weight": False, "norm_eps": 1e-5},
         fields={**BIASES, "clip_qkv": "clip_qkv"},
-        defaults=LLAMA,
         keys=KEYS,
+        windows="none",
     ),
-    "olmo2": Family(
-        knobs={"pre_norm": False, "post_norm": True, "qk_norm": "full"},
-        fields=BIASES,
-        defaults={**LLAMA, "rms_norm_eps": 1e-5},
-        keys=KEYS | POST,
-    ),
+    "olmo2": Family(knobs={**POST_ONLY, "qk_norm": "full"}, fields=BIASES, keys=KEYS | POST, windows="none"),
     "olmo3": Family(
-        knobs={"pre_norm": False, "post_norm": True, "qk_norm": "full"},
+        knobs={**POST_ONLY, "qk_norm": "full"},
         fields=BIASES,
-        defaults={**LLAMA, "rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 500000.0},
         keys=KEYS | POST,
         pattern=4,
+        rope_bases=(5e5, 5e5),
     ),
-    "smollm3": Family(
-        fields=LLAMA_BIASES,
-        defaults={
-            **QWEN,
-            "num_key_value_heads": 4,
-            "rope_theta": 2000000.0,
-            "no_rope_layer_interval": 4,
-            "tie_word_embeddings": True,
-        },
-        keys=KEYS,
-        windows="unturned",
-    ),
-    "granite": Family(fields=GRANITE_FIELDS, defaults=GRANITE, keys=KEYS),
+    "smollm3": Family(fields=LLAMA_BIASES, keys=KEYS, windows="unturned"),
+    "granite": Family(fields=GRANITE_FIELDS, keys=KEYS, windows="none"),
     "cohere2": Family(
-        knobs={
-            "norm": "layer",
-            "parallel": True,
-            "shared_norm": True,
-            "rope_interleaved": True,
-            "rope_float": True,
-        },
+        knobs=COHERE,
         fields={**BIASES, "logit_multiplier": "logit_scale"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 8192,
-            "layer_norm_eps": 1e-5,
-            "logit_scale": 0.0625,
-            "sliding_window": 4096,
-            "tie_word_embeddings": True,
-        },
         keys=KEYS,
         pattern=4,
         unturned=True,
@@ -309,36 +212,19 @@ FAMILIES: dict[str, Family] = {
     "glm4": Family(
         knobs={"post_norm": True, "rope_interleaved": True},
         fields={"qkv_bias": "attention_bias"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1.5625e-07,
-            "head_dim": 128,
-            "num_key_value_heads": 2,
-            "partial_rotary_factor": 0.5,
-            "attention_bias": True,
-        },
         keys=KEYS
         | FUSED
-        | _names(
+        | names(
             LAYER,
             attn_post_norm="post_self_attn_layernorm.weight",
             mlp_post_norm="post_mlp_layernorm.weight",
         ),
+        windows="none",
     ),
     "starcoder2": Family(
         knobs={**LAYER_NORM, "gated": False},
-        fields=dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "use_bias"),
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 4096,
-            "norm_epsilon": 1e-5,
-            "hidden_act": "gelu_pytorch_tanh",
-            "num_key_value_heads": 2,
-            "use_bias": True,
-            "tie_word_embeddings": True,
-        },
-        keys=KEYS | _names(LAYER, up="mlp.c_fc.weight", down="mlp.c_proj.weight"),
+        fields=USE_BIAS,
+        keys=KEYS | names(LAYER, up="mlp.c_fc.weight", down="mlp.c_proj.weight"),
         windows="all",
     ),
     "stablelm": Family(
@@ -348,36 +234,21 @@ FAMILIES: dict[str, Family] = {
             "parallel": "use_parallel_residual",
             "shared_norm": "use_parallel_residual",
         },
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 4096,
-            "layer_norm_eps": 1e-5,
-            "partial_rotary_factor": 0.25,
-            "use_qkv_bias": False,
-            "use_parallel_residual": False,
-            "qk_layernorm": False,
-        },
         keys=KEYS
-        | _names(
+        | names(
             LAYER,
             q_norm="self_attn.q_layernorm.norms.{e}.weight",
             k_norm="self_attn.k_layernorm.norms.{e}.weight",
         ),
+        windows="none",
+        optional_qk_norm="heads",
     ),
     "gpt_neox": Family(
         knobs={**LAYER_NORM, "gated": False, "mlp_bias": True},
         fields={**BIASES, "parallel": "use_parallel_residual"},
-        defaults={
-            **LLAMA,
-            "hidden_act": "gelu",
-            "layer_norm_eps": 1e-5,
-            "partial_rotary_factor": 0.25,
-            "use_parallel_residual": True,
-            "attention_bias": True,
-        },
-        keys=_names("", embed="gpt_neox.embed_in.weight", head="embed_out.weight")
-        | _names("gpt_neox.", norm="final_layer_norm.weight")
-        | _names(
+        keys=names("", embed="gpt_neox.embed_in.weight", head="embed_out.weight")
+        | names("gpt_neox.", norm="final_layer_norm.weight")
+        | names(
             "gpt_neox.layers.{i}.",
             attn_norm="input_layernorm.weight",
             mlp_norm="post_attention_layernorm.weight",
@@ -386,51 +257,10 @@ FAMILIES: dict[str, Family] = {
             down="mlp.dense_4h_to_h.weight",
         )
         | {"qkv": key("gpt_neox.layers.{i}.attention.query_key_value.weight", order="fused_heads")},
+        windows="none",
     ),
-    "gpt2": Family(
-        knobs={
-            **LAYER_NORM,
-            "positions": True,
-            "gated": False,
-            **dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), True),
-        },
-        defaults={
-            "n_positions": 1024,
-            "layer_norm_epsilon": 1e-5,
-            "activation_function": "gelu_new",
-            "tie_word_embeddings": True,
-            "scale_attn_weights": True,
-            "scale_attn_by_inverse_layer_idx": False,
-            "add_cross_attention": False,
-        },
-        keys=_names("transformer.", embed="wte.weight", positions="wpe.weight", norm="ln_f.weight")
-        | _names("", head="lm_head.weight")
-        | _names("transformer.h.{i}.", attn_norm="ln_1.weight", mlp_norm="ln_2.weight")
-        | {
-            ours: key(f"transformer.h.{{i}}.{name}.weight", inputs_first=True)
-            for ours, name in (
-                ("qkv", "attn.c_attn"),
-                ("o", "attn.c_proj"),
-                ("up", "mlp.c_fc"),
-                ("down", "mlp.c_proj"),
-            )
-        },
-        ignored=frozenset({"reorder_and_upcast_attn"}),
-    ),
-    "mixtral": Family(
-        knobs={"router": "softmax", "normalize": True},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 1000000.0,
-            "num_key_value_heads": 8,
-            "num_local_experts": 8,
-            "num_experts_per_tok": 2,
-        },
-        keys=KEYS | MIXTRAL,
-        windows="all",
-    ),
+    "gpt2": GPT2,
+    "mixtral": Family(knobs={"router": "softmax", "normalize": True}, keys=KEYS | MIXTRAL, windows="all"),
     "qwen2_moe": Family(
         knobs={"router": "softmax", "shared_gate": True},
         fields={
@@ -438,20 +268,9 @@ FAMILIES: dict[str, Family] = {
             "normalize": "norm_topk_prob",
             "shared_width": "shared_expert_intermediate_size",
         },
-        defaults={
-            **QWEN,
-            "qkv_bias": True,
-            "norm_topk_prob": False,
-            "num_experts": 60,
-            "num_experts_per_tok": 4,
-            "moe_intermediate_size": 1408,
-            "shared_expert_intermediate_size": 5632,
-            "decoder_sparse_step": 1,
-            "mlp_only_layers": [],
-        },
         keys=KEYS
         | QWEN_EXPERTS
-        | _names(
+        | names(
             f"{LAYER}mlp.",
             shared_gate="shared_expert_gate.weight",
             shared_gate_up="shared_expert.gate_proj.weight shared_expert.up_proj.weight",
@@ -462,87 +281,39 @@ FAMILIES: dict[str, Family] = {
     "qwen3_moe": Family(
         knobs={"router": "softmax", "qk_norm": "head"},
         fields={**BIASES, "normalize": "norm_topk_prob"},
-        defaults={
-            **QWEN,
-            "num_key_value_heads": 4,
-            "norm_topk_prob": False,
-            "num_experts": 128,
-            "num_experts_per_tok": 8,
-            "moe_intermediate_size": 768,
-            "decoder_sparse_step": 1,
-            "mlp_only_layers": [],
-        },
         keys=KEYS | QWEN_EXPERTS,
         windows="all",
     ),
     "olmoe": Family(
         knobs={"router": "softmax", "qk_norm": "full"},
         fields={**BIASES, "clip_qkv": "clip_qkv", "normalize": "norm_topk_prob"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 4096,
-            "rms_norm_eps": 1e-5,
-            "norm_topk_prob": False,
-            "num_experts": 64,
-            "num_experts_per_tok": 8,
-        },
         keys=KEYS | QWEN_EXPERTS,
+        windows="none",
     ),
     "granitemoe": Family(
         knobs={"router": "chosen_softmax"},
-        fields=GRANITE_FIELDS,
-        defaults={**GRANITE, "num_local_experts": 8, "num_experts_per_tok": 2},
-        keys=KEYS
-        | _names(
-            f"{LAYER}block_sparse_moe.",
-            router="router.layer.weight",
-            experts_gate_up="input_linear.weight",
-            experts_down="output_linear.weight",
-        ),
+        fields={**BIASES, **SCALED},
+        keys=KEYS | GRANITE_EXPERTS,
+        windows="none",
     ),
     "phimoe": Family(
         knobs={**LAYER_NORM, "router": "sparsemixer", "native": True},
         fields={**BIASES, "head_bias": "lm_head_bias", "jitter": "router_jitter_noise"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 1000000.0,
-            "num_key_value_heads": 8,
-            "num_local_experts": 16,
-            "num_experts_per_tok": 2,
-            "router_jitter_noise": 0.01,
-            "lm_head_bias": False,
-        },
         keys=KEYS | MIXTRAL,
         windows="all",
-        ignored=frozenset({"input_jitter_noise"}),
+        short_factors=True,
     ),
     "gpt_oss": Family(
         knobs={
             "router": "chosen_softmax",
             "native": True,
             "sinks": True,
-            "swiglu_limit": 7.0,
+            "activation": "silu",
             **dict.fromkeys(("mlp_bias", "router_bias"), True),
         },
         fields={**BIASES, "swiglu_limit": "swiglu_limit"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 150000.0,
-            "head_dim": 64,
-            "num_key_value_heads": 8,
-            "attention_bias": True,
-            "sliding_window": 128,
-            "num_local_experts": 128,
-            "num_experts_per_tok": 4,
-            "swiglu_limit": 7.0,
-            "swiglu_alpha": 1.702,
-        },
         keys=KEYS
-        | _names(LAYER, sinks="self_attn.sinks", router="mlp.router.weight")
+        | names(LAYER, sinks="self_attn.sinks", router="mlp.router.weight")
         | {
             "experts_gate_up": key(f"{LAYER}mlp.experts.gate_up_proj", inputs_first=True, order="pairs"),
             "experts_gate_up_bias": key(f"{LAYER}mlp.experts.gate_up_proj_bias", order="pairs"),
@@ -553,60 +324,361 @@ FAMILIES: dict[str, Family] = {
         mxfp4=True,
     ),
     "glm4_moe": Family(
-        knobs={"router": "sigmoid", "float_router": True},
+        knobs=V3_ROUTER,
         fields={"qkv_bias": "attention_bias", "normalize": "norm_topk_prob"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "num_key_value_heads": 8,
-            "partial_rotary_factor": 0.5,
-            "use_qk_norm": False,
-            "moe_intermediate_size": 1408,
-            "n_routed_experts": 128,
-            "n_shared_experts": 1,
-            "num_experts_per_tok": 8,
-            "routed_scaling_factor": 1.0,
-            "n_group": 1,
-            "topk_group": 1,
-            "first_k_dense_replace": 1,
-            "norm_topk_prob": True,
-        },
         keys=KEYS | QWEN_EXPERTS | SHARED,
-        ignored=frozenset({"num_nextn_predict_layers"}),
+        windows="none",
     ),
-    "deepseek_v3": Family(
-        knobs={"router": "sigmoid", "float_router": True},
-        fields={**BIASES, "normalize": "norm_topk_prob", "rope_interleaved": "rope_interleave"},
-        defaults={
-            **LLAMA,
-            "max_position_embeddings": 4096,
-            "rope_interleave": True,
-            "q_lora_rank": 1536,
-            "kv_lora_rank": 512,
-            "qk_rope_head_dim": 64,
-            "qk_nope_head_dim": 128,
-            "v_head_dim": 128,
-            "moe_intermediate_size": 2048,
-            "n_routed_experts": 256,
-            "n_shared_experts": 1,
-            "num_experts_per_tok": 8,
-            "routed_scaling_factor": 2.5,
-            "n_group": 8,
-            "topk_group": 4,
-            "first_k_dense_replace": 3,
-            "norm_topk_prob": True,
+    "deepseek_v3": DEEPSEEK_V3,
+    "kimi_k2": replace(DEEPSEEK_V3, reference="deepseek_v3"),
+    "mimo": replace(QWEN2, reference="qwen2"),
+    "cohere": Family(
+        knobs={**COHERE, "qk_norm_kind": "layer"},
+        fields={**BIASES, "logit_multiplier": "logit_scale"},
+        keys=KEYS,
+        windows="none",
+        optional_qk_norm="heads",
+    ),
+    "exaone4": EXAONE4,
+    "exaone_moe": replace(
+        EXAONE4,
+        knobs={**V3_ROUTER, "qk_norm": "head"},
+        fields={"normalize": "norm_topk_prob"},
+        keys=KEYS
+        | QWEN_EXPERTS
+        | SHARED
+        | names(f"{LAYER}mlp.", router_correction="e_score_correction_bias"),
+    ),
+    "minimax_m2": Family(
+        knobs={"router": "sigmoid", "correction": True, "normalize": True, "qk_norm": "full"},
+        keys=KEYS | MIXTRAL | names(f"{LAYER}block_sparse_moe.", router_correction="e_score_correction_bias"),
+        windows="none",
+    ),
+    "glm": Family(
+        knobs={"rope_interleaved": True},
+        fields={"qkv_bias": "attention_bias"},
+        keys=KEYS | FUSED,
+        windows="none",
+    ),
+    "glm4_moe_lite": replace(DEEPSEEK_V3, dense_layers=1),
+    "seed_oss": replace(
+        LLAMA,
+        fields={"qkv_bias": "attention_bias", "o_bias": "attention_out_bias", "mlp_bias": "mlp_bias"},
+    ),
+    "gpt_bigcode": Family(
+        knobs=GPT2_KNOBS,
+        keys=GPT2_NAMES
+        | {
+            ours: key(f"transformer.h.{{i}}.{name}.weight", order="fused_heads" if ours == "qkv" else "")
+            for ours, name in GPT2_MATRICES.items()
         },
-        keys=KEYS | QWEN_EXPERTS | SHARED | LATENT,
-        ignored=frozenset(
-            {
-                "num_nextn_predict_layers",
-                "qk_head_dim",
-                "ep_size",
-                "moe_layer_freq",
-                "scoring_func",
-                "topk_method",
-            }
+        windows="none",
+    ),
+    "granitemoeshared": Family(
+        knobs={"router": "chosen_softmax"},
+        fields={**BIASES, **SCALED, "shared_width": "shared_intermediate_size"},
+        keys=KEYS
+        | GRANITE_EXPERTS
+        | names(
+            f"{LAYER}shared_mlp.", shared_gate_up="input_linear.weight", shared_down="output_linear.weight"
         ),
+        windows="none",
+    ),
+    "granite_swa": Family(
+        knobs={"sinks": True},
+        fields=GRANITE_FIELDS,
+        keys=KEYS | names(LAYER, sinks="self_attn.sinks"),
+        windows="first",
+        pattern=4,
+    ),
+    "dots1": Family(
+        knobs={**V3_ROUTER, "qk_norm": "head"},
+        fields={**BIASES, "normalize": "norm_topk_prob"},
+        keys=KEYS | QWEN_EXPERTS | SHARED,
+        windows="late",
+    ),
+    "internlm3": LLAMA,
+    "minicpm3": Family(fields=LLAMA_BIASES, keys=KEYS | LATENT, windows="none"),
+    "solar_open": Family(
+        knobs=V3_ROUTER,
+        fields={"qkv_bias": "attention_bias", "normalize": "norm_topk_prob"},
+        keys=KEYS | QWEN_EXPERTS | SHARED,
+        windows="none",
+    ),
+    "cwm": Family(fields={"mlp_bias": "mlp_bias"}, keys=KEYS, windows="first", pattern=4),
+    "flex_olmo": Family(
+        knobs={**POST_ONLY, "router": "softmax", "qk_norm": "full"},
+        fields={**BIASES, "normalize": "norm_topk_prob"},
+        keys=KEYS | POST | QWEN_EXPERTS,
+        windows="none",
+    ),
+    "hyperclovax": Family(
+        fields={**GRANITE_FIELDS, "post_norm": "use_post_norm", "logit_multiplier": "logits_scaling"},
+        keys=KEYS | names(LAYER, attn_post_norm="post_norm1.weight", mlp_post_norm="post_norm2.weight"),
+        windows="none",
+    ),
+    "vaultgemma": replace(
+        GEMMA2,
+        knobs={"norm_offset": True},
+        keys=KEYS | names(LAYER, mlp_norm="pre_feedforward_layernorm.weight"),
+    ),
+    "youtu": Family(
+        fields={**BIASES, "rope_interleaved": "rope_interleave"}, keys=KEYS | LATENT, windows="none"
+    ),
+    "mellum": Family(
+        knobs={"router": "softmax", "qk_norm": "head"},
+        fields={**BIASES, "normalize": "norm_topk_prob"},
+        keys=KEYS | QWEN_EXPERTS,
+        rope_bases=(5e5, 1e4),
+    ),
+    "iquestcoder": LLAMA,
+    "deepseek_v2": Family(
+        knobs={
+            "router": "softmax",
+            "float_router": True,
+            "best_of_group": True,
+            "rope_interleaved": True,
+            "rope_float": True,
+        },
+        fields=LLAMA_BIASES,
+        keys=KEYS | QWEN_EXPERTS | SHARED | LATENT,
+        windows="none",
+    ),
+    "gptj": Family(
+        knobs={
+            **LAYER_NORM,
+            "parallel": True,
+            "shared_norm": True,
+            "rope_interleaved": True,
+            "gated": False,
+            "mlp_bias": True,
+            "head_bias": True,
+        },
+        keys=GPT2_NAMES
+        | names(
+            "transformer.h.{i}.",
+            qkv=" ".join(f"attn.{x}_proj.weight" for x in "qkv"),
+            o="attn.out_proj.weight",
+            up="mlp.fc_in.weight",
+            down="mlp.fc_out.weight",
+        ),
+        windows="none",
+    ),
+    "gpt_neo": Family(
+        knobs={
+            **LAYER_NORM,
+            "positions": True,
+            "gated": False,
+            "scale": 1.0,
+            "o_bias": True,
+            "mlp_bias": True,
+        },
+        keys=GPT2_NAMES
+        | names(
+            "transformer.h.{i}.",
+            qkv=" ".join(f"attn.attention.{x}_proj.weight" for x in "qkv"),
+            o="attn.attention.out_proj.weight",
+            up="mlp.c_fc.weight",
+            down="mlp.c_proj.weight",
+        ),
+    ),
+    "ernie4_5": Family(knobs=ERNIE, fields=USE_BIAS, keys=KEYS, windows="none"),
+    "ernie4_5_moe": Family(
+        knobs={
+            **ERNIE,
+            "router": "softmax",
+            "float_router": True,
+            "correction": True,
+            "normalize": True,
+            "biases": False,
+        },
+        fields={**USE_BIAS, "head_bias": "use_bias"},
+        keys=KEYS
+        | QWEN_EXPERTS
+        | SHARED
+        | {"router_correction": key(f"{LAYER}mlp.moe_statics.e_score_correction_bias", order="row")},
+        windows="none",
+        dense_layers=1,
+    ),
+    "hy_v3": Family(
+        knobs={**V3_ROUTER, "normalize": True, "qk_norm": "head"},
+        fields={**LLAMA_BIASES, "float_sum": "enable_moe_fp32_combine"},
+        keys=KEYS
+        | QWEN_EXPERTS
+        | names(
+            f"{LAYER}mlp.",
+            router="router.gate.weight",
+            router_correction="expert_bias",
+            shared_gate_up="shared_mlp.gate_proj.weight shared_mlp.up_proj.weight",
+            shared_down="shared_mlp.down_proj.weight",
+        ),
+        windows="none",
+        dense_layers=1,
+    ),
+    "helium": replace(LLAMA, knobs={"rope_interleaved": True}),
+    "gpt-sw3": GPT2,
+    "nemotron": Family(
+        knobs={**LAYER_NORM, "norm_offset": True, "gated": False},
+        fields=LLAMA_BIASES,
+        keys=KEYS | UP_DOWN,
+        windows="none",
+    ),
+    "arcee": Family(knobs={"gated": False}, fields=LLAMA_BIASES, keys=KEYS | UP_DOWN, windows="none"),
+    "jais2": Family(
+        knobs={**LAYER_NORM, "gated": False}, fields=LLAMA_BIASES, keys=KEYS | UP_DOWN, windows="none"
+    ),
+    "persimmon": Family(
+        knobs={**LAYER_NORM, **ALL_BIASES, "qk_norm_kind": "layer", "gated": False},
+        keys=KEYS
+        | names(
+            LAYER,
+            o="self_attn.dense.weight",
+            up="mlp.dense_h_to_4h.weight",
+            down="mlp.dense_4h_to_h.weight",
+            q_norm="self_attn.q_layernorm.weight",
+            k_norm="self_attn.k_layernorm.weight",
+        )
+        | names("", norm="model.final_layernorm.weight")
+        | {"qkv": key(f"{LAYER}self_attn.query_key_value.weight", order="fused_heads")},
+        windows="none",
+    ),
+    "nanochat": Family(
+        knobs={
+            "norm_weight": False,
+            "embed_norm": True,
+            "qk_norm": "head",
+            "qk_norm_weight": False,
+            "rope_reversed": True,
+            "gated": False,
+        },
+        fields={**BIASES, "final_softcap": "final_logit_softcapping"},
+        keys=KEYS | names(LAYER, up="mlp.fc1.weight", down="mlp.fc2.weight"),
+        windows="none",
+    ),
+    "hunyuan_v1_dense": HUNYUAN,
+    "hunyuan_v1_moe": replace(
+        HUNYUAN,
+        knobs={**HUNYUAN.knobs, "router": "softmax", "normalize": True, "shared_width": None},
+        keys=HUNYUAN_KEYS
+        | QWEN_EXPERTS
+        | names(
+            f"{LAYER}mlp.",
+            router="gate.wg.weight",
+            shared_gate_up="shared_mlp.gate_proj.weight shared_mlp.up_proj.weight",
+            shared_down="shared_mlp.down_proj.weight",
+        ),
+    ),
+    "falcon": Family(
+        knobs={**LAYER_NORM, "gated": False, "alibi_rounding": "bfloat16"},
+        fields=dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "bias"),
+        keys=BLOOM_KEYS,
+        layouts={
+            "two norms": names("transformer.h.{i}.", attn_norm="ln_attn.weight", mlp_norm="ln_mlp.weight")
+        },
+        windows="none",
+    ),
+    "bloom": Family(
+        knobs={
+            **LAYER_NORM,
+            **ALL_BIASES,
+            "gated": False,
+            "activation": "gelu_bloom",
+            "embed_norm": True,
+            "linear_bias": True,
+            "alibi_rounding": "first",
+            "softmax_float": True,
+        },
+        keys=BLOOM_KEYS | names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
+        windows="none",
+    ),
+    "mpt": Family(
+        knobs={
+            "norm": "layer",
+            "norm_native": True,
+            "gated": False,
+            "activation": "gelu",
+            "linear_bias": True,
+            "alibi_rounding": "last",
+            "softmax_float": True,
+        },
+        keys=names("transformer.", embed="wte.weight", norm="norm_f.weight")
+        | names("", head="lm_head.weight")
+        | names(
+            "transformer.blocks.{i}.",
+            attn_norm="norm_1.weight",
+            mlp_norm="norm_2.weight",
+            qkv="attn.Wqkv.weight",
+            o="attn.out_proj.weight",
+            up="ffn.up_proj.weight",
+            down="ffn.down_proj.weight",
+        ),
+        windows="none",
+    ),
+    "opt": Family(
+        knobs={
+            **LAYER_NORM,
+            **ALL_BIASES,
+            "norm_eps": 1e-5,
+            "positions": True,
+            "position_offset": 2,
+            "gated": False,
+        },
+        keys=names(
+            "model.decoder.",
+            embed="embed_tokens.weight",
+            positions="embed_positions.weight",
+            norm="final_layer_norm.weight",
+        )
+        | names("", head="lm_head.weight")
+        | names(
+            "model.decoder.layers.{i}.",
+            attn_norm="self_attn_layer_norm.weight",
+            mlp_norm="final_layer_norm.weight",
+            qkv=" ".join(f"self_attn.{x}_proj.weight" for x in "qkv"),
+            o="self_attn.out_proj.weight",
+            up="fc1.weight",
+            down="fc2.weight",
+        ),
+        windows="none",
+    ),
+    "apertus": Family(
+        knobs={"qk_norm": "head", "gated": False},
+        fields=BIASES,
+        keys=KEYS
+        | UP_DOWN
+        | names(
+            LAYER,
+            attn_norm="attention_layernorm.weight",
+            mlp_norm="feedforward_layernorm.weight",
+            act_alpha_p="mlp.act_fn.alpha_p",
+            act_alpha_n="mlp.act_fn.alpha_n",
+        ),
+        windows="none",
+    ),
+    "llama4_text": Family(
+        knobs={
+            "rope_interleaved": True,
+            "rope_float": True,
+            "qk_norm_weight": False,
+            "qk_norm_turned": True,
+            "router": "sigmoid",
+            "scaled_input": True,
+            "shared_width": None,
+        },
+        fields=BIASES,
+        keys=KEYS
+        | names(
+            f"{LAYER}feed_forward.",
+            gate_up="gate_proj.weight up_proj.weight",
+            down="down_proj.weight",
+            router="router.weight",
+            shared_gate_up="shared_expert.gate_proj.weight shared_expert.up_proj.weight",
+            shared_down="shared_expert.down_proj.weight",
+        )
+        | {
+            "experts_gate_up": key(f"{LAYER}feed_forward.experts.gate_up_proj", inputs_first=True),
+            "experts_down": key(f"{LAYER}feed_forward.experts.down_proj", inputs_first=True),
+        },
+        windows="turned",
     ),
 }

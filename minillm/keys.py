@@ -17,7 +17,8 @@ from kernels.matmul import pack_rows, unpack
 from kernels.quantized import quantize_rows
 from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
-from minillm.families import FAMILIES, Key
+from minillm.families import FAMILIES
+from minillm.tensor_names import Key
 from minillm.weights import Checkpoint
 
 
@@ -43,7 +44,7 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
         else:
             parts = [_vector(checkpoint, name, shape) for name in entry.names]
-            whole = torch.cat(parts, dim=-1)
+            whole = torch.cat(parts, dim=-1).reshape(shape)
             parameter.copy_(whole if order is None else whole[..., order])
     checkpoint.close()
 
@@ -104,13 +105,15 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
                 for e in range(_experts(shape)):
                     tensors[name.replace("{e}", str(e))] = part[e].contiguous()
             else:
+                part = part.unsqueeze(0) if entry.order == "row" else part
                 tensors[name] = part.clone(memory_format=torch.contiguous_format)
     return tensors
 
 
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
     """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
-    keys = FAMILIES[config.model_type].keys
+    family = FAMILIES[config.model_type]
+    keys = {**family.keys, **family.layouts.get(config.layout, {})}
     for ours, shape in config.shapes.items():
         layer, name = "", ours
         if ours.startswith("layers."):
@@ -149,7 +152,7 @@ def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
 def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str, torch.Size]]:
     for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
         if not isinstance(shape, Matrix):
-            size: tuple[int, ...] = (*shape[:-1], width)
+            size: tuple[int, ...] = (1, width) if entry.order == "row" else (*shape[:-1], width)
         elif shape.experts and config.mxfp4:
             for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
                 yield f"{name}_{part}", size
@@ -167,10 +170,11 @@ def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str
 def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
     """Where each of our outputs stands among theirs; None where it is its own place."""
     name = ours.rpartition(".")[2].removesuffix("_bias")
-    H, _, D = config.heads
+    H, K, D = config.heads
     order: torch.Tensor | None = None
     if entry.order == "fused_heads":
-        order = torch.arange(3 * H * D).view(H, 3, D).transpose(0, 1).flatten()
+        heads = torch.arange((H + 2 * K) * D).view(K, H // K + 2, D)
+        order = torch.cat([part.flatten() for part in heads.split((H // K, 1, 1), dim=1)])
     elif entry.order == "pairs":
         order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
     turn = _TURNED.get(name)
@@ -191,6 +195,8 @@ def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
 def _turned(config: ModelConfig) -> torch.Tensor:
     """Within the dimensions that rope turns: our place -> theirs."""
     turned = torch.arange(config.ropes[0].dim)
+    if config.rope_reversed:  # the halves of a pair change places
+        return turned.view(2, -1).flip(0).flatten()
     return turned.view(-1, 2).t().flatten() if config.rope_interleaved else turned
 
 
@@ -198,6 +204,12 @@ def _qkv(config: ModelConfig) -> torch.Tensor:
     H, K, D = config.heads
     turned = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
     return torch.cat((turned, torch.arange((H + K) * D, (H + 2 * K) * D)))
+
+
+def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
+    """The weights of a norm of queries or keys, over one head or over all of them."""
+    D, count = config.head_dim, heads if config.qk_norm == "full" else 1
+    return torch.arange(count * D).view(count, D)[:, _head(config)].flatten()
 
 
 def _latent_q(config: ModelConfig) -> torch.Tensor:
@@ -217,4 +229,6 @@ _TURNED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
     "q": _latent_q,
     "q_b": _latent_q,
     "kv_a": _latent_kv,
+    "q_norm": lambda config: _normed(config, config.num_heads),
+    "k_norm": lambda config: _normed(config, config.num_kv_heads),
 }

@@ -125,6 +125,7 @@ class LLM:
             enable_prefix_caching,
         )
         self.max_model_len = self._longest(max_model_len)
+        model.set_context(self.max_model_len)
         self._sampler = Sampler(logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
         self._grammars: Grammars | None = None
         self._defaults = _default_params(folder, generation_config)

@@ -90,6 +90,7 @@ class Transformer(nn.Module):
             owner, _, own = name.rpartition(".")
             for part, parameter in _new(own, shape, precision, device).items():
                 self.get_submodule(owner).register_parameter(part, parameter)
+        self.context = config.max_position_embeddings
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
         # Told of each layer's residual, and of its queries, keys and values before they are turned.
         self.observer: Observer | None = None
@@ -104,20 +105,31 @@ class Transformer(nn.Module):
         self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
         self._qk_norm = Norm(config.norm_eps, config.qk_norm_kind == "layer", float(config.norm_offset), norm)
         # What transformers has in float32 in a float64 model: softmax where a softcap forbids the fused
-        # attention, and the turning of queries and keys in some families.
+        # attention, or a family says so, and the turning of queries and keys in some families.
         double = precision.attention == torch.float64
-        softmax = precision.norm if double and config.softcap else None
-        turned = precision.norm if double and config.rope_float else None
+        softmax = precision.norm if double and (config.softcap or config.softmax_float) else None
+        self._turned = precision.norm if double and config.rope_float else None
+        turned = None if config.qk_norm_last else self._turned
+        wide = torch.float64 if double else torch.float32
+        slopes_H = None if config.alibi is None else torch.tensor(config.alibi, dtype=wide, device=device)
+        rounding = config.alibi_rounding if double and precision.norm != torch.float64 else ""
         self._scores = [
-            Scores(config.scale, window, config.softcap, turned if rope >= 0 else None, softmax)
+            Scores(
+                config.scale,
+                window,
+                config.softcap,
+                turned if rope >= 0 else None,
+                softmax,
+                slopes_H,
+                rounding,
+            )
             for window, rope in zip(config.windows, config.layer_rope, strict=True)
         ]
-        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
-        kept = torch.promote_types(precision.compute, torch.float32)
-        tables = [rope.table(config, one, precision.norm) for one in (*config.ropes, None)]
-        self._tables = [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+        self._tables = self._angles(device)
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
+        unturned = config.query_growth is not None and config.query_growth.unturned
+        self._grown = {i for i, rope in enumerate(config.layer_rope) if rope < 0 or not unturned}
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
         self._masters = [
             (w, dtype)
@@ -125,6 +137,31 @@ class Transformer(nn.Module):
             if name not in EMBEDDINGS and not name.endswith("_scales")
             if w.is_floating_point() and w.dtype != (dtype := self.read_dtype(name))
         ]
+
+    def _angles(self, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Tables of cosines and sines of each rope, and of none."""
+        config, precision = self.config, self.precision
+        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
+        kept = torch.promote_types(precision.compute, torch.float32)
+        tables = [rope.table(config, one, self.context, precision.norm) for one in (*config.ropes, None)]
+        return [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+
+    def set_context(self, length: int) -> None:
+        """Serve and train on sequences of up to `length` tokens.
+
+        Only LongRoPE asks: it has other angles where no sequence is longer than the original context. `LLM`
+        calls it with its `max_model_len`; whoever shares the model then has the same angles. Raises
+        `MinillmError` for a length that is none, or that is beyond the model's context.
+        """
+        longest = self.config.max_position_embeddings
+        if not 1 <= length <= longest:
+            raise MinillmError(f"a context must be 1 to {longest} tokens for this model, got {length}")
+        if all(one.type != "longrope" for one in self.config.ropes):
+            return
+        self.context = length
+        for mine, new in zip(self._tables, self._angles(self.head.device), strict=True):
+            for table, values in zip(mine, new, strict=True):
+                table.copy_(values)  # in place: recorded decode steps hold the tables
 
     def read_dtype(self, name: str) -> torch.dtype:
         """What products read a parameter in: the compute dtype, but for routers that are wider."""
@@ -176,10 +213,13 @@ class Transformer(nn.Module):
         else:
             x_TC = self.embed[tokens_T].to(compute)
         if self.config.positions:
-            x_TC = x_TC + self.positions[position_T].to(compute)
+            row_T = position_T + self.config.position_offset if self.config.position_offset else position_T
+            x_TC = x_TC + self.positions[row_T].to(compute)
         if (multiplier := self.config.embedding_multiplier) != 1:
             # Rounded to the weights' dtype first, as in the models that have one.
             x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+        if self.config.embed_norm:
+            x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
         return x_TC
 
     def _blocks(
@@ -242,21 +282,27 @@ class Transformer(nn.Module):
             qkv_TX = self._linear(layer, i, "qkv", x_TC)
         else:
             qkv_TX = self._latent_qkv(layer, i, x_TC)
-        if config.qk_norm:
+        normed = config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0)
+        if normed and not config.qk_norm_last:
             qkv_TX = self._norm_qk(layer, qkv_TX)
         if config.clip_qkv is not None:
             qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
         if self.observer is not None:
             self.observer(i, "qkv", qkv_TX)
+        tables = self._tables[config.layer_rope[i]]
+        if normed and config.qk_norm_last:
+            qkv_TX = dispatch.rope(qkv_TX, config.heads, tables, batch.position_T, self._turned)
+            qkv_TX = self._norm_qk(layer, qkv_TX)
+            tables = self._tables[-1]
         heads_THD = dispatch.rope_store_attention(
             _to(qkv_TX, self.precision.attention),
             config.heads,
-            self._tables[config.layer_rope[i]],
+            tables,
             *pages,
             batch,
             self._scores[i],
             layer.get("sinks"),
-            self._growth_M1,
+            self._growth_M1 if i in self._grown else None,
         )
         return self._linear(layer, i, "o", _to(heads_THD.flatten(1), x_TC.dtype))
 
@@ -297,15 +343,18 @@ class Transformer(nn.Module):
             return self._dense(layer, i, "", x_TC)
         wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
-        out_TC = moe.combine(
-            x_TC, weights_TN, chosen_TN, experts.count, partial(self._dense, layer, i, "experts_")
-        )
+        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_"))
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
                 gate_T1 = dispatch.activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
                 shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
-            out_TC = out_TC + shared_TC
+            if experts.float_sum:
+                out_TC = (_to(out_TC, self.precision.norm) + _to(shared_TC, self.precision.norm)).to(
+                    x_TC.dtype
+                )
+            else:
+                out_TC = out_TC + shared_TC
         return out_TC
 
     def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -337,7 +386,12 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
-        hidden_TX = dispatch.activate(self._linear(layer, i, first, x_TC, bound_E1), self._activation)
+        hidden_TX = self._linear(layer, i, first, x_TC, bound_E1)
+        if self.config.activation == "xielu":
+            alphas = (rounded(layer[name], hidden_TX.dtype) for name in ("act_alpha_p", "act_alpha_n"))
+            hidden_TX = dispatch.xielu(hidden_TX, *alphas)
+        else:
+            hidden_TX = dispatch.activate(hidden_TX, self._activation)
         return self._linear(layer, i, f"{prefix}down", hidden_TX, bound_E1)
 
     def _linear(
@@ -364,11 +418,11 @@ class Transformer(nn.Module):
         config = self.config
         if not token_ids:
             raise MinillmError("a prompt is empty: it needs at least one token")
-        if len(token_ids) + max_tokens > config.max_position_embeddings:
+        if len(token_ids) + max_tokens > self.context:
             more = f" and {max_tokens} more to sample" if max_tokens else ""
             raise MinillmError(
                 f"a prompt of {len(token_ids)} tokens{more} is longer than the model's context of "
-                f"{config.max_position_embeddings}; shorten it"
+                f"{self.context}; shorten it"
             )
         low, high = min(token_ids), max(token_ids)
         if low < 0 or high >= config.vocab_size:
@@ -402,11 +456,12 @@ def load_model(
     folder_or_name: str | Path,
     precision: str | Precision = "fp32",
     device: torch.device | str = "cpu",
+    max_model_len: int | None = None,
 ) -> Transformer:
     """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
-    `Precision`.
+    `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).
     Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
     """
     policy = get_precision(precision)
@@ -414,6 +469,8 @@ def load_model(
     stored = read_config(folder)
     model = Transformer(replace(stored, mxfp4=False), policy, device)
     _read_weights(model, folder, stored)
+    if max_model_len is not None:
+        model.set_context(max_model_len)
     return model
 
 

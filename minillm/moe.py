@@ -27,9 +27,9 @@ def route(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(weights_TN, chosen_TN), made in `dtype` from logits of any, and of `sigmoid` if the router has one.
 
-    Sources: softmax over all, Shazeer et al. (2017); over the chosen, Mixtral (2024); sigmoid with a
-    correction and groups, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in training
-    elsewhere and takes the likeliest here, since the sampler and the trainer must agree.
+    Sources: softmax over all, Shazeer et al. (2017); over the chosen, Mixtral (2024); groups, DeepSeek-V2
+    (2024); sigmoid and a correction, DeepSeek-V3 (2024); sparsemixer (Liu et al., 2023), which samples in
+    training elsewhere and takes the likeliest here, since the sampler and the trainer must agree.
     """
     N, logits_TE = experts.chosen, logits_TE.to(dtype)
     if experts.router == "chosen_softmax":
@@ -37,14 +37,14 @@ def route(
         return torch.softmax(values_TN, dim=-1), chosen_TN
     if experts.router == "sparsemixer":
         return _sparsemixer(logits_TE, N, experts.jitter)
-    if experts.router == "softmax":
-        weights_TN, chosen_TN = torch.softmax(logits_TE, dim=-1).topk(N, dim=-1)
+    scores_TE = torch.softmax(logits_TE, dim=-1) if experts.router == "softmax" else sigmoid(logits_TE)
+    if correction_E is None and experts.groups == 1:
+        weights_TN, chosen_TN = scores_TE.topk(N, dim=-1)
     else:
-        scores_TE = sigmoid(logits_TE)
         order_TE = scores_TE.detach() if correction_E is None else scores_TE.detach() + correction_E
         if experts.groups > 1:
             order_TGX = order_TE.unflatten(1, (experts.groups, -1))
-            best_TG = order_TGX.topk(2, dim=-1)[0].sum(-1)
+            best_TG = order_TGX.topk(1 if experts.best_of_group else 2, dim=-1)[0].sum(-1)
             kept_TG = torch.zeros_like(best_TG, dtype=torch.bool)
             kept_TG.scatter_(1, best_TG.topk(experts.chosen_groups, dim=-1)[1], True)
             order_TE = order_TGX.masked_fill(~kept_TG.unsqueeze(-1), -torch.inf).flatten(1)
@@ -71,19 +71,22 @@ def _sparsemixer(logits_TE: torch.Tensor, N: int, jitter: float) -> tuple[torch.
 
 
 def combine(
-    x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, count: int, mlp: Mlp
+    x_TC: torch.Tensor, weights_TN: torch.Tensor, chosen_TN: torch.Tensor, experts: Experts, mlp: Mlp
 ) -> torch.Tensor:
     """sum over n of weights[:, n] * mlp(x, chosen[:, n]), in float32 at least, rounded once to x's dtype.
 
-    `count` is the number of experts.
+    Or of mlp(weights[:, n] * x, chosen[:, n]), as Llama 4 (2025) has it.
     """
-    wide = torch.promote_types(x_TC.dtype, torch.float32)
+    wide, count = torch.promote_types(x_TC.dtype, torch.float32), experts.count
     N = chosen_TN.shape[1]
     sorted_X, pair_X = chosen_TN.flatten().sort(stable=True)
     bound_E1 = torch.searchsorted(sorted_X, torch.arange(count + 1, device=x_TC.device))
-    outputs_XC = mlp(x_TC[pair_X // N], bound_E1)
-    outputs_TNC = outputs_XC[pair_X.argsort()].unflatten(0, (-1, N)).to(wide)
-    outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
+    x_XC = x_TC[pair_X // N]
+    if experts.scaled_input:
+        x_XC = x_XC * weights_TN.flatten()[pair_X].to(x_TC.dtype).unsqueeze(-1)
+    outputs_TNC = mlp(x_XC, bound_E1)[pair_X.argsort()].unflatten(0, (-1, N)).to(wide)
+    if not experts.scaled_input:
+        outputs_TNC = outputs_TNC * weights_TN.to(wide).unsqueeze(-1)
     total_TC: torch.Tensor = outputs_TNC[:, 0]
     for n in range(1, N):
         total_TC = total_TC + outputs_TNC[:, n]

@@ -1,157 +1,64 @@
 """config.json -> `ModelConfig`, by the rows of `minillm.families`.
 
 Both spellings are read: transformers 5's `rope_parameters` and `layer_types`, and the older `rope_theta`,
-`rope_scaling`, `sliding_window_pattern`, `max_window_layers`, `no_rope_layer_interval`.
+`rope_scaling`, `sliding_window_pattern`, `max_window_layers`, `no_rope_layer_interval`. Which keys a family
+has, and what it takes where one is left out, is in `minillm.config_file`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minillm.config import ActivationName, Experts, Latent, ModelConfig, Rope
+from minillm.config import ActivationName, Experts, Latent, ModelConfig, QueryGrowth
+from minillm.config_file import ConfigFile
 from minillm.errors import MinillmError
 from minillm.families import FAMILIES, Family
-from minillm.rope import TYPES
-
-# Keys that change the mathematics -> the only values that this library computes.
-FIXED: dict[str, tuple[Any, ...]] = {
-    "pretraining_tp": (1,),
-    "rope_interleaved": (False,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-    "swiglu_alpha": (1.702,),
-    "use_bidirectional_attention": (None, False),
-    "moe_layer_freq": (1,),
-    "scoring_func": ("sigmoid",),
-    "topk_method": ("noaux_tc",),
-    "is_decoder": (True, False),
-}
-
-# Keys that no forward pass reads.
-HARMLESS = frozenset(
-    {
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "attn_pdrop",
-        "auto_map",
-        "bos_token_id",
-        "cache_implementation",
-        "chunk_size_feed_forward",
-        "classifier_dropout",
-        "cross_attention_hidden_size",
-        "dtype",
-        "embd_pdrop",
-        "embedding_dropout",
-        "eos_token_id",
-        "gradient_checkpointing",
-        "hidden_dropout",
-        "id2label",
-        "initializer_range",
-        "is_encoder_decoder",
-        "is_llama_config",
-        "label2id",
-        "layer_norm_elementwise_affine",
-        "max_length",
-        "model_type",
-        "output_attentions",
-        "output_hidden_states",
-        "output_router_logits",
-        "pad_token_id",
-        "problem_type",
-        "resid_pdrop",
-        "residual_dropout",
-        "return_dict",
-        "router_aux_loss_coef",
-        "router_jitter_noise",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-        "tokenizer_class",
-        "torch_dtype",
-        "transformers_version",
-        "unsloth_fixed",
-        "unsloth_version",
-        "use_cache",
-    }
-)
+from minillm.read_rope import Ropes, read_ropes, turned
+from minillm.rope import alibi_slopes
 
 ACTIVATIONS: dict[str, ActivationName] = {
     "silu": "silu",
     "swish": "silu",
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "relu": "relu",
+    "relu2": "relu2",
+    "xielu": "xielu",
 }
-# What every type of rope may say.
-ROPE_KEYS = frozenset(
-    {
-        "rope_type",
-        "type",
-        "rope_theta",
-        "partial_rotary_factor",
-        "original_max_position_embeddings",
-        "max_position_embeddings",
-        "llama_4_scaling_beta",
-    }
-)
-# Spellings of the keys that most families have, first match counts.
+# What we call a size -> how families call it; each has one of these, or for an older spelling two.
 SPELLINGS: dict[str, tuple[str, ...]] = {
-    "vocab_size": ("vocab_size",),
-    "hidden_size": ("hidden_size", "n_embd"),
-    "num_layers": ("num_hidden_layers", "n_layer"),
-    "num_heads": ("num_attention_heads", "n_head"),
-    "intermediate_size": ("intermediate_size", "n_inner"),
-    "max_position_embeddings": ("max_position_embeddings", "n_positions"),
-    "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
-    "activation": ("hidden_activation", "hidden_act", "activation_function"),
-    "partial": ("partial_rotary_factor", "rotary_pct"),
-    "theta": ("rope_theta", "rotary_emb_base"),
+    "hidden_size": ("n_embed", "hidden_size", "n_embd", "d_model"),
+    "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "num_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
+    "num_kv_heads": ("num_key_value_heads", "num_kv_heads"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim"),
+    "context": ("max_position_embeddings", "n_positions", "max_seq_len"),
+    "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
+    "activation": ("hidden_activation", "hidden_act", "activation_function", "activation"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
+    "chosen": ("num_experts_per_tok", "moe_topk", "moe_k"),
+    "shared": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
+    "expert_scale": ("routed_scaling_factor", "router_scaling_factor"),
 }
-
-
-class _Reader:
-    """A config.json that knows which of its keys were asked for."""
-
-    def __init__(self, path: Path, raw: dict[str, Any], family: Family) -> None:
-        self.path, self.raw, self.family = path, raw, family
-        self.asked: set[str] = set()
-
-    def get(self, *names: str, default: Any = None) -> Any:
-        """The value of the first of these keys that the file has, or that the family has a default for.
-
-        A null in the file is an answer too: it keeps the family's default away.
-        """
-        self.asked.update(names)
-        given = [self.raw[name] for name in names if name in self.raw]
-        usual = [self.family.defaults.get(name) for name in names if name not in self.raw]
-        return next((value for value in (*given, *usual) if value is not None), default)
-
-    def need(self, name: str) -> Any:
-        """A value that must be there, by our name for it."""
-        names = SPELLINGS.get(name, (name,))
-        if (value := self.get(*names)) is None:
-            raise self.error(f"lacks the key {names[0]!r}")
-        return value
-
-    def error(self, what: str) -> MinillmError:
-        return MinillmError(f"{self.path} {what}")
+# The context of a family whose config does not name one.
+USUAL_CONTEXT = 2048
+_MIXTURE = frozenset(Experts.__dataclass_fields__)
 
 
 def read_config(folder: Path) -> ModelConfig:
     """The `ModelConfig` of a folder's config.json.
 
-    Raises `MinillmError` for a missing or broken file, an unknown `model_type`, a missing key, a value
-    that this library does not compute, and a key that it does not know.
+    Raises `MinillmError` for a missing or broken file, an unknown `model_type`, a missing key, and a key or a
+    value that changes what the model computes and that this library does not compute. Warns, once, of keys
+    that nothing reads.
     """
     path = folder / "config.json"
     try:
@@ -167,69 +74,62 @@ def read_config(folder: Path) -> ModelConfig:
     if model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
-    reader = _Reader(path, raw, FAMILIES[model_type])
+    family = FAMILIES[model_type]
+    file = ConfigFile(path, raw, family.reference or model_type)
     try:
-        config = replace(_config(model_type, reader), mxfp4=_mxfp4(reader), source=_plain(text, raw))
+        config = replace(
+            _config(model_type, family, file), mxfp4=_mxfp4(family, file), source=_plain(text, raw)
+        )
     except MinillmError:
         raise
-    except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError) as error:
-        raise reader.error(f"has a value of the wrong kind: {error!r}") from error
-    _check(config, reader)
+    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError, AttributeError) as error:
+        raise file.error(f"has a value of the wrong kind: {error!r}") from error
+    _check_sizes(config, file)
+    file.check(config)
     return config
 
 
-def _config(model_type: str, reader: _Reader) -> ModelConfig:
-    family = reader.family
-    C, H = reader.need("hidden_size"), reader.need("num_heads")
-    context = reader.need("max_position_embeddings")
-    latent = _latent(reader) if reader.get("kv_lora_rank") else None
-    head_dim = reader.get("head_dim") or C // H
-    knobs = dict(family.knobs)
-    mixture = {name: knobs.pop(name) for name in _MIXTURE if name in knobs}
-    for field, name in family.fields.items():
-        (mixture if field in _MIXTURE else knobs)[field] = reader.get(name)
-    if kind := _qk_norm(reader):
+def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
+    C, H = _size(file, "hidden_size"), _size(file, "num_heads")
+    num_layers = _size(file, "num_layers")
+    latent = _latent(file, C // H) if file.get("kv_lora_rank") else None
+    head_dim = file.get("head_dim") or C // H
+    knobs = dict(family.knobs) | {field: file.get(name) for field, name in family.fields.items()}
+    mixture = {name: knobs.pop(name) for name in _MIXTURE & knobs.keys() if "router" in family.knobs}
+    if kind := _qk_norm(family, file):
         knobs["qk_norm"] = kind
-    layers = _layer_types(reader)
-    ropes, layer_rope, parameters = _ropes(reader, layers, latent.rope_dim if latent else head_dim)
-    scale = (latent.nope_dim + latent.rope_dim if latent else head_dim) ** -0.5
-    if (scalar := reader.get("query_pre_attn_scalar")) is not None:
-        scale = scalar**-0.5
-    elif latent and parameters.get("mscale_all_dim") and ropes[0].type != "default":
-        scale *= (0.1 * parameters["mscale_all_dim"] * math.log(parameters["factor"]) + 1.0) ** 2
-    scale = reader.get("attention_multiplier", default=scale)
-    growth = parameters.get("llama_4_scaling_beta")
-    if growth is not None:
-        knobs["query_growth"] = (growth, parameters["original_max_position_embeddings"])
-    if model_type.startswith("gemma"):
-        knobs["embedding_multiplier"] = C**0.5
-    if divisor := reader.get("logits_scaling"):
-        knobs["logit_multiplier"] = 1 / divisor
-    act = reader.need("activation")
-    if act not in ACTIVATIONS:
-        raise reader.error(f"has activation {act!r}; supported: {', '.join(ACTIVATIONS)}")
-    knobs.setdefault("norm_eps", None)
-    if knobs["norm_eps"] is None:
-        knobs["norm_eps"] = reader.need("norm_eps")
-    window = reader.get("sliding_window")
-    num_layers = reader.need("num_layers")
-    experts, expert_layers = _experts(reader, mixture, num_layers)
+    sliding = _sliding(family, file, num_layers)
+    ropes = read_ropes(file, family, sliding, latent.rope_dim if latent else head_dim)
+    if (beta := ropes.written.get("llama_4_scaling_beta")) is not None:
+        knobs["query_growth"] = QueryGrowth(beta, ropes.written["original_max_position_embeddings"])
+    elif file.get("attn_temperature_tuning"):
+        growth = QueryGrowth(file.need("attn_scale"), file.need("floor_scale"), shift=1, unturned=True)
+        knobs["query_growth"] = growth
+    _multipliers(family, file, knobs, C, num_layers)
+    _older_layouts(file, knobs, H, C)
+    knobs.setdefault("scale", _scale(file, latent, head_dim, ropes))
+    if "activation" not in knobs:
+        knobs["activation"] = _activation(family, file)
+    if knobs.get("norm_eps") is None:
+        knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
+    window = file.get("sliding_window", "window_size", "attention_chunk_size")
+    # Chunks are negative windows; one as long as the context is none.
+    reach = -window if file.reads("attention_chunk_size") and window else window
+    experts, expert_layers = _experts(family, file, mixture, num_layers)
     return ModelConfig(
         model_type=model_type,
-        vocab_size=reader.need("vocab_size"),
+        vocab_size=file.need("vocab_size"),
         hidden_size=C,
-        intermediate_size=reader.get(*SPELLINGS["intermediate_size"], default=4 * C),
+        intermediate_size=file.get("intermediate_size_mlp", *SPELLINGS["intermediate_size"], default=4 * C),
         num_layers=num_layers,
         num_heads=H,
-        num_kv_heads=reader.get("num_key_value_heads", default=H),
+        num_kv_heads=_kv_heads(file, H),
         head_dim=head_dim,
-        max_position_embeddings=context,
-        tie_word_embeddings=reader.get("tie_word_embeddings", default=False),
-        ropes=ropes,
-        layer_rope=layer_rope,
-        windows=tuple(int(window) if sliding and window else 0 for sliding in layers),
-        scale=scale,
-        activation=ACTIVATIONS[act],
+        max_position_embeddings=_context(file, ropes),
+        tie_word_embeddings=file.get("tie_word_embeddings", default=False),
+        ropes=ropes.ropes,
+        layer_rope=ropes.layers,
+        windows=tuple(int(reach) if slides and reach else 0 for slides in sliding),
         experts=experts,
         expert_layers=expert_layers,
         latent=latent,
@@ -237,11 +137,94 @@ def _config(model_type: str, reader: _Reader) -> ModelConfig:
     )
 
 
-def _mxfp4(reader: _Reader) -> bool:
+def _size(file: ConfigFile, name: str) -> Any:
+    return file.need(*SPELLINGS[name])
+
+
+def _uniform(file: ConfigFile, name: str, value: Any) -> Any:
+    """A number for all layers, which some files write as a list of one for each."""
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) != 1:
+        raise file.error(f"has {name} = {value!r}; only one number for all layers is supported")
+    return value[0]
+
+
+def _kv_heads(file: ConfigFile, H: int) -> int:
+    written = file.get(*SPELLINGS["num_kv_heads"], default=H)
+    if file.reads("multi_query") and not file.get("new_decoder_architecture"):
+        return 1 if file.get("multi_query") else H
+    return int(written)
+
+
+def _context(file: ConfigFile, ropes: Ropes) -> int:
+    """The longest sequence: YaRN's recipe leaves the original context in the file beside the factor."""
+    context = file.get(*SPELLINGS["context"], default=USUAL_CONTEXT)
+    if ropes.ropes and ropes.ropes[0].type == "yarn" and (factor := ropes.written.get("factor")):
+        original = dict(ropes.ropes[0].parameters)["original_max_position_embeddings"]
+        context = max(context, round(original * factor))
+    return int(context)
+
+
+def _activation(family: Family, file: ConfigFile) -> ActivationName:
+    act = file.need(*SPELLINGS["activation"])
+    if act not in ACTIVATIONS:
+        raise file.error(f"has activation {act!r}; supported: {', '.join(ACTIVATIONS)}")
+    return family.activations.get(act, ACTIVATIONS[act])
+
+
+def _multipliers(family: Family, file: ConfigFile, knobs: dict[str, Any], C: int, L: int) -> None:
+    """Factors of the embedding, the residual and the logits, which families write in their own ways."""
+    if family.scaled_embedding:
+        knobs["embedding_multiplier"] = C**0.5
+    if file.reads("scale_depth"):
+        knobs["embedding_multiplier"] = file.get("scale_emb")
+        knobs["residual_multiplier"] = file.get("scale_depth", default=L**0.5) / L**0.5
+        knobs["logit_multiplier"] = file.get("dim_model_base", default=C) / C
+    if "logit_multiplier" not in knobs and (divisor := file.get("logits_scaling")):
+        knobs["logit_multiplier"] = 1 / divisor
+
+
+def _older_layouts(file: ConfigFile, knobs: dict[str, Any], H: int, C: int) -> None:
+    """The blocks of Falcon, MPT, BLOOM and OPT, which their files describe in keys of their own."""
+    if file.reads("parallel_attn"):
+        two_norms = file.get("new_decoder_architecture") and file.get("num_ln_in_parallel_attn") in (None, 2)
+        knobs["parallel"] = bool(file.get("new_decoder_architecture") or file.get("parallel_attn"))
+        knobs["shared_norm"] = knobs["parallel"] and not two_norms
+        knobs["layout"] = "two norms" if two_norms else ""
+    if (attention := file.get("attn_config")) is not None:
+        others = {"prefix_lm": False, "qk_ln": False, "alibi": True, "attn_type": "multihead_attention"}
+        for name, usual in others.items():
+            if attention.get(name, usual) != usual:
+                raise file.error(f"has attn_config.{name} = {attention[name]!r}; only {usual!r} is supported")
+        knobs["clip_qkv"] = attention.get("clip_qkv") or None
+        knobs["scale"] = attention.get("softmax_scale") or (C // H) ** -0.5
+        if attention.get("alibi_bias_max", 8) != 8:
+            raise file.error("has another attn_config.alibi_bias_max than 8, the only one that is computed")
+    if knobs.pop("linear_bias", False) or file.get("alibi"):
+        slopes = alibi_slopes(H, truncated=file.reads("attn_config"))
+        share = (C // H) ** -0.5 if file.reads("alibi") else 1.0
+        knobs["alibi"] = tuple(slope * share for slope in slopes)
+    if file.get("word_embed_proj_dim", default=C) != C:
+        raise file.error("has another word_embed_proj_dim than hidden_size; projections are not supported")
+
+
+def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes) -> float:
+    """What scores are multiplied by."""
+    scale: float = (latent.nope_dim + latent.rope_dim if latent else head_dim) ** -0.5
+    all_dim = ropes.written.get("mscale_all_dim")
+    if (scalar := file.get("query_pre_attn_scalar")) is not None:
+        scale = scalar**-0.5
+    elif latent and all_dim and ropes.ropes[0].type != "default":
+        scale *= (0.1 * all_dim * math.log(ropes.written["factor"]) + 1.0) ** 2
+    return float(file.get("attention_multiplier", default=scale))
+
+
+def _mxfp4(family: Family, file: ConfigFile) -> bool:
     """Whether the checkpoint's experts are stored in 4 bits; no other quantisation is read."""
-    given = reader.get("quantization_config") or {}
-    if given and (given.get("quant_method") != "mxfp4" or not reader.family.mxfp4):
-        raise reader.error(f"has quantization_config = {given!r}, not supported; fetch plain weights")
+    given = file.raw.get("quantization_config") or {}
+    if given and (given.get("quant_method") != "mxfp4" or not family.mxfp4):
+        raise file.error(f"has quantization_config = {given!r}, not supported; fetch plain weights")
     return bool(given)
 
 
@@ -252,154 +235,119 @@ def _plain(text: str, raw: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in raw.items() if k != "quantization_config"}, indent=2) + "\n"
 
 
-_MIXTURE = ("router", "normalize", "jitter", "float_router", "native", "shared_width", "shared_gate")
-
-
-def _qk_norm(reader: _Reader) -> str:
+def _qk_norm(family: Family, file: ConfigFile) -> str:
     """The kind of the optional norm of queries and keys, if the file asks for it."""
-    if reader.get("qk_layernorm"):
-        return "heads" if "{e}" in reader.family.keys["q_norm"].names[0] else "head"
-    return "head" if reader.get("use_qk_norm") else ""
+    asked = file.get("qk_layernorm", "use_qk_norm")
+    return (family.optional_qk_norm or "head") if asked else ""
 
 
-def _latent(reader: _Reader) -> Latent:
+def _latent(file: ConfigFile, usual: int) -> Latent:
     return Latent(
-        q_rank=reader.get("q_lora_rank", default=0),
-        kv_rank=reader.need("kv_lora_rank"),
-        nope_dim=reader.need("qk_nope_head_dim"),
-        rope_dim=reader.need("qk_rope_head_dim"),
-        v_dim=reader.need("v_head_dim"),
+        q_rank=file.get("q_lora_rank", default=0),
+        kv_rank=file.need("kv_lora_rank"),
+        nope_dim=file.need("qk_nope_head_dim"),
+        rope_dim=file.need("qk_rope_head_dim"),
+        v_dim=file.get("v_head_dim", default=usual),
         norm_eps=1e-6,  # no key says so, but every implementation has it
     )
 
 
-def _layer_types(reader: _Reader) -> list[bool]:
+def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     """Which layers have the sliding window."""
-    family, L = reader.family, reader.need("num_layers")
-    late = reader.get("max_window_layers", default=0)
-    used = bool(reader.get("use_sliding_window", default=True))
-    types = reader.get("layer_types")
-    pattern = reader.get("sliding_window_pattern", "_sliding_window_pattern", default=family.pattern)
-    if types is not None:
-        kinds = {"sliding_attention": True, "full_attention": False}
+    late = file.get("max_window_layers", default=0)
+    used = bool(file.get("use_sliding_window", default=True))
+    pattern = file.get("sliding_window_pattern", default=family.pattern)
+    if (types := _layer_types(file)) is not None:
+        kinds = {
+            **dict.fromkeys(("sliding_attention", "chunked_attention", "local"), True),
+            **dict.fromkeys(("full_attention", "global", "attention"), False),
+        }
         if unknown := set(types) - kinds.keys():
-            raise reader.error(f"has layer type {sorted(unknown)[0]!r}; supported: {', '.join(kinds)}")
+            raise file.error(f"has layer type {sorted(unknown)[0]!r}; supported: {', '.join(kinds)}")
         if len(types) != L:
-            raise reader.error(f"names {len(types)} layer_types for {L} layers")
+            raise file.error(f"names {len(types)} layer_types for {L} layers")
         return [kinds[kind] and used for kind in types]
+    if file.get("sliding_window", "attention_chunk_size") is None:
+        pattern = 0
     rules: dict[str, Callable[[int], bool]] = {
         "none": lambda i: False,
         "all": lambda i: used,
         "types": lambda i: bool(pattern) and (i + 1) % pattern != 0,
+        "first": lambda i: bool(pattern) and i % pattern != 0,
         "late": lambda i: used and i >= late,
         "early": lambda i: used and i % 2 == 0 and i < late,
-        "unturned": lambda i: used and not _turned(reader, i),
+        "unturned": lambda i: used and not turned(file, i),
+        "turned": lambda i: turned(file, i),
     }
     return [rules[family.windows](i) for i in range(L)]
 
 
-def _turned(reader: _Reader, i: int) -> bool:
-    """Whether layer i has rope, by the keys that say so."""
-    turned = reader.get("no_rope_layers")
-    interval = reader.get("no_rope_layer_interval")
-    if turned is not None:
-        return bool(turned[i])
-    return interval is None or (i + 1) % interval != 0
+def _layer_types(file: ConfigFile) -> list[str] | None:
+    """The type of each layer, where the file lists them; gpt_neo repeats groups."""
+    if file.reads("attention_types"):
+        groups = file.get("attention_types", default=[[["global", "local"], 12]])
+        file.get("attention_layers")  # the same, counted out, which the reference makes anew
+        return [kind for kinds, count in groups for _ in range(count) for kind in kinds]
+    types: list[str] | None = file.get("layer_types")
+    return types
 
 
-def _ropes(
-    reader: _Reader, sliding: list[bool], head_dim: int
-) -> tuple[tuple[Rope, ...], tuple[int, ...], Mapping[str, Any]]:
-    """The rotary embeddings, the one of each layer, and the (global) parameters as they were written."""
-    family = reader.family
-    if family.knobs.get("positions"):
-        return (), (-1,) * len(sliding), {}
-    theta, partial = reader.need("theta"), reader.get(*SPELLINGS["partial"], default=1.0)
-    local = reader.get("rope_local_base_freq")
-    given = reader.get("rope_parameters")
-    if given is None:
-        given = dict(reader.get("rope_scaling", default={}))
-    else:
-        reader.asked.add("rope_scaling")
-    if given and set(given) <= {"sliding_attention", "full_attention"}:
-        by_type = [given.get(kind) or {} for kind in ("full_attention", "sliding_attention")]
-    elif local is not None:  # the stretch is for the layers that see all keys
-        by_type = [given, {"rope_theta": local}]
-    else:
-        by_type = [given]
-    ropes = tuple(_rope(reader, p, theta, partial, head_dim) for p in by_type)
-    which = []
-    for i, slides in enumerate(sliding):
-        turned = _turned(reader, i) and not (family.unturned and not slides)
-        which.append((int(slides) if len(ropes) == 2 else 0) if turned else -1)
-    return ropes, tuple(which), by_type[0]
-
-
-def _rope(reader: _Reader, given: Mapping[str, Any], theta: float, partial: float, head_dim: int) -> Rope:
-    kind = given.get("rope_type") or given.get("type") or "default"
-    kind = {"su": "longrope"}.get(kind, kind)
-    if kind not in TYPES:
-        raise reader.error(f"has rope type {kind!r}; supported: {', '.join(TYPES)}")
-    context = reader.need("max_position_embeddings")
-    original = reader.get("original_max_position_embeddings", default=context)
-    if given.get("original_max_position_embeddings") is None:
-        given = {**given, "original_max_position_embeddings": original}
-    _, needed, optional = TYPES[kind]
-    for name in sorted(needed):
-        if given.get(name) is None:
-            raise reader.error(f"lacks {name!r} for rope of type {kind!r}")
-    known = needed | optional
-    for name, value in given.items():
-        if name not in known | ROPE_KEYS and value is not None:
-            raise reader.error(
-                f"has the unknown key {name!r} for rope of type {kind!r}, which may change the mathematics"
-            )
-    share = given.get("partial_rotary_factor")
-    dim = head_dim if kind == "proportional" else int(head_dim * (partial if share is None else share))
-    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known}
-    values = tuple(sorted((k, v) for k, v in parameters.items() if v is not None))
-    return Rope(float(given.get("rope_theta") or theta), dim, kind, values)
-
-
-def _experts(reader: _Reader, mixture: dict[str, Any], L: int) -> tuple[Experts | None, tuple[bool, ...]]:
+def _experts(
+    family: Family, file: ConfigFile, mixture: dict[str, Any], L: int
+) -> tuple[Experts | None, tuple[bool, ...]]:
     if "router" not in mixture:
         return None, ()
-    width = reader.get("moe_intermediate_size") or reader.need("intermediate_size")
-    shared = reader.get("n_shared_experts", default=0)
+    width = _uniform(file, "moe_intermediate_size", file.get("moe_intermediate_size", "intermediate_size"))
+    shared = _uniform(file, "shared experts", file.get(*SPELLINGS["shared"], default=0))
     mixture.setdefault("shared_width", shared * width)
+    if mixture["shared_width"] is None:
+        mixture["shared_width"] = width
+    if file.get("topk_method") == "greedy":
+        file.get("n_group", "topk_group")
+        file.get("topk_group")
+        groups = chosen_groups = 1
+    else:
+        groups, chosen_groups = file.get("n_group", default=1), file.get("topk_group", default=1)
     experts = Experts(
-        count=reader.get("num_local_experts", "num_experts", "n_routed_experts"),
-        chosen=reader.need("num_experts_per_tok"),
+        count=_uniform(file, "experts", file.need(*SPELLINGS["experts"])),
+        chosen=_uniform(file, "experts of a token", file.need(*SPELLINGS["chosen"])),
         width=width,
-        scale=reader.get("routed_scaling_factor", default=1.0),
-        groups=reader.get("n_group", default=1),
-        chosen_groups=reader.get("topk_group", default=1),
+        scale=file.get(*SPELLINGS["expert_scale"], default=1.0),
+        groups=groups,
+        chosen_groups=chosen_groups,
         **mixture,
     )
-    step, dense = reader.get("decoder_sparse_step", default=1), reader.get("mlp_only_layers", default=[])
-    first = reader.get("first_k_dense_replace", default=0)
-    return experts, tuple(i >= first and i not in dense and (i + 1) % step == 0 for i in range(L))
+    return experts, _expert_layers(family, file, L)
 
 
-def _check(config: ModelConfig, reader: _Reader) -> None:
-    """Refuse keys that nobody asked for, values that are not computed, and sizes that do not fit."""
-    for name, allowed in FIXED.items():
-        value = reader.get(name, default=allowed[0])
-        if value not in allowed:
-            raise reader.error(f"has {name} = {value!r}, which is not supported; only {allowed[0]!r} is")
-    known = reader.asked | HARMLESS | reader.family.ignored | FIXED.keys()
-    for name, value in reader.raw.items():
-        if name not in known and not name.startswith("_") and "." not in name and value is not None:
-            raise reader.error(
-                f"has the unknown key {name!r}, which may change the mathematics; remove it if it does not"
-            )
+def _expert_layers(family: Family, file: ConfigFile, L: int) -> tuple[bool, ...]:
+    """Which layers have a mixture of experts."""
+    first = file.get("first_k_dense_replace", default=family.dense_layers)
+    if (kinds := file.get("mlp_layer_types")) is not None:
+        if len(kinds) != L or set(kinds) - {"dense", "sparse"}:
+            raise file.error(f"has mlp_layer_types = {kinds!r}; expected {L} of 'dense' and 'sparse'")
+        return tuple(kind == "sparse" for kind in kinds)
+    step = file.get("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval", default=1)
+    if (listed := file.get("moe_layers")) is not None:
+        return tuple(i in listed for i in range(L))
+    first = file.get("moe_layer_start_index", default=first)
+    last = file.get("moe_layer_end_index", default=-1)
+    dense = file.get("mlp_only_layers", default=[])
+    return tuple(
+        first <= i <= (L - 1 if last == -1 else last) and i not in dense and (i + 1) % step == 0
+        for i in range(L)
+    )
+
+
+def _check_sizes(config: ModelConfig, file: ConfigFile) -> None:
+    """Refuse sizes that are none, or that do not fit each other."""
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
     for name in (*sizes, "head_dim", "max_position_embeddings"):
         if not isinstance(getattr(config, name), int) or getattr(config, name) < 1:
-            raise reader.error(f"has {name} = {getattr(config, name)!r}, which is no size")
+            raise file.error(f"has {name} = {getattr(config, name)!r}, which is no size")
     H, K, D = config.heads
     if H % K or D % 2 or any(rope.dim % 2 or rope.dim > D for rope in config.ropes):
-        raise reader.error(
+        raise file.error(
             f"has {H} query heads that do not share {K} kv heads evenly, or an odd number of dimensions "
             f"to turn in heads of {D}"
         )

@@ -16,7 +16,7 @@ from minillm.config import ModelConfig, Rope
 Frequencies = tuple[torch.Tensor, float]
 
 
-def _default(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _default(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     return 1.0 / _periods(rope.theta, rope.dim, dtype), 1.0
 
 
@@ -25,22 +25,22 @@ def _periods(theta: float, dim: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.as_tensor(theta**exponents)
 
 
-def _linear(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _linear(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     """Positions divided by the factor."""
-    return _default(rope, p, context, dtype)[0] / p["factor"], 1.0
+    return _default(rope, p, context, served, dtype)[0] / p["factor"], 1.0
 
 
-def _dynamic(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _dynamic(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     """A larger base for a context beyond the original one (NTK-aware scaling)."""
     original = p["original_max_position_embeddings"]
     if context <= original:
-        return _default(rope, p, context, dtype)
+        return _default(rope, p, context, served, dtype)
     stretch = p["factor"] * context / original - (p["factor"] - 1)
     theta = rope.theta * stretch ** (rope.dim / (rope.dim - 2))
     return 1.0 / _periods(theta, rope.dim, dtype), 1.0
 
 
-def _yarn(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _yarn(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     """YaRN (Peng et al., 2023): low frequencies are interpolated, high ones kept, those between mixed."""
     original, dim = p["original_max_position_embeddings"], rope.dim
     factor = p.get("factor") or context / original
@@ -67,9 +67,9 @@ def _yarn(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) ->
     return 1.0 / (factor * periods) * (1 - kept) + 1.0 / periods * kept, attention
 
 
-def _llama3(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _llama3(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     """Llama 3.1: long wavelengths are divided by the factor, short ones kept, those between mixed."""
-    frequency = _default(rope, p, context, dtype)[0]
+    frequency = _default(rope, p, context, served, dtype)[0]
     original, low, high = p["original_max_position_embeddings"], p["low_freq_factor"], p["high_freq_factor"]
     wavelength = 2 * math.pi / frequency
     scaled = torch.where(wavelength > original / low, frequency / p["factor"], frequency)
@@ -79,11 +79,11 @@ def _llama3(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) 
     return torch.where(between, mixed, scaled), 1.0
 
 
-def _longrope(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _longrope(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
     """LongRoPE (Ding et al., 2024): a factor for each pair, one list for short contexts and one for long.
 
-    The model's context decides, once: were it the length of a sequence, a key in the cache would turn
-    stale as its sequence grows.
+    The longest sequence that is served decides, once: were it each sequence's own length, a key in the cache
+    would turn stale as its sequence grows.
     """
     original = p["original_max_position_embeddings"]
     factor = p.get("factor") or context / original
@@ -91,16 +91,18 @@ def _longrope(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype
     if attention is None:
         attention = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     # phimoe names a magnitude for each of the two lists.
-    length = "long" if context > original else "short"
+    length = "long" if served > original else "short"
     attention = p.get(f"{length}_mscale", attention)
     factors = torch.tensor(p[f"{length}_factor"], dtype=dtype)
     return 1.0 / (factors * _periods(rope.theta, rope.dim, dtype)), attention
 
 
-def _proportional(rope: Rope, p: Mapping[str, Any], context: int, dtype: torch.dtype) -> Frequencies:
+def _proportional(
+    rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype
+) -> Frequencies:
     """Only the first share of the pairs turns, with the frequencies that they have among all."""
     turned = int(p.get("partial_rotary_factor", 1.0) * rope.dim // 2)
-    frequency = _default(rope, p, context, dtype)[0] / p.get("factor", 1.0)
+    frequency = _default(rope, p, context, served, dtype)[0] / p.get("factor", 1.0)
     return torch.cat((frequency[:turned], torch.zeros(rope.dim // 2 - turned, dtype=dtype))), 1.0
 
 
@@ -134,23 +136,43 @@ TYPES: dict[str, tuple[Callable[..., Frequencies], frozenset[str], frozenset[str
 }
 
 
-def table(config: ModelConfig, rope: Rope | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def table(
+    config: ModelConfig, rope: Rope | None, served: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
     """cos_MD and sin_MD of every position of the context, D/2 columns, computed in `dtype`.
 
-    No rope is the rotation by nothing: one pair, whose cosine is 1.
+    `served` is the longest sequence that they are for, which longrope asks for. No rope is the rotation by
+    nothing: one pair, whose cosine is 1.
     """
     M = config.max_position_embeddings
     if rope is None:
         return torch.ones(M, 1, dtype=dtype), torch.zeros(M, 1, dtype=dtype)
-    frequency, attention = TYPES[rope.type][0](rope, dict(rope.parameters), M, dtype)
+    frequency, attention = TYPES[rope.type][0](rope, dict(rope.parameters), M, served, dtype)
     angle_MD = torch.outer(torch.arange(M, dtype=dtype), frequency)
     return angle_MD.cos() * attention, angle_MD.sin() * attention
 
 
 def growth(config: ModelConfig, dtype: torch.dtype) -> torch.Tensor | None:
     """What each position's query is multiplied by, (M, 1); None where nothing is."""
-    if config.query_growth is None:
+    if (growth := config.query_growth) is None:
         return None
-    beta, length = config.query_growth
-    position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1)
-    return 1 + beta * torch.log(1 + torch.floor(position_M1 / length))
+    position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1) + growth.shift
+    return 1 + growth.beta * torch.log(1 + torch.floor(position_M1 / growth.length))
+
+
+def alibi_slopes(heads: int, truncated: bool = False) -> tuple[float, ...]:
+    """The slope of each head's linear bias (ALiBi: Press et al., 2022).
+
+    Powers of 2 in even steps from 2^(-8/n) to 2^-8 for n heads, where n is a power of 2. For other numbers of
+    heads those of the power of 2 below, and every other one of twice as many; `truncated`: those of the power
+    of 2 above, the odd ones after the even ones, as far as there are heads (MPT).
+    """
+
+    def even(n: int) -> list[float]:
+        return [2.0 ** (-8.0 * (i + 1) / n) for i in range(n)]
+
+    if truncated:
+        above = even(2 ** math.ceil(math.log2(heads)))
+        return tuple(above if len(above) == heads else (above[1::2] + above[::2])[:heads])
+    below = 2 ** math.floor(math.log2(heads))
+    return tuple(even(below) + even(2 * below)[::2][: heads - below])

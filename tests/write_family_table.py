@@ -1,4 +1,4 @@
-"""Writes the README's table of families from the results of the tests.
+"""Writes minillm/README.md's table of families from the results of the tests.
 
     python -m pytest tests/minillm/test_families.py --junitxml=families.xml
     python tests/write_family_table.py families.xml
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from minillm.families import FAMILIES
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent / "minillm" / "README.md"
 BEGIN, END = "<!-- families -->", "<!-- end -->"
 
 

@@ -47,12 +47,12 @@ TILE_TOKENS = 16
 
 
 @cache
-def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
+def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: bool) -> Any:
     kind, load, store = SCALARS[dtype]
     kv_kind, load_kv, _ = SCALARS[kv_dtype]
     product, kv_size = block_product(kv_dtype), kv_dtype.itemsize
 
-    @variant_njit(dtype, kv_dtype, capped)
+    @variant_njit(dtype, kv_dtype, capped, tilted)
     def softmax_step(
         row: Any,
         lanes: Any,
@@ -64,6 +64,9 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         last: int,
         scale: Any,
         cap: Any,
+        slope: Any,
+        steps: Any,
+        place: Any,
     ) -> None:
         """One row's products become weights; its running max, sum and accumulator are rescaled.
 
@@ -79,6 +82,10 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         if capped:
             for n in range(columns):
                 row[n] = cap * tanh(row[n] / cap)
+        if tilted:
+            # A difference of whole numbers, exact up to 2**24.
+            for n in range(columns):
+                row[n] = fma(slope, steps[n] - place, row[n])
         for n in range(first):
             row[n] = NEGATIVE
         for n in range(last + 1, columns):
@@ -110,8 +117,15 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         for d in range(a.shape[0]):
             a[d] *= shrink
 
+    @variant_njit(dtype, kv_dtype, capped)
+    def first_key(position: int, window: int) -> int:
+        """`kernels.knobs.first_seen`."""
+        if window < 0:
+            return position - position % -window
+        return position + 1 - window if window > 0 else 0
+
     def kernel(words: Any) -> None:
-        args = carray(words, 25)
+        args = carray(words, 26)
         T, H, K, D, E, P, S, B, max_pages, tiles, window = (
             args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21],
             args[22], args[24],
@@ -126,6 +140,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         cap = carray(address(args[10]), (1,), types.float32)[0]
         sinks_f32 = carray(address(args[11]), (H,), types.float32)
         sinks_bf16 = carray(address(args[11]), (H,), types.uint16)
+        slopes_H = carray(address(args[25]), (H,), types.float32)
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = E // COLUMNS * COLUMNS
         G = H // K
@@ -137,6 +152,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
         m = np.empty(most, np.float32)
         total = np.empty(most, np.float32)
         lanes = np.empty(LANES, np.float32)
+        steps, slope = np.arange(S).astype(np.float32), np.float32(0)
         while True:
             i = next_task(words)
             if i >= args[1]:
@@ -159,7 +175,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
             end = position_T[t0 + tokens - 1] + 1
             pages = (end + S - 1) // S
             # Pages that lie before every row's window are not looked at.
-            for j in range(max(0, position_T[t0] + 1 - window) // S if window > 0 else 0, pages):
+            for j in range(max(0, first_key(position_T[t0], window)) // S, pages):
                 page = page_BP[b, j]
                 valid = min(S, end - j * S)
                 # Whole vectors of keys: what stands past the valid ones is computed and masked.
@@ -172,9 +188,14 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                     product(x, D, part, S, s.ctypes.data, S, rows, columns, count, d, values, v_bytes, 0)
                 for r in range(rows):
                     position = position_T[t0 + r // G] - j * S
-                    first = max(0, position + 1 - window) if window > 0 else 0
+                    first = max(0, first_key(position_T[t0 + r // G], window) - j * S)
                     last = min(valid - 1, position)
-                    softmax_step(s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap)
+                    if tilted:
+                        slope = slopes_H[head * G + r % G]
+                    softmax_step(
+                        s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap, slope, steps,
+                        np.float32(position),
+                    )  # fmt: skip
                 product(
                     s.ctypes.data, S, values, E, acc.ctypes.data, E, rows, whole, valid, 1, after, k_bytes, 0
                 )
@@ -189,7 +210,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool) -> Any:
                 for d in range(E):
                     out_THE[t, h, d] = store(acc[r, d] / total[r])
 
-    return Kernel(kernel, dtype, kv_dtype, capped)
+    return Kernel(kernel, dtype, kv_dtype, capped, tilted)
 
 
 def attention(
@@ -216,13 +237,14 @@ def attention(
     tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
     pointers = (q_THD, k_PKDS, v_PKSE, out_THE, position_T, page_BP, tile_N3)
     launch(
-        _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None),
+        _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None, scores.slopes_H is not None),
         tiles * K,
         *(tensor.data_ptr() for tensor in pointers),
         *(float_address(scores.scale), float_address(scores.softcap or 0.0)),
         0 if sinks_H is None else sinks_H.data_ptr(),
         int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
         *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
+        0 if scores.slopes_H is None else scores.slopes_H.data_ptr(),
     )
     return out_THE
 

@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 
 from kernels import blockwise, reference
+from kernels.cpu import activation as cpu_activation
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import rowwise
 from kernels.cpu import softmax as cpu_softmax
 from kernels.cpu.matmul import matmul as matmul
-from kernels.knobs import TANH, Activation, Norm, Scores
+from kernels.knobs import TANH, XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
 from kernels.matmul import pack, unpack
 
 aten = torch.ops.aten
@@ -29,7 +30,9 @@ add_norm = rowwise.add_norm
 argmax = cpu_softmax.argmax
 ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
-activate = rowwise.activate
+activate = cpu_activation.activate
+xielu = cpu_activation.xielu
+rope = rowwise.rope
 rope_store = rowwise.rope_store
 
 
@@ -115,6 +118,24 @@ def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Act
     s = torch.sigmoid(gate * 1.702)
     dgate = d_TF * (up + 1) * s * (1 + gate * (1 - s) * 1.702) * inside[0]
     return torch.cat((dgate, d_TF * gate * s * inside[1]), dim=-1).to(x_TX.dtype)
+
+
+def xielu_gradient(
+    x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor, dout_TF: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(dx_TF, d alpha_p, d alpha_n) of `xielu`; the learned numbers' are summed in float64."""
+    x_TF, d_TF, alpha_p, alpha_n = (y.float() for y in (x_TF, dout_TF, alpha_p_1, alpha_n_1))
+    above_TF, bent_TF = x_TF > 0, torch.expm1(x_TF.clamp(max=XIELU_EPS))
+    below_TF = bent_TF.masked_fill(x_TF > XIELU_EPS, -1) * (XIELU_BETA + F.softplus(alpha_n))
+    slope_TF = XIELU_BETA + torch.where(above_TF, 2 * F.softplus(alpha_p) * x_TF, below_TF)
+    # What the output is of each number's softplus, whose slope is the sigmoid.
+    share_p_TF = (d_TF * x_TF * x_TF).masked_fill(~above_TF, 0)
+    share_n_TF = (d_TF * (bent_TF - x_TF)).masked_fill(above_TF, 0)
+    dp, dn = (
+        share.sum(dtype=torch.float64) * torch.sigmoid(alpha.double())
+        for share, alpha in ((share_p_TF, alpha_p), (share_n_TF, alpha_n))
+    )
+    return (d_TF * slope_TF).to(dout_TF.dtype), dp.to(alpha_p_1.dtype), dn.to(alpha_n_1.dtype)
 
 
 def softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
@@ -233,7 +254,9 @@ SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, tor
         aten.gelu_backward(d, x, approximate="tanh"),
         F.gelu(x, approximate="tanh"),
     ),
+    "gelu_bloom": lambda d, x: SLOPES["gelu_tanh"](d, x),
     "relu": lambda d, x: (d * (x > 0), F.relu(x)),
+    "relu2": lambda d, x: (2 * d * F.relu(x), F.relu(x).square()),
     "sigmoid": lambda d, x: (aten.sigmoid_backward(d, y := torch.sigmoid(x)), y),
     "tanh": lambda d, x: (aten.tanh_backward(d, y := torch.tanh(x)), y),
 }

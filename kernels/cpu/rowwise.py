@@ -1,40 +1,29 @@
-"""Kernels that treat each token by itself, on the CPU: norms, rope into the cache, activations.
+"""Kernels that treat each token by itself, on the CPU: norms, rope into the cache, rounding.
 
-Legend: T tokens, C model width, F MLP width, H query heads, K kv heads, D head dim, E head dim of values,
-R pairs that rope turns, P pages, S page size.
+Legend: T tokens, C model width, H query heads, K kv heads, D head dim, E head dim of values, R pairs that
+rope turns, P pages, S page size.
 """
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit, types
+from numba import carray, types
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import (
-    Kernel,
-    address,
-    exp,
-    float_address,
-    launch,
-    next_task,
-    sigmoid,
-    tanh,
-    variant_njit,
-)
+from kernels.cpu.runtime import Kernel, address, float_address, launch, next_task, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import LANES
-from kernels.knobs import Activation, Norm
+from kernels.knobs import Norm
 
 ONE = np.float32(1)
 
 
-def _rows_per_task(rows: int) -> int:
-    # One task (no other thread is woken) as long as the work is smaller than waking one.
+def rows_per_task(rows: int) -> int:
+    """Rows of a task: one task (no other thread is woken) while the work is smaller than waking one."""
     return max(16, -(-rows // (4 * torch.get_num_threads())))
 
 
@@ -134,7 +123,7 @@ def add_norm(
     T, C = x_TC.shape
     out_TC = empty((T, C), x_TC.dtype)
     sum_TC = x_TC if residual_TC is None else empty((T, C), x_TC.dtype)
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     tensors = (x_TC, residual_TC, w_C, b_C, sum_TC, out_TC)
     launch(
         _add_norm(x_TC.dtype, norm.layer),
@@ -205,7 +194,7 @@ def norm_qk(
     widths, sizes, norm = knobs
     T, X = qkv_TX.shape
     out_TX = empty((T, X), qkv_TX.dtype)
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     lengths = [1 if tensor is None else tensor.numel() for tensor in (q_w, q_b, k_w, k_b)]
     launch(
         _norm_qk(qkv_TX.dtype, norm.layer),
@@ -218,9 +207,71 @@ def norm_qk(
 
 
 @cache
+def _turned(dtype: torch.dtype) -> Any:
+    """Code for one head turned by an angle a pair: pairs (d, d + R), dimensions past 2 R as they are."""
+    _, load, store = SCALARS[dtype]
+
+    @variant_njit(dtype)
+    def turned(x: Any, cos: Any, sin: Any, out: Any) -> None:
+        R = cos.shape[0]
+        for d in range(R):
+            a, b = load(x[d]), load(x[R + d])
+            out[d] = store(a * cos[d] - b * sin[d])
+            out[R + d] = store(b * cos[d] + a * sin[d])
+        for d in range(2 * R, x.shape[0]):
+            out[d] = x[d]
+
+    return turned
+
+
+@cache
+def _rope(dtype: torch.dtype) -> Any:
+    kind, turned = SCALARS[dtype][0], _turned(dtype)
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 14)
+        T, X, heads, D, R, M, chunk = args[7], args[8], args[9], args[10], args[11], args[12], args[13]
+        x_TX = carray(address(args[2]), (T, X), kind)
+        cos_MR = carray(address(args[3]), (M, R), types.float32)
+        sin_MR = carray(address(args[4]), (M, R), types.float32)
+        position_T = carray(address(args[5]), (T,), types.int64)
+        out_TX = carray(address(args[6]), (T, X), kind)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for t in range(i * chunk, min(T, (i + 1) * chunk)):
+                x, out = x_TX[t], out_TX[t]
+                cos, sin = cos_MR[position_T[t]], sin_MR[position_T[t]]
+                for h in range(heads):
+                    turned(x[h * D : (h + 1) * D], cos, sin, out[h * D : (h + 1) * D])
+                for c in range(heads * D, X):
+                    out[c] = x[c]
+
+    return Kernel(kernel, dtype)
+
+
+def rope(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+) -> torch.Tensor:
+    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    (T, X), (H, K, D), (M, R) = qkv_TX.shape, heads, cos_MR.shape
+    out_TX = empty((T, X), qkv_TX.dtype)
+    chunk = rows_per_task(T)
+    tensors = (qkv_TX, cos_MR, sin_MR, position_T, out_TX)
+    launch(_rope(qkv_TX.dtype), -(-T // chunk), *map(_pointer, tensors), *(T, X, H + K, D, R, M, chunk))
+    return out_TX
+
+
+@cache
 def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
     kv_kind, _, store_kv = SCALARS[kv_dtype]
+    turned = _turned(dtype)
 
     def kernel(words: Any) -> None:
         args = carray(words, 22)
@@ -249,12 +300,7 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                 for h in range(H + K):
                     x = qkv_TX[t, h * D : (h + 1) * D]
                     y = q_THD[t, h] if h < H else k_TKD[t, h - H]
-                    for d in range(R):
-                        a, b = load(x[d]), load(x[R + d])
-                        y[d] = store(a * cos[d] - b * sin[d])
-                        y[R + d] = store(b * cos[d] + a * sin[d])
-                    for d in range(2 * R, D):
-                        y[d] = x[d]
+                    turned(x, cos, sin, y)
                     if args[5] != 0 and h < H:
                         growth = growth_M[position_T[t]]
                         for d in range(D):
@@ -290,7 +336,7 @@ def rope_store(
     T, (H, K, D) = qkv_TX.shape[0], heads
     q_THD, k_TKD = (empty((T, heads, D), qkv_TX.dtype) for heads in (H, K))
     (P, _, S, E), (M, R) = v_PKSE.shape, cos_MR.shape
-    chunk = _rows_per_task(T)
+    chunk = rows_per_task(T)
     tensors = (qkv_TX, cos_MR, sin_MR, growth_M1, position_T, slot_T, q_THD, k_TKD, k_PKDS, v_PKSE)
     launch(
         _rope_store(qkv_TX.dtype, k_PKDS.dtype),
@@ -299,76 +345,6 @@ def rope_store(
         *(T, H, K, D, E, R, P, S, M, chunk),
     )
     return q_THD, k_TKD
-
-
-@njit(inline="always")
-def _silu(x: Any) -> Any:
-    return x / (ONE + exp(-x if x > np.float32(-88) else np.float32(88)))
-
-
-@njit(inline="always")
-def _gelu(x: Any) -> Any:
-    return np.float32(0.5) * x * (ONE + np.float32(math.erf(x * np.float32(math.sqrt(0.5)))))
-
-
-@njit(inline="always")
-def _gelu_tanh(x: Any) -> Any:
-    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (ONE + tanh(inner))
-
-
-@njit(inline="always")
-def _relu(x: Any) -> Any:
-    return max(x, np.float32(0))
-
-
-FUNCTIONS = {
-    "silu": _silu,
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "relu": _relu,
-    "sigmoid": sigmoid,
-    "tanh": tanh,
-}
-
-
-@cache
-def _activate(dtype: torch.dtype, activation: Activation) -> Any:
-    kind, load, store = SCALARS[dtype]
-    function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
-    limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
-
-    def kernel(words: Any) -> None:
-        args = carray(words, 7)
-        T, F, chunk = args[4], args[5], args[6]
-        x_TPF = carray(address(args[2]), (T, parts, F), kind)
-        out_TF = carray(address(args[3]), (T, F), kind)
-        while True:
-            i = next_task(words)
-            if i >= args[1]:
-                break
-            for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                gate, up, out = x_TPF[t, 0], x_TPF[t, parts - 1], out_TF[t]
-                for f in range(F):
-                    g = load(gate[f])
-                    if limited:
-                        g, u = min(g, limit), max(min(load(up[f]), limit), -limit)
-                        out[f] = store((u + ONE) * (g * sigmoid(g * np.float32(1.702))))
-                    elif gated:
-                        out[f] = store(function(g) * load(up[f]))
-                    else:
-                        out[f] = store(function(g))
-
-    return Kernel(kernel, dtype, activation)
-
-
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """`kernels.reference.activate` in float32, rounded once: (T, 2F) -> (T, F), or (T, F) where not gated."""
-    T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
-    out_TF = empty((T, F), x_TX.dtype)
-    chunk = _rows_per_task(T)
-    launch(_activate(x_TX.dtype, activation), -(-T // chunk), *map(_pointer, (x_TX, out_TF)), T, F, chunk)
-    return out_TF
 
 
 # Numbers of one task of a rounding.

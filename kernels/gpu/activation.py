@@ -14,7 +14,7 @@ from kernels.gpu.launch import TYPES, expect, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Activation
 
-NAMES = ("silu", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh")
+NAMES = ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "sigmoid", "tanh")
 
 
 def config(target: str) -> tuple[int, int]:
@@ -27,6 +27,9 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
     """(f(x), f'(x)) in float32."""
     if NAME == "relu":
         b_y, b_dy = tl.maximum(b_x, 0), tl.where(b_x > 0, 1.0, 0.0)
+    elif NAME == "relu2":
+        b_r = tl.maximum(b_x, 0)
+        b_y, b_dy = b_r * b_r, 2 * b_r
     elif NAME == "sigmoid":
         b_y = tl.sigmoid(b_x)
         b_dy = b_y * tl.sigmoid(-b_x)
@@ -39,7 +42,7 @@ def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
         # The density of the normal distribution.
         b_y, b_dy = b_x * b_p, b_p + b_x * 0.3989422804014327 * tl.exp(-0.5 * b_x * b_x)
     else:
-        # (1 + tanh(u)) / 2 = sigmoid(2 u): silu and gelu_tanh differ in what the sigmoid is of.
+        # (1 + tanh(u)) / 2 = sigmoid(2 u): silu and gelu_tanh (gelu_bloom) differ in what the sigmoid is of.
         if NAME == "silu":
             b_u, b_du = b_x, 1.0
         else:

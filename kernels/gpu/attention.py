@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import choices, config, products, score_factors, step
+from kernels.gpu.attention_tile import choices, config, first_seen, products, score_factors, step, tilt
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
@@ -43,6 +43,8 @@ def visit(
     j: tl.tensor,
     last: tl.tensor,
     m_seen: tl.tensor,
+    p_slope: tl.tensor,
+    b_position: tl.tensor,
     to_tanh: tl.tensor,
     to_log2: tl.tensor,
     K: tl.constexpr,
@@ -79,8 +81,11 @@ def visit(
     b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(b_q.dtype)
     b_s = products(b_q, b_k, p_q, m_q, p_k, m_k, STEP_D, D, BLOCK_D, CHUNK_D, PRECISION)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(b_q.dtype)
+    b_tilt = None
+    if p_slope is not None:
+        b_tilt = tilt(p_slope, (j * BLOCK_N + o_n)[None, :] - b_position)
     return step(  # type: ignore[no-any-return]
-        b_max, b_sum, b_acc, b_s, b_v, m_seen, to_tanh, to_log2, SOFTCAP, PRECISION
+        b_max, b_sum, b_acc, b_s, b_v, m_seen, b_tilt, to_tanh, to_log2, SOFTCAP, PRECISION
     )
 
 
@@ -96,6 +101,7 @@ def attention_forward(
     p_page: tl.tensor,
     p_blocks: tl.tensor,
     p_sinks: tl.tensor,
+    p_slopes: tl.tensor,
     p_acc_in: tl.tensor,
     p_softmax_in: tl.tensor,
     T: tl.tensor,
@@ -121,7 +127,8 @@ def attention_forward(
     """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
 
     p_page None: keys and values are packed like the queries. p_blocks (B, 2): the key blocks to visit.
-    p_sinks, and p_acc_in with p_softmax_in: the state to start from. Not FINAL: p_out takes the accumulator.
+    p_sinks, and p_acc_in with p_softmax_in: the state to start from. p_slopes: of ALiBi, or None. Not FINAL:
+    p_out takes the accumulator.
     """
     # Last runs first: they tend to have the most keys, and a long program at the end runs alone.
     i_tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -158,32 +165,38 @@ def attention_forward(
 
     last = tl.max(b_position, 0)
     first = tl.min(tl.where(m_m, b_position, 1 << 30), 0)
-    begin = tl.maximum(first - window + 1, 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     if p_blocks is not None:
         begin = tl.maximum(begin, tl.load(p_blocks + i_seq * 2).to(tl.int32) * (PAGE // BLOCK_N))
         end = tl.minimum(end, tl.load(p_blocks + i_seq * 2 + 1).to(tl.int32) * (PAGE // BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((first + 1) // BLOCK_N, end))
-    if begin * BLOCK_N <= last - window:
+    if begin * BLOCK_N < first_seen(last, window):
         edge = begin
     if p_page is not None:
         p_page += i_seq * max_pages
         i_start = 0
     else:
         i_start = i_token - tl.load(p_position + i_token)
+    if p_slopes is not None:
+        p_slopes += (i_head * G + o_m % G)[:, None]
+    b_position = b_position[:, None]
+    b_first = first_seen(b_position, window)
 
     for j in range(begin, edge):
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, None,
-            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
+            p_slopes, b_position, to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D,
+            PAGE, PRECISION,
         )  # fmt: skip
     for j in range(edge, end):
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position[:, None]) & (o_key > b_position[:, None] - window)
+        m_seen = (o_key <= b_position) & (o_key >= b_first)
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
-            to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, PAGE, PRECISION,
+            p_slopes, b_position, to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D,
+            PAGE, PRECISION,
         )  # fmt: skip
 
     tl.store(p_softmax + o_row, b_max, mask=m_m)
@@ -207,6 +220,7 @@ def forward(
     window: int = 0,
     softcap: float | None = None,
     sinks_H: torch.Tensor | None = None,
+    slopes_H: torch.Tensor | None = None,
     input_precision: str = "ieee",
     page_BP: torch.Tensor | None = None,
     blocks_B2: torch.Tensor | None = None,
@@ -224,9 +238,11 @@ def forward(
         tile_N3: int64, runs (row of page_BP, first token, number of tokens <= tile_tokens); without pages,
             no sequence's border crosses a run. The runs cover all tokens. They change no bit of the result.
         scale: of the products, positive.
-        window: a query sees the last `window` keys, its own among them; 0 for all.
+        window: a query sees the last `window` keys, its own among them; 0 for all, and -n for those of its
+            own chunk of n positions.
         softcap: scores are softcap * tanh(score / softcap).
         sinks_H: q's dtype or float32, a logit per query head that joins the softmax and has no value.
+        slopes_H: float32, what a score falls by for each position that its key lies further back (ALiBi).
         input_precision: "ieee", "tf32x3" or "tf32", of float32's products.
         page_BP: int64, the block table.
         blocks_B2: int64, the first key block to visit and the one past the last, for each row of page_BP.
@@ -258,6 +274,8 @@ def forward(
         expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD)
     if sinks_H is not None:
         expect("sinks_H", sinks_H, (H,), (q_THD.dtype, torch.float32), like=q_THD)
+    if slopes_H is not None:
+        expect("slopes_H", slopes_H, (H,), torch.float32, like=q_THD)
     if state is not None:
         expect("state[0]", state[0], (T, H, E), torch.float32, like=q_THD)
         expect("state[1]", state[1], (2, T, H), torch.float32, like=q_THD)
@@ -274,7 +292,7 @@ def forward(
     with on(device):
         attention_forward[grid](
             q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
-            acc_in, softmax_in,
+            slopes_H, acc_in, softmax_in,
             T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW,
             *score_factors(scale, softcap),
             K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
@@ -322,16 +340,17 @@ def variants() -> list[Variant]:
         kind, choice = TYPES[dtype], config("forward", dtype, D, E, precision, name)
         types = {
             **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_sinks"), f"*{kind}"),
-            **dict.fromkeys(("p_softmax", "p_acc_in", "p_softmax_in"), "*fp32"),
+            **dict.fromkeys(("p_slopes", "p_softmax", "p_acc_in", "p_softmax_in"), "*fp32"),
             **dict.fromkeys(("p_position", "p_tile", "p_page", "p_blocks"), "*i64"),
             **dict.fromkeys(("T", "max_pages", "window"), "i32"),
             **dict.fromkeys(("to_tanh", "to_log2"), "fp32"),
         }
         uses = {
-            "packed": ("p_page", "p_blocks", "p_acc_in", "p_softmax_in"),
-            "paged": ("p_blocks", "p_acc_in", "p_softmax_in"),
-            "prefix": ("p_acc_in", "p_softmax_in"),
-            "resumed": ("p_sinks",),
+            "packed": ("p_page", "p_blocks", "p_slopes", "p_acc_in", "p_softmax_in"),
+            "paged": ("p_blocks", "p_slopes", "p_acc_in", "p_softmax_in"),
+            "tilted": ("p_blocks", "p_sinks", "p_acc_in", "p_softmax_in"),
+            "prefix": ("p_slopes", "p_acc_in", "p_softmax_in"),
+            "resumed": ("p_slopes", "p_sinks"),
         }
         for use, absent in uses.items():
             # Pages change little of a kernel: they are looked at where the sizes are the usual ones.

@@ -17,10 +17,10 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import LOG2_E, choices, config, products, score_factors
+from kernels.gpu.attention_tile import LOG2_E, choices, config, first_seen, products, score_factors, tilt
 from kernels.gpu.language import dot, rounded, tanh
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
-from kernels.gpu.variant import Variant
+from kernels.gpu.variant import REFERENCE, Variant
 from kernels.tiling import positions, work_list
 
 # Blocks of keys for which a row's delta is summed from weights.
@@ -35,17 +35,22 @@ def gradient(
     b_sum: tl.tensor,
     b_delta: tl.tensor,
     m_seen: tl.tensor,
+    b_tilt: tl.tensor,
     to_tanh: tl.tensor,
     to_log2: tl.tensor,
     SOFTCAP: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """(probabilities, gradient of the scaled products) from products and the gradient of probabilities.
 
-    A row's max, sum and delta come broadcast along the keys.
+    A row's max, sum and delta come broadcast along the keys; b_tilt is as in the forward.
     """
     if SOFTCAP:
         b_s = tanh(b_s * to_tanh)
-    b_p = tl.exp2(tl.where(m_seen, tl.fma(b_s, to_log2, -b_max), float("-inf"))) / b_sum
+    if b_tilt is None:
+        b_e = tl.fma(b_s, to_log2, -b_max)
+    else:
+        b_e = tl.fma(b_s, to_log2, b_tilt) - b_max
+    b_p = tl.exp2(tl.where(m_seen, b_e, float("-inf"))) / b_sum
     b_ds = b_p * (b_dp - b_delta)
     if SOFTCAP:
         b_ds = b_ds * tl.fma(-b_s, b_s, 1.0)
@@ -100,6 +105,7 @@ def attention_dq(
     p_dq: tl.tensor,
     p_position: tl.tensor,
     p_tile: tl.tensor,
+    p_slopes: tl.tensor,
     T: tl.tensor,
     window: tl.tensor,
     scale: tl.tensor,
@@ -148,9 +154,12 @@ def attention_dq(
 
     last = tl.max(b_position)
     first = tl.min(tl.where(m_m[:, None], b_position, 1 << 30))
-    begin = tl.maximum(first - window + 1, 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     i_start = i_token - tl.load(p_position + i_token)
+    if p_slopes is not None:
+        p_slopes += (i_head * G + o_m % G)[:, None]
+    b_first = first_seen(b_position, window)
     b_delta = tl.zeros((BLOCK_M,), tl.float32)
     if end - begin <= FEW_BLOCKS:
         for j in range(begin, end):
@@ -159,8 +168,11 @@ def attention_dq(
                 K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
             )  # fmt: skip
             o_key = j * BLOCK_N + o_n[None, :]
-            m_seen = (o_key <= b_position) & (o_key > b_position - window)
-            b_p, _ = gradient(b_s, b_dp, b_max, b_sum, b_max, m_seen, to_tanh, to_log2, SOFTCAP)
+            m_seen = (o_key <= b_position) & (o_key >= b_first)
+            b_tilt = None
+            if p_slopes is not None:
+                b_tilt = tilt(p_slopes, o_key - b_position)
+            b_p, _ = gradient(b_s, b_dp, b_max, b_sum, b_max, m_seen, b_tilt, to_tanh, to_log2, SOFTCAP)
             b_delta += tl.sum(b_p * b_dp, 1)
     else:
         b_out = tl.load(p_out + o_row[:, None] * E + o_e[None, :], mask=m_e, other=0.0)
@@ -174,8 +186,13 @@ def attention_dq(
             K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
         )  # fmt: skip
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position) & (o_key > b_position - window)
-        _, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta[:, None], m_seen, to_tanh, to_log2, SOFTCAP)
+        m_seen = (o_key <= b_position) & (o_key >= b_first)
+        b_tilt = None
+        if p_slopes is not None:
+            b_tilt = tilt(p_slopes, o_key - b_position)
+        _, b_ds = gradient(
+            b_s, b_dp, b_max, b_sum, b_delta[:, None], m_seen, b_tilt, to_tanh, to_log2, SOFTCAP
+        )
         b_dq = dot(rounded(b_ds, b_k.dtype), tl.trans(b_k), b_dq, PRECISION)
     p_dq += o_row[:, None] * D + o_d[None, :]
     tl.store(p_dq, rounded(b_dq * scale, p_dq.dtype.element_ty), mask=m_d)
@@ -194,6 +211,7 @@ def attention_dkdv(
     p_position: tl.tensor,
     p_tile: tl.tensor,
     p_bounds: tl.tensor,
+    p_slopes: tl.tensor,
     T: tl.tensor,
     window: tl.tensor,
     scale: tl.tensor,
@@ -241,9 +259,12 @@ def attention_dkdv(
     b_dk = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     b_dv = tl.zeros((BLOCK_N, BLOCK_E), tl.float32)
 
-    # The tokens that see some key of the run: from its first to its last's window, but for the runs at the
-    # list's end, which are empty.
-    past = tl.minimum(length, position + BLOCK_N - 1 + tl.minimum(window, length))
+    # The tokens that see some key of the run: from its first to the end of its last's window or chunk, but
+    # for the runs at the list's end, which are empty.
+    reach = position + BLOCK_N - 1 + tl.minimum(tl.abs(window), length)
+    if window < 0:
+        reach = (position + BLOCK_N - 1) // -window * -window - window
+    past = tl.minimum(length, reach)
     past = tl.where(keys > 0, past, 0)
     for i in range(position * G // BLOCK_M, (past * G + BLOCK_M - 1) // BLOCK_M):
         o_r = i * BLOCK_M + o_m
@@ -265,8 +286,12 @@ def attention_dkdv(
             PRECISION,
         )  # fmt: skip
         o_back = (o_r // G)[None, :] - (position + o_n)[:, None]
-        m_seen = (o_back >= 0) & (o_back < window) & m_r[None, :]
-        b_p, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta, m_seen, to_tanh, to_log2, SOFTCAP)
+        b_first = first_seen((o_r // G)[None, :], window)
+        m_seen = (o_back >= 0) & ((position + o_n)[:, None] >= b_first) & m_r[None, :]
+        b_tilt = None
+        if p_slopes is not None:
+            b_tilt = tilt(p_slopes + (i_head * G + o_r % G)[None, :], -o_back)
+        b_p, b_ds = gradient(b_s, b_dp, b_max, b_sum, b_delta, m_seen, b_tilt, to_tanh, to_log2, SOFTCAP)
         b_dv = dot(rounded(b_p, b_dout.dtype), b_dout, b_dv, PRECISION)
         b_dk = dot(rounded(b_ds, b_q.dtype), b_q, b_dk, PRECISION)
     p_dk += o_key * D + o_d[None, :]
@@ -288,6 +313,7 @@ def backward(
     window: int = 0,
     softcap: float | None = None,
     sinks_H: torch.Tensor | None = None,
+    slopes_H: torch.Tensor | None = None,
     input_precision: str = "ieee",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Gradients (dq_THD, dk_TKD, dv_TKE, dsinks_H) of `kernels.gpu.attention.forward` over packed keys.
@@ -310,6 +336,8 @@ def backward(
     expect("bounds_B1", bounds_B1, (None,), torch.int64, like=q_THD)
     if sinks_H is not None:
         expect("sinks_H", sinks_H, (H,), (dtype, torch.float32), like=q_THD)
+    if slopes_H is not None:
+        expect("slopes_H", slopes_H, (H,), torch.float32, like=q_THD)
     dq_THD, dk_TKD, dv_TKE = (torch.empty_like(x) for x in (q_THD, k_TKD, v_TKE))
     if T == 0:
         return dq_THD, dk_TKD, dv_TKE, None if sinks_H is None else torch.zeros_like(sinks_H)
@@ -337,6 +365,7 @@ def backward(
             dq_THD,
             position_T,
             tile_N3,
+            slopes_H,
             *numbers,
             FEW_BLOCKS=FEW_BLOCKS,
             **constants,
@@ -354,6 +383,7 @@ def backward(
             position_T,
             tile_N3,
             bounds_B1,
+            slopes_H,
             *numbers,
             **constants,
             **choice.launch(D, E),
@@ -372,7 +402,7 @@ def variants() -> list[Variant]:
         kind = TYPES[dtype]
         types = {
             **dict.fromkeys(("p_q", "p_k", "p_v", "p_out", "p_dout", "p_dq", "p_dk", "p_dv"), f"*{kind}"),
-            **dict.fromkeys(("p_softmax", "p_delta"), "*fp32"),
+            **dict.fromkeys(("p_softmax", "p_delta", "p_slopes"), "*fp32"),
             **dict.fromkeys(("p_position", "p_tile", "p_bounds"), "*i64"),
             **dict.fromkeys(("T", "window"), "i32"),
             **dict.fromkeys(("scale", "to_tanh", "to_log2"), "fp32"),
@@ -389,5 +419,7 @@ def variants() -> list[Variant]:
             }
             label = f"attention_{key} {kind} {precision} {D}/{E}"
             how = (choice.num_warps, choice.num_stages, [name])
-            found.append(variant(label, kernel, types, constants, *how))
+            found.append(variant(label, kernel, types, constants | {"p_slopes": None}, *how))
+            if D == 128 and precision == "ieee" and dtype != torch.float16 and name == REFERENCE:
+                found.append(variant(f"{label} tilted", kernel, types, constants, *how))
     return found

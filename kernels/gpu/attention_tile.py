@@ -28,6 +28,13 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
+def first_seen(b_position: tl.tensor, window: tl.tensor) -> tl.tensor:
+    """The first key that queries at these positions see (`kernels.knobs.first_seen`)."""
+    chunk = tl.maximum(-window, 1)
+    return tl.where(window < 0, b_position // chunk * chunk, b_position - window + 1)
+
+
+@triton.jit
 def products(
     b_a: tl.tensor,
     b_b: tl.tensor,
@@ -60,6 +67,12 @@ def products(
 
 
 @triton.jit
+def tilt(p_slope: tl.tensor, o_ahead: tl.tensor) -> tl.tensor:
+    """What ALiBi adds to scores in base 2: rows' slopes times how far keys stand ahead, mostly below 0."""
+    return tl.load(p_slope) * 1.4426950408889634 * o_ahead.to(tl.float32)
+
+
+@triton.jit
 def step(
     b_max: tl.tensor,
     b_sum: tl.tensor,
@@ -67,6 +80,7 @@ def step(
     b_s: tl.tensor,
     b_v: tl.tensor,
     m_seen: tl.tensor,
+    b_tilt: tl.tensor,
     to_tanh: tl.tensor,
     to_log2: tl.tensor,
     SOFTCAP: tl.constexpr,
@@ -75,12 +89,16 @@ def step(
     """The state of rows after one more block of keys: products (M, N) and values (N, E).
 
     Keys outside `m_seen` (M, N; None: there are none) get no weight; a row that sees no key of the block
-    keeps its state bit for bit, a row that has seen no key yet included.
+    keeps its state bit for bit, a row that has seen no key yet included. b_tilt (M, N; None: nothing) is
+    added to the scores, in base 2.
     """
     if SOFTCAP:
         b_s = tanh(b_s * to_tanh)
     if m_seen is not None:
         b_s = tl.where(m_seen, b_s, float("-inf"))
+    if b_tilt is not None:
+        b_s = tl.fma(b_s, to_log2, b_tilt)
+        to_log2 = 1.0
     b_top = tl.maximum(b_max, tl.max(b_s, 1) * to_log2)
     b_base = tl.where(b_top == float("-inf"), 0.0, b_top)
     b_p = tl.exp2(tl.fma(b_s, to_log2, -b_base[:, None]))

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 
 from kernels import reference
-from kernels.gpu import activation, logprob, norm, rope
+from kernels.gpu import activation, logprob, norm
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
+from kernels.gpu import rope as gpu_rope
+from kernels.gpu import xielu as gpu_xielu
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
 from kernels.knobs import Norm, Scores
@@ -25,12 +27,14 @@ add_norm = norm.add_norm
 add_norm_gradient = norm.add_norm_gradient
 activate = activation.activate
 activate_gradient = activation.activate_gradient
+xielu = gpu_xielu.xielu
+xielu_gradient = gpu_xielu.xielu_gradient
 softmax = logprob.softmax
 log_softmax = logprob.log_softmax
 chosen_logprobs = logprob.chosen_logprobs
 chosen_logprobs_gradient = logprob.chosen_logprobs_gradient
-rope_store = rope.rope_store
-rope_gradient = rope.rope_gradient
+rope_store = gpu_rope.rope_store
+rope_gradient = gpu_rope.rope_gradient
 
 
 argmax = reference.argmax
@@ -117,6 +121,19 @@ def norm_qk(
     return torch.cat(parts, dim=1)
 
 
+def rope(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+) -> torch.Tensor:
+    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    q_THD, k_TKD = rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T)
+    H, K, D = heads
+    return torch.cat((q_THD.flatten(1), k_TKD.flatten(1), qkv_TX[:, (H + K) * D :]), dim=1)
+
+
 def attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
@@ -169,5 +186,6 @@ def _knobs(scores: Scores, sinks_H: torch.Tensor | None, dtype: torch.dtype) -> 
         "window": scores.window,
         "softcap": scores.softcap,
         "sinks_H": sinks_H,
+        "slopes_H": scores.slopes_H,
         "input_precision": PRECISION,
     }

@@ -27,9 +27,12 @@ LENGTHS = (1, 63, 64, 0, 65, 111, 257)
 KNOBS: list[dict[str, Any]] = [
     {},
     {"window": 20},
+    {"window": -20},
     {"softcap": 3.0, "scale": 0.3},
     {"sinks": True},
     {"window": 70, "softcap": 3.0, "sinks": True},
+    {"slopes": True},
+    {"slopes": True, "window": 70, "softcap": 3.0, "sinks": True},
 ]
 
 
@@ -48,6 +51,11 @@ def make(
     return [q, k, v, sinks], torch.tensor([0, *lengths]).cumsum(0)
 
 
+def slopes(knobs: dict[str, Any], H: int) -> torch.Tensor | None:
+    """Those of the knobs, which lose them; 0.6 for the first head and less for each other."""
+    return 0.6 ** torch.arange(1.0, H + 1) if knobs.pop("slopes", False) else None
+
+
 def values_and_gradients(op: Any, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     out = op(*leaves)
@@ -58,8 +66,11 @@ def values_and_gradients(op: Any, inputs: Sequence[torch.Tensor]) -> list[torch.
 def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any]) -> None:
     knobs = dict(knobs)
     inputs = inputs if knobs.pop("sinks", False) else inputs[:3]
-    dtype, D = inputs[0].dtype, inputs[0].shape[2]
-    scores = Scores(knobs.get("scale", D**-0.5), knobs.get("window", 0), knobs.get("softcap"))
+    dtype, (_, H, D) = inputs[0].dtype, inputs[0].shape
+    knobs["slopes_H"] = slopes(knobs, H)
+    scores = Scores(
+        knobs.get("scale", D**-0.5), knobs.get("window", 0), knobs.get("softcap"), slopes_H=knobs["slopes_H"]
+    )
     filled = sorted(set(bounds.tolist()))
 
     def ours(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: Any = None) -> torch.Tensor:
@@ -83,7 +94,11 @@ def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any
     ("dtype", "knobs"),
     [
         *((torch.float32, knobs) for knobs in KNOBS),
-        *((dtype, KNOBS[i]) for dtype in (torch.bfloat16, torch.float16, torch.float64) for i in (0, 4)),
+        *(
+            (dtype, KNOBS[i])
+            for dtype in (torch.bfloat16, torch.float16, torch.float64)
+            for i in (0, 4, 5, 6)
+        ),
     ],
     ids=str,
 )
@@ -160,6 +175,7 @@ def in_pages(
         *((torch.float32, KNOBS[i]) for i in (0, 1, 4)),
         (torch.bfloat16, KNOBS[4]),
         (torch.float64, KNOBS[0]),
+        *((dtype, KNOBS[i]) for dtype in (torch.float32, torch.bfloat16, torch.float64) for i in (5, 6)),
     ],
     ids=str,
 )
@@ -168,6 +184,7 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
     (q, k, v, sinks), bounds = make((300, 65, 1), (3, 1), 32, 16, dtype)
     knobs = dict(knobs)
     knobs["sinks_H"] = sinks if knobs.pop("sinks", False) else None
+    knobs["slopes_H"] = slopes(knobs, 3)
     whole = attention(q, k, v, bounds, **knobs)
     order = torch.cat([torch.arange(365, 366), torch.arange(300, 365), torch.arange(0, 300)])
     other = attention(q[order], k[order], v[order], torch.tensor([0, 1, 66, 366]), **knobs)
@@ -191,6 +208,19 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
         assert torch.equal(out, whole[last])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slopes_are_exact_at_any_position(dtype: torch.dtype) -> None:
+    """Far from a sequence's start, the last row of equal keys is what its distances alone say it is."""
+    T, slope = 40_000, torch.tensor([0.3, 2.0**-8])
+    q, k = torch.zeros(1, 2, 16, dtype=dtype), torch.zeros(T // 64, 1, 16, KEY_BLOCK, dtype=dtype)
+    v = noise(T // 64, 1, KEY_BLOCK, 16, dtype=dtype, seed=1)
+    page, runs = torch.arange(T // 64).unsqueeze(0), torch.tensor([(0, 0, 1)])
+    out = paged_attention(q, k, v, torch.tensor([T - 1]), page, runs, 1, slopes_H=slope)
+    weights_HT = torch.softmax(slope.double().unsqueeze(1) * (torch.arange(T) - (T - 1)), dim=1)
+    exact = weights_HT @ v[:, 0].flatten(0, 1).double()
+    assert (out[0] - exact).abs().max() < (1e-6 if dtype == torch.float32 else 1e-13)
+
+
 # --- torch.library and torch.compile ---
 
 
@@ -201,7 +231,8 @@ def test_opcheck(with_sinks: bool) -> None:
     leaves = [x.requires_grad_() for x in (q, k, v)]
     sinks.requires_grad_()
     torch.library.opcheck(
-        torch.ops.minillm.attention.default, (*leaves, bounds, 0.25, 20, 3.0, given, "ieee")
+        torch.ops.minillm.attention.default,
+        (*leaves, bounds, 0.25, 20, 3.0, given, "ieee", torch.tensor([0.5, 0.2]) if with_sinks else None),
     )
     q, k, v = (x.detach() for x in leaves)
     cache = in_pages(k, v, bounds[[0, 2, 3]].tolist())
@@ -218,7 +249,8 @@ def test_compile() -> None:
     inputs, bounds = make((65, 7), (2, 1), 16, 8, torch.float32)
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
-        return attention(q * 2, k, v, bounds, window=20, softcap=3.0, sinks_H=sinks) + 1
+        slopes_H = torch.tensor([0.5, 0.2])
+        return attention(q * 2, k, v, bounds, window=20, softcap=3.0, sinks_H=sinks, slopes_H=slopes_H) + 1
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     eager, graph = values_and_gradients(run, inputs), values_and_gradients(compiled, inputs)
@@ -250,9 +282,11 @@ def test_compile_paged() -> None:
         ({"bounds": torch.tensor([0])}, "bounds_B1 must hold"),
         ({"bounds": torch.tensor([0, 2])}, "bounds_B1 must rise from 0 to the 3 tokens"),
         ({"scale": float("nan")}, "scale must be"),
-        ({"window": -1}, "window must be"),
+        ({"window": -(2**31)}, "window must be"),
         ({"softcap": -1.0}, "softcap must be"),
         ({"sinks_H": torch.zeros(1)}, "sinks_H must have shape"),
+        ({"slopes_H": torch.zeros(1)}, "slopes_H must have shape"),
+        ({"slopes_H": torch.zeros(2).bfloat16()}, "slopes_H must be of torch.float32"),
         ({"input_precision": "bf16"}, "input_precision must be one of ieee, tf32x3, tf32"),
     ],
     ids=str,

@@ -26,6 +26,7 @@ from kernels.tiling import KEY_BLOCK, SharedPrefix, positions, work_list
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 ALL_KNOBS = {"window": 20, "softcap": 3.0, "sinks": True, "scale": 0.3}
+TILTED = {**ALL_KNOBS, "slopes": True}
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,8 @@ class Case:
         self.options = {"scale": self.D**-0.5, **self.knobs}
         self.sinks = noise(H) if self.options.pop("sinks", False) else None
         self.options["sinks_H"] = self.sinks
+        slopes = 0.6 ** torch.arange(1.0, H + 1, device=DEVICE)
+        self.options["slopes_H"] = slopes if self.options.pop("slopes", False) else None
 
     def forward(self, tile_tokens: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
         """The kernel over packed keys."""
@@ -87,7 +90,8 @@ class Case:
         """The same from plain torch."""
         inputs = [self.q, self.k, self.v, *([] if self.sinks is None else [self.sinks])]
         leaves = [x.detach().to(dtype).requires_grad_() for x in inputs]
-        scores = Scores(self.options["scale"], self.options.get("window", 0), self.options.get("softcap"))
+        knobs = {name: self.options.get(name, 0) for name in ("scale", "window")}
+        scores = Scores(**knobs, softcap=self.options.get("softcap"), slopes_H=self.options["slopes_H"])
         bounds = sorted(set(self.bounds.tolist()))
         starts = [0] * (len(bounds) - 1)
         sinks = leaves[3] if len(leaves) > 3 else None
@@ -124,11 +128,14 @@ def errors(found: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list
         ((1, 63, 64), (2, 2), 16, 16, {}),
         ((65, 0, 7), (3, 1), 80, 80, {}),
         ((111,), (8, 1), 64, 64, {"window": 20}),
+        ((111, 5), (2, 1), 16, 16, {"window": -30}),
         ((257,), (1, 1), 32, 32, {"softcap": 3.0}),
         ((40, 3), (2, 1), 96, 112, {"sinks": True}),
         ((33, 5), (2, 2), 192, 128, {"scale": 0.3}),
         ((70, 0), (2, 1), 256, 256, {}),
         ((0, 50, 20), (6, 2), 20, 36, ALL_KNOBS),
+        ((150, 3), (3, 1), 16, 16, {"slopes": True}),
+        ((0, 50, 20), (6, 2), 20, 36, TILTED),
     ],
     ids=str,
 )
@@ -139,7 +146,7 @@ def test_fp32(lengths: Sequence[int], heads: tuple[int, int], D: int, E: int, kn
 @pytest.mark.parametrize("dtype", [BF16, FP16])
 @pytest.mark.parametrize(
     ("lengths", "heads", "D", "E", "knobs"),
-    [((65, 10), (3, 1), 80, 64, {}), ((80,), (2, 2), 64, 64, ALL_KNOBS)],
+    [((65, 10), (3, 1), 80, 64, {}), ((80,), (2, 2), 64, 64, ALL_KNOBS), ((80,), (2, 1), 64, 64, TILTED)],
     ids=str,
 )
 def test_halves(
@@ -155,7 +162,7 @@ def test_other_tiles(choice: attention_tile.Config, monkeypatch: pytest.MonkeyPa
     """What other targets run: smaller key blocks, and head dims that are walked in chunks."""
     for module in (attention, attention_backward):
         monkeypatch.setattr(module, "config", lambda *_: choice)
-    check(Case((35, 9), (2, 1), 48, 80, FP32, ALL_KNOBS))
+    check(Case((35, 9), (2, 1), 48, 80, FP32, TILTED))
     check_rows(Case((70, 3), (2, 1), 20, 16, FP32, {"window": 30, "sinks": True}))
 
 
@@ -252,8 +259,11 @@ def check_rows(case: Case) -> None:
     [
         (FP32, {}),
         (FP32, {"window": 5}),
+        (FP32, {"window": -48}),
         (FP32, {"window": 70, "softcap": 3.0, "sinks": True, "scale": 0.3}),
         (BF16, {"window": 70, "softcap": 3.0}),
+        (FP32, {"slopes": True}),
+        (BF16, {"slopes": True, "window": 70, "softcap": 3.0}),
     ],
     ids=str,
 )
@@ -263,7 +273,13 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
 
 @pytest.mark.parametrize(
     ("dtype", "knobs"),
-    [(FP32, {}), (FP32, {"window": 30}), (BF16, {"window": 90, "softcap": 3.0, "sinks": True})],
+    [
+        (FP32, {}),
+        (FP32, {"window": 30}),
+        (FP32, {"window": -64}),
+        (FP32, {"slopes": True}),
+        (BF16, {"window": 90, "softcap": 3.0, "sinks": True}),
+    ],
     ids=str,
 )
 def test_a_shared_prefix_changes_no_bit(knobs: dict[str, Any], dtype: torch.dtype) -> None:
@@ -331,10 +347,11 @@ def test_rows_that_visit_no_key_put_out_zero() -> None:
         ({"position_T": torch.zeros(3)}, "position_T must be of torch.int64"),
         ({"tile_N3": torch.zeros(3, dtype=torch.int64)}, "tile_N3 must have shape"),
         ({"scale": 0.0}, "scale must be"),
-        ({"window": -1}, "window must be"),
+        ({"window": -(2**31)}, "window must be"),
         ({"softcap": 0.0}, "softcap must be"),
         ({"input_precision": "fast"}, "input_precision must be one of"),
         ({"sinks_H": torch.zeros(3)}, "sinks_H must have shape"),
+        ({"slopes_H": torch.zeros(3)}, "slopes_H must have shape"),
         ({"out_THE": torch.zeros(3, 2, 16, dtype=BF16)}, "out_THE must be of"),
         ({"blocks_B2": torch.zeros(1, 2, dtype=torch.int64)}, "blocks_B2 must come with page_BP"),
         ({"state": (torch.zeros(3, 2, 16), torch.zeros(3, 2))}, r"state\[1\] must have shape"),

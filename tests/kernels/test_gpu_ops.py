@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from kernels import reference
-from kernels.gpu import activation, launch, logprob, norm, quantized, rope
+from kernels.gpu import activation, launch, logprob, norm, quantized, rope, xielu
 from kernels.gpu import matmul as gpu
 from kernels.knobs import Activation, Norm
 from kernels.matmul import PANEL, pack, unpack
@@ -364,8 +364,34 @@ def test_activate(shape: tuple[int, int], how: Activation, dtype: torch.dtype) -
 @pytest.mark.parametrize("how", ACTIVATIONS, ids=str)
 def test_activate_large_numbers(how: Activation, dtype: torch.dtype) -> None:
     """To 1e4 of either sign: exp is past what float32 holds."""
-    gate, up = torch.linspace(-1e4, 1e4, 801).to(dtype).to(DEVICE), noise(801, dtype=dtype)
+    # Whose square float16 would not hold.
+    most = 1e2 if how.name == "relu2" else 1e4
+    gate, up = torch.linspace(-most, most, 801).to(dtype).to(DEVICE), noise(801, dtype=dtype)
     check_activation((torch.cat((gate, up)) if how.gated else gate).unsqueeze(0), how)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("alphas", [(0.2, -1.1), (-30.0, 3.0), (5.0, -8.0)])
+@pytest.mark.parametrize("shape", [(1, 257), (65, 53), (3, 1111)])
+def test_xielu(shape: tuple[int, int], alphas: tuple[float, float], dtype: torch.dtype) -> None:
+    x, dout = noise(*shape, dtype=dtype, scale=4), noise(*shape, dtype=dtype, seed=8)
+    x[:, :3] = torch.tensor([0.0, 100.0, -200.0])
+    x[:, 3:6] *= 1e-4
+    p, n = (torch.tensor([a], device=DEVICE).to(dtype) for a in alphas)
+    ours = [xielu.xielu(x, p, n), *xielu.xielu_gradient(x, p, n, dout)]
+    check_with_gradients(ours, lambda *inputs: (reference.xielu(*inputs),), [x, p, n], [dout])
+    assert torch.equal(xielu.xielu(x[-1:], p, n), ours[0][-1:])
+
+
+def test_xielu_refuses_what_does_not_fit() -> None:
+    x, alpha = noise(3, 8, dtype=torch.float32), noise(1, dtype=torch.float32)
+    for message, call in (
+        (r"alpha_p_1 must have shape \(1\)", lambda: xielu.xielu(x, x[0], alpha)),
+        ("alpha_n_1 must be of torch.float32", lambda: xielu.xielu(x, alpha, alpha.bfloat16())),
+        (r"dout_TF must have shape \(3, 8\)", lambda: xielu.xielu_gradient(x, alpha, alpha, x[:2])),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_the_gradient_passes_at_the_clamps_bounds_and_not_past_them() -> None:

@@ -80,7 +80,7 @@ def test_norm_of_queries_and_keys(kind: str, dtype: torch.dtype) -> None:
     [
         *(
             Activation(name, gated)
-            for name in ("silu", "gelu", "gelu_tanh", "relu")
+            for name in ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2")
             for gated in (True, False)
         ),
         *(Activation(name, gated=False) for name in ("sigmoid", "tanh")),
@@ -102,6 +102,33 @@ def test_activations(activation: Activation, F: int, dtype: torch.dtype) -> None
         assert all(torch.equal(dispatch.activate(x[i : i + 1], activation)[0], whole[i]) for i in range(65))
 
 
+def activated(kernel: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor]]:
+    return lambda x, p, n: (kernel(x, p, n),)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("F", (1, 53, 64))
+@pytest.mark.parametrize("alphas", [(0.2, -1.1), (-30.0, 3.0), (25.0, -8.0)])
+def test_xielu(alphas: tuple[float, float], F: int, dtype: torch.dtype) -> None:
+    x = noise(65, F, dtype=dtype, scale=4)
+    x[0], x[1], x[2] = 0, 200, -200
+    x[3] *= 1e-4
+    x[4] *= 1e-7
+    numbers = [torch.tensor([a]).to(dtype) for a in alphas]
+    check(activated(dispatch.xielu), activated(reference.xielu), [x, *numbers])
+    with torch.no_grad():
+        whole = dispatch.xielu(x, *numbers)
+        assert all(torch.equal(dispatch.xielu(x[i : i + 1], *numbers)[0], whole[i]) for i in range(65))
+
+
+def test_xielu_of_small_numbers_is_as_exact_as_of_large_ones() -> None:
+    """Where the exponential and the number cancel, and on both sides of where the series ends."""
+    x = -torch.logspace(-5, 1.5, 2000).unsqueeze(0)
+    numbers = [torch.tensor([0.3]), torch.tensor([5.0])]
+    exact = reference.xielu(x.double(), *(a.double() for a in numbers))
+    assert ((dispatch.xielu(x, *numbers) - exact) / x).abs().max() < 2e-6
+
+
 # (H, K, D, E, R): what families have, and what they might.
 SHAPES = {
     "partial rope": (4, 2, 32, 32, 5),
@@ -116,10 +143,14 @@ KNOBS = {
     "window 7": {"window": 7},
     "window 64": {"window": 64},
     "window 100": {"window": 100},
+    "chunk 7": {"window": -7},
+    "chunk 64": {"window": -64},
+    "chunk 100": {"window": -100},
     "softcap": {"softcap": 2.0},
     "sinks": {"sinks": True},
     "growth": {"growth": True},
-    "all": {"window": 70, "softcap": 5.0, "sinks": True, "growth": True},
+    "slopes": {"slopes": True},
+    "all": {"window": 70, "softcap": 5.0, "sinks": True, "growth": True, "slopes": True},
 }
 # Every knob with one shape, every shape with none and all.
 SETTINGS = [("partial rope", knobs) for knobs in KNOBS]
@@ -133,7 +164,8 @@ class Attention:
         self.H, self.K, self.D, self.E, self.R = SHAPES[shape]
         given = dict(KNOBS[knobs])
         self.has_sinks, growth = given.pop("sinks", False), given.pop("growth", False)
-        self.scores = Scores(self.D**-0.5, **given)  # type: ignore[arg-type]
+        slopes = 0.5 ** torch.arange(1.0, self.H + 1) if given.pop("slopes", False) else None
+        self.scores = Scores(self.D**-0.5, **given, slopes_H=slopes)  # type: ignore[arg-type]
         frequency = 1e4 ** -(torch.arange(self.R, dtype=torch.float64) / self.R)
         angle = torch.outer(torch.arange(512, dtype=torch.float64), frequency)
         self.tables = angle.cos().float(), angle.sin().float()
@@ -171,6 +203,35 @@ class Attention:
         if self.growth is not None:
             q = q * self.growth[batch.position_T].unsqueeze(1).to(q.dtype)
         return reference.attention(q, k, v, batch.bounds, batch.starts, self.scores, sinks)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rope_by_itself(shape: str, dtype: torch.dtype) -> None:
+    """Near the oracle; and turned by itself, then by nothing, queries and keys are what attention turns."""
+    setting, batch = Attention(shape, "plain"), Batch.packed(LENGTHS)
+    H, K, D, E, _ = SHAPES[shape]
+    (qkv,) = setting.inputs(sum(LENGTHS), dtype)
+
+    def plain(x: torch.Tensor) -> tuple[torch.Tensor]:
+        q, k, v = x.split((H * D, K * D, K * E), dim=1)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        tables = [t.to(wide) for t in setting.tables]
+        q, k = (reference.rope(y.unflatten(1, (-1, D)), *tables, batch.position_T).flatten(1) for y in (q, k))
+        return (torch.cat((q, k, v), dim=1),)
+
+    check(
+        lambda x: (dispatch.rope(x, (H, K, D), setting.tables, batch.position_T),),
+        plain,
+        [qkv],
+    )
+    with torch.no_grad():
+        whole = setting.ours(batch, qkv)
+        turned = dispatch.rope(qkv, (H, K, D), setting.tables, batch.position_T)
+        alone = dispatch.rope(qkv[100:101], (H, K, D), setting.tables, batch.position_T[100:101])
+        assert torch.equal(alone, turned[100:101])
+        setting.tables = torch.ones(512, 1), torch.zeros(512, 1)
+        assert torch.equal(setting.ours(batch, turned), whole)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -229,7 +290,7 @@ def test_chunks_and_packing_change_no_bit(shape: str, knobs: str, dtype: torch.d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("knobs", ("window 7", "softcap", "sinks", "all"))
+@pytest.mark.parametrize("knobs", ("window 7", "chunk 7", "softcap", "sinks", "all"))
 @torch.no_grad()
 def test_scores_to_ten_thousand(knobs: str, dtype: torch.dtype) -> None:
     setting, batch = Attention("latent", knobs), Batch.packed([111, 65])

@@ -83,6 +83,8 @@ def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
             for name in reference.FUNCTIONS
             for gated in (False, True)
         },
+        "xielu": (minillm.xielu, (x, noise(1, seed=7), noise(1, seed=8))),
+        "rope": (minillm.rope, (noise(T, 32), [2, 1, 8], *rope_tables(), batch.position_T)),
         "rope_store": (
             minillm.rope_store,
             (noise(T, 32), [2, 1, 8], *rope_tables(), batch.position_T, batch.slot_T, k_PKDS, v_PKSE, None),
@@ -108,8 +110,9 @@ def test_opcheck(name: str) -> None:
     op, arguments = cases()[name]
     learns = name not in ("int8", "int4", "rope_store")
     arguments = leaves(arguments, learns)
-    if name == "logprobs":  # of temperatures there is no gradient
-        arguments[4].requires_grad_(False)
+    # Of temperatures and angles there is no gradient.
+    for i in {"logprobs": (4,), "rope": (2, 3)}.get(name, ()):
+        arguments[i].requires_grad_(False)
     torch.library.opcheck(op.default, arguments)
 
 
@@ -254,6 +257,11 @@ def attend_with(**change: Any) -> torch.Tensor:
         ),
         (lambda: dispatch.activate(noise(T, F), SWIGLU), "x_TX must have an even number"),
         (lambda: dispatch.activate(noise(T, F), Activation("mish")), "activation.name must be one of silu"),
+        (lambda: dispatch.xielu(noise(T, F), noise(2), noise(1)), r"alpha_p_1 must have shape \(1\)"),
+        (
+            lambda: dispatch.xielu(noise(T, F), noise(1), noise(1).bfloat16()),
+            "alpha_n_1 must be of torch.float32",
+        ),
         (lambda: attend_with(qkv=noise(T, 31)), r"qkv_TX must have shape \(any, 32\)"),
         (lambda: attend_with(qkv=noise(T + 1, 32)), "batch.position_T must have shape"),
         (lambda: attend_with(heads=(3, 2, 8)), "k_PKDS must have shape"),
@@ -264,6 +272,18 @@ def attend_with(**change: Any) -> torch.Tensor:
         (lambda: attend_with(v=torch.zeros(2, 1, PAGE_SIZE, 300)), "v must have a head dim of 1 to 256"),
         (lambda: attend_with(tables=(noise(16, 5), noise(16, 5))), "tables must have at most 4 columns"),
         (
+            lambda: dispatch.rope(noise(T, 32), (2, 1, 8), (noise(16, 5), noise(16, 5)), torch.arange(T)),
+            "tables must have at most 4 columns",
+        ),
+        (
+            lambda: dispatch.rope(noise(T, 24), (2, 1, 8), rope_tables(), torch.arange(T)),
+            "qkv_TX must hold 2",
+        ),
+        (
+            lambda: dispatch.rope(noise(T, 32), (2, 1, 8), rope_tables(), torch.arange(T + 1)),
+            "position_T must have shape",
+        ),
+        (
             lambda: dispatch.chosen_logprobs(noise(T, C), panels(C, V), V, torch.arange(T), 0.0),
             "temperature must be above 0",
         ),
@@ -272,7 +292,7 @@ def attend_with(**change: Any) -> torch.Tensor:
             "token_R must have shape",
         ),
     ],
-    ids=range(24),
+    ids=range(29),
 )
 def test_arguments_that_do_not_belong_together(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

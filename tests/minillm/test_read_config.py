@@ -73,6 +73,7 @@ PAIRS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         {
             "sliding_window": 32,
+            "original_max_position_embeddings": 64,
             "rope_parameters": {
                 "rope_type": "longrope",
                 "rope_theta": 1e4,

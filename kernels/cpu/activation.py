@@ -1,0 +1,155 @@
+"""The MLP's activation on the CPU, gated (Shazeer, 2020) or not: in float32, rounded once.
+
+Legend: T tokens, F MLP width, X what goes in: 2F, gate and up side by side, or F.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, njit, types
+
+from kernels.cpu.recording import empty
+from kernels.cpu.rowwise import rows_per_task
+from kernels.cpu.runtime import Kernel, address, exp, fma, launch, next_task, sigmoid, tanh
+from kernels.cpu.scalars import SCALARS
+from kernels.knobs import XIELU_BETA, XIELU_EPS, XIELU_SERIES, Activation
+
+ONE = np.float32(1)
+
+
+@njit(inline="always")
+def _silu(x: Any) -> Any:
+    return x / (ONE + exp(-x if x > np.float32(-88) else np.float32(88)))
+
+
+@njit(inline="always")
+def _gelu(x: Any) -> Any:
+    return np.float32(0.5) * x * (ONE + np.float32(math.erf(x * np.float32(math.sqrt(0.5)))))
+
+
+@njit(inline="always")
+def _gelu_tanh(x: Any) -> Any:
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (ONE + tanh(inner))
+
+
+@njit(inline="always")
+def _relu(x: Any) -> Any:
+    return max(x, np.float32(0))
+
+
+@njit(inline="always")
+def _relu2(x: Any) -> Any:
+    return _relu(x) * _relu(x)
+
+
+FUNCTIONS = {
+    "silu": _silu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "gelu_bloom": _gelu_tanh,
+    "relu": _relu,
+    "relu2": _relu2,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+}
+
+
+@cache
+def _activate(dtype: torch.dtype, activation: Activation) -> Any:
+    kind, load, store = SCALARS[dtype]
+    function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
+    limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 7)
+        T, F, chunk = args[4], args[5], args[6]
+        x_TPF = carray(address(args[2]), (T, parts, F), kind)
+        out_TF = carray(address(args[3]), (T, F), kind)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for t in range(i * chunk, min(T, (i + 1) * chunk)):
+                gate, up, out = x_TPF[t, 0], x_TPF[t, parts - 1], out_TF[t]
+                for f in range(F):
+                    g = load(gate[f])
+                    if limited:
+                        g, u = min(g, limit), max(min(load(up[f]), limit), -limit)
+                        out[f] = store((u + ONE) * (g * sigmoid(g * np.float32(1.702))))
+                    elif gated:
+                        out[f] = store(function(g) * load(up[f]))
+                    else:
+                        out[f] = store(function(g))
+
+    return Kernel(kernel, dtype, activation)
+
+
+def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """`kernels.reference.activate` in float32, rounded once: (T, 2F) -> (T, F), or (T, F) where not gated."""
+    T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
+    out_TF = empty((T, F), x_TX.dtype)
+    chunk = rows_per_task(T)
+    launch(_activate(x_TX.dtype, activation), -(-T // chunk), x_TX.data_ptr(), out_TF.data_ptr(), T, F, chunk)
+    return out_TF
+
+
+BETA, EPS = np.float32(XIELU_BETA), np.float32(XIELU_EPS)
+SERIES = tuple(np.float32(c) for c in reversed(XIELU_SERIES))
+
+
+@njit(inline="always")
+def _softplus(x: Any) -> Any:
+    """log(1 + exp(x)) in float32, rounded from the C library's in float64."""
+    wide = types.float64(x)
+    return types.float32(math.log1p(math.exp(wide)) if wide < 20 else wide)
+
+
+@njit(inline="always")
+def _expm1_less(z: Any) -> Any:
+    """expm1(z) - z in float32 for z <= 0, where near zero the two would cancel."""
+    p = SERIES[0]
+    for c in SERIES[1:]:
+        p = fma(p, z, c)
+    return z * z * p if z > -ONE else (exp(z) - ONE) - z
+
+
+@cache
+def _xielu(dtype: torch.dtype) -> Any:
+    kind, load, store = SCALARS[dtype]
+
+    def kernel(words: Any) -> None:
+        args = carray(words, 9)
+        T, F, chunk = args[6], args[7], args[8]
+        x_TF = carray(address(args[2]), (T, F), kind)
+        p = _softplus(load(carray(address(args[3]), (1,), kind)[0]))
+        n = BETA + _softplus(load(carray(address(args[4]), (1,), kind)[0]))
+        out_TF = carray(address(args[5]), (T, F), kind)
+        while True:
+            i = next_task(words)
+            if i >= args[1]:
+                break
+            for t in range(i * chunk, min(T, (i + 1) * chunk)):
+                row, out = x_TF[t], out_TF[t]
+                for f in range(F):
+                    x = load(row[f])
+                    z = min(x, EPS)
+                    bent = p * x * x if x > 0 else n * (_expm1_less(z) + (z - x))
+                    out[f] = store(bent + BETA * x)
+
+    return Kernel(kernel, dtype)
+
+
+def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+    """`kernels.reference.xielu` in float32, rounded once; the learned numbers are read at each call."""
+    T, F = x_TF.shape
+    out_TF = empty((T, F), x_TF.dtype)
+    chunk = rows_per_task(T)
+    tensors = (x_TF, alpha_p_1, alpha_n_1, out_TF)
+    launch(_xielu(x_TF.dtype), -(-T // chunk), *(x.data_ptr() for x in tensors), T, F, chunk)
+    return out_TF

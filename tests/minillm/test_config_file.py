@@ -1,0 +1,188 @@
+"""The rule for keys of config.json: mapped, read and not computed, hard-coded, read by nothing."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minillm import ModelConfig
+from minillm.config_file import BEHAVIOURS, HARMLESS
+from minillm.errors import MinillmError
+from minillm.families import FAMILIES
+from minillm.read_config import read_config
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES: dict[str, Any] = json.loads((GOLDEN / "families.json").read_text())
+
+
+def case(name: str, **changes: Any) -> dict[str, Any]:
+    return {**CASES[name]["config"], **changes}
+
+
+def read(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, list[str]]:
+    """The config, and its warnings."""
+    (folder / "config.json").write_text(json.dumps(settings))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = read_config(folder)
+    return config, [str(warning.message) for warning in caught]
+
+
+def test_the_table_is_current() -> None:
+    pytest.importorskip("transformers")
+    script = runpy.run_path(str(GOLDEN / "write_reference_keys.py"))
+    made = {name: script["reference_keys"](row.reference or name) for name, row in FAMILIES.items()}
+    assert script["TARGET"].read_text() == script["text_of"](made)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_transformers_saves_is_read_without_a_word(name: str, tmp_path: Path) -> None:
+    """But for `use_sliding_window` and the like, that a config class has and nothing reads."""
+    _, said = read(tmp_path, CASES[name]["config"])
+    unread = said[0].partition(" reads ")[2].removesuffix("; ignored").split(", ") if said else []
+    assert set(unread) <= DECLARED, unread
+
+
+# Fields of config classes that no code of a language model reads.
+DECLARED = frozenset(
+    (
+        "attention_bias",
+        "attn_logit_softcapping",
+        "bias",
+        "final_logit_softcapping",
+        "hidden_act",
+        "intermediate_size",
+        "layer_types",
+        "learned_pos_emb",
+        "max_window_layers",
+        "no_bias",
+        "num_key_value_heads",
+        "sliding_window",
+        "use_sliding_window",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    (
+        ("llama", "is_causal", False),
+        ("qwen2", "is_causal", False),
+        ("gpt2", "add_cross_attention", True),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", True),
+        ("gpt_oss", "swiglu_alpha", 2.0),
+        ("gemma2", "use_bidirectional_attention", True),
+        ("opt", "do_layer_norm_before", False),
+        ("bloom", "apply_residual_connection_post_layernorm", True),
+        ("iquestcoder", "clip_qkv", 8.0),
+    ),
+)
+def test_read_there_and_not_computed_here(name: str, key: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(MinillmError, match=f"has {key} = {value}, which its reference implementation reads"):
+        read(tmp_path, case(name, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "right", "wrong"),
+    (
+        ("starcoder2", "mlp_type", "default", "gated"),
+        ("starcoder2", "norm_type", "layer_norm", "rms_norm"),
+        ("llama", "position_embedding_type", "rope", "alibi"),
+        ("gpt2", "position_embedding_type", "absolute", "rope"),
+        ("mpt", "norm_type", "low_precision_layernorm", "rmsnorm"),
+        ("cohere2", "position_embedding_type", "rope_gptj", "rope_neox"),
+        ("cohere2", "use_parallel_block", True, False),
+        ("cohere2", "rotary_pct", 1.0, 0.5),
+        ("deepseek_v3", "scoring_func", "sigmoid", "softmax"),
+        ("deepseek_v3", "topk_method", "noaux_tc", "greedy"),
+        ("deepseek_v3", "moe_layer_freq", 1, 2),
+        ("deepseek_v2", "scoring_func", "softmax", "sigmoid"),
+        ("llama", "logit_scale", 1.0, 0.5),
+        ("llama", "partial_rotary_factor", 1.0, 0.5),
+        ("llama", "rope_interleaved", False, True),
+        ("apertus", "post_norm", False, True),
+    ),
+)
+def test_a_behaviour_that_is_hard_coded(name: str, key: str, right: Any, wrong: Any, tmp_path: Path) -> None:
+    plain, _ = read(tmp_path, case(name))
+    config, said = read(tmp_path, case(name, **{key: right}))
+    assert config == plain and not any(key in line for line in said)
+    with pytest.raises(MinillmError, match=f"has {key} = {wrong!r}, but a {plain.model_type} model is"):
+        read(tmp_path, case(name, **{key: wrong}))
+
+
+@pytest.mark.parametrize("name", ("llama", "gpt_neox", "deepseek_v3", "bloom"))
+def test_read_by_nothing(name: str, tmp_path: Path) -> None:
+    plain, before = read(tmp_path, case(name))
+    config, said = read(tmp_path, case(name, zebra=[1], aardvark="x", nothing=None, _private=3))
+    assert config == plain and len(said) == 1 and len(before) <= 1
+    assert "aardvark, " in said[0] and "zebra" in said[0] and str(tmp_path) in said[0]
+    assert "nothing, " not in said[0] and "_private" not in said[0]
+
+
+def test_mapped(tmp_path: Path) -> None:
+    config, said = read(tmp_path, case("llama", rms_norm_eps=0.5, num_hidden_layers=3))
+    assert config.norm_eps == 0.5 and config.num_layers == 3 and not said
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    (("phi", 1e-5), ("stablelm", 1e-5), ("starcoder2", 1e-5), ("gpt_neox", 1e-5), ("glm4", 1.5625e-07)),
+)
+def test_spellings_and_defaults_belong_to_a_family(name: str, usual: float, tmp_path: Path) -> None:
+    eps = ("rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon")
+    settings = {key: value for key, value in case(name).items() if key not in eps}
+    assert read(tmp_path, settings)[0].norm_eps == usual
+    foreign = "layer_norm_eps" if name == "glm4" else "rms_norm_eps"
+    config, said = read(tmp_path, {**settings, foreign: 0.1})
+    assert config.norm_eps == usual and foreign in said[0]
+
+
+def test_no_key_is_judged_twice() -> None:
+    assert not HARMLESS & BEHAVIOURS.keys()
+
+
+def test_activations_as_the_family_means_them(tmp_path: Path) -> None:
+    assert read(tmp_path, case("gemma", hidden_act="gelu"))[0].activation == "gelu_tanh"
+    assert read(tmp_path, case("gpt_neox", hidden_act="gelu"))[0].activation == "gelu"
+    for name in ("gemma2", "gemma3_text"):
+        settings = {key: value for key, value in case(name).items() if key != "hidden_activation"}
+        assert read(tmp_path, {**settings, "hidden_act": "gelu"})[0].activation == "gelu_tanh"
+    with pytest.raises(MinillmError, match="activation 'mish'"):
+        read(tmp_path, case("llama", hidden_act="mish"))
+
+
+def test_layers_that_a_family_has_not(tmp_path: Path) -> None:
+    """`layer_types` of a llama, whose code has no windows; the pattern that transformers forgets."""
+    types = ["sliding_attention", "full_attention"] * 2
+    config, said = read(tmp_path, case("llama", layer_types=types, sliding_window=9))
+    assert config.windows == (0,) * 4 and "layer_types, sliding_window" in said[0]
+    settings = {key: value for key, value in case("gemma3_text").items() if key != "layer_types"}
+    windows = (9,) * 5 + (0, 9)
+    assert read(tmp_path, {**settings, "_sliding_window_pattern": 3})[0].windows == windows
+    assert read(tmp_path, {**settings, "sliding_window_pattern": 3})[0].windows == (9, 9, 0, 9, 9, 0, 9)
+
+
+def test_rope_scaling_beside_rope_parameters(tmp_path: Path) -> None:
+    """The older key wins, as in transformers; in OLMo-3 and Gemma 3 it is for the layers without a window."""
+    linear = {"rope_type": "linear", "factor": 2.0}
+    config, _ = read(tmp_path, case("llama", rope_scaling=linear))
+    assert config.ropes[0].type == "linear" and config.ropes[0].theta == 10000.0
+    config, _ = read(tmp_path, case("olmo3", rope_scaling=linear))
+    assert [config.ropes[i].type for i in config.layer_rope] == ["default"] * 3 + ["linear"]
+    unknown = {**linear, "finetuned": True}
+    assert "finetuned (of rope)" in read(tmp_path, case("llama", rope_scaling=unknown))[1][0]
+    with pytest.raises(MinillmError, match="unknown key 'beta_fast' for rope of type 'linear'"):
+        read(tmp_path, case("llama", rope_scaling={**linear, "beta_fast": 32}))
+
+
+def test_one_number_for_all_layers(tmp_path: Path) -> None:
+    config, _ = read(tmp_path, case("hunyuan_v1_moe", moe_topk=[2] * 4))
+    assert config.experts is not None and config.experts.chosen == 2
+    with pytest.raises(MinillmError, match="only one number for all layers"):
+        read(tmp_path, case("hunyuan_v1_moe", moe_topk=[2, 2, 1, 2]))
