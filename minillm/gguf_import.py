@@ -23,9 +23,10 @@ import torch
 
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
-from minillm.gguf_architectures import ARCHITECTURES, Architecture, Recipe
+from minillm.gguf_architectures import ARCHITECTURES
 from minillm.gguf_file import Array, GgufFile
 from minillm.gguf_rope import ROPE_TENSORS, read_scaling
+from minillm.gguf_rows import Architecture, Recipe
 from minillm.gguf_tokenizer import save_tokenizer
 from minillm.keys import hf_shapes
 from minillm.read_config import read_config
