@@ -36,6 +36,14 @@ from minillm.gguf_rows import (
     Recipe,
 )  # fmt: skip
 
+GPT2_SIZES = {
+    "block_count": "n_layer",
+    "context_length": "n_positions",
+    "embedding_length": "n_embd",
+    "feed_forward_length": "n_inner",
+    "attention.head_count": "n_head",
+    "attention.layer_norm_epsilon": "layer_norm_epsilon",
+}
 _MIXTRAL = Architecture(
     "mixtral",
     "MixtralForCausalLM",
@@ -59,6 +67,39 @@ _GRANITE = Architecture(
     flags=BIASES,
     neighbours=True,
     complete=parts.granite_scale,
+)
+_GRANITE_MOE = replace(
+    _GRANITE,
+    model_type="granitemoe",
+    model_class="GraniteMoeForCausalLM",
+    keys=RMS | LOCAL_EXPERTS,
+    optional={**_GRANITE.optional, **WIDTH},
+    only=PLAIN_ROUTER,
+    flags=ATTENTION_BIAS,
+    recipes={
+        f"{LAYER}block_sparse_moe.input_linear.weight": Recipe(
+            ("ffn_gate_exps.weight", "ffn_up_exps.weight"), parts.joined
+        )
+    },
+)
+_GRANITE_SHARED = replace(
+    _GRANITE_MOE,
+    model_type="granitemoeshared",
+    model_class="GraniteMoeSharedForCausalLM",
+    keys={**_GRANITE_MOE.keys, "expert_shared_feed_forward_length": "shared_intermediate_size"},
+    recipes={
+        **_GRANITE_MOE.recipes,
+        f"{LAYER}shared_mlp.input_linear.weight": Recipe(
+            ("ffn_gate_shexp.weight", "ffn_up_shexp.weight"), parts.one_mlp
+        ),
+    },
+)
+_COHERE = Architecture(
+    "cohere",
+    "CohereForCausalLM",
+    LAYER_NORM | {"logit_scale": "logit_scale"},
+    KV,
+    flags={**ATTENTION_BIAS, "use_qk_norm": r"attn_q_norm\.weight"},
 )
 _PHI3 = Architecture(
     "phi3",
@@ -198,26 +239,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "granite": _GRANITE,
     "granitemoe": replace(
-        _GRANITE,
-        model_type="granitemoe",
-        model_class="GraniteMoeForCausalLM",
-        keys=RMS | LOCAL_EXPERTS,
-        optional={**_GRANITE.optional, **WIDTH},
-        only=PLAIN_ROUTER,
-        flags=ATTENTION_BIAS,
-        recipes={
-            f"{LAYER}block_sparse_moe.input_linear.weight": Recipe(
-                ("ffn_gate_exps.weight", "ffn_up_exps.weight"), parts.joined
-            )
-        },
+        _GRANITE_MOE,
+        variants=(("expert_shared_feed_forward_length", None, _GRANITE_SHARED),),
     ),
-    "cohere2": Architecture(
-        "cohere2",
-        "Cohere2ForCausalLM",
-        LAYER_NORM | {"logit_scale": "logit_scale"},
-        KV,
-        flags=ATTENTION_BIAS,
-        pattern=4,
+    "command-r": _COHERE,
+    "cohere2": replace(
+        _COHERE, model_type="cohere2", model_class="Cohere2ForCausalLM", flags=ATTENTION_BIAS, pattern=4
+    ),
+    "chatglm": Architecture(
+        "glm", "GlmForCausalLM", RMS, KV, flags={"attention_bias": r"attn_(q|k|v|qkv)\.bias"}, rope=PARTIAL
     ),
     "glm4": Architecture(
         "glm4",
@@ -277,14 +307,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture(
         "gpt2",
         "GPT2LMHeadModel",
-        {
-            "block_count": "n_layer",
-            "context_length": "n_positions",
-            "embedding_length": "n_embd",
-            "feed_forward_length": "n_inner",
-            "attention.head_count": "n_head",
-            "attention.layer_norm_epsilon": "layer_norm_epsilon",
-        },
+        GPT2_SIZES,
         head_dim=False,
         rope=("", ""),
         recipes={
@@ -327,5 +350,148 @@ ARCHITECTURES: dict[str, Architecture] = {
         recipes={},
         complete=parts.deepseek_v2,
         variants=(("expert_gating_func", 2, _DEEPSEEK_V3),),
+    ),
+    "exaone4": Architecture("exaone4", "Exaone4ForCausalLM", RMS, KV, pattern=4),
+    "exaone-moe": Architecture(
+        "exaone_moe",
+        "ExaoneMoeForCausalLM",
+        RMS | EXPERTS | {"expert_shared_count": "num_shared_experts"},
+        KV | ROUTED_OPTIONAL,
+        fixed=ROUTED_FIXED,
+        only={"expert_gating_func": (2,)},
+        pattern=4,
+        recipes={f"{LAYER}mlp.e_score_correction_bias": Recipe(("exp_probs_b.bias",))},
+        complete=parts.shared_width,
+    ),
+    "minimax-m2": Architecture(
+        "minimax_m2",
+        "MiniMaxM2ForCausalLM",
+        RMS | LOCAL_EXPERTS,
+        KV | WIDTH,
+        only={"expert_gating_func": (2,)},
+        rope=("rope_theta", "rotary_dim"),
+        recipes={f"{LAYER}block_sparse_moe.e_score_correction_bias": Recipe(("exp_probs_b.bias",))},
+    ),
+    "seed_oss": Architecture(
+        "seed_oss",
+        "SeedOssForCausalLM",
+        RMS,
+        KV,
+        flags={
+            "attention_bias": r"attn_(q|k|v|qkv)\.bias",
+            "attention_out_bias": r"attn_output\.bias",
+            "mlp_bias": BIASES["mlp_bias"],
+        },
+    ),
+    "dots1": Architecture(
+        "dots1",
+        "Dots1ForCausalLM",
+        RMS | ROUTED,
+        KV | ROUTED_OPTIONAL,
+        fixed=ROUTED_FIXED,
+        only={"expert_gating_func": (2,)},
+        flags=ATTENTION_BIAS,
+        recipes=CORRECTION,
+    ),
+    "arcee": Architecture("arcee", "ArceeForCausalLM", RMS, KV, flags=BIASES, neighbours=True),
+    "ernie4_5": Architecture("ernie4_5", "Ernie4_5ForCausalLM", RMS, KV, flags={"use_bias": BIAS}),
+    "ernie4_5-moe": Architecture(
+        "ernie4_5_moe",
+        "Ernie4_5_MoeForCausalLM",
+        RMS
+        | {
+            "expert_count": "moe_num_experts",
+            "expert_used_count": "moe_k",
+            "expert_feed_forward_length": "moe_intermediate_size",
+            "expert_shared_count": "moe_num_shared_experts",
+            "interleave_moe_layer_step": "moe_layer_interval",
+            "leading_dense_block_count": "moe_layer_start_index",
+        },
+        KV,
+        only=PLAIN_ROUTER,
+        flags={"use_bias": BIAS},
+        head_dim=False,
+        recipes={f"{LAYER}mlp.moe_statics.e_score_correction_bias": Recipe(("exp_probs_b.bias",))},
+        complete=parts.shared_width,
+    ),
+    "nemotron": Architecture(
+        "nemotron",
+        "NemotronForCausalLM",
+        SIZES | {"attention.layer_norm_epsilon": "norm_eps"},
+        # Writers have it twice.
+        KV | {"attention.layer_norm_rms_epsilon": "norm_eps"},
+        flags=BIASES,
+        offset=True,
+        rope=PARTIAL,
+    ),
+    "jais2": Architecture("jais2", "Jais2ForCausalLM", LAYER_NORM, KV, flags=BIASES),
+    "hunyuan-dense": Architecture(
+        "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", RMS, KV, flags=ATTENTION_BIAS
+    ),
+    "hunyuan-moe": Architecture(
+        "hunyuan_v1_moe",
+        "HunYuanMoEV1ForCausalLM",
+        RMS | {"expert_count": "num_experts", "expert_used_count": "moe_topk"},
+        KV | WIDTH | {"expert_shared_feed_forward_length": "intermediate_size"},
+        only={**PLAIN_ROUTER, "expert_shared_count": (1,)},
+        flags=ATTENTION_BIAS,
+    ),
+    "starcoder": Architecture(
+        "gpt_bigcode",
+        "GPTBigCodeForCausalLM",
+        GPT2_SIZES,
+        fixed={"multi_query": True},
+        only={"attention.head_count_kv": (1,)},
+        head_dim=False,
+        rope=("", ""),
+    ),
+    "falcon": Architecture(
+        "falcon",
+        "FalconForCausalLM",
+        SIZES
+        | {"feed_forward_length": "ffn_hidden_size", "attention.layer_norm_epsilon": "layer_norm_epsilon"},
+        fixed={"parallel_attn": True, "alibi": False},
+        flags={"bias": BIAS},
+        head_dim=False,
+        recipes={
+            f"transformer.h.{{i}}.self_attention.query_key_value.{kind}": Recipe(
+                (f"attn_qkv.{kind}",), parts.by_group
+            )
+            for kind in ("weight", "bias")
+        },
+        complete=parts.falcon,
+    ),
+    "bloom": Architecture(
+        "bloom",
+        "BloomForCausalLM",
+        {
+            "block_count": "n_layer",
+            "embedding_length": "hidden_size",
+            "attention.head_count": "n_head",
+            "attention.layer_norm_epsilon": "layer_norm_epsilon",
+        },
+        head_dim=False,
+        rope=("", ""),
+        recipes={
+            f"transformer.h.{{i}}.self_attention.query_key_value.{kind}": Recipe(
+                (f"attn_qkv.{kind}",), parts.by_head
+            )
+            for kind in ("weight", "bias")
+        },
+        complete=parts.wide,
+    ),
+    "mpt": Architecture(
+        "mpt",
+        "MptForCausalLM",
+        {
+            "block_count": "n_layers",
+            "context_length": "max_seq_len",
+            "embedding_length": "d_model",
+            "attention.head_count": "n_heads",
+            "attention.layer_norm_epsilon": "layer_norm_epsilon",
+        },
+        head_dim=False,
+        rope=("", ""),
+        complete=parts.mpt,
     ),
 }

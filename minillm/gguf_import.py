@@ -90,9 +90,8 @@ def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
             file.refuse(f"has {file.architecture}.{key} = {value}; only {allowed[-1]} is known")
     if file.own("attention.causal", True) is not True:
         file.refuse("has attention.causal = false; only models that generate can be imported")
-    depth = next(name for name in ("num_hidden_layers", "n_layer") if name in config)
     # Layers that only guess tokens ahead come last.
-    config[depth] -= file.own("nextn_predict_layers", 0)
+    config[row.keys["block_count"]] -= file.own("nextn_predict_layers", 0)
     config["vocab_size"] = file.array("token_embd.weight").shape[0]
     config["tie_word_embeddings"] = not file.has("output.weight")
     config["torch_dtype"] = "float32"
@@ -115,6 +114,8 @@ def _head_dim(file: GgufFile, row: Architecture, config: dict[str, Any]) -> int:
     heads = file.need("attention.head_count")
     if "attention.head_count_kv" in row.optional:
         config.setdefault("num_key_value_heads", heads)
+    elif file.fields.get(f"{file.architecture}.attention.head_count_kv") == heads:
+        file.own("attention.head_count_kv")  # as many, which config.json need not say
     usual = file.need("embedding_length") // heads
     if "kv_lora_rank" in config:
         size = usual  # its heads have sizes of their own
@@ -135,9 +136,7 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
     turned = file.own("rope.dimension_count") or head_dim
     if "kv_lora_rank" not in config:
         if share:
-            rope[share] = turned / head_dim
-            if int(head_dim * rope[share]) != turned:
-                rope[share] = float(np.nextafter(rope[share], 1.0))
+            rope[share] = turned if share == "rotary_dim" else _share(turned, head_dim)
         elif turned != head_dim:
             file.refuse(f"has rope.dimension_count = {turned}; only the head size {head_dim} is known")
     swa = file.own("rope.freq_base_swa")
@@ -148,6 +147,12 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
     context = file.need("context_length")
     scaling = read_scaling(file, theta, turned, context, row.yarn, row.log_unit)
     return rope | ({"rope_scaling": scaling} if scaling else {})
+
+
+def _share(turned: int, head_dim: int) -> float:
+    """What `int(head_dim * share)` is `turned` of."""
+    share = turned / head_dim
+    return share if int(head_dim * share) == turned else float(np.nextafter(share, 1.0))
 
 
 def _windows(file: GgufFile, row: Architecture, config: dict[str, Any]) -> None:
@@ -226,8 +231,12 @@ class _Weights:
         template = template if layer_match is None else _LAYER.sub("{i}", template, count=1)
         if template in self.row.recipes:
             return layer, expert, self.row.recipes[template]
-        found = self.map.get_name(template.replace("{i}", "0").replace(".{e}", ""), (".weight", ".bias"))
-        if found is None:
+        plain = template.replace("{i}", "0").replace(".{e}", "")
+        # The converters of some architectures drop the first part.
+        names = (
+            self.map.get_name(n, (".weight", ".bias")) for n in (plain, plain.removeprefix("transformer."))
+        )
+        if (found := next(filter(None, names), None)) is None:
             self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
         return layer, expert, Recipe((found.removeprefix("blk.0."),))
 

@@ -103,6 +103,21 @@ def by_head(arrays: Sequence[Array], heads: Heads) -> Array:
     return parts.swapaxes(0, 1).reshape(whole.shape)
 
 
+def by_group(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Rows of all queries, all keys, all values -> those of one head of keys after the other."""
+    H, K = heads
+    whole = arrays[0]
+    heads_of = whole.reshape(H + 2 * K, -1, *whole.shape[1:])
+    queries = heads_of[:H].reshape(K, H // K, *heads_of.shape[1:])
+    keys, values = heads_of[H : H + K, None], heads_of[H + K :, None]
+    return np.concatenate((queries, keys, values), axis=1).reshape(whole.shape)
+
+
+def one_mlp(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Gate and up of one MLP, one after the other."""
+    return np.concatenate(arrays, axis=0)
+
+
 # ---------------------------------------------------------------- what several rows share
 
 SIZES = {
@@ -221,6 +236,35 @@ def latent(file: GgufFile, config: Config) -> None:
         v_head_dim=value,
         q_lora_rank=file.own("attention.q_lora_rank"),
     )
+
+
+def wide(file: GgufFile, config: Config) -> None:
+    """An MLP that is four times as wide as the model, which config.json does not say; nor the context."""
+    file.need("context_length")
+    width = file.need("feed_forward_length")
+    if width != 4 * file.need("embedding_length"):
+        file.refuse(f"has feed_forward_length = {width}; only four times embedding_length is known")
+
+
+def falcon(file: GgufFile, config: Config) -> None:
+    """The older block has one head of keys; the newer one has several, and may have two norms."""
+    heads, two_norms = file.need("attention.head_count_kv"), file.has("blk.0.attn_norm_2.weight")
+    newer = two_norms or heads != 1
+    config.update(new_decoder_architecture=newer, multi_query=True)
+    if newer:
+        config.update(num_kv_heads=heads, num_ln_in_parallel_attn=2 if two_norms else 1)
+
+
+def mpt(file: GgufFile, config: Config) -> None:
+    wide(file, config)
+    bias = file.own("attention.max_alibi_bias", 0.0)
+    clip = file.own("attention.clamp_kqv")
+    config["attn_config"] = {"alibi": bool(bias), "alibi_bias_max": round(bias), "clip_qkv": clip}
+
+
+def shared_width(file: GgufFile, config: Config) -> None:
+    """The key of what follows from the number of shared experts, and that writers get wrong."""
+    file.own("expert_shared_feed_forward_length")
 
 
 def deepseek_v2(file: GgufFile, config: Config) -> None:

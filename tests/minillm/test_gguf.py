@@ -375,7 +375,8 @@ def test_gguf_other_divisors(tmp_path: Path, write_gguf: Callable[..., Any]) -> 
         "attention_factor": 1.0,
     }
     ones = {"rope_freqs.weight": np.ones(4, np.float32)}
-    assert scaling(tmp_path / "ones", write_gguf(tmp_path / "b.gguf", head=8, extra_tensors=ones).path) is None
+    path = write_gguf(tmp_path / "b.gguf", head=8, extra_tensors=ones).path
+    assert scaling(tmp_path / "ones", path) is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from minillm import load_model
 from minillm.batch import Batch
+from minillm.errors import MinillmError
 from minillm.gguf_architectures import ARCHITECTURES
 from minillm.gguf_import import import_gguf
 from minillm.precision import PRESETS
@@ -71,6 +72,29 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("gpt-oss", {}),
     "deepseek_v3": ("deepseek2", DEEPSEEK),
     "deepseek_v3-plain": ("deepseek2", {}),
+    "deepseek_v2": ("deepseek2", {}),
+    "deepseek_v2-groups": ("deepseek2", {}),
+    "cohere": ("command-r", {}),
+    "exaone4": ("exaone4", {}),
+    "exaone4-full": ("exaone4", {}),
+    "exaone_moe": ("exaone-moe", {}),
+    "minimax_m2": ("minimax-m2", {}),
+    "glm": ("chatglm", {}),
+    "seed_oss": ("seed_oss", {}),
+    "gpt_bigcode": ("starcoder", {}),
+    "granitemoeshared": ("granitemoe", {}),
+    "dots1": ("dots1", {"sliding_window": None}),
+    "ernie4_5": ("ernie4_5", {}),
+    "ernie4_5_moe": ("ernie4_5-moe", {}),
+    "nemotron": ("nemotron", {}),
+    "arcee": ("arcee", {}),
+    "jais2": ("jais2", {}),
+    "hunyuan_v1_dense": ("hunyuan-dense", {}),
+    "hunyuan_v1_moe": ("hunyuan-moe", {}),
+    "falcon": ("falcon", {}),
+    "falcon-7b": ("falcon", {}),
+    "bloom": ("bloom", {}),
+    "mpt": ("mpt", {}),
 }
 
 
@@ -94,8 +118,20 @@ def one_more(array: Array, config: dict[str, Any]) -> Array:
 
 def by_kind(array: Array, config: dict[str, Any]) -> Array:
     """Queries, keys and values of one head after the other -> all queries, all keys, all values."""
-    heads = config["num_attention_heads"]
+    heads = config.get("num_attention_heads") or config["n_head"]
     return array.reshape(heads, 3, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
+
+
+def by_kind_of_groups(array: Array, config: dict[str, Any]) -> Array:
+    """The same of heads of keys, each after its queries."""
+    heads, groups = config["num_attention_heads"], falcon_groups(config)
+    cut = array.reshape(groups, heads // groups + 2, -1, *array.shape[1:])
+    kinds = (cut[:, :-2], cut[:, -2:-1], cut[:, -1:])
+    return np.concatenate([k.reshape(-1, *array.shape[1:]) for k in kinds])
+
+
+def falcon_groups(config: dict[str, Any]) -> int:
+    return config["num_kv_heads"] if config["new_decoder_architecture"] else 1
 
 
 def transposed(array: Array, config: dict[str, Any]) -> Array:
@@ -106,12 +142,14 @@ SWAPPED = {
     r"q_proj\.(weight|bias)": swapped("num_attention_heads"),
     r"k_proj\.(weight|bias)": swapped("num_key_value_heads"),
 }
+FUSED = {r"query_key_value\.(weight|bias)": by_kind}
 OFFSET = {r"norm\.weight": one_more}
 # Architecture -> pattern of a Hugging Face name -> what becomes of the tensor.
 CHANGES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("llama", "mistral3", "olmo", "smollm3", "granite", "granitemoe"), SWAPPED),
-    **dict.fromkeys(("gemma", "gemma2", "gemma3"), OFFSET),
-    "gptneox": {r"query_key_value\.(weight|bias)": by_kind},
+    **dict.fromkeys(("llama", "mistral3", "olmo", "smollm3", "granite", "granitemoe", "arcee"), SWAPPED),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3", "nemotron"), OFFSET),
+    **dict.fromkeys(("gptneox", "bloom"), FUSED),
+    "falcon": {r"query_key_value\.(weight|bias)": by_kind_of_groups},
     "gpt2": {r"(c_attn|c_proj|c_fc)\.weight": transposed},
     "gpt-oss": {r"experts\.down_proj": transposed},
 }
@@ -125,6 +163,10 @@ def split_gate_up(tensors: Tensors, arch: str, config: dict[str, Any]) -> Tensor
             parts = np.split(done.pop(name), 2, axis=1)
             base = name.replace("block_sparse_moe.input_linear", "block_sparse_moe.experts.{}")
             done |= {base.format(w): part for w, part in zip(("w1", "w3"), parts, strict=True)}
+        if name.endswith("shared_mlp.input_linear.weight"):
+            parts = np.split(done.pop(name), 2)
+            base = name.replace("shared_mlp.input_linear", "mlp.shared_expert.{}_proj")
+            done |= {base.format(x): part for x, part in zip(("gate", "up"), parts, strict=True)}
         if arch == "gpt-oss" and "gate_up_proj" in name:
             whole = done.pop(name)
             whole = whole if name.endswith("bias") else whole.swapaxes(1, 2)
@@ -166,23 +208,29 @@ def latent(tensors: Tensors, config: dict[str, Any]) -> Tensors:
 
 # config.json -> key, where there is such a key of config.json.
 KEYS = {
-    "num_hidden_layers": "block_count", "n_layer": "block_count",
+    "num_hidden_layers": "block_count", "n_layer": "block_count", "n_layers": "block_count",
     "max_position_embeddings": "context_length", "n_positions": "context_length",
-    "hidden_size": "embedding_length", "n_embd": "embedding_length",
+    "max_seq_len": "context_length",
+    "hidden_size": "embedding_length", "n_embd": "embedding_length", "d_model": "embedding_length",
     "intermediate_size": "feed_forward_length",
     "num_attention_heads": "attention.head_count", "n_head": "attention.head_count",
+    "n_heads": "attention.head_count",
     "num_key_value_heads": "attention.head_count_kv",
     "head_dim": "attention.key_length",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "layer_norm_eps": "attention.layer_norm_epsilon", "norm_epsilon": "attention.layer_norm_epsilon",
-    "layer_norm_epsilon": "attention.layer_norm_epsilon",
+    "layer_norm_epsilon": "attention.layer_norm_epsilon", "norm_eps": "attention.layer_norm_epsilon",
     "num_local_experts": "expert_count", "num_experts": "expert_count", "n_routed_experts": "expert_count",
-    "num_experts_per_tok": "expert_used_count",
+    "moe_num_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count", "moe_k": "expert_used_count", "moe_topk": "expert_used_count",
     "n_group": "expert_group_count", "topk_group": "expert_group_used_count",
     "moe_intermediate_size": "expert_feed_forward_length",
     "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
-    "n_shared_experts": "expert_shared_count",
+    "n_shared_experts": "expert_shared_count", "num_shared_experts": "expert_shared_count",
+    "moe_num_shared_experts": "expert_shared_count",
+    "shared_intermediate_size": "expert_shared_feed_forward_length",
     "first_k_dense_replace": "leading_dense_block_count",
+    "moe_layer_start_index": "leading_dense_block_count", "moe_layer_interval": "interleave_moe_layer_step",
     "routed_scaling_factor": "expert_weights_scale",
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -193,7 +241,8 @@ KEYS = {
     "q_lora_rank": "attention.q_lora_rank", "kv_lora_rank": "attention.kv_lora_rank",
 }  # fmt: skip
 WINDOWS = ("gemma2", "gemma3", "phi3", "phimoe", "cohere2", "gpt-oss")
-SIGMOID = ("glm4moe", "deepseek2")
+SIGMOID = ("glm4moe", "exaone-moe", "minimax-m2")
+NORMALIZED = ("glm4moe", "exaone-moe", "dots1", "deepseek2")
 
 
 def keys_of(arch: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -228,18 +277,41 @@ def keys_of(arch: str, config: dict[str, Any]) -> dict[str, Any]:
         if kind == "longrope":
             ratio = config["max_position_embeddings"] / original
             keys["rope.scaling.attn_factor"] = float(np.sqrt(1 + np.log(ratio) / np.log(original)))
-    if arch == "olmo2" and config["model_type"] == "olmo3":
+    if arch in ("olmo2", "exaone4", "exaone-moe") and config.get("sliding_window"):
         keys["attention.sliding_window"] = config["sliding_window"]
         kinds = config["layer_types"]
         keys["attention.sliding_window_pattern"] = [k == "sliding_attention" for k in kinds]
     if arch == "mistral3":
         keys["rope.scaling.yarn_log_multiplier"] = rope["mscale_all_dim"]
         keys["attention.temperature_scale"] = rope["llama_4_scaling_beta"]
-    if arch in SIGMOID:
+    if arch in SIGMOID or config["model_type"] == "deepseek_v3":
         keys["expert_gating_func"] = 2
-        keys["expert_weights_norm"] = config["norm_topk_prob"]
-    if arch in ("gpt-oss", "phimoe"):
+    if arch in NORMALIZED and config.get("norm_topk_prob"):
+        keys["expert_weights_norm"] = True
+    if arch in ("gpt-oss", "phimoe", "minimax-m2", "hunyuan-moe"):
         keys["expert_feed_forward_length"] = config["intermediate_size"]
+    if arch == "hunyuan-moe":
+        keys |= {"expert_shared_feed_forward_length": config["intermediate_size"], "expert_shared_count": 1}
+    if arch == "ernie4_5-moe":  # which is no size of the model
+        keys["expert_shared_feed_forward_length"] = (
+            config["intermediate_size"] // config["num_key_value_heads"]
+        )
+    if arch == "exaone-moe":
+        width = config["moe_intermediate_size"] * config["num_shared_experts"]
+        keys |= {"expert_shared_feed_forward_length": width, "rope.scaling.type": "none"}
+    if arch == "minimax-m2":
+        keys["rope.dimension_count"] = config["rotary_dim"]
+    if arch == "nemotron":
+        keys |= {"attention.layer_norm_rms_epsilon": config["norm_eps"], "rope.scaling.type": "none"}
+    if arch == "falcon":
+        keys |= {"attention.head_count_kv": falcon_groups(config), "feed_forward_length": 4 * width}
+        keys["tensor_data_layout"] = "jploski"
+    if arch in ("starcoder", "bloom"):
+        keys["attention.head_count_kv"] = 1 if arch == "starcoder" else heads
+    if arch == "bloom":
+        keys["context_length"] = width
+    if arch == "mpt":
+        keys["attention.max_alibi_bias"] = float(config["attn_config"]["alibi_bias_max"])
     if arch == "deepseek2":
         turned, rank = config["qk_rope_head_dim"], config["kv_lora_rank"]
         keys |= {
@@ -317,6 +389,7 @@ def converted(folder: Path, arch: str) -> tuple[dict[str, Any], Tensors]:
     named = {}
     for name, array in tensors.items():
         name = name.replace("e_score_correction_bias", "e_score_correction.bias")
+        name = name.removeprefix("transformer.") if arch == "bloom" else name
         new = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert new is not None, name
         named[new] = np.ascontiguousarray(array.squeeze(), dtype=np.float32)
@@ -387,3 +460,88 @@ def test_logits_of_the_model(case: str, made: Callable[[str], Path]) -> None:
         assert torch.equal(imported[name], tensor), name
     theirs, ours = logits_of(folder, torch.tensor(script["sequence"](41)))
     assert float((ours - theirs).abs().max()) < 1e-9
+
+
+# ---------------------------------------------------------------- other ways that files have it
+
+
+def older_latent(keys: dict[str, Any], tensors: Tensors) -> None:
+    """Keys and values in one tensor, sizes of whole heads."""
+    for i in range(4):
+        parts = [tensors.pop(f"blk.{i}.attn_{x}_b.weight") for x in "kv"]
+        both = np.concatenate((parts[0].swapaxes(1, 2), parts[1]), axis=1)
+        tensors[f"blk.{i}.attn_kv_b.weight"] = np.ascontiguousarray(both.reshape(-1, both.shape[-1]))
+    for name in ("key_length", "value_length"):
+        keys[f"attention.{name}"] = keys.pop(f"attention.{name}_mla")
+    keys["attention.head_count_kv"] = keys["attention.head_count"]
+
+
+def fused(keys: dict[str, Any], tensors: Tensors) -> None:
+    """Queries, keys and values in one tensor, and gate and up of experts."""
+    for i in range(4):
+        parts = [tensors.pop(f"blk.{i}.attn_{x}.weight") for x in "qkv"]
+        tensors[f"blk.{i}.attn_qkv.weight"] = np.concatenate(parts)
+        parts = [tensors.pop(f"blk.{i}.ffn_{x}_exps.weight") for x in ("gate", "up")]
+        tensors[f"blk.{i}.ffn_gate_up_exps.weight"] = np.concatenate(parts, axis=1)
+
+
+def guesses_ahead(keys: dict[str, Any], tensors: Tensors) -> None:
+    """One more layer, which no forward pass goes through."""
+    keys |= {"block_count": 5, "nextn_predict_layers": 1}
+    tensors |= {n.replace("blk.3.", "blk.4."): a for n, a in tensors.items() if n.startswith("blk.3.")}
+    tensors["blk.4.nextn.eh_proj.weight"] = np.ones((48, 96), np.float32)
+
+
+def by_layer(keys: dict[str, Any], tensors: Tensors) -> None:
+    """The window's pattern as a list, and as a number that is not the usual one."""
+    keys["attention.sliding_window_pattern"] = [(i + 1) % 6 != 0 for i in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("case", "change"),
+    [
+        ("deepseek_v3", older_latent),
+        ("qwen3_moe", fused),
+        ("glm4_moe", guesses_ahead),
+        ("gemma3_text", by_layer),
+    ],
+)
+def test_other_layouts(
+    case: str,
+    change: Callable[[dict[str, Any], Tensors], None],
+    made: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    original, arch = made(case) / "original", CASES[case][0]
+    keys, tensors = converted(original, arch)
+    change(keys, tensors)
+    write_file(tmp_path / "model.gguf", arch, keys, tensors)
+    import_gguf(tmp_path / "model.gguf", tmp_path / "imported")
+    (tmp_path / "original").symlink_to(original)
+    theirs, ours = logits_of(tmp_path, torch.tensor(script["sequence"](41)))
+    assert float((ours - theirs).abs().max()) < 1e-9
+
+
+def test_the_largest_gemmas_scale(made: Callable[[str], Path], tmp_path: Path) -> None:
+    """No key has what scores are divided by; llama.cpp tells the models apart by their depth."""
+    keys, tensors = converted(made("gemma2") / "original", "gemma2")
+    layer = {n: a for n, a in tensors.items() if n.startswith("blk.3.")}
+    for i in range(4, 46):
+        tensors |= {n.replace("blk.3.", f"blk.{i}."): a for n, a in layer.items()}
+    write_file(tmp_path / "model.gguf", "gemma2", keys | {"block_count": 46}, tensors)
+    import_gguf(tmp_path / "model.gguf", tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["query_pre_attn_scalar"] == 48 // 6
+
+
+@pytest.mark.parametrize("arch", ["gemma3", "gpt-oss", "qwen3"])
+def test_window_patterns(arch: str, made: Callable[[str], Path], tmp_path: Path) -> None:
+    case = next(case for case, (name, _) in CASES.items() if name == arch)
+    keys, tensors = converted(made(case) / "original", arch)
+    write_file(tmp_path / "a.gguf", arch, keys | {"attention.sliding_window_pattern": 2}, tensors)
+    if arch == "qwen3":  # which has no window
+        with pytest.raises(MinillmError, match="sliding_window_pattern"):
+            import_gguf(tmp_path / "a.gguf", tmp_path)
+        return
+    import_gguf(tmp_path / "a.gguf", tmp_path)
+    kinds = json.loads((tmp_path / "config.json").read_text())["layer_types"]
+    assert [kind == "sliding_attention" for kind in kinds] == [i % 2 == 0 for i in range(len(kinds))]
