@@ -288,6 +288,12 @@ FAMILIES: dict[str, Family] = {
         knobs={"router": "softmax", "qk_norm": "head"},
         fields={**BIASES, "normalize": "norm_topk_prob"},
         keys=KEYS | QWEN_EXPERTS,
+        layouts={
+            "stacked": {
+                "experts_gate_up": key(f"{LAYER}mlp.experts.gate_up_proj", inputs_first=True),
+                "experts_down": key(f"{LAYER}mlp.experts.down_proj", inputs_first=True),
+            }
+        },
         windows="all",
     ),
     "olmoe": Family(

@@ -66,10 +66,12 @@ class FP8:
             factors = torch.exp2(scales.float() - BIAS)
         else:
             factors = scales.float()
+        out = rows.float()
         if self.block is None:
-            factors = factors.reshape(*rows.shape[:-2], 1, 1)
-        else:
-            (n, k), (N, K) = self.block, rows.shape[-2:]
-            factors = factors[..., torch.arange(start, start + N) // n, :]
-            factors = factors.repeat_interleave(k, dim=-1)[..., :K]
-        return rows.float().mul_(factors).bfloat16()
+            return out.mul_(factors.reshape(*rows.shape[:-2], 1, 1)).bfloat16()
+        (n, k), (N, K) = self.block, rows.shape[-2:]
+        factors = factors[..., torch.arange(start, start + N) // n, :]
+        whole = K // k  # blocks; the last may be narrower
+        out[..., : whole * k].unflatten(-1, (whole, k)).mul_(factors[..., :whole, None])
+        out[..., whole * k :].mul_(factors[..., whole:])
+        return out.bfloat16()

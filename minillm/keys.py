@@ -150,7 +150,7 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
     """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
     family = FAMILIES[config.model_type]
-    keys = {**family.keys, **family.layouts.get(config.layout, {})}
+    keys = {**family.keys, **family.layouts.get(config.stored.layout or config.layout, {})}
     for ours, shape in config.shapes.items():
         layer, name = "", ours
         if ours.startswith("layers."):

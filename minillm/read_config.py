@@ -73,9 +73,10 @@ def read_config(folder: Path) -> ModelConfig:
     if not isinstance(raw, dict):
         raise MinillmError(f"{path} is not a JSON object; fetch the model again")
     try:
-        own, wrapper = unwrap(raw)
+        text_model = unwrap(raw)
     except ValueError as error:
         raise MinillmError(f"{path} {error}") from None
+    own = text_model.config
     model_type = own.get("model_type")
     if model_type not in FAMILIES:
         known = ", ".join((*FAMILIES, *WRAPPERS))
@@ -85,7 +86,7 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         config = replace(
             _config(model_type, family, file),
-            stored=read_stored(path, own, wrapper, family.mxfp4),
+            stored=read_stored(path, text_model, family.mxfp4),
             source=plain(text, raw, own, family.reference),
         )
     except MinillmError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from minillm.errors import MinillmError
 from minillm.fp8 import FP8
+from minillm.wrappers import Unwrapped
 
 # Keys that announce layers which predict further tokens: they follow the model's own.
 EXTRA_LAYERS = (
@@ -28,28 +29,29 @@ class Stored:
         mxfp4: experts are in 4 bits (`minillm.mxfp4`).
         fp8: matrices may be in 8 bits.
         wrapper: model_type of the model that the text model is a part of (`minillm.wrappers`); "" for none.
+        layout: other names of some tensors, as `ModelConfig.layout`.
         extra_layers: layers for multi-token prediction, which are skipped.
     """
 
     mxfp4: bool = False
     fp8: FP8 | None = None
     wrapper: str = ""
+    layout: str = ""
     extra_layers: int = 0
 
 
-def read_stored(path: Path, raw: Mapping[str, Any], wrapper: str, mxfp4: bool) -> Stored:
+def read_stored(path: Path, found: Unwrapped, mxfp4: bool) -> Stored:
     """The `Stored` of a text model's config.json.
 
     Args:
         path: named in errors.
-        raw: what it says, unwrapped.
-        wrapper: the model_type that was around it.
+        found: what it says.
         mxfp4: whether the family may have experts in 4 bits.
 
     Raises:
         MinillmError: weights are quantised in a way that is not read; names it.
     """
-    given = raw.get("quantization_config") or {}
+    given = found.config.get("quantization_config") or {}
     method = given.get("quant_method")
     try:
         fp8 = FP8.read(given) if method == "fp8" else None
@@ -60,8 +62,8 @@ def read_stored(path: Path, raw: Mapping[str, Any], wrapper: str, mxfp4: bool) -
         raise MinillmError(
             f"{path} has quantization_config = {culprit}, not supported; fetch plain weights"
         ) from None
-    extra = max(int(raw.get(name) or 0) for name in EXTRA_LAYERS)
-    return Stored(method == "mxfp4", fp8, wrapper, extra)
+    extra = max(int(found.config.get(name) or 0) for name in EXTRA_LAYERS)
+    return Stored(method == "mxfp4", fp8, found.wrapper, found.layout, extra)
 
 
 def plain(text: str, raw: Mapping[str, Any], changed: Mapping[str, Any], reference: str) -> str:

@@ -138,7 +138,7 @@ class Checkpoint:
                 scales.add(scale)
                 if scale not in self._held:
                     lacking.add(scale)
-                elif unfit := self._unfit_scale(scale, found):
+                elif unfit := self._unfit_scale(scale, shape):
                     problems.append(unfit)
             elif dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
                 problems.append(f"{stored} (dtype {dtype} is not a plain float)")
@@ -163,8 +163,9 @@ class Checkpoint:
 
     def _check_copy(self, copy: str, name: str) -> None:
         """Refuse a tied head that is not the embedding."""
+        wide = torch.promote_types(self[copy].dtype, self[name].dtype)
         if not all(
-            torch.equal(*(self._rows(one, start, stop).double() for one in (copy, name)))
+            torch.equal(*(self._rows(one, start, stop).to(wide) for one in (copy, name)))
             for start, stop in self._bounds(name)
         ):
             raise MinillmError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 # Before a text model's own names, in each of the spellings that were published.
 PREFIX = re.compile(r"^(?:model\.)?language_model\.(?:model\.)?")
@@ -41,6 +41,7 @@ WRAPPERS: dict[str, Wrapper] = {
     "mistral3": Wrapper("mistral", LLAVA),
     "gemma3": Wrapper("gemma3_text", LLAVA),
     "qwen3_vl": Wrapper("qwen3_vl_text", ("visual",)),
+    "qwen3_vl_moe": Wrapper("qwen3_vl_moe_text", ("visual",)),
     # transformers 5 saves its layers as blocks: it undoes a renaming of the vision tower's in all names.
     "kimi_k25": Wrapper("deepseek_v3", (*LLAVA, "mm_projector"), respelled={r"blocks\.": "layers."}),
     "llama4": Wrapper("llama4_text", ("vision_model", "multi_modal_projector")),
@@ -51,30 +52,65 @@ WRAPPERS: dict[str, Wrapper] = {
     "llava_next": Wrapper("llama", (*LLAVA, "image_newline"), text_ties=True),
 }
 
-_QWEN2_VL = {
-    "rope_theta": 1000000.0,
-    "rms_norm_eps": 1e-5,
-    "num_key_value_heads": 8,
-    "max_window_layers": 80,
-}
-# Text models that are a family of ours but for the positions of images: their model_type -> the family, and
-# what their config means by leaving a key out, where the family's means another thing.
-TEXT_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "qwen3_vl_text": ("qwen3", {"rope_theta": 500000.0, "max_position_embeddings": 128000}),
-    "qwen2_vl_text": ("qwen2", _QWEN2_VL),
-    "qwen2_5_vl_text": ("qwen2", _QWEN2_VL),
-}
 
+@dataclass(frozen=True)
+class TextModel:
+    """A text model that is one of our families but for the positions of images.
 
-def unwrap(raw: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """(The config of the text model, the model_type around it, "" where there is none) of a config.json.
-
-    Raises `ValueError` that says what a wrapper lacks.
+    Attributes:
+        family: which computes the same for text.
+        defaults: what its config means by leaving a key out, where the family's means another thing.
+        fixed: keys of the family that it has no choice in.
+        layout: the names of its tensors (`Family.layouts`), where they are not the family's.
     """
-    name = raw.get("model_type")
-    if name in WRAPPERS:
-        return _as_family(_nested(raw, WRAPPERS[name])), str(name)
-    return _as_family(raw), ""
+
+    family: str
+    defaults: Mapping[str, Any]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    layout: str = ""
+
+
+_QWEN2_VL = TextModel(
+    "qwen2",
+    {"rope_theta": 1000000.0, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "max_window_layers": 80},
+)
+_QWEN3_VL = {"rope_theta": 500000.0, "max_position_embeddings": 128000}
+TEXT_MODELS: dict[str, TextModel] = {
+    "qwen3_vl_text": TextModel("qwen3", _QWEN3_VL),
+    "qwen3_vl_moe_text": TextModel(
+        "qwen3_moe",
+        {
+            **_QWEN3_VL,
+            "num_key_value_heads": 16,
+            "num_experts_per_tok": 4,
+            "moe_intermediate_size": 1408,
+        },
+        fixed={"norm_topk_prob": True},
+        layout="stacked",
+    ),
+    "qwen2_vl_text": _QWEN2_VL,
+    "qwen2_5_vl_text": _QWEN2_VL,
+}
+
+
+class Unwrapped(NamedTuple):
+    """A text model's config, the model_type around it ("" for none), and how its tensors are named."""
+
+    config: dict[str, Any]
+    wrapper: str
+    layout: str
+
+
+def unwrap(raw: dict[str, Any]) -> Unwrapped:
+    """The text model of a config.json, which may be nested in it; `ValueError` says what a wrapper lacks."""
+    name = str(raw.get("model_type"))
+    wrapper = WRAPPERS.get(name)
+    config = raw if wrapper is None else _nested(raw, wrapper)
+    text = TEXT_MODELS.get(str(config.get("model_type")))
+    if text is not None:
+        kept = {key: value for key, value in config.items() if key not in ("architectures", "auto_map")}
+        config = {**text.defaults, **kept, **text.fixed, "model_type": text.family}
+    return Unwrapped(config, name if wrapper else "", text.layout if text else "")
 
 
 def _nested(raw: dict[str, Any], wrapper: Wrapper) -> dict[str, Any]:
@@ -93,13 +129,3 @@ def _nested(raw: dict[str, Any], wrapper: Wrapper) -> dict[str, Any]:
     elif ties[0] is not None:
         text["tie_word_embeddings"] = ties[0]
     return text
-
-
-def _as_family(raw: dict[str, Any]) -> dict[str, Any]:
-    """A text model's config as that of the family that computes the same."""
-    found = TEXT_MODELS.get(str(raw.get("model_type")))
-    if found is None:
-        return raw
-    family, usual = found
-    kept = {key: value for key, value in raw.items() if key not in ("architectures", "auto_map")}
-    return {**usual, **kept, "model_type": family}
