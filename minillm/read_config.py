@@ -179,6 +179,8 @@ def _activation(family: Family, file: ConfigFile) -> ActivationName:
     act = file.need(*SPELLINGS["activation"])
     if act not in ACTIVATIONS:
         raise file.error(f"has activation {act!r}; supported: {', '.join(ACTIVATIONS)}")
+    if act == "xielu" and (family.knobs.get("gated", True) or "router" in family.knobs):
+        raise file.error(f"has activation {act!r}, which is supported for plain MLPs alone")
     return family.activations.get(act, ACTIVATIONS[act])
 
 
