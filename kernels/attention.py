@@ -39,7 +39,8 @@ def attention(
         bounds_B1: int64, on q's device: sequence b has the tokens bounds[b] to bounds[b + 1]; it may have
             none.
         scale: of the products, positive; by default D ** -0.5.
-        window: a query sees the last `window` keys, its own among them (Beltagy et al., 2020); 0 for all.
+        window: a query sees the last `window` keys, its own among them (Beltagy et al., 2020); 0 for all,
+            and -n for those of its own chunk of n positions (Llama 4, 2025).
         softcap: scores are softcap * tanh(score / softcap) (Gemma 2).
         sinks_H: in q's dtype, one logit per query head that joins the softmax and has no value
             (Xiao et al., 2023; gpt-oss); learned, if it requires a gradient.

@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import Scores
+from kernels.knobs import Scores, first_seen
 from kernels.tiling import KEY_BLOCK
 
 # Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
@@ -115,7 +115,7 @@ def _forward(
             slope_KM1 = None if scores.slopes_H is None else _by_row(scores.slopes_H, K, dtype)
             top, total = _start(sinks_H, K, dtype)
             acc = torch.zeros((K, q_KMD.shape[1], E), dtype=dtype)
-            begin = max(low - window + 1, 0) // KEY_BLOCK if window else 0
+            begin = max(first_seen(low, window), 0) // KEY_BLOCK
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
                 k_KDN, v_KNE = block(b, j)
                 s, _ = _scores(q_KMD @ k_KDN, scores)
@@ -154,11 +154,11 @@ def backward(
     for start, end in pairwise(bounds):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = (x[start:end].transpose(0, 1) for x in (dk_TKD, dv_TKE))
-        widest = min(end - start, window + QUERY_TILE) if window else end - start
+        widest = min(end - start, abs(window) + QUERY_TILE) if window else end - start
         tile = max(1, min(QUERY_TILE, MOST_SCORES // (H * max(widest, 1))))
         for low in range(0, end - start, tile):
             high = min(low + tile, end - start)
-            rows, first = slice(start + low, start + high), max(low - window + 1, 0) if window else 0
+            rows, first = slice(start + low, start + high), max(first_seen(low, window), 0)
             # (K, G, M, ...), a kv head's query heads side by side, or one below the other, (K, G * M, ...).
             q, dout = (x[rows].to(dtype).unflatten(1, (K, -1)).permute(1, 2, 0, 3) for x in (q_THD, dout_THE))
             k, v, dk, dv = (x[:, first:high] for x in (k_KND, v_KNE, dk_KND, dv_KNE))
@@ -236,4 +236,4 @@ def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torc
     """(M, N): which of the keys at positions `first` and on each row sees."""
     position_N = torch.arange(first, first + keys)
     seen = position_N <= position_M1
-    return seen & (position_N > position_M1 - window) if window else seen
+    return seen & (position_N >= first_seen(position_M1, window)) if window else seen

@@ -18,8 +18,10 @@ def check_knobs(scale: float, window: int, softcap: float | None, input_precisio
     """Raises ValueError for values that no kernel is written for."""
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale must be a positive number, got {scale}")
-    if not 0 <= window < NO_WINDOW:
-        raise ValueError(f"window must be 0 (all keys) or a number of keys, got {window}")
+    if not -NO_WINDOW < window < NO_WINDOW:
+        raise ValueError(
+            f"window must be 0 (all keys), or a number of keys, or minus one of a chunk, got {window}"
+        )
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ValueError(f"softcap must be None or a positive number, got {softcap}")
     check_precision("input_precision", input_precision)

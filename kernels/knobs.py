@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import factorial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -24,6 +24,16 @@ class Norm:
 AlibiRounding = Literal["", "first", "last", "bfloat16"]
 
 
+Position = TypeVar("Position", int, torch.Tensor)
+
+
+def first_seen(position: Position, window: int) -> Position:
+    """The first key that the query at a position sees, or one before position 0 if it sees all."""
+    if window < 0:
+        return position - position % -window
+    return position - window + 1 if window else position * 0
+
+
 @dataclass(frozen=True)
 class Scores:
     """How scores are made of products: scaled, capped (softcap * tanh(s / softcap)), tilted, in a window.
@@ -31,7 +41,8 @@ class Scores:
     Tilted by `slopes_H`, in float32 (ALiBi; Press et al., 2022): after the cap, the score of the query at
     position i on the key at j gets slope * (j - i). Between near positions that is a small number however
     long the context, and it is one product and one addition for every chunk. A query sees the last `window`
-    keys, its own among them; 0 for all. The oracle turns queries and keys from `rope_dtype`, its softmax
+    keys, its own among them; 0 for all, and -n for those of its own chunk of n positions (Llama 4, 2025),
+    counted from position 0. The oracle turns queries and keys from `rope_dtype`, its softmax
     runs in `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
     """
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores, first_seen
 
 
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
@@ -221,7 +221,8 @@ def attention(
             s = s + tilt(scores.slopes_H, scores, first, keys, s.dtype)
         seen = torch.ones(s.shape[1:], dtype=torch.bool, device=s.device).tril(first)
         if scores.window:
-            seen = seen.triu(first - scores.window + 1)
+            position_N = torch.arange(keys, device=s.device)
+            seen &= position_N >= first_seen(position_N[first:].unsqueeze(1), scores.window)
         s = s.masked_fill(~seen, -torch.inf)
         if sinks_H is not None:
             s = torch.cat((s, sinks_H.to(s.dtype).view(-1, 1, 1).expand(-1, s.shape[1], 1)), dim=-1)

@@ -68,7 +68,10 @@ def resolve(name: str | Path) -> Path:
     if folder.exists():
         hint = ""
         if folder.suffix == ".gguf":
-            hint = "; convert it with minillm.gguf_import.import_gguf(file, folder)"
+            hint = (
+                f"; convert it once with `python -m minillm.gguf_import {text} FOLDER`, or with "
+                "minillm.gguf_import.import_gguf(file, folder), and load the folder"
+            )
         raise MinillmError(f"{text} is a file, but a model is a folder with a config.json{hint}")
     if text == DEMO_MODEL:
         return _demo_folder()

@@ -117,6 +117,13 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
         for d in range(a.shape[0]):
             a[d] *= shrink
 
+    @variant_njit(dtype, kv_dtype, capped)
+    def first_key(position: int, window: int) -> int:
+        """`kernels.knobs.first_seen`."""
+        if window < 0:
+            return position - position % -window
+        return position + 1 - window if window > 0 else 0
+
     def kernel(words: Any) -> None:
         args = carray(words, 26)
         T, H, K, D, E, P, S, B, max_pages, tiles, window = (
@@ -168,7 +175,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
             end = position_T[t0 + tokens - 1] + 1
             pages = (end + S - 1) // S
             # Pages that lie before every row's window are not looked at.
-            for j in range(max(0, position_T[t0] + 1 - window) // S if window > 0 else 0, pages):
+            for j in range(max(0, first_key(position_T[t0], window)) // S, pages):
                 page = page_BP[b, j]
                 valid = min(S, end - j * S)
                 # Whole vectors of keys: what stands past the valid ones is computed and masked.
@@ -181,7 +188,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
                     product(x, D, part, S, s.ctypes.data, S, rows, columns, count, d, values, v_bytes, 0)
                 for r in range(rows):
                     position = position_T[t0 + r // G] - j * S
-                    first = max(0, position + 1 - window) if window > 0 else 0
+                    first = max(0, first_key(position_T[t0 + r // G], window) - j * S)
                     last = min(valid - 1, position)
                     if tilted:
                         slope = slopes_H[head * G + r % G]

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import choices, config, products, score_factors, step, tilt
+from kernels.gpu.attention_tile import choices, config, first_seen, products, score_factors, step, tilt
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
@@ -165,14 +165,14 @@ def attention_forward(
 
     last = tl.max(b_position, 0)
     first = tl.min(tl.where(m_m, b_position, 1 << 30), 0)
-    begin = tl.maximum(first - window + 1, 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     if p_blocks is not None:
         begin = tl.maximum(begin, tl.load(p_blocks + i_seq * 2).to(tl.int32) * (PAGE // BLOCK_N))
         end = tl.minimum(end, tl.load(p_blocks + i_seq * 2 + 1).to(tl.int32) * (PAGE // BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((first + 1) // BLOCK_N, end))
-    if begin * BLOCK_N <= last - window:
+    if begin * BLOCK_N < first_seen(last, window):
         edge = begin
     if p_page is not None:
         p_page += i_seq * max_pages
@@ -182,6 +182,7 @@ def attention_forward(
     if p_slopes is not None:
         p_slopes += (i_head * G + o_m % G)[:, None]
     b_position = b_position[:, None]
+    b_first = first_seen(b_position, window)
 
     for j in range(begin, edge):
         b_max, b_sum, b_acc = visit(
@@ -191,7 +192,7 @@ def attention_forward(
         )  # fmt: skip
     for j in range(edge, end):
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position) & (o_key > b_position - window)
+        m_seen = (o_key <= b_position) & (o_key >= b_first)
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
             p_slopes, b_position, to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D,
@@ -237,7 +238,8 @@ def forward(
         tile_N3: int64, runs (row of page_BP, first token, number of tokens <= tile_tokens); without pages,
             no sequence's border crosses a run. The runs cover all tokens. They change no bit of the result.
         scale: of the products, positive.
-        window: a query sees the last `window` keys, its own among them; 0 for all.
+        window: a query sees the last `window` keys, its own among them; 0 for all, and -n for those of its
+            own chunk of n positions.
         softcap: scores are softcap * tanh(score / softcap).
         sinks_H: q's dtype or float32, a logit per query head that joins the softmax and has no value.
         slopes_H: float32, what a score falls by for each position that its key lies further back (ALiBi).

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import LOG2_E, choices, config, products, score_factors, tilt
+from kernels.gpu.attention_tile import LOG2_E, choices, config, first_seen, products, score_factors, tilt
 from kernels.gpu.language import dot, rounded, tanh
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
@@ -154,11 +154,12 @@ def attention_dq(
 
     last = tl.max(b_position)
     first = tl.min(tl.where(m_m[:, None], b_position, 1 << 30))
-    begin = tl.maximum(first - window + 1, 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     i_start = i_token - tl.load(p_position + i_token)
     if p_slopes is not None:
         p_slopes += (i_head * G + o_m % G)[:, None]
+    b_first = first_seen(b_position, window)
     b_delta = tl.zeros((BLOCK_M,), tl.float32)
     if end - begin <= FEW_BLOCKS:
         for j in range(begin, end):
@@ -167,7 +168,7 @@ def attention_dq(
                 K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
             )  # fmt: skip
             o_key = j * BLOCK_N + o_n[None, :]
-            m_seen = (o_key <= b_position) & (o_key > b_position - window)
+            m_seen = (o_key <= b_position) & (o_key >= b_first)
             b_tilt = None
             if p_slopes is not None:
                 b_tilt = tilt(p_slopes, o_key - b_position)
@@ -185,7 +186,7 @@ def attention_dq(
             K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
         )  # fmt: skip
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position) & (o_key > b_position - window)
+        m_seen = (o_key <= b_position) & (o_key >= b_first)
         b_tilt = None
         if p_slopes is not None:
             b_tilt = tilt(p_slopes, o_key - b_position)
@@ -258,9 +259,12 @@ def attention_dkdv(
     b_dk = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     b_dv = tl.zeros((BLOCK_N, BLOCK_E), tl.float32)
 
-    # The tokens that see some key of the run: from its first to its last's window, but for the runs at the
-    # list's end, which are empty.
-    past = tl.minimum(length, position + BLOCK_N - 1 + tl.minimum(window, length))
+    # The tokens that see some key of the run: from its first to the end of its last's window or chunk, but
+    # for the runs at the list's end, which are empty.
+    reach = position + BLOCK_N - 1 + tl.minimum(tl.abs(window), length)
+    if window < 0:
+        reach = (position + BLOCK_N - 1) // -window * -window - window
+    past = tl.minimum(length, reach)
     past = tl.where(keys > 0, past, 0)
     for i in range(position * G // BLOCK_M, (past * G + BLOCK_M - 1) // BLOCK_M):
         o_r = i * BLOCK_M + o_m
@@ -282,7 +286,8 @@ def attention_dkdv(
             PRECISION,
         )  # fmt: skip
         o_back = (o_r // G)[None, :] - (position + o_n)[:, None]
-        m_seen = (o_back >= 0) & (o_back < window) & m_r[None, :]
+        b_first = first_seen((o_r // G)[None, :], window)
+        m_seen = (o_back >= 0) & ((position + o_n)[:, None] >= b_first) & m_r[None, :]
         b_tilt = None
         if p_slopes is not None:
             b_tilt = tilt(p_slopes + (i_head * G + o_r % G)[None, :], -o_back)

@@ -28,6 +28,13 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
+def first_seen(b_position: tl.tensor, window: tl.tensor) -> tl.tensor:
+    """The first key that queries at these positions see (`kernels.knobs.first_seen`)."""
+    chunk = tl.maximum(-window, 1)
+    return tl.where(window < 0, b_position // chunk * chunk, b_position - window + 1)
+
+
+@triton.jit
 def products(
     b_a: tl.tensor,
     b_b: tl.tensor,

@@ -27,6 +27,7 @@ LENGTHS = (1, 63, 64, 0, 65, 111, 257)
 KNOBS: list[dict[str, Any]] = [
     {},
     {"window": 20},
+    {"window": -20},
     {"softcap": 3.0, "scale": 0.3},
     {"sinks": True},
     {"window": 70, "softcap": 3.0, "sinks": True},
@@ -281,7 +282,7 @@ def test_compile_paged() -> None:
         ({"bounds": torch.tensor([0])}, "bounds_B1 must hold"),
         ({"bounds": torch.tensor([0, 2])}, "bounds_B1 must rise from 0 to the 3 tokens"),
         ({"scale": float("nan")}, "scale must be"),
-        ({"window": -1}, "window must be"),
+        ({"window": -(2**31)}, "window must be"),
         ({"softcap": -1.0}, "softcap must be"),
         ({"sinks_H": torch.zeros(1)}, "sinks_H must have shape"),
         ({"slopes_H": torch.zeros(1)}, "slopes_H must have shape"),

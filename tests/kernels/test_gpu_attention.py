@@ -128,6 +128,7 @@ def errors(found: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list
         ((1, 63, 64), (2, 2), 16, 16, {}),
         ((65, 0, 7), (3, 1), 80, 80, {}),
         ((111,), (8, 1), 64, 64, {"window": 20}),
+        ((111, 5), (2, 1), 16, 16, {"window": -30}),
         ((257,), (1, 1), 32, 32, {"softcap": 3.0}),
         ((40, 3), (2, 1), 96, 112, {"sinks": True}),
         ((33, 5), (2, 2), 192, 128, {"scale": 0.3}),
@@ -258,6 +259,7 @@ def check_rows(case: Case) -> None:
     [
         (FP32, {}),
         (FP32, {"window": 5}),
+        (FP32, {"window": -48}),
         (FP32, {"window": 70, "softcap": 3.0, "sinks": True, "scale": 0.3}),
         (BF16, {"window": 70, "softcap": 3.0}),
         (FP32, {"slopes": True}),
@@ -274,6 +276,7 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
     [
         (FP32, {}),
         (FP32, {"window": 30}),
+        (FP32, {"window": -64}),
         (FP32, {"slopes": True}),
         (BF16, {"window": 90, "softcap": 3.0, "sinks": True}),
     ],
@@ -344,7 +347,7 @@ def test_rows_that_visit_no_key_put_out_zero() -> None:
         ({"position_T": torch.zeros(3)}, "position_T must be of torch.int64"),
         ({"tile_N3": torch.zeros(3, dtype=torch.int64)}, "tile_N3 must have shape"),
         ({"scale": 0.0}, "scale must be"),
-        ({"window": -1}, "window must be"),
+        ({"window": -(2**31)}, "window must be"),
         ({"softcap": 0.0}, "softcap must be"),
         ({"input_precision": "fast"}, "input_precision must be one of"),
         ({"sinks_H": torch.zeros(3)}, "sinks_H must have shape"),

@@ -143,6 +143,9 @@ KNOBS = {
     "window 7": {"window": 7},
     "window 64": {"window": 64},
     "window 100": {"window": 100},
+    "chunk 7": {"window": -7},
+    "chunk 64": {"window": -64},
+    "chunk 100": {"window": -100},
     "softcap": {"softcap": 2.0},
     "sinks": {"sinks": True},
     "growth": {"growth": True},
@@ -287,7 +290,7 @@ def test_chunks_and_packing_change_no_bit(shape: str, knobs: str, dtype: torch.d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("knobs", ("window 7", "softcap", "sinks", "all"))
+@pytest.mark.parametrize("knobs", ("window 7", "chunk 7", "softcap", "sinks", "all"))
 @torch.no_grad()
 def test_scores_to_ten_thousand(knobs: str, dtype: torch.dtype) -> None:
     setting, batch = Attention("latent", knobs), Batch.packed([111, 65])
