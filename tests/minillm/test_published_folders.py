@@ -201,6 +201,8 @@ def test_further_layers_that_the_config_announces(case: str, tmp_path: Path, ski
     save(tmp_path, tensors | further)
     agree(ours(tmp_path), exact)
     assert skipped.line() == "tensors skipped: 3 (multi-token prediction 3)"
+    save_model(load_model(tmp_path, "fp64"), tmp_path / "again")  # under a name that transformers knows
+    agree(theirs(tmp_path / "again"), exact)
     save(tmp_path, tensors | {f"model.layers.{L + 1}.enorm.weight": torch.ones(3)})
     refused(tmp_path, f"model.layers.{L + 1}.enorm.weight")
     save(tmp_path, tensors | further)
@@ -547,6 +549,12 @@ def test_fp8_is_what_transformers_makes_of_it(scale: torch.dtype) -> None:
     for start in range(0, 32, 5):  # blocks of rows across the blocks of scales
         rows = layout.dequantize(weight[1, start : start + 5], scales[1], start)
         assert torch.equal(rows, exact[1, start : start + 5])
+
+
+def test_fp8_blocks_larger_than_a_matrix() -> None:
+    quantised, scales = in_fp8(torch.randn(150, 70), 128, torch.float32)
+    assert scales.shape == (2, 1)
+    assert torch.equal(FP8((128, 128)).dequantize(quantised, scales), by_hand(quantised, scales, 128))
 
 
 def test_fp8_that_does_not_fit(tmp_path: Path) -> None:
