@@ -121,7 +121,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         knobs["activation"] = _activation(family, file)
     if knobs.get("norm_eps") is None:
         knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
-    window = file.get("sliding_window", "window_size", "attention_chunk_size")
+    window = file.get("sliding_window", "window_size", "attention_chunk_size") if any(sliding) else None
     # Chunks are negative windows; one as long as the context is none.
     reach = -window if file.reads("attention_chunk_size") and window else window
     experts, expert_layers = _experts(family, file, mixture, num_layers)
@@ -250,6 +250,9 @@ def _latent(file: ConfigFile, usual: int) -> Latent:
 
 def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     """Which layers have the sliding window."""
+    if family.windows == "none":
+        return [False] * L
+    file.get("sliding_window")  # which no layer may have
     late = file.get("max_window_layers", default=0)
     used = bool(file.get("use_sliding_window", default=True))
     pattern = file.get("sliding_window_pattern", default=family.pattern)
