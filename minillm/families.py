@@ -59,7 +59,7 @@ class Family:
         dense_layers: first layers without experts, where the file does not say.
         mxfp4: experts may be stored in 4 bits.
         masks: the module whose mask buffers old files hold beside the weights.
-        constants: end of the name of a stored number -> its value, the only one that is computed.
+        constants: name of a stored number -> its value, the only one that is computed.
     """
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
@@ -669,7 +669,7 @@ FAMILIES: dict[str, Family] = {
             act_alpha_n="mlp.act_fn.alpha_n",
         ),
         windows="none",
-        constants={".act_fn.beta": 0.5, ".act_fn.eps": -1e-6},
+        constants={f"{LAYER}mlp.act_fn.beta": 0.5, f"{LAYER}mlp.act_fn.eps": -1e-6},
     ),
     "llama4_text": Family(
         knobs={

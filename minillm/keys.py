@@ -57,10 +57,19 @@ def naming(config: ModelConfig) -> Naming:
         base=base,
         respelled=respelled,
         skipped=skipped,
-        constants=family.constants,
+        constants=constants(config),
         copies={head: embed} if config.tie_word_embeddings else {},
         fp8=stored.fp8,
     )
+
+
+def constants(config: ModelConfig) -> dict[str, float]:
+    """Numbers that a checkpoint holds beside weights, under Hugging Face's names; they are not learned."""
+    return {
+        name.replace("{i}", str(i)): value
+        for name, value in FAMILIES[config.model_type].constants.items()
+        for i in range(config.num_layers)
+    }
 
 
 def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:

@@ -504,6 +504,8 @@ def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None =
             "load it in fp32 or bf16 to save it"
         )
     tensors = keys.to_hf(model.config, dict(model.named_parameters()))
+    for name, value in keys.constants(model.config).items():
+        tensors[name] = torch.tensor(value, dtype=model.precision.weights)
     weights.save_tensors(folder, tensors, max_shard_bytes=max_shard_bytes)
 
 

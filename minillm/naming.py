@@ -23,7 +23,7 @@ class Naming:
             lacks it.
         respelled: patterns of parts of names, and what stands in the model's own in their place.
         skipped: what is not read, in the plural -> the names that mean it.
-        constants: end of a name -> the number that the model computes with, which has to be stored.
+        constants: name -> the number that the model computes with, where one is stored.
         copies: name that a tied head is stored under -> the embedding, which it has to be equal to.
         fp8: matrices may be in 8 bits, and their scales beside them.
     """
@@ -43,14 +43,10 @@ class Naming:
         spellings = (bare, self.base + bare)
         for name in spellings:
             tensor = name.removesuffix(SCALES) if self.fp8 else name
-            if tensor in expected or tensor in self.copies or self.constant(name) is not None:
+            if tensor in expected or tensor in self.copies or name in self.constants:
                 return name, ""
         for name in (stored, *spellings):
             for kind, pattern in self.skipped.items():
                 if pattern.search(name):
                     return name, kind
         return stored, ""
-
-    def constant(self, name: str) -> float | None:
-        """The number that a tensor of this name has to hold; None where it is no constant."""
-        return next((value for end, value in self.constants.items() if name.endswith(end)), None)

@@ -36,6 +36,9 @@ TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
+# What a number may have been rounded to before it was saved in another dtype.
+_ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
+
 logger = logging.getLogger("minillm")
 
 
@@ -78,10 +81,10 @@ class Checkpoint:
         copies = {copy: name for copy, name in naming.copies.items() if copy in self._held}
         for copy, name in copies.items():
             self._held.setdefault(name, self._held[copy])
-        constants = {name for name in self._held if naming.constant(name) is not None}
+        constants = naming.constants.keys() & self._held.keys()
         self._check(expected, naming.copies, constants, bytes_allowed)
         for name in constants:
-            self._check_constant(name, naming.constant(name))
+            self._check_constant(name, naming.constants[name])
         for copy, name in copies.items():
             if self._held[copy] is not self._held[name]:
                 self._check_copy(copy, name)
@@ -173,10 +176,11 @@ class Checkpoint:
                 "config.json ties it; set tie_word_embeddings to false if it is meant"
             )
 
-    def _check_constant(self, name: str, value: float | None) -> None:
+    def _check_constant(self, name: str, value: float) -> None:
         """Refuse a number in place of which the model computes with another one."""
         found = self[name]
-        if found.numel() != 1 or found.item() != torch.tensor(value, dtype=found.dtype).item():
+        as_saved = {torch.tensor(value, dtype=dtype).item() for dtype in (found.dtype, *_ROUNDED)}
+        if found.numel() != 1 or found.item() not in as_saved:
             raise MinillmError(
                 f"{self._source} has {self._held[name][1]} = {found.tolist()}, where only {value} is computed"
             )

@@ -100,7 +100,7 @@ EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts")
 
 def shrunken(given: dict[str, Any]) -> dict[str, Any]:
     """The same keys, with few and small layers; whatever else they say they go on saying."""
-    settings, _ = unwrap(copy.deepcopy(given))
+    settings = unwrap(copy.deepcopy(given)).config
     settings.pop("quantization_config", None)
     for layers in ("num_hidden_layers", "n_layer"):
         if layers in settings:
