@@ -167,7 +167,7 @@ class ConfigFile:
         for name in names:
             if name not in self.defaults:
                 continue
-            spellings = [alias for alias, key in self._aliases.items() if key == name] + [name]
+            spellings = self._spellings(name)
             self._asked.update(spellings)
             written = [self.raw[spelling] for spelling in spellings if spelling in self.raw]
             value = written[0] if written else self.defaults[name]
@@ -179,6 +179,16 @@ class ConfigFile:
         """The value of a key in the file itself, None where it has none."""
         self.get(name)
         return self.raw.get(name) if name in self.defaults else None
+
+    def written(self, *names: str) -> Any:
+        """As `need`, but of what the file itself says: no family's default is meant for another's size."""
+        if not any(alias in self.raw for name in names for alias in self._spellings(name)):
+            raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
+        return self.need(*names)
+
+    def _spellings(self, name: str) -> list[str]:
+        """Other names of a key, and its own, which counts least."""
+        return [alias for alias, key in self._aliases.items() if key == name] + [name]
 
     def need(self, *names: str) -> Any:
         """The value of the first of these keys that the family reads; `MinillmError` where there is none."""

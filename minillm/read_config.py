@@ -99,8 +99,8 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
-    C, H = _size(file, "hidden_size"), _size(file, "num_heads")
-    num_layers = _size(file, "num_layers")
+    C, num_layers = (file.written(*SPELLINGS[name]) for name in ("hidden_size", "num_layers"))
+    H = file.need(*SPELLINGS["num_heads"])
     latent = _latent(file, C // H) if file.get("kv_lora_rank") else None
     head_dim = file.get("head_dim") or C // H
     knobs = dict(family.knobs) | {field: file.get(name) for field, name in family.fields.items()}
@@ -144,10 +144,6 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         latent=latent,
         **knobs,
     )
-
-
-def _size(file: ConfigFile, name: str) -> Any:
-    return file.need(*SPELLINGS[name])
 
 
 def _uniform(file: ConfigFile, name: str, value: Any) -> Any:
