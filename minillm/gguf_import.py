@@ -191,7 +191,9 @@ class _Weights:
 
     def __init__(self, file: GgufFile, row: Architecture, config: ModelConfig) -> None:
         self.file, self.row, self.config = file, row, config
-        number = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[file.architecture]
+        number = next((a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == file.architecture), None)
+        if number is None:
+            file.refuse(f"is of architecture {file.architecture!r}, newer than the library gguf; update that")
         self.map = gguf.get_tensor_name_map(number, config.num_layers)
         self.used = {name for name in file.names if name in ROPE_TENSORS or _REPEATED.fullmatch(name)}
         for name in file.names:
