@@ -148,6 +148,12 @@ PLAIN_ROUTER: dict[str, tuple[Any, ...]] = {
     "expert_group_count": (0, 1),
     "expert_group_used_count": (0, 1),
 }
+# The same of families that always divide the chosen weights by their sum; 3 is a softmax over those alone.
+SUMMED_ROUTER: dict[str, tuple[Any, ...]] = {
+    **PLAIN_ROUTER,
+    "expert_gating_func": (3, 1),
+    "expert_weights_norm": (True,),
+}
 FEW = {"expert_used_count": "num_experts_per_tok"}
 LOCAL_EXPERTS = {"expert_count": "num_local_experts", **FEW}
 # Where all layers have experts, config.json calls their width that of the MLP.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
 from minillm.gguf_file import GgufFile
@@ -126,7 +127,7 @@ class _Vocabulary:
     @property
     def space(self) -> bool:
         """Whether a text gets a space before it."""
-        return bool(self.file.fields.get("tokenizer.ggml.add_space_prefix", self.model == "llama"))
+        return self.model == "llama" and bool(self.file.fields.get("tokenizer.ggml.add_space_prefix", True))
 
     def added(self) -> dict[int, tuple[str, bool]]:
         """Id -> text of the tokens that are found before all others, and whether they are special."""
@@ -226,7 +227,12 @@ def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
     # Added tokens are cut out of a text before the library gets it, which is to make no others of them.
     kinds = [_UNUSED if kind == _USER_DEFINED else kind for kind in kinds]
     pieces = list(zip(vocabulary.words, vocabulary.scores, kinds, strict=True))
-    return sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
+    model = sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
+    try:
+        sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        vocabulary.file.refuse(f"has a broken vocabulary ({error})")
+    return model
 
 
 # ---------------------------------------------------------------- settings
