@@ -22,6 +22,7 @@ from typing import Any
 
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
+from minillm.stored import EXTRA_LAYERS
 
 # Read, or usual in files, and without effect on logits.
 _HARMLESS = """
@@ -45,7 +46,7 @@ _HARMLESS = """
     temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version
     trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
 """
-HARMLESS = frozenset(_HARMLESS.split())
+HARMLESS = frozenset(_HARMLESS.split()) | set(EXTRA_LAYERS)
 
 
 def _share(config: ModelConfig) -> float:

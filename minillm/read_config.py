@@ -20,6 +20,8 @@ from minillm.errors import MinillmError
 from minillm.families import FAMILIES, Family
 from minillm.read_rope import Ropes, read_ropes, turned
 from minillm.rope import alibi_slopes
+from minillm.stored import plain, read_stored
+from minillm.wrappers import WRAPPERS, unwrap
 
 ACTIVATIONS: dict[str, ActivationName] = {
     "silu": "silu",
@@ -70,15 +72,22 @@ def read_config(folder: Path) -> ModelConfig:
         raise MinillmError(f"{path} is not valid JSON ({error}); fetch the model again") from None
     if not isinstance(raw, dict):
         raise MinillmError(f"{path} is not a JSON object; fetch the model again")
-    model_type = raw.get("model_type")
+    try:
+        text_model = unwrap(raw)
+    except ValueError as error:
+        raise MinillmError(f"{path} {error}") from None
+    own = text_model.config
+    model_type = own.get("model_type")
     if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
+        known = ", ".join((*FAMILIES, *WRAPPERS))
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
     family = FAMILIES[model_type]
-    file = ConfigFile(path, raw, family.reference or model_type)
+    file = ConfigFile(path, own, family.reference or model_type)
     try:
         config = replace(
-            _config(model_type, family, file), mxfp4=_mxfp4(family, file), source=_plain(text, raw)
+            _config(model_type, family, file),
+            stored=read_stored(path, text_model, family.mxfp4),
+            source=plain(text, raw, own, family.reference),
         )
     except MinillmError:
         raise
@@ -170,6 +179,8 @@ def _activation(family: Family, file: ConfigFile) -> ActivationName:
     act = file.need(*SPELLINGS["activation"])
     if act not in ACTIVATIONS:
         raise file.error(f"has activation {act!r}; supported: {', '.join(ACTIVATIONS)}")
+    if act == "xielu" and (family.knobs.get("gated", True) or "router" in family.knobs):
+        raise file.error(f"has activation {act!r}, which is supported for plain MLPs alone")
     return family.activations.get(act, ACTIVATIONS[act])
 
 
@@ -218,21 +229,6 @@ def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes)
     elif latent and all_dim and ropes.ropes[0].type != "default":
         scale *= (0.1 * all_dim * math.log(ropes.written["factor"]) + 1.0) ** 2
     return float(file.get("attention_multiplier", default=scale))
-
-
-def _mxfp4(family: Family, file: ConfigFile) -> bool:
-    """Whether the checkpoint's experts are stored in 4 bits; no other quantisation is read."""
-    given = file.raw.get("quantization_config") or {}
-    if given and (given.get("quant_method") != "mxfp4" or not family.mxfp4):
-        raise file.error(f"has quantization_config = {given!r}, not supported; fetch plain weights")
-    return bool(given)
-
-
-def _plain(text: str, raw: dict[str, Any]) -> str:
-    """The config.json to save weights with: they are not quantised."""
-    if raw.get("quantization_config") is None:
-        return text
-    return json.dumps({k: v for k, v in raw.items() if k != "quantization_config"}, indent=2) + "\n"
 
 
 def _qk_norm(family: Family, file: ConfigFile) -> str:
