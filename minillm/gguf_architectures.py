@@ -144,6 +144,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         KV,
         fixed={"sliding_window": None},
         neighbours=True,
+        stretched=True,
         log_unit=1.0,
         complete=parts.mistral3,
     ),
@@ -328,6 +329,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         KV | WIDTH,
         only=SUMMED_ROUTER,
         flags=ATTENTION_BIAS,
+        stretched=True,
         yarn={"truncate": False},
         pattern=2,
         recipes={
@@ -494,5 +496,52 @@ ARCHITECTURES: dict[str, Architecture] = {
         head_dim=False,
         rope=("", ""),
         complete=parts.mpt,
+    ),
+    "apertus": Architecture(
+        "apertus",
+        "ApertusForCausalLM",
+        RMS,
+        KV,
+        flags=ATTENTION_BIAS,
+        stretched=True,
+        recipes={f"{LAYER}mlp.act_fn.{x}": Recipe((f"xielu_{x}",)) for x in ("alpha_p", "alpha_n")},
+        complete=parts.apertus,
+    ),
+    # What no key says is in llama.cpp too: chunks of 8192 keys, and no rope in every fourth layer.
+    "llama4": Architecture(
+        "llama4_text",
+        "Llama4ForCausalLM",
+        RMS
+        | LOCAL_EXPERTS
+        | {
+            "feed_forward_length": "intermediate_size_mlp",
+            "expert_feed_forward_length": "intermediate_size",
+            "interleave_moe_layer_step": "interleave_moe_layer_step",
+        },
+        KV,
+        fixed={"attention_chunk_size": 8192, "no_rope_layer_interval": 4},
+        flags=ATTENTION_BIAS,
+        recipes={
+            f"{LAYER}feed_forward.experts.gate_up_proj": Recipe(
+                ("ffn_gate_exps.weight", "ffn_up_exps.weight"), parts.joined_transposed
+            ),
+            f"{LAYER}feed_forward.experts.down_proj": Recipe(("ffn_down_exps.weight",), parts.transposed),
+        },
+        complete=parts.llama4,
+    ),
+    # There is one published model, whose multipliers llama.cpp has.
+    "minicpm3": Architecture(
+        "minicpm3",
+        "MiniCPM3ForCausalLM",
+        RMS
+        | {
+            "attention.q_lora_rank": "q_lora_rank",
+            "attention.kv_lora_rank": "kv_lora_rank",
+            "rope.dimension_count": "qk_rope_head_dim",
+        },
+        KV,
+        fixed={"scale_emb": 12, "dim_model_base": 256, "scale_depth": 1.4},
+        head_dim=False,
+        complete=parts.minicpm3,
     ),
 }

@@ -146,6 +146,8 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
         file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
     context = file.need("context_length")
     scaling = read_scaling(file, theta, turned, context, row.yarn, row.log_unit)
+    if row.stretched and not scaling:
+        scaling = {"rope_type": "default"}
     return rope | ({"rope_scaling": scaling} if scaling else {})
 
 

@@ -74,6 +74,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "falcon": {r"query_key_value\.(weight|bias)": by_kind_of_groups},
     "gpt2": {r"(c_attn|c_proj|c_fc)\.weight": transposed},
     "gpt-oss": {r"experts\.down_proj": transposed},
+    "llama4": {r"experts\.down_proj": transposed},
 }
 
 
@@ -89,12 +90,18 @@ def split_gate_up(tensors: Tensors, arch: str, config: dict[str, Any]) -> Tensor
             parts = np.split(done.pop(name), 2)
             base = name.replace("shared_mlp.input_linear", "mlp.shared_expert.{}_proj")
             done |= {base.format(x): part for x, part in zip(("gate", "up"), parts, strict=True)}
+        if arch == "llama4" and "gate_up_proj" in name:
+            parts = np.split(done.pop(name).swapaxes(1, 2), 2, axis=1)
+            base = name.partition("gate_up_proj")[0]
+            done |= {f"{base}{x}_proj.weight": part for x, part in zip(("gate", "up"), parts, strict=True)}
         if arch == "gpt-oss" and "gate_up_proj" in name:
             whole = done.pop(name)
             whole = whole if name.endswith("bias") else whole.swapaxes(1, 2)
             kind = "bias" if name.endswith("bias") else "weight"
             base = name.partition("gate_up_proj")[0]
             done |= {f"{base}{x}_proj.{kind}": whole[:, i::2] for i, x in enumerate(("gate", "up"))}
+        if arch == "llama4" and name.endswith("experts.down_proj"):
+            done[f"{name}.weight"] = done.pop(name)
         if arch == "gpt-oss" and name.endswith(("down_proj", "down_proj_bias", "sinks")):
             new = f"{name.removesuffix('_bias')}.{'bias' if name.endswith('_bias') else 'weight'}"
             done[new] = done.pop(name)
@@ -232,6 +239,16 @@ def keys_of(arch: str, config: dict[str, Any]) -> dict[str, Any]:
         keys["attention.head_count_kv"] = 1 if arch == "starcoder" else heads
     if arch == "bloom":
         keys["context_length"] = width
+    if arch == "apertus":
+        keys |= {f"xielu.{name}": values for name, values in config["xielu"].items()}
+    if arch == "llama4":
+        keys["feed_forward_length"] = config["intermediate_size_mlp"]
+        keys["expert_feed_forward_length"] = config["intermediate_size"]
+        keys["interleave_moe_layer_step"] = config["interleave_moe_layer_step"]
+    if arch == "minicpm3":
+        turned = config["qk_rope_head_dim"]
+        keys |= {"attention.key_length": config["qk_nope_head_dim"] + turned, "rope.dimension_count": turned}
+        keys.pop("attention.value_length", None)
     if arch == "mpt":
         keys["attention.max_alibi_bias"] = float(config["attn_config"]["alibi_bias_max"])
     if arch == "deepseek2":
@@ -297,10 +314,18 @@ def add_vocabulary(writer: Any, size: int) -> None:
     writer.add_eos_token_id(1)
 
 
+def layer_of(name: str) -> int:
+    return int(next(filter(str.isdigit, name.split(".")), 0))
+
+
 def converted(folder: Path, arch: str) -> tuple[dict[str, Any], Tensors]:
     """(keys, tensors) of a file of the model in `folder`."""
     config = json.loads((folder / "config.json").read_text())
     tensors: Tensors = {n: t.numpy() for n, t in load_file(folder / "model.safetensors").items()}
+    if arch == "apertus":
+        found = {n: tensors.pop(n) for n in sorted(tensors, key=layer_of) if ".act_fn." in n}
+        names = ("alpha_p", "alpha_n", "beta", "eps")
+        config["xielu"] = {x: [float(a.item()) for n, a in found.items() if n.endswith(x)] for x in names}
     for pattern, change in CHANGES.get(arch, {}).items():
         found = [name for name in tensors if re.search(f"{pattern}$", name)]
         tensors |= {name: change(tensors[name], config) for name in found}
@@ -324,7 +349,7 @@ def write_file(
     """A file of these; `kinds`: part of a tensor's name -> how it is quantised."""
     writer = gguf.GGUFWriter(path, arch)
     for key, value in keys.items():
-        add(writer, key if key.startswith("split.") else f"{arch}.{key}", value)
+        add(writer, key if key.startswith("xielu.") else f"{arch}.{key}", value)
     add_vocabulary(writer, tensors["token_embd.weight"].shape[0])
     for name, array in tensors.items():
         kind = gguf.GGMLQuantizationType[next((v for k, v in (kinds or {}).items() if k in name), "F32")]
