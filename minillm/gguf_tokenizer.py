@@ -86,7 +86,9 @@ class _Vocabulary:
     def __init__(self, file: GgufFile) -> None:
         self.file = file
         self.model = file.get("tokenizer.ggml.model")
-        self.words: list[str] = file.get("tokenizer.ggml.tokens")
+        # Some files have rows of the embedding without a text.
+        texts = enumerate(file.get("tokenizer.ggml.tokens"))
+        self.words: list[str] = [text or f"[EMPTY_{i}]" for i, text in texts]
         count = len(self.words)
         self.kinds: list[int] = file.fields.get("tokenizer.ggml.token_type", [1] * count)
         self.scores: list[float] = file.fields.get("tokenizer.ggml.scores", [0.0] * count)
