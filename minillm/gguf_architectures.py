@@ -30,6 +30,7 @@ from minillm.gguf_rows import (
     ROUTED_FIXED,
     ROUTED_OPTIONAL,
     SIZES,
+    SUMMED_ROUTER,
     WIDTH,
     WINDOW,
     Architecture,
@@ -49,7 +50,7 @@ _MIXTRAL = Architecture(
     "MixtralForCausalLM",
     RMS | LOCAL_EXPERTS,
     KV | WIDTH,
-    only=PLAIN_ROUTER,
+    only=SUMMED_ROUTER,
     neighbours=True,
 )
 _OLMO2 = Architecture("olmo2", "Olmo2ForCausalLM", RMS, KV, flags=ATTENTION_BIAS)
@@ -74,7 +75,7 @@ _GRANITE_MOE = replace(
     model_class="GraniteMoeForCausalLM",
     keys=RMS | LOCAL_EXPERTS,
     optional={**_GRANITE.optional, **WIDTH},
-    only=PLAIN_ROUTER,
+    only=SUMMED_ROUTER,
     flags=ATTENTION_BIAS,
     recipes={
         f"{LAYER}block_sparse_moe.input_linear.weight": Recipe(
@@ -143,6 +144,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         KV,
         fixed={"sliding_window": None},
         neighbours=True,
+        stretched=True,
         log_unit=1.0,
         complete=parts.mistral3,
     ),
@@ -194,7 +196,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_class="PhimoeForCausalLM",
         keys=RMS | LOCAL_EXPERTS,
         optional={**_PHI3.optional, **WIDTH},
-        only=PLAIN_ROUTER,
+        only=SUMMED_ROUTER,
         flags={**ATTENTION_BIAS, "lm_head_bias": r"output\.bias"},
         rope=("rope_theta", ""),
         complete=parts.phimoe,
@@ -325,8 +327,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         "GptOssForCausalLM",
         RMS | LOCAL_EXPERTS,
         KV | WIDTH,
-        only=PLAIN_ROUTER,
+        only=SUMMED_ROUTER,
         flags=ATTENTION_BIAS,
+        stretched=True,
         yarn={"truncate": False},
         pattern=2,
         recipes={
@@ -368,7 +371,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "MiniMaxM2ForCausalLM",
         RMS | LOCAL_EXPERTS,
         KV | WIDTH,
-        only={"expert_gating_func": (2,)},
+        only={"expert_gating_func": (2,), "expert_weights_norm": (True,)},
         rope=("rope_theta", "rotary_dim"),
         recipes={f"{LAYER}block_sparse_moe.e_score_correction_bias": Recipe(("exp_probs_b.bias",))},
     ),
@@ -408,7 +411,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "leading_dense_block_count": "moe_layer_start_index",
         },
         KV,
-        only=PLAIN_ROUTER,
+        only=SUMMED_ROUTER,
         flags={"use_bias": BIAS},
         head_dim=False,
         recipes={f"{LAYER}mlp.moe_statics.e_score_correction_bias": Recipe(("exp_probs_b.bias",))},
@@ -433,7 +436,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "HunYuanMoEV1ForCausalLM",
         RMS | {"expert_count": "num_experts", "expert_used_count": "moe_topk"},
         KV | WIDTH | {"expert_shared_feed_forward_length": "intermediate_size"},
-        only={**PLAIN_ROUTER, "expert_shared_count": (1,)},
+        only={**SUMMED_ROUTER, "expert_shared_count": (1,)},
         flags=ATTENTION_BIAS,
     ),
     "starcoder": Architecture(
@@ -493,5 +496,52 @@ ARCHITECTURES: dict[str, Architecture] = {
         head_dim=False,
         rope=("", ""),
         complete=parts.mpt,
+    ),
+    "apertus": Architecture(
+        "apertus",
+        "ApertusForCausalLM",
+        RMS,
+        KV,
+        flags=ATTENTION_BIAS,
+        stretched=True,
+        recipes={f"{LAYER}mlp.act_fn.{x}": Recipe((f"xielu_{x}",)) for x in ("alpha_p", "alpha_n")},
+        complete=parts.apertus,
+    ),
+    # What no key says is in llama.cpp too: chunks of 8192 keys, and no rope in every fourth layer.
+    "llama4": Architecture(
+        "llama4_text",
+        "Llama4ForCausalLM",
+        RMS
+        | LOCAL_EXPERTS
+        | {
+            "feed_forward_length": "intermediate_size_mlp",
+            "expert_feed_forward_length": "intermediate_size",
+            "interleave_moe_layer_step": "interleave_moe_layer_step",
+        },
+        KV,
+        fixed={"attention_chunk_size": 8192, "no_rope_layer_interval": 4},
+        flags=ATTENTION_BIAS,
+        recipes={
+            f"{LAYER}feed_forward.experts.gate_up_proj": Recipe(
+                ("ffn_gate_exps.weight", "ffn_up_exps.weight"), parts.joined_transposed
+            ),
+            f"{LAYER}feed_forward.experts.down_proj": Recipe(("ffn_down_exps.weight",), parts.transposed),
+        },
+        complete=parts.llama4,
+    ),
+    # There is one published model, whose multipliers llama.cpp has.
+    "minicpm3": Architecture(
+        "minicpm3",
+        "MiniCPM3ForCausalLM",
+        RMS
+        | {
+            "attention.q_lora_rank": "q_lora_rank",
+            "attention.kv_lora_rank": "kv_lora_rank",
+            "rope.dimension_count": "qk_rope_head_dim",
+        },
+        KV,
+        fixed={"scale_emb": 12, "dim_model_base": 256, "scale_depth": 1.4},
+        head_dim=False,
+        complete=parts.minicpm3,
     ),
 }

@@ -35,6 +35,7 @@ class GgufFile:
         self.fields: Mapping[str, Any] = {}
         self._entries: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
+        self._made: dict[str, Array] = {}
         self._asked: set[str] = set()
         for number, part in enumerate(self._parts()):
             reader, fields = _read(part)
@@ -125,8 +126,15 @@ class GgufFile:
         """Whether there is a tensor of this name."""
         return name in self._entries
 
+    def put(self, name: str, values: Array) -> None:
+        """Add a tensor that the file has as a key."""
+        self._entries[name] = None
+        self._made[name] = values
+
     def array(self, name: str) -> Array:
         """A tensor in fp32, whatever its quantisation; to be copied, not written to."""
+        if name in self._made:
+            return self._made[name]
         if name not in self._arrays:
             entry = self._entries[name]
             try:

@@ -9,7 +9,6 @@ place in the model is an error, since leaving it out would change what the model
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from minillm.gguf_architectures import ARCHITECTURES
 from minillm.gguf_file import Array, GgufFile
 from minillm.gguf_rope import ROPE_TENSORS, read_scaling
 from minillm.gguf_rows import Architecture, Recipe
-from minillm.gguf_tokenizer import save_tokenizer
+from minillm.gguf_tokenizer import as_json, tokenizer_files
 from minillm.keys import hf_shapes
 from minillm.read_config import read_config
 from minillm.weights import save_tensors
@@ -59,12 +58,13 @@ def import_gguf(path: str | Path, folder: str | Path) -> None:
         file.refuse(f"is of architecture {file.architecture!r}; those that can be imported are {known}")
     row = _row(file)
     config = _config(file, row)
-    tensors = _Weights(file, row, _parsed(file, config)).read()
-    folder.mkdir(parents=True, exist_ok=True)
-    ids = save_tokenizer(file, folder, config["vocab_size"], file.own("context_length"))
-    save_tensors(folder, tensors)
+    files, ids = tokenizer_files(file, config["vocab_size"], file.own("context_length"))
+    save_tensors(folder, _Weights(file, row, _parsed(file, config)).read())
+    for name in {"tokenizer.json", "tokenizer.model"} - files.keys():
+        (folder / name).unlink(missing_ok=True)  # of an earlier import, which would be read instead
     # Last: a folder without config.json is not taken for a model.
-    _write_json(folder / "config.json", config | ids)
+    for name, content in (files | {"config.json": as_json(config | ids)}).items():
+        (folder / name).write_bytes(content)
 
 
 def _row(file: GgufFile) -> Architecture:
@@ -146,6 +146,8 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
         file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
     context = file.need("context_length")
     scaling = read_scaling(file, theta, turned, context, row.yarn, row.log_unit)
+    if row.stretched and not scaling:
+        scaling = {"rope_type": "default"}
     return rope | ({"rope_scaling": scaling} if scaling else {})
 
 
@@ -174,7 +176,7 @@ def _windows(file: GgufFile, row: Architecture, config: dict[str, Any]) -> None:
 def _parsed(file: GgufFile, config: Mapping[str, Any]) -> ModelConfig:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "config.json"
-        _write_json(path, config)
+        path.write_bytes(as_json(config))
         try:
             return read_config(Path(name))
         except MinillmError as error:
@@ -191,7 +193,9 @@ class _Weights:
 
     def __init__(self, file: GgufFile, row: Architecture, config: ModelConfig) -> None:
         self.file, self.row, self.config = file, row, config
-        number = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[file.architecture]
+        number = next((a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == file.architecture), None)
+        if number is None:
+            file.refuse(f"is of architecture {file.architecture!r}, newer than the library gguf; update that")
         self.map = gguf.get_tensor_name_map(number, config.num_layers)
         self.used = {name for name in file.names if name in ROPE_TENSORS or _REPEATED.fullmatch(name)}
         for name in file.names:
@@ -311,10 +315,6 @@ def _unpermute(array: Array, heads: int) -> Array:
     """
     pairs = array.reshape(heads, array.shape[0] // heads // 2, 2, *array.shape[1:])
     return pairs.swapaxes(1, 2).reshape(array.shape)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -46,6 +46,7 @@ class Architecture:
         rope: config.json's names of the base and of the share of a head that is turned; no base: no rope, no
             share: all of it is turned.
         local_base: config.json's name of the base of layers with a window.
+        stretched: rope is stretched where config.json does not say that it is not.
         yarn: parameters of YaRN that no key says.
         log_unit: as `minillm.gguf_rope` has it.
         pattern: without a key, every so manieth layer sees all keys where there is a sliding window; 0: the
@@ -69,6 +70,7 @@ class Architecture:
     head_dim: bool = True
     rope: tuple[str, str] = ("rope_theta", "")
     local_base: str = ""
+    stretched: bool = False
     yarn: Mapping[str, Any] = field(default_factory=dict)
     log_unit: float = 0.0
     pattern: int = 0
@@ -94,6 +96,11 @@ def in_turns(arrays: Sequence[Array], heads: Heads) -> Array:
     """Gate and up in turns along the outputs, which come last."""
     gate, up = (a.swapaxes(-1, -2) if a.ndim == 3 else a for a in arrays)
     return np.stack((gate, up), axis=-1).reshape(*gate.shape[:-1], -1)
+
+
+def joined_transposed(arrays: Sequence[Array], heads: Heads) -> Array:
+    """The same with the outputs last."""
+    return joined(arrays, heads).swapaxes(1, 2)
 
 
 def by_head(arrays: Sequence[Array], heads: Heads) -> Array:
@@ -147,6 +154,12 @@ PLAIN_ROUTER: dict[str, tuple[Any, ...]] = {
     "expert_weights_scale": (0.0, 1.0),
     "expert_group_count": (0, 1),
     "expert_group_used_count": (0, 1),
+}
+# The same of families that always divide the chosen weights by their sum; 3 is a softmax over those alone.
+SUMMED_ROUTER: dict[str, tuple[Any, ...]] = {
+    **PLAIN_ROUTER,
+    "expert_gating_func": (3, 1),
+    "expert_weights_norm": (True,),
 }
 FEW = {"expert_used_count": "num_experts_per_tok"}
 LOCAL_EXPERTS = {"expert_count": "num_local_experts", **FEW}
@@ -260,6 +273,29 @@ def mpt(file: GgufFile, config: Config) -> None:
     bias = file.own("attention.max_alibi_bias", 0.0)
     clip = file.own("attention.clamp_kqv")
     config["attn_config"] = {"alibi": bool(bias), "alibi_bias_max": round(bias), "clip_qkv": clip}
+
+
+def apertus(file: GgufFile, config: Config) -> None:
+    """The learned numbers of xIELU are keys, one for each layer; two more are the same in every model."""
+    layers = range(config["num_hidden_layers"])
+    for name, only in (("alpha_p", None), ("alpha_n", None), ("beta", 0.5), ("eps", -1e-6)):
+        key = f"xielu.{name}"
+        values = np.broadcast_to(np.array(file.get(key), np.float32), len(layers))
+        if only is not None and any(value != np.float32(only) for value in values):
+            file.refuse(f"has {key} = {values[0]}; only {only} is known")
+        for i in layers:
+            if only is None:
+                file.put(f"blk.{i}.xielu_{name}", values[i : i + 1])
+
+
+def llama4(file: GgufFile, config: Config) -> None:
+    # Of the two published models, as llama.cpp tells them apart.
+    config["use_qk_norm"] = config["num_local_experts"] != 128
+
+
+def minicpm3(file: GgufFile, config: Config) -> None:
+    config["qk_nope_head_dim"] = file.need("attention.key_length") - config["qk_rope_head_dim"]
+    config["v_head_dim"] = config["hidden_size"] // config["num_attention_heads"]
 
 
 def shared_width(file: GgufFile, config: Config) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
 from minillm.gguf_file import GgufFile
@@ -41,29 +41,28 @@ _END_KEYS: dict[str, frozenset[str]] = {
 _PARTS = [{a, b} for a in ("<|return|>", "<|flush|>") for b in ("<|call|>", "<|calls|>")]
 
 
-def save_tokenizer(file: GgufFile, folder: Path, rows: int, context: int) -> dict[str, Any]:
-    """Write the tokenizer's files.
+def tokenizer_files(file: GgufFile, rows: int, context: int) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The tokenizer's files.
 
     Args:
         file: has it in its keys `tokenizer.*`.
-        folder: receives tokenizer.json or tokenizer.model, tokenizer_config.json and generation_config.json.
         rows: of the embedding.
         context: the model's longest sequence.
 
     Returns:
-        bos_token_id, eos_token_id and pad_token_id, as far as there are such tokens.
+        The content by name (tokenizer.json or tokenizer.model, tokenizer_config.json and
+        generation_config.json); and bos_token_id, eos_token_id and pad_token_id, as far as there are such
+        tokens.
     """
     vocabulary = _Vocabulary(file)
     if len(vocabulary.words) > rows:
         file.refuse(f"has {len(vocabulary.words)} tokens, but token_embd.weight has only {rows} rows")
     if vocabulary.model == "gpt2":
-        _byte_level(vocabulary).save(str(folder / "tokenizer.json"))
+        files = {"tokenizer.json": _byte_level(vocabulary).to_str(pretty=True).encode()}
     elif vocabulary.model == "llama" and vocabulary.merges and not vocabulary.scored:
-        _merged(vocabulary).save(str(folder / "tokenizer.json"))
+        files = {"tokenizer.json": _merged(vocabulary).to_str(pretty=True).encode()}
     elif vocabulary.model == "llama":
-        (folder / "tokenizer.model").write_bytes(_sentencepiece(vocabulary))
-        # That of an earlier import would be read instead.
-        (folder / "tokenizer.json").unlink(missing_ok=True)
+        files = {"tokenizer.model": _sentencepiece(vocabulary)}
     else:
         known = "'gpt2' (byte-level BPE) and 'llama' (SentencePiece)"
         file.refuse(f"has tokenizer {vocabulary.model!r}; those that can be imported are {known}")
@@ -74,9 +73,14 @@ def save_tokenizer(file: GgufFile, folder: Path, rows: int, context: int) -> dic
         "pad_token_id": vocabulary.id("padding"),
     }
     found = {key: value for key, value in ids.items() if value is not None}
-    _write_json(folder / "tokenizer_config.json", _settings(vocabulary, context))
-    _write_json(folder / "generation_config.json", found)
-    return found
+    files["tokenizer_config.json"] = as_json(_settings(vocabulary, context))
+    files["generation_config.json"] = as_json(found)
+    return files, found
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """The content of a file of Hugging Face's layout."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 class _Vocabulary:
@@ -85,7 +89,9 @@ class _Vocabulary:
     def __init__(self, file: GgufFile) -> None:
         self.file = file
         self.model = file.get("tokenizer.ggml.model")
-        self.words: list[str] = file.get("tokenizer.ggml.tokens")
+        # Some files have rows of the embedding without a text.
+        texts = enumerate(file.get("tokenizer.ggml.tokens"))
+        self.words: list[str] = [text or f"[EMPTY_{i}]" for i, text in texts]
         count = len(self.words)
         self.kinds: list[int] = file.fields.get("tokenizer.ggml.token_type", [1] * count)
         self.scores: list[float] = file.fields.get("tokenizer.ggml.scores", [0.0] * count)
@@ -126,7 +132,7 @@ class _Vocabulary:
     @property
     def space(self) -> bool:
         """Whether a text gets a space before it."""
-        return bool(self.file.fields.get("tokenizer.ggml.add_space_prefix", self.model == "llama"))
+        return self.model == "llama" and bool(self.file.fields.get("tokenizer.ggml.add_space_prefix", True))
 
     def added(self) -> dict[int, tuple[str, bool]]:
         """Id -> text of the tokens that are found before all others, and whether they are special."""
@@ -226,7 +232,12 @@ def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
     # Added tokens are cut out of a text before the library gets it, which is to make no others of them.
     kinds = [_UNUSED if kind == _USER_DEFINED else kind for kind in kinds]
     pieces = list(zip(vocabulary.words, vocabulary.scores, kinds, strict=True))
-    return sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
+    model = sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
+    try:
+        sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        vocabulary.file.refuse(f"has a broken vocabulary ({error})")
+    return model
 
 
 # ---------------------------------------------------------------- settings
@@ -236,9 +247,9 @@ def _settings(vocabulary: _Vocabulary, context: int) -> dict[str, Any]:
     """The content of tokenizer_config.json."""
     names = {"bos": "bos", "eos": "eos", "padding": "pad", "unknown": "unk"}
     tokens = {f"{hf}_token": vocabulary.token(key) for key, hf in names.items()}
-    as_json = vocabulary.model == "gpt2" or (vocabulary.merges and not vocabulary.scored)
+    merged = vocabulary.model == "gpt2" or (vocabulary.merges and not vocabulary.scored)
     settings: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast" if as_json else "LlamaTokenizer",
+        "tokenizer_class": "PreTrainedTokenizerFast" if merged else "LlamaTokenizer",
         "add_bos_token": vocabulary.adds("bos"),
         "add_eos_token": vocabulary.adds("eos"),
         "add_prefix_space": vocabulary.space,
@@ -246,7 +257,7 @@ def _settings(vocabulary: _Vocabulary, context: int) -> dict[str, Any]:
         "model_max_length": context,
         **{name: token for name, token in tokens.items() if token is not None},
     }
-    if not as_json:
+    if not merged:
         flags = {"lstrip": False, "normalized": False, "single_word": False}
         strips = _strips(vocabulary)
         settings["legacy"] = True
@@ -265,7 +276,3 @@ def _strips(vocabulary: _Vocabulary) -> set[str]:
     if "phi-3" not in name and "phi3" not in name:
         return set()
     return {text for text, _ in vocabulary.added().values()} - {"<unk>", "<s>", "<|endoftext|>"}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

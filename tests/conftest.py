@@ -151,6 +151,7 @@ def _write_gguf(
     extra_tensors: Mapping[str, Array] | None = None,
     vocabulary: tuple[list[str], list[int], list[str], list[float]] | None = None,
     part_size: int = 0,
+    first_part_empty: bool = False,
 ) -> TinyGguf:
     import gguf
     from tokenizers import pre_tokenizers
@@ -191,7 +192,10 @@ def _write_gguf(
             (f"{old}ffn_down.weight", f"{mlp}down_proj.weight", random(width, ffn), 0),
         ]
 
-    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=part_size)
+    # As many do, the first of several parts has no tensors.
+    writer = gguf.GGUFWriter(
+        path, architecture, split_max_tensors=part_size, small_first_shard=first_part_empty
+    )
     writer.add_block_count(layers)
     writer.add_context_length(128)
     writer.add_embedding_length(width)

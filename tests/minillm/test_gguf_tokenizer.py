@@ -15,6 +15,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from minillm.errors import MinillmError
 from minillm.gguf_import import import_gguf
 from minillm.gguf_pretokenizers import PRE_TOKENIZERS
 from minillm.tokenizer import Tokenizer
@@ -287,6 +288,20 @@ def in_pairs(text: str, words: list[str], scores: list[float], kinds: list[int],
         tokens = [part] if part in ids else [f"<0x{byte:02X}>" for byte in part.encode()]
         found += [words.index(token) for token in tokens]
     return found
+
+
+def test_broken_vocabularies(tmp_path: Path, write_gguf: WriteGguf) -> None:
+    words = ["<unk>", "<s>", "</s>", "<0x41>", "a"]
+    cases = (
+        ("broken vocabulary", (words, [2, 3, 3, 6, 1], [], [])),  # one byte alone
+        ("is in it twice", ([*words[:4], "<s>"], [2, 3, 3, 1, 1], [], [])),
+        ("5 tokens, but 5 types and 2 scores", (words, [2, 3, 3, 1, 1], [], [1.0, 2.0])),
+    )
+    for message, vocabulary in cases:
+        path = write_gguf(tmp_path / "a.gguf", tokenizer="llama", vocabulary=vocabulary).path
+        with pytest.raises(MinillmError, match=message):
+            import_gguf(path, tmp_path)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_without_scores(tmp_path: Path, write_gguf: WriteGguf) -> None:
