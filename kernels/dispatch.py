@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from kernels import ops, reference
+from kernels import ops, reference, rowwise_ops
 from kernels.autograd import RopeStoreAttention
 from kernels.checks import check_heads, check_tensor
 from kernels.cpu import rowwise
@@ -170,7 +170,7 @@ def add_norm(
     if (kernels := ops.backend(x_TC.device, x_TC.dtype)) is None:
         return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
     if traced():
-        sum_TC, out_TC = ops.add_norm(x_TC, residual_TC, w_C, b_C, norm.eps, norm.layer, norm.offset)
+        sum_TC, out_TC = rowwise_ops.add_norm(x_TC, residual_TC, w_C, b_C, norm.eps, norm.layer, norm.offset)
         return x_TC if residual_TC is None else sum_TC, out_TC
     return kernels.add_norm(x_TC, residual_TC, w_C, b_C, norm)  # type: ignore[no-any-return]
 
@@ -201,7 +201,8 @@ def norm_qk(
     if (kernels := ops.backend(qkv_TX.device, qkv_TX.dtype)) is None:
         return reference.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))
     if traced():
-        return ops.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, widths, sizes, norm.eps, norm.layer, norm.offset)  # type: ignore[no-any-return]
+        numbers = (widths, sizes, norm.eps, norm.layer, norm.offset)
+        return rowwise_ops.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, *numbers)  # type: ignore[no-any-return]
     return kernels.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))  # type: ignore[no-any-return]
 
 
@@ -220,7 +221,7 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     if (kernels := ops.backend(x_TX.device, x_TX.dtype)) is None:
         return reference.activate(x_TX, activation)
     if traced():
-        return ops.activate(x_TX, activation.name, activation.gated, activation.limit)  # type: ignore[no-any-return]
+        return rowwise_ops.activate(x_TX, activation.name, activation.gated, activation.limit)  # type: ignore[no-any-return]
     return kernels.activate(x_TX, activation)  # type: ignore[no-any-return]
 
 
@@ -235,7 +236,7 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
         check_tensor(name, alpha, (1,), (x_TF.dtype,), x_TF.device)
     if (kernels := ops.backend(x_TF.device, x_TF.dtype)) is None:
         return reference.xielu(x_TF, alpha_p_1, alpha_n_1)
-    return (ops if traced() else kernels).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
+    return (rowwise_ops if traced() else kernels).xielu(x_TF, alpha_p_1, alpha_n_1)  # type: ignore[no-any-return]
 
 
 def chosen_logprobs(
@@ -302,7 +303,7 @@ def rope(
         turned = (reference.rope(x, *tables, position_T, dtype).flatten(1) for x in heads_THD)
         return torch.cat((*turned, v_TX), dim=1)
     given = (qkv_TX, heads, *tables, position_T)
-    return ops.rope(*given) if traced() else kernels.rope(*given)  # type: ignore[no-any-return]
+    return rowwise_ops.rope(*given) if traced() else kernels.rope(*given)  # type: ignore[no-any-return]
 
 
 def rope_store_attention(
@@ -338,7 +339,7 @@ def rope_store_attention(
         if not torch.compiler.is_compiling():
             return RopeStoreAttention.forward(_NoContext(), *given)
         slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSD)
-        q_THD, _ = ops.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+        q_THD, _ = rowwise_ops.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
         return paged_attention(
             q_THD, k_PKDS, v_PKSD, batch.position_T, batch.page_BP, *batch.tiles,
             scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from kernels.knobs import AlibiRounding
+from minillm.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class ModelConfig:
         experts, expert_layers: the mixture of experts, and which layers have one.
         latent: latent attention.
         layout: which of the family's namings the checkpoint has.
-        mxfp4: the checkpoint stores its experts so (`minillm.mxfp4`); a model in memory never does.
+        stored: what the checkpoint's files have otherwise; a model in memory has the default.
         source: text of the config.json that this was read from.
     """
 
@@ -225,7 +226,7 @@ class ModelConfig:
     expert_layers: tuple[bool, ...] = ()
     latent: Latent | None = None
     layout: str = ""
-    mxfp4: bool = False
+    stored: Stored = field(default_factory=Stored)
     source: str = field(default="", compare=False, repr=False)
 
     @property

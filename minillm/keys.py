@@ -9,6 +9,7 @@ Legend: K inputs, N outputs, E experts, H query heads, K kv heads, D head dim.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -18,13 +19,57 @@ from kernels.quantized import quantize_rows
 from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
 from minillm.families import FAMILIES
+from minillm.naming import ROTARY, Naming
 from minillm.tensor_names import Key
 from minillm.weights import Checkpoint
+from minillm.wrappers import PREFIX, WRAPPERS
 
 
 def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """Hugging Face name -> shape of every tensor of a model of this config."""
     return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
+
+
+def naming(config: ModelConfig) -> Naming:
+    """What names in a checkpoint of this config mean, and what in it is not read."""
+    family, stored = FAMILIES[config.model_type], config.stored
+    embed, head = (family.keys[ours].names[0] for ours in ("embed", "head"))
+    base = f"{embed.partition('.')[0]}."
+    skipped = {"rotary tables": ROTARY}
+    if family.masks:
+        skipped["mask buffers"] = re.compile(rf"\.{family.masks}\.(?:masked_)?bias$")
+    respelled = [(PREFIX, "")] if stored.wrapper else []
+    if stored.extra_layers:
+        L = config.num_layers
+        layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
+        first = re.escape(family.keys["o"].names[0].partition("{i}")[0])
+        skipped["multi-token prediction"] = re.compile(
+            rf"^(?:{first}(?:{layers})|(?:{re.escape(base)})?mtp(?:_\w+)?)\."
+        )
+    if stored.fp8 is not None:
+        skipped["scales of activations"] = re.compile(r"[._](?:activation|input)_scale$")
+    if stored.wrapper:
+        wrapper = WRAPPERS[stored.wrapper]
+        towers = "|".join(wrapper.towers)
+        skipped["other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
+        respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
+    return Naming(
+        base=base,
+        respelled=respelled,
+        skipped=skipped,
+        constants=constants(config),
+        copies={head: embed} if config.tie_word_embeddings else {},
+        fp8=stored.fp8,
+    )
+
+
+def constants(config: ModelConfig) -> dict[str, float]:
+    """Numbers that a checkpoint holds beside weights, under Hugging Face's names; they are not learned."""
+    return {
+        name.replace("{i}", str(i)): value
+        for name, value in FAMILIES[config.model_type].constants.items()
+        for i in range(config.num_layers)
+    }
 
 
 def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:
@@ -74,10 +119,11 @@ def _matrix_rows(
         if "{e}" in name or (not shape.experts and not entry.inputs_first):
             for start, block in checkpoint.blocks(name.replace("{e}", str(e))):
                 yield place + start, block
-        elif shape.experts and config.mxfp4:
-            yield place, mxfp4.dequantize(*(checkpoint[f"{name}_{part}"][e] for part in ("blocks", "scales")))
+        elif shape.experts and config.stored.mxfp4:
+            parts = (checkpoint.part(f"{name}_{part}", e) for part in ("blocks", "scales"))
+            yield place, mxfp4.dequantize(*parts)
         else:
-            stored = checkpoint[name][e] if shape.experts else checkpoint[name]
+            stored = checkpoint.part(name, e) if shape.experts else checkpoint[name]
             yield place, stored.t() if entry.inputs_first else stored
         place += width
 
@@ -113,7 +159,7 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
     """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
     family = FAMILIES[config.model_type]
-    keys = {**family.keys, **family.layouts.get(config.layout, {})}
+    keys = {**family.keys, **family.layouts.get(config.stored.layout or config.layout, {})}
     for ours, shape in config.shapes.items():
         layer, name = "", ours
         if ours.startswith("layers."):
@@ -153,7 +199,7 @@ def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str
     for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
         if not isinstance(shape, Matrix):
             size: tuple[int, ...] = (1, width) if entry.order == "row" else (*shape[:-1], width)
-        elif shape.experts and config.mxfp4:
+        elif shape.experts and config.stored.mxfp4:
             for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
                 yield f"{name}_{part}", size
             continue

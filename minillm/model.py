@@ -29,6 +29,7 @@ from minillm.errors import MinillmError
 from minillm.precision import Precision, get_precision
 from minillm.read_config import read_config
 from minillm.rounded import rounded
+from minillm.stored import Stored
 
 # (layer, "residual" or "qkv", values_TX)
 Observer = Callable[[int, str, torch.Tensor], None]
@@ -462,27 +463,34 @@ def load_model(
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
     `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).
+    Weights are read as they were published: quantised, inside another model, with buffers or further layers
+    that this model has no use for. What is skipped is counted in one line of the log "minillm".
     Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
     """
     policy = get_precision(precision)
     folder = hub.resolve(folder_or_name)
-    stored = read_config(folder)
-    model = Transformer(replace(stored, mxfp4=False), policy, device)
-    _read_weights(model, folder, stored)
+    published = read_config(folder)
+    model = Transformer(replace(published, stored=Stored()), policy, device)
+    _read_weights(model, folder, published)
     if max_model_len is not None:
         model.set_context(max_model_len)
     return model
 
 
 def load_weights(model: Transformer, folder: Path) -> None:
-    """Copy a folder's safetensors into the model's parameters, in place and strictly."""
+    """Copy a folder's weights into the model's parameters, in place and strictly."""
     _read_weights(model, folder, model.config)
 
 
 @torch.no_grad()
-def _read_weights(model: Transformer, folder: Path, stored: ModelConfig) -> None:
-    checkpoint = weights.Checkpoint(folder, keys.hf_shapes(stored), bytes_allowed=stored.mxfp4)
-    keys.from_hf(stored, dict(model.named_parameters()), checkpoint)
+def _read_weights(model: Transformer, folder: Path, published: ModelConfig) -> None:
+    checkpoint = weights.Checkpoint(
+        folder,
+        keys.hf_shapes(published),
+        keys.naming(published),
+        bytes_allowed=published.stored.mxfp4,
+    )
+    keys.from_hf(published, dict(model.named_parameters()), checkpoint)
 
 
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:
@@ -496,6 +504,8 @@ def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None =
             "load it in fp32 or bf16 to save it"
         )
     tensors = keys.to_hf(model.config, dict(model.named_parameters()))
+    for name, value in keys.constants(model.config).items():
+        tensors[name] = torch.tensor(value, dtype=model.precision.weights)
     weights.save_tensors(folder, tensors, max_shard_bytes=max_shard_bytes)
 
 

@@ -20,6 +20,8 @@ from minillm.errors import MinillmError
 from minillm.families import FAMILIES, Family
 from minillm.read_rope import Ropes, read_ropes, turned
 from minillm.rope import alibi_slopes
+from minillm.stored import plain, read_stored
+from minillm.wrappers import WRAPPERS, unwrap
 
 ACTIVATIONS: dict[str, ActivationName] = {
     "silu": "silu",
@@ -70,15 +72,22 @@ def read_config(folder: Path) -> ModelConfig:
         raise MinillmError(f"{path} is not valid JSON ({error}); fetch the model again") from None
     if not isinstance(raw, dict):
         raise MinillmError(f"{path} is not a JSON object; fetch the model again")
-    model_type = raw.get("model_type")
+    try:
+        text_model = unwrap(raw)
+    except ValueError as error:
+        raise MinillmError(f"{path} {error}") from None
+    own = text_model.config
+    model_type = own.get("model_type")
     if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
+        known = ", ".join((*FAMILIES, *WRAPPERS))
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
     family = FAMILIES[model_type]
-    file = ConfigFile(path, raw, family.reference or model_type)
+    file = ConfigFile(path, own, family.reference or model_type)
     try:
         config = replace(
-            _config(model_type, family, file), mxfp4=_mxfp4(family, file), source=_plain(text, raw)
+            _config(model_type, family, file),
+            stored=read_stored(path, text_model, family.mxfp4),
+            source=plain(text, raw, own, family.reference),
         )
     except MinillmError:
         raise
@@ -90,8 +99,8 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
-    C, H = _size(file, "hidden_size"), _size(file, "num_heads")
-    num_layers = _size(file, "num_layers")
+    C, num_layers = (file.written(*SPELLINGS[name]) for name in ("hidden_size", "num_layers"))
+    H = file.need(*SPELLINGS["num_heads"])
     latent = _latent(file, C // H) if file.get("kv_lora_rank") else None
     head_dim = file.get("head_dim") or C // H
     knobs = dict(family.knobs) | {field: file.get(name) for field, name in family.fields.items()}
@@ -112,7 +121,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         knobs["activation"] = _activation(family, file)
     if knobs.get("norm_eps") is None:
         knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
-    window = file.get("sliding_window", "window_size", "attention_chunk_size")
+    window = file.get("sliding_window", "window_size", "attention_chunk_size") if any(sliding) else None
     # Chunks are negative windows; one as long as the context is none.
     reach = -window if file.reads("attention_chunk_size") and window else window
     experts, expert_layers = _experts(family, file, mixture, num_layers)
@@ -135,10 +144,6 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
         latent=latent,
         **knobs,
     )
-
-
-def _size(file: ConfigFile, name: str) -> Any:
-    return file.need(*SPELLINGS[name])
 
 
 def _uniform(file: ConfigFile, name: str, value: Any) -> Any:
@@ -170,6 +175,8 @@ def _activation(family: Family, file: ConfigFile) -> ActivationName:
     act = file.need(*SPELLINGS["activation"])
     if act not in ACTIVATIONS:
         raise file.error(f"has activation {act!r}; supported: {', '.join(ACTIVATIONS)}")
+    if act == "xielu" and (family.knobs.get("gated", True) or "router" in family.knobs):
+        raise file.error(f"has activation {act!r}, which is supported for plain MLPs alone")
     return family.activations.get(act, ACTIVATIONS[act])
 
 
@@ -220,21 +227,6 @@ def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes)
     return float(file.get("attention_multiplier", default=scale))
 
 
-def _mxfp4(family: Family, file: ConfigFile) -> bool:
-    """Whether the checkpoint's experts are stored in 4 bits; no other quantisation is read."""
-    given = file.raw.get("quantization_config") or {}
-    if given and (given.get("quant_method") != "mxfp4" or not family.mxfp4):
-        raise file.error(f"has quantization_config = {given!r}, not supported; fetch plain weights")
-    return bool(given)
-
-
-def _plain(text: str, raw: dict[str, Any]) -> str:
-    """The config.json to save weights with: they are not quantised."""
-    if raw.get("quantization_config") is None:
-        return text
-    return json.dumps({k: v for k, v in raw.items() if k != "quantization_config"}, indent=2) + "\n"
-
-
 def _qk_norm(family: Family, file: ConfigFile) -> str:
     """The kind of the optional norm of queries and keys, if the file asks for it."""
     asked = file.get("qk_layernorm", "use_qk_norm")
@@ -254,6 +246,9 @@ def _latent(file: ConfigFile, usual: int) -> Latent:
 
 def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     """Which layers have the sliding window."""
+    if family.windows == "none":
+        return [False] * L
+    file.get("sliding_window")  # which no layer may have
     late = file.get("max_window_layers", default=0)
     used = bool(file.get("use_sliding_window", default=True))
     pattern = file.get("sliding_window_pattern", default=family.pattern)

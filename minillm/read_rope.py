@@ -30,7 +30,7 @@ COMMON = frozenset(
     }
 )
 # What older files call a type.
-RENAMED = {"su": "longrope", "mrope": "default"}
+RENAMED = {"su": "longrope"}
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
@@ -123,11 +123,13 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
     given = dict(given)
     kind = given.get("rope_type") or given.get("type") or "default"
     kind = family.rope_types.get(kind, RENAMED.get(kind, kind))
+    if kind == "mrope" and "mrope_section" in given:
+        kind = "default"
     if family.rope_alpha and kind == "dynamic" and (alpha := given.get("alpha")):
         # A fixed base for a longer context (NTK-aware scaling), whatever the factor says.
         return Rope(given["rope_theta"] * alpha ** (head_dim / (head_dim - 2)), head_dim)
     if kind not in TYPES:
-        raise file.error(f"has rope of the unknown type {kind!r}; supported: {', '.join(TYPES)}")
+        raise file.error(f"has rope type {kind!r}; supported: {', '.join(TYPES)}")
     _, needed, optional = TYPES[kind]
     context = file.get("max_position_embeddings", "n_positions")
     own = file.get("original_max_position_embeddings")

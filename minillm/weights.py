@@ -1,35 +1,45 @@
-"""Tensors on disk: safetensors files, read strictly and written atomically.
+"""Tensors on disk: files of weights read strictly, and safetensors written atomically.
 
-Strict: a checkpoint holds exactly the tensors that the model expects, in the expected shapes.
-Whatever does not fit is an error that names the tensors; nothing is skipped or matched by likeness.
+Strict: a checkpoint holds exactly the tensors that the model expects, in the expected shapes, under names
+that a rule (`minillm.naming`) brings to the model's own. Whatever does not fit is an error that names the
+tensors; what the rule skips is counted in one line of the log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from minillm import fp8
 from minillm.errors import MinillmError
+from minillm.naming import CONSTANTS, COPIES, ROTARY, Naming
+from minillm.weights_files import WeightsFile, open_weights
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
-
-HARMLESS = re.compile(r"\.rotary_emb\.inv_freq$")
-"""Extra tensors of old checkpoints that repeat what config.json says."""
+TORCH_NAME = "pytorch_model.bin"
+TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+
+# What a number may have been rounded to before it was saved in another dtype.
+_ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
+
+logger = logging.getLogger("minillm")
 
 
 # Bytes of a file that are mapped before it is opened anew: what was read does not stay in memory.
@@ -37,81 +47,197 @@ MAPPED = 1 << 26
 
 
 class Checkpoint:
-    """A folder's safetensors, checked by their headers: all tensors that are expected, and no others.
+    """A folder's weights, checked by their headers: all tensors that are expected, and no others.
 
     Args:
-        folder: holds model.safetensors, or model.safetensors.index.json and its shards.
+        folder: holds model.safetensors, or model.safetensors.index.json and its shards; or where there are
+            none, pytorch_model.bin or its index and shards.
         expected: name -> shape of every tensor of the model.
-        ignore: extra tensors whose name it finds a match in are dropped.
+        naming: what the names in the files mean.
         bytes_allowed: some tensors hold bytes (uint8), whose meaning the caller knows.
 
     Raises:
-        MinillmError: no weights, a missing shard, a truncated or corrupt file, or a tensor that is
-            missing, extra, of another shape, or quantised; names the tensors and the file.
+        MinillmError: no weights, a missing shard, a truncated or corrupt file, a tensor that is missing,
+            extra, there under two names, of another shape, or quantised otherwise than said, or a copy of a
+            tied embedding that differs from it; names the tensors and the file.
     """
 
     def __init__(
         self,
         folder: Path,
         expected: Mapping[str, torch.Size],
+        naming: Naming,
         *,
-        ignore: re.Pattern[str] | None = HARMLESS,
         bytes_allowed: bool = False,
     ) -> None:
         files = _files(folder)
-        self._where: dict[str, Path] = {}
-        self._open: tuple[Path, Any] | None = None
+        self._source = next(iter(files)) if len(files) == 1 else folder / _index(folder)
+        self._fp8 = naming.fp8
+        # Our name -> the file that holds the tensor, its name there, its dtype and its shape.
+        self._held: dict[str, tuple[Path, str, str, torch.Size]] = {}
+        self._open: tuple[Path, WeightsFile] | None = None
         self._mapped = 0
-        self.shapes = expected
-        problems: dict[str, str] = {}
+        skipped = self._find(files, expected, naming)
+        copies = {copy: name for copy, name in naming.copies.items() if copy in self._held}
+        for copy, name in copies.items():
+            self._held.setdefault(name, self._held[copy])
+        constants = naming.constants.keys() & self._held.keys()
+        self._check(expected, naming.copies, constants, bytes_allowed)
+        for name in constants:
+            self._check_constant(name, naming.constants[name])
+        for copy, name in copies.items():
+            if self._held[copy] is not self._held[name]:
+                self._check_copy(copy, name)
+                skipped[COPIES] += 1
+        skipped[CONSTANTS] = len(constants)
+        for name in (*copies, *constants):
+            del self._held[name]
+        if skipped.total():
+            kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(skipped.items()) if number)
+            logger.info("%s: tensors skipped: %d (%s)", folder, skipped.total(), kinds)
+
+    def _find(
+        self, files: Mapping[Path, set[str]], expected: Mapping[str, torch.Size], naming: Naming
+    ) -> Counter[str]:
+        """Note where every tensor is; how many of each kind are skipped."""
+        skipped: Counter[str] = Counter()
+        seen: set[str] = set()
         for path, promised in files.items():
-            held = _inspect(path)
-            _refuse(path, "lacks tensors that its index promises", promised - held.keys())
-            _refuse(path, "repeats tensors of another shard", held.keys() & self._where.keys())
-            self._where.update(dict.fromkeys(held, path))
-            for name, (dtype, shape) in held.items():
-                if name not in expected:
-                    continue
-                if dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
-                    problems[name] = f"{name} (dtype {dtype} is not a plain float)"
-                elif shape != expected[name]:
-                    problems[name] = f"{name} (shape {list(shape)}, expected {list(expected[name])})"
-        source = next(iter(files)) if len(files) == 1 else folder / INDEX_NAME
-        _refuse(source, "lacks tensors of the model in config.json", expected.keys() - self._where.keys())
-        extra = self._where.keys() - expected.keys()
-        if ignore is not None:
-            extra = {name for name in extra if not ignore.search(name)}
-        _refuse(source, "has tensors that the model in config.json does not", extra)
-        _refuse(source, "has tensors that do not fit config.json", problems.values())
+            header = _inspect(path)
+            _refuse(path, "lacks tensors that its index promises", promised - header.keys())
+            _refuse(path, "repeats tensors of another shard", header.keys() & seen)
+            seen |= header.keys()
+            for stored, (dtype, shape) in header.items():
+                name, kind = naming.read(stored, expected)
+                if kind:
+                    skipped[kind] += 1
+                elif name in self._held:
+                    raise MinillmError(
+                        f"{path} has {stored}, which is {self._held[name][1]} under another name; "
+                        "keep one of the two"
+                    )
+                else:
+                    self._held[name] = path, stored, dtype, shape
+        return skipped
+
+    def _check(
+        self,
+        expected: Mapping[str, torch.Size],
+        copies: Mapping[str, str],
+        constants: set[str],
+        bytes_allowed: bool,
+    ) -> None:
+        """Refuse what is missing, left over or unfit."""
+        needed = dict(expected) | {
+            copy: expected[name] for copy, name in copies.items() if copy in self._held
+        }
+        lacking, scales, problems = set(expected.keys() - self._held.keys()), set[str](), []
+        for name, shape in needed.items():
+            if name not in self._held:
+                continue
+            _, stored, dtype, found = self._held[name]
+            if self._fp8 is not None and dtype == fp8.DTYPE and len(shape) > 1:
+                scale = f"{name}{fp8.SCALES}"
+                scales.add(scale)
+                if scale not in self._held:
+                    lacking.add(scale)
+                elif unfit := self._unfit_scale(scale, shape):
+                    problems.append(unfit)
+            elif dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
+                problems.append(f"{stored} (dtype {dtype} is not a plain float)")
+            if found != shape:
+                problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
+        _refuse(self._source, "lacks tensors of the model in config.json", lacking)
+        _refuse(self._source, "has tensors that do not fit config.json", problems)
+        extra = self._held.keys() - needed.keys() - scales - constants
+        names = (self._held[name][1] for name in extra)
+        _refuse(self._source, "has tensors that the model in config.json does not", names)
+
+    def _unfit_scale(self, name: str, shape: torch.Size) -> str:
+        """Why these scales do not belong to a matrix of that shape; "" where they do."""
+        assert self._fp8 is not None
+        _, stored, dtype, found = self._held[name]
+        allowed = self._fp8.scale_shapes(shape)
+        if dtype not in fp8.SCALE_DTYPES:
+            return f"{stored} (dtype {dtype} is not that of a scale)"
+        if tuple(found) not in allowed:
+            return f"{stored} (shape {list(found)}, expected {list(allowed[0])})"
+        return ""
+
+    def _check_copy(self, copy: str, name: str) -> None:
+        """Refuse a tied head that is not the embedding."""
+        wide = torch.promote_types(self[copy].dtype, self[name].dtype)
+        if not all(
+            torch.equal(*(self._rows(one, start, stop).to(wide) for one in (copy, name)))
+            for start, stop in self._bounds(name)
+        ):
+            raise MinillmError(
+                f"{self._source} has {self._held[copy][1]} that differs from {self._held[name][1]}, to which "
+                "config.json ties it; set tie_word_embeddings to false if it is meant"
+            )
+
+    def _check_constant(self, name: str, value: float) -> None:
+        """Refuse a number in place of which the model computes with another one."""
+        found = self[name]
+        as_saved = {torch.tensor(value, dtype=dtype).item() for dtype in (found.dtype, *_ROUNDED)}
+        if found.numel() != 1 or found.item() not in as_saved:
+            raise MinillmError(
+                f"{self._source} has {self._held[name][1]} = {found.tolist()}, where only {value} is computed"
+            )
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """A whole tensor in its stored dtype, memory mapped, privately: writing to it leaves the file."""
-        tensor: torch.Tensor = self._file(name).get_tensor(name)
+        """A whole tensor, memory mapped, privately: writing to it leaves the file.
+
+        Its dtype is the stored one, but for 8 bits, which become bfloat16.
+        """
+        tensor = self._file(name).tensor(self._held[name][1])
         self._mapped += tensor.nbytes
-        return tensor
+        return self._plain(name, tensor)
 
     def blocks(self, name: str) -> Iterator[tuple[int, torch.Tensor]]:
         """(index of its first row, some rows) through a tensor; each is valid until the next is asked for."""
-        shape = self.shapes[name]
+        for start, stop in self._bounds(name):
+            yield start, self._rows(name, start, stop)
+
+    def part(self, name: str, index: int) -> torch.Tensor:
+        """One of the tensors that are stacked in one: an expert's."""
+        _, stored, dtype, _ = self._held[name]
+        tensor = self._file(name).rows(stored, index, index + 1)[0]
+        self._mapped += tensor.nbytes
+        if self._fp8 is None or dtype != fp8.DTYPE:
+            return tensor
+        return self._fp8.dequantize(tensor, self.part(f"{name}{fp8.SCALES}", index))
+
+    def _bounds(self, name: str) -> Iterator[tuple[int, int]]:
+        shape = self._held[name][3]
         width = math.prod(shape[1:]) * 4
         rows = max(1, MAPPED // max(1, width)) if len(shape) > 1 else shape[0]
         for start in range(0, shape[0], rows):
-            block = self._file(name).get_slice(name)[start : start + rows]
-            self._mapped += block.nbytes
-            yield start, block
+            yield start, min(start + rows, shape[0])
 
-    def _file(self, name: str) -> Any:
+    def _rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        rows = self._file(name).rows(self._held[name][1], start, stop)
+        self._mapped += rows.nbytes
+        return self._plain(name, rows, start)
+
+    def _plain(self, name: str, tensor: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """All of a tensor, or of a matrix the rows from `start` on, in a plain dtype."""
+        if self._fp8 is None or self._held[name][2] != fp8.DTYPE:
+            return tensor
+        return self._fp8.dequantize(tensor, self[f"{name}{fp8.SCALES}"], start)
+
+    def _file(self, name: str) -> WeightsFile:
         """The open file that holds a tensor, opened anew once enough of it is mapped."""
-        path = self._where[name]
-        if self._open is None or self._open[0] != path or self._mapped > MAPPED:
+        path = self._held[name][0]
+        if self._open is None or self._open[0] != path or (self._open[1].mapped and self._mapped > MAPPED):
             self.close()
-            self._open = (path, safe_open(path, framework="pt", device="cpu").__enter__())
+            self._open = (path, open_weights(path))
         return self._open[1]
 
     def close(self) -> None:
         """Let go of the open file; what was read of it stays mapped as long as it is held."""
         if self._open is not None:
-            self._open[1].__exit__(None, None, None)
+            self._open[1].close()
         self._open, self._mapped = None, 0
 
 
@@ -119,10 +245,14 @@ def load_tensors(
     folder: Path,
     expected: Mapping[str, torch.Size],
     *,
-    ignore: re.Pattern[str] | None = HARMLESS,
+    ignore: re.Pattern[str] | None = ROTARY,
 ) -> dict[str, torch.Tensor]:
-    """All tensors of a `Checkpoint`, in the order of `expected`; arguments and errors are its own."""
-    checkpoint = Checkpoint(folder, expected, ignore=ignore)
+    """All tensors of a `Checkpoint` under their own names, in the order of `expected`; errors are its own.
+
+    Extra tensors whose name `ignore` finds a match in are dropped.
+    """
+    skipped = {} if ignore is None else {"ignored tensors": ignore}
+    checkpoint = Checkpoint(folder, expected, Naming(skipped=skipped))
     return {name: checkpoint[name] for name in expected}
 
 
@@ -181,10 +311,11 @@ def save_tensors(
 def _stale(folder: Path) -> Iterator[Path]:
     """The files of the checkpoint that a new one replaces."""
     yield folder / WEIGHTS_NAME
-    if (folder / INDEX_NAME).is_file():
+    index = folder / INDEX_NAME
+    if index.is_file():
         with contextlib.suppress(MinillmError):
-            yield from _files(folder)
-        yield folder / INDEX_NAME
+            yield from _shards(index, folder / WEIGHTS_NAME)
+        yield index
 
 
 def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:
@@ -223,13 +354,28 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
+def _index(folder: Path) -> str:
+    """The name of the index of a folder's shards; safetensors go first."""
+    has = any((folder / name).is_file() for name in (WEIGHTS_NAME, INDEX_NAME))
+    return INDEX_NAME if has or not (folder / TORCH_INDEX_NAME).is_file() else TORCH_INDEX_NAME
+
+
 def _files(folder: Path) -> dict[Path, set[str]]:
-    """Every weights file of a checkpoint -> the tensors that an index says it holds."""
-    single, index = folder / WEIGHTS_NAME, folder / INDEX_NAME
-    if not index.is_file():
-        if not single.is_file():
-            raise MinillmError(f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}")
-        return {single: set()}
+    """Every weights file of a checkpoint -> the tensors that an index says it holds; safetensors go first."""
+    for name, index_name in ((WEIGHTS_NAME, INDEX_NAME), (TORCH_NAME, TORCH_INDEX_NAME)):
+        single, index = folder / name, folder / index_name
+        if index.is_file():
+            return _shards(index, single)
+        if single.is_file():
+            return {single: set()}
+    raise MinillmError(
+        f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}, nor {TORCH_NAME} or {TORCH_INDEX_NAME}"
+    )
+
+
+def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
+    """The shards that an index names -> the tensors that it says they hold."""
+    folder = index.parent
     try:
         weight_map = json.loads(index.read_bytes())["weight_map"]
         shards: dict[Path, set[str]] = {}
@@ -238,25 +384,22 @@ def _files(folder: Path) -> dict[Path, set[str]]:
                 raise ValueError(f"{file!r} is not the name of a file")
             shards.setdefault(folder / file, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MinillmError(f"{index} is not an index of safetensors shards: {error}") from error
+        raise MinillmError(f"{index} is not an index of shards: {error}") from error
     _refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
     if single.is_file() and single not in shards:
         raise MinillmError(
-            f"{folder} has {WEIGHTS_NAME} and {INDEX_NAME}, two checkpoints; remove the stale one"
+            f"{folder} has {single.name} and {index.name}, two checkpoints; remove the stale one"
         )
     return shards
 
 
 def _inspect(path: Path) -> dict[str, tuple[str, torch.Size]]:
-    """Name -> dtype and shape of every tensor in a safetensors file, from its header."""
+    """Name -> dtype and shape of every tensor in a file."""
+    file = open_weights(path)
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {n: (s.get_dtype(), torch.Size(s.get_shape())) for n, s in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise MinillmError(
-            f"{path} is truncated or not a safetensors file ({error}); fetch it again"
-        ) from error
+        return file.header()
+    finally:
+        file.close()
 
 
 def _refuse(path: Path, what: str, names: Iterable[str]) -> None:

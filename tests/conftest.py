@@ -149,6 +149,9 @@ def _write_gguf(
     quantisation: str = "F32",
     extra_keys: Mapping[str, Any] | None = None,
     extra_tensors: Mapping[str, Array] | None = None,
+    vocabulary: tuple[list[str], list[int], list[str], list[float]] | None = None,
+    part_size: int = 0,
+    first_part_empty: bool = False,
 ) -> TinyGguf:
     import gguf
     from tokenizers import pre_tokenizers
@@ -158,6 +161,9 @@ def _write_gguf(
     plain = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġt", "he", "Ġthe", "11"]
     words = [*special, *plain, "<tool>", "[PAD]"]
     kinds = [3] * len(special) + [1] * len(plain) + [4, 5]
+    merges, scores = ["Ġ t", "h e", "Ġt he", "1 1"], list[float]()
+    if vocabulary is not None:
+        words, kinds, merges, scores = vocabulary
 
     rng = np.random.default_rng(0)
 
@@ -186,7 +192,10 @@ def _write_gguf(
             (f"{old}ffn_down.weight", f"{mlp}down_proj.weight", random(width, ffn), 0),
         ]
 
-    writer = gguf.GGUFWriter(path, architecture)
+    # As many do, the first of several parts has no tensors.
+    writer = gguf.GGUFWriter(
+        path, architecture, split_max_tensors=part_size, small_first_shard=first_part_empty
+    )
     writer.add_block_count(layers)
     writer.add_context_length(128)
     writer.add_embedding_length(width)
@@ -204,16 +213,22 @@ def _write_gguf(
         writer.add_tokenizer_pre(pre)
     writer.add_token_list(words)
     writer.add_token_types(kinds)
-    writer.add_token_merges(["Ġ t", "h e", "Ġt he", "1 1"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
+    if merges:
+        writer.add_token_merges(merges)
+    if scores:
+        writer.add_token_scores(scores)
+    if vocabulary is None:
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_pad_token_id(2)
     writer.add_chat_template("{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}")
     for key, value in (extra_keys or {}).items():
         if isinstance(value, bool):
             writer.add_bool(key, value)
         elif isinstance(value, int):
             writer.add_uint32(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
         elif isinstance(value, list):
             writer.add_array(key, value)
         else:

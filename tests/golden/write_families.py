@@ -160,6 +160,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo": ("olmo", {"clip_qkv": 0.8}),
     "olmo2": ("olmo2", {"attention_bias": True}),
     "olmo3": ("olmo3", {"sliding_window": 9, "rope_parameters": None}),
+    "olmo3-yarn": (
+        "olmo3",
+        {
+            "sliding_window": 9,
+            "rope_parameters": {
+                "sliding_attention": DEFAULT,
+                "full_attention": {**YARN, "attention_factor": 1.2, "beta_fast": 32, "beta_slow": 1},
+            },
+        },
+    ),
     "smollm3": ("smollm3", {"tie_word_embeddings": True}),
     "smollm3-windows": (
         "smollm3",
@@ -305,6 +315,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "v_head_dim": 14,
         },
     ),
+    "kimi_k2": (
+        "kimi_k2",
+        {
+            **MOE,
+            **LATENT,
+            "num_key_value_heads": 6,
+            "n_routed_experts": 4,
+            "n_group": 1,
+            "topk_group": 1,
+            "moe_intermediate_size": 19,
+            "first_k_dense_replace": 1,
+            "num_nextn_predict_layers": 0,
+            "rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "mimo": ("mimo", {"head_dim": 14}),
     "cohere": ("cohere", {"use_qk_norm": True, "logit_scale": 0.25}),
     "exaone4": ("exaone4", {"head_dim": 14, "sliding_window": 9}),
     "exaone4-full": ("exaone4", {"sliding_window": None, "layer_types": types(*"ffff")}),
@@ -528,6 +554,9 @@ FLOAT_STEPS = frozenset(
     )
 )
 
+# Families that transformers has under another name.
+RENAMED = {"kimi_k2": "deepseek_v3", "mimo": "qwen2"}
+
 
 def values(name: str, shape: Sequence[int]) -> torch.Tensor:
     """The tensor of that name: noise, moved off what a model would start with."""
@@ -569,7 +598,7 @@ def write(case: str, folder: Path) -> None:
     settings = {k: v for k, v in settings.items() if v is not None or k not in COMMON}
     if settings.get("rope_parameters") is None:
         settings.pop("rope_parameters", None)
-    config = transformers.AutoConfig.for_model(model_type, **settings)
+    config = transformers.AutoConfig.for_model(RENAMED.get(model_type, model_type), **settings)
     for name in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"):
         if hasattr(config, name):  # large enough that a norm which takes another one shows
             setattr(config, name, 3e-3)
@@ -578,6 +607,8 @@ def write(case: str, folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     constants = {name: tensor for name, tensor in tensors.items() if not tensor.shape}
     fill(folder, {name: t.shape for name, t in tensors.items() if name not in constants}, constants)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": model_type}, indent=2) + "\n")
 
 
 class InDouble(TorchFunctionMode):
@@ -622,8 +653,11 @@ def load(folder: Path) -> Any:
     """transformers' model of a folder in float64."""
     import transformers
 
+    settings = json.loads((folder / "config.json").read_text())
+    model_type = settings.pop("model_type")
+    config = transformers.AutoConfig.for_model(RENAMED.get(model_type, model_type), **settings)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float64, experts_implementation="eager"
+        folder, config=config, dtype=torch.float64, experts_implementation="eager"
     )
     return model.double().eval()
 

@@ -159,9 +159,10 @@ def test_attention_without_gradient_compiles(kernels: str) -> None:
     if kernels == "interpreter":
         pytest.skip("paged attention goes by the device, and that is the CPU")
     batch, k_PKDS, v_PKSE = paging()
+    slopes_H = torch.tensor([0.5, 0.2])
 
     def attend(x_TX: torch.Tensor, k_PKDS: torch.Tensor, v_PKSE: torch.Tensor) -> torch.Tensor:
-        scores = Scores(0.3, window=4)
+        scores = Scores(0.3, window=4, slopes_H=slopes_H)
         return dispatch.rope_store_attention(
             x_TX * 2, (2, 1, 8), rope_tables(), k_PKDS, v_PKSE, batch, scores
         )

@@ -80,6 +80,7 @@ DECLARED = frozenset(
         ("opt", "do_layer_norm_before", False),
         ("bloom", "apply_residual_connection_post_layernorm", True),
         ("iquestcoder", "clip_qkv", 8.0),
+        ("olmoe", "sliding_window", 9),
     ),
 )
 def test_read_there_and_not_computed_here(name: str, key: str, value: Any, tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minillm import ModelConfig, Transformer, load_model, save_model, token_logprobs
+from minillm import LLM, ModelConfig, Transformer, load_model, save_model, token_logprobs
 from minillm.batch import PAGE_SIZE, Batch
 from minillm.cache import KVCache
+from minillm.errors import MinillmError
 from minillm.families import FAMILIES
 from minillm.keys import hf_shapes, to_hf
 from minillm.precision import PRESETS
@@ -220,6 +221,33 @@ def test_our_checkpoint_loads_in_transformers(
     )  # equal weights elsewhere in memory may be added up otherwise
     for name, tensor in case.theirs.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
+
+
+@torch.no_grad()
+def test_longrope_by_the_longest_sequence(tmp_path: Path) -> None:
+    """Short factors where no sequence goes beyond the original context of 24, long ones elsewhere."""
+    pytest.importorskip("transformers")
+    script["write"]("phi3", tmp_path)
+    with script["InDouble"]():
+        theirs = script["load"](tmp_path)
+        short, long = (torch.tensor(script["sequence"](n)) for n in (24, 72))
+        exact = {s: theirs(s.unsqueeze(0), use_cache=False).logits[0] for s in (short, long)}
+    model = load_model(tmp_path, PRECISIONS[True])
+
+    def distance(ids: torch.Tensor) -> float:
+        return float((packed_logits(model, [ids]) - exact[ids]).abs().max())
+
+    assert distance(long) < 1e-9 and distance(short) > 1e-3
+    llm = LLM(model, max_model_len=24)
+    assert distance(short) < 1e-9
+    with pytest.raises(MinillmError, match="longer than the model's context of 24"):
+        llm.generate([long.tolist()])
+    model.set_context(25)
+    assert distance(long) < 1e-9
+    again = load_model(tmp_path, PRECISIONS[True], max_model_len=20)
+    assert float((packed_logits(again, [short[:20]]) - exact[short][:20]).abs().max()) < 1e-9
+    with pytest.raises(MinillmError, match="a context must be 1 to 128 tokens"):
+        model.set_context(129)
 
 
 def test_experts_in_four_bits(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ def test_folder_without_its_parts(tmp_path: Path) -> None:
     assert "no config.json" in error_of(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert "no *.safetensors" in error_of(tmp_path)
+    (tmp_path / "training_args.bin").touch()
+    assert "no pytorch_model*.bin" in error_of(tmp_path)
+    (tmp_path / "pytorch_model-00001-of-00002.bin").touch()
+    assert resolve(tmp_path) == tmp_path
 
 
 def test_file(tmp_path: Path) -> None:
@@ -133,6 +137,23 @@ def test_hub_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
     )
     assert kept == ["config.json", "a.safetensors", "tokenizer.model", "chat_template.jinja"]
+
+
+def test_hub_download_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    there = ["config.json", "pytorch_model.bin", "training_args.bin", "original/pytorch_model.bin"]
+    (tmp_path / "original").mkdir()
+    asked: list[Any] = []
+
+    def download(repo: str, **options: Any) -> str:
+        asked.append(list(huggingface_hub.utils.filter_repo_objects(there, **options)))
+        for name in asked[-1]:
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve("owner/older") == tmp_path
+    assert asked == [["config.json"], ["config.json", "pytorch_model.bin"]]
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_the_folder_that_errors_are_made_from_loads(folder: Path) -> None:
         ({"hidden_size": "48"}, r"hidden_size = .48., which is no size"),
         ({"rope_scaling": "linear"}, r"has a value of the wrong kind"),
         ({"hidden_act": "mish"}, r"has activation 'mish'; supported: silu, "),
-        ({"logit_scale": 0.5}, r"unknown key 'logit_scale', which may change the mathematics"),
+        ({"logit_scale": 0.5}, r"has logit_scale = 0.5, but a llama model is computed with 1.0 alone"),
         ({"rope_scaling": {"type": "mrope"}}, r"has rope type 'mrope'; supported: default, linear, "),
         ({"rope_scaling": {"type": "linear"}}, r"lacks 'factor' for rope of type 'linear'"),
         (

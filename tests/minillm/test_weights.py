@@ -1,21 +1,17 @@
-"""Strict reading, atomic writing and the GGUF import, on tiny files."""
+"""Strict reading and atomic writing, on tiny files."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from minillm.errors import MinillmError
-from minillm.gguf_import import import_gguf
-from minillm.tokenizer import Tokenizer
 from minillm.weights import INDEX_NAME, WEIGHTS_NAME, load_tensors, save_tensors
 
 TENSORS = {
@@ -188,164 +184,3 @@ def test_a_new_checkpoint_takes_the_place_of_another_number_of_files(tmp_path: P
 def test_broken_index(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX_NAME).write_text(text)
     refused(tmp_path, INDEX_NAME, "not an index")
-
-
-# ---------------------------------------------------------------- GGUF
-
-
-def imported(folder: Path, tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return load_tensors(folder, {name: torch.Size(a.shape) for name, a in tensors.items()})
-
-
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("head", [8, 12])
-def test_gguf_import(tmp_path: Path, write_gguf: Callable[..., Any], tied: bool, head: int) -> None:
-    tiny = write_gguf(tmp_path / "tiny.gguf", tied=tied, head=head)
-    import_gguf(tiny.path, tmp_path / "out")
-    found = imported(tmp_path / "out", tiny.tensors)
-    for name, values in tiny.tensors.items():
-        assert torch.equal(found[name], torch.from_numpy(values)), name
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config == {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": head,
-        "vocab_size": tiny.tensors["model.embed_tokens.weight"].shape[0],
-        "max_position_embeddings": 128,
-        "rope_theta": 5000.0,
-        "rms_norm_eps": 1e-5,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "tie_word_embeddings": tied,
-        "torch_dtype": "float32",
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-    }
-
-
-@pytest.mark.parametrize("quantisation", ["F16", "BF16", "Q4_0", "Q4_1", "Q8_0"])
-def test_gguf_quantisations(tmp_path: Path, write_gguf: Callable[..., Any], quantisation: str) -> None:
-    tiny = write_gguf(tmp_path / "tiny.gguf", quantisation=quantisation)
-    import_gguf(tiny.path, tmp_path)
-    found = imported(tmp_path, tiny.tensors)
-    for name, values in tiny.tensors.items():
-        assert torch.equal(found[name], torch.from_numpy(values)), name
-
-
-def test_gguf_biases(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
-    # Rows 0, 1, 2, ... of one head in the order of llama.cpp are rows 0, 4, 1, 5, ... of ours.
-    bias = np.arange(32, dtype=np.float32)
-    tiny = write_gguf(tmp_path / "a.gguf", head=8, extra_tensors={"blk.0.attn_q.bias": bias})
-    import_gguf(tiny.path, tmp_path)
-    name = "model.layers.0.self_attn.q_proj.bias"
-    found = imported(tmp_path, tiny.tensors | {name: bias})[name]
-    assert found[:8].tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
-    assert json.loads((tmp_path / "config.json").read_text())["attention_bias"] is True
-
-
-def test_gguf_equals_transformers(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
-    pytest.importorskip("transformers")
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-
-    tiny = write_gguf(tmp_path / "tiny.gguf", head=8, tied=False)
-    theirs = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path, gguf_file="tiny.gguf"))
-    read = load_gguf_checkpoint(str(tiny.path), return_tensors=True, model_to_load=theirs)
-    theirs.load_state_dict(read["tensors"])
-    import_gguf(tiny.path, tmp_path / "out")
-    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
-    for name, tensor in theirs.state_dict().items():
-        assert torch.equal(ours.state_dict()[name], tensor), name
-    ids = torch.arange(20).reshape(2, 10)
-    # transformers keeps the rms epsilon as the rounded fp32 value, hence not bit for bit.
-    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
-
-
-def gguf_refused(path: Path, *patterns: str) -> None:
-    folder = path.parent / "refused"
-    with pytest.raises(MinillmError) as caught:
-        import_gguf(path, folder)
-    assert str(path) in str(caught.value)
-    for pattern in patterns:
-        assert re.search(pattern, str(caught.value)), str(caught.value)
-    assert not (folder / "config.json").exists()
-
-
-def test_gguf_truncated(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
-    tiny = write_gguf(tmp_path / "tiny.gguf")
-    whole = tiny.path.read_bytes()
-    for size in (0, 3, 10, 100, 1000, 4000, len(whole) // 2, len(whole) - 40):
-        tiny.path.write_bytes(whole[:size])
-        gguf_refused(tiny.path, "truncated")
-
-
-def test_gguf_missing(tmp_path: Path) -> None:
-    gguf_refused(tmp_path / "none.gguf", "No such file")
-
-
-@pytest.mark.parametrize(
-    ("options", "pattern"),
-    [
-        ({"architecture": "qwen2"}, "'qwen2'; only llama"),
-        ({"pre": "tekken"}, "'tekken'"),
-        ({"pre": None}, "None"),
-        ({"tokenizer": "llama"}, "'llama'; only byte-level BPE"),
-        ({"extra_keys": {"llama.expert_count": 8}}, r"llama\.expert_count"),
-        ({"extra_keys": {"llama.rope.scaling.type": "yarn"}}, r"llama\.rope\.scaling\.type"),
-        ({"extra_tensors": {"rope_freqs.weight": np.ones(6, np.float32)}}, "rope_freqs"),
-    ],
-)
-def test_gguf_refusals(
-    tmp_path: Path, write_gguf: Callable[..., Any], options: dict[str, Any], pattern: str
-) -> None:
-    gguf_refused(write_gguf(tmp_path / "tiny.gguf", **options).path, pattern)
-
-
-def test_gguf_tokenizer(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
-    tiny = write_gguf(tmp_path / "tiny.gguf")
-    import_gguf(tiny.path, tmp_path)
-    tokenizer = Tokenizer.from_folder(tmp_path)
-    pieces = [tokenizer.decode([i]) for i in tokenizer.encode("in the 11<tool>é")]
-    assert pieces == ["i", "n", " the", " ", "1", "1", "<tool>", "\ufffd", "\ufffd"]
-    assert tokenizer.encode("<|im_end|>") == [2]
-    assert tokenizer.decode([2]) == ""
-    assert tokenizer.decode([2], skip_special_tokens=False) == "<|im_end|>"
-    assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (2,))
-    # The unused last entry pads the embedding and is no token.
-    rows = tiny.tensors["model.embed_tokens.weight"].shape[0]
-    assert tokenizer.vocab_size == rows - 1
-
-
-@pytest.mark.parametrize(
-    ("pre", "pieces"),
-    [
-        ("gpt-2", ["a", " the", "\n", "11", "!"]),
-        ("smollm", ["a", " the", "\n", "1", "1", "!"]),
-        ("qwen2", ["a", " the", "\n", "1", "1", "!"]),
-        ("llama-bpe", ["<|im_start|>", "a", " the", "\n", "11", "!"]),
-    ],
-)
-def test_gguf_pre_tokenizers(
-    tmp_path: Path, write_gguf: Callable[..., Any], pre: str, pieces: list[str]
-) -> None:
-    import_gguf(write_gguf(tmp_path / "tiny.gguf", pre=pre).path, tmp_path)
-    tokenizer = Tokenizer.from_folder(tmp_path)
-    ids = tokenizer.encode("a the\n11!")
-    assert [tokenizer.decode([i], skip_special_tokens=False) for i in ids] == pieces
-
-
-def test_gguf_bos_and_second_end(tmp_path: Path, write_gguf: Callable[..., Any]) -> None:
-    keys = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.eot_token_id": 0}
-    import_gguf(write_gguf(tmp_path / "tiny.gguf", extra_keys=keys).path, tmp_path)
-    tokenizer = Tokenizer.from_folder(tmp_path)
-    plain = tokenizer.encode("hi", add_special_tokens=False)
-    assert tokenizer.encode("hi") == [1, *plain]
-    assert tokenizer.encode_chat([{"role": "user", "content": "hi"}]) == [1, *plain]
-    assert tokenizer.eos_token_ids == (2, 0)
