@@ -181,14 +181,12 @@ def check_settings(path: Path, settings: Mapping[str, Any], shared: Sequence[Par
                 f"{path} has rank {given['r']} and alpha {alpha}, this LoRA {settings['r']} and "
                 f"{settings['lora_alpha']:g}; make it as LoRA(model, rank={given['r']}, alpha={alpha})"
             )
-    listed = COMPUTED.keys() - (WHERE if shared else set())
-    for key in sorted(listed):
-        if (given.get(key) or None) != ((own := settings.get(key)) or None):
-            if key == "bias" and {given.get(key), own} <= {None, "none"}:
-                continue
+    for key in sorted(COMPUTED.keys() - (WHERE if shared else set())):
+        theirs, own = given.get(key), settings.get(key)
+        if _plain(key, theirs) != _plain(key, own):
             raise MinillmError(
-                f"{path}: {key} is {given.get(key)!r}, and this LoRA has {own!r}; read it with "
-                f"LoRA.from_folder, or {MERGE}"
+                f"{path}: {key} is {theirs!r}, and this LoRA has {own!r}; read it with LoRA.from_folder, or "
+                f"{MERGE}"
             )
     for part in shared:
         if not Targets(path, given).module(part.module, linear=True):
@@ -196,6 +194,13 @@ def check_settings(path: Path, settings: Mapping[str, Any], shared: Sequence[Par
                 f"{path}: target_modules, or a key beside it, leaves out {part.module} of this LoRA; "
                 "read it with LoRA.from_folder"
             )
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A value of a key, such that values of one meaning are equal."""
+    if key != "trainable_token_indices" and isinstance(value, list):
+        return set(value) or None  # PEFT writes sets in any order
+    return None if key == "bias" and value == "none" else value or None
 
 
 def check_tensors(
