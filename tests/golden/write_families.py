@@ -534,8 +534,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Cases in which transformers rounds to float32 on the way where we do not: queries and keys in attention
-# (GPT-J, GPT-Neo, BLOOM), products of rope (Cohere's and ERNIE's pairs, DeepSeek-V2's and Llama 4's complex
-# numbers), a weight of a norm (Helium, norms of heads), logits of a router, sums over keys.
+# (GPT-J, GPT-Neo, BLOOM, MPT), products of rope (Cohere's and ERNIE's pairs, DeepSeek-V2's and Llama 4's
+# complex numbers), a weight of a norm (Helium, norms of heads), logits of a router, sums over keys.
 FLOAT_STEPS = frozenset(
     (
         "bloom",
@@ -550,6 +550,7 @@ FLOAT_STEPS = frozenset(
         "helium",
         "hunyuan_v1_moe",
         "llama4_text",
+        "mpt",
         "nanochat",
     )
 )

@@ -107,7 +107,8 @@ def report(case: Case, record_property: Callable[[str, object], None], what: str
 def knobs(config: ModelConfig) -> set[str]:
     """The knobs in which this model is not a plain llama."""
     plain = {f.name: f.default for f in fields(ModelConfig) if f.default is not MISSING}
-    unlisted = ("source", "experts", "expert_layers", "rope_float", "norm_native")
+    unlisted = ("source", "experts", "expert_layers", "layout", "stored")
+    unlisted += ("rope_float", "norm_native", "softmax_float", "alibi_rounding")  # how transformers rounds
     found = set()
     for name, usual in plain.items():
         value = getattr(config, name)
