@@ -21,7 +21,7 @@ from minillm import weights
 from minillm.config import Matrix, ModelConfig
 from minillm.errors import MinillmError
 from minillm.peft_config import COMPUTED, MERGE, Targets, read_settings
-from minillm.peft_places import FLIPPED, Place, aliases, places, stacks
+from minillm.peft_places import FLIPPED, INSIDE, Place, aliases, inside, places, stacks
 
 CONFIG_NAME = "adapter_config.json"
 ADAPTER_NAME = "adapter_model.safetensors"
@@ -152,11 +152,14 @@ def read(config: ModelConfig, parameters: Mapping[str, torch.Tensor], folder: Pa
     if not path.exists() and (pickled := path.with_suffix(".bin")).exists():
         raise MinillmError(f"{pickled} can run code when it is read; save the adapter as {ADAPTER_NAME}")
     held, stored = weights._inspect(path), places(config)
+    for prefix in INSIDE:
+        if any(name.startswith(PREFIX + prefix) for name in held):
+            stored = inside(stored, prefix)
     factors = {name for name in held if ".lora_" in name}
     modules = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in factors}
     if config.tie_word_embeddings:
         heads = {name.rpartition(".")[0] for name, place in stored.items() if place.ours == "head"}
-        for module in sorted(modules & {*heads, *HEADS}):
+        for module in sorted(x for x in modules if x in heads or x.endswith(HEADS)):
             raise MinillmError(f"{path}: {module} {TIED}; {MERGE}")
     parts = [*_module_parts(targets, stored, modules), *_stacked_parts(config, targets, stored)]
     named = {_module(part) for part in parts}
@@ -292,14 +295,14 @@ def _values(
     path: Path,
 ) -> Iterator[Values]:
     """What is not A or B: biases, modules_to_save, trained rows of embeddings, and copies of the base's."""
-    live = {alias: place for name, place in stored.items() for alias in aliases(name)}
-    if config.tie_word_embeddings:
-        head = next(place for place in stored.values() if place.ours == "head")
-        live |= {f"{name}.weight": head for name in HEADS}
     names = {
         name: name.removeprefix(PREFIX).replace(".base_layer.", ".").replace(TOKENS, ".weight")
         for name in sorted(tensors)
     }
+    live = {alias: place for name, place in stored.items() for alias in aliases(name)}
+    if config.tie_word_embeddings:
+        embedding = next(place for place in stored.values() if place.ours == "head")
+        live |= {own: embedding for own in names.values() if _is_head(own)}
     unknown = {name for name, own in names.items() if own not in live or not name.startswith(PREFIX)}
     weights._refuse(path, "has tensors that this model has not", unknown)
     _check_lists(targets, stored, names, path)
@@ -315,13 +318,17 @@ def _values(
         yield Values(name, own, place, tensor, rows)
 
 
+def _is_head(name: str) -> bool:
+    return name.removesuffix(".weight").endswith(HEADS)
+
+
 def _check_lists(targets: Targets, stored: Mapping[str, Place], names: Mapping[str, str], path: Path) -> None:
     """Raise for what modules_to_save and trainable_token_indices name, but the model or the file has not."""
     held = set(names.values())
     for module in targets.settings.get("modules_to_save") or ():
-        one = Targets(targets.path, {"modules_to_save": [module]})
-        saved = [x for x in map(aliases, stored) if any(one.saved(name.rpartition(".")[0]) for name in x)]
-        if not saved and f"{module}.weight" not in held:
+        # Whatever ends so, as PEFT has it, and what is in it.
+        saved = [x for x in map(aliases, stored) if any(f"{module}." in name for name in x)]
+        if not saved and not any(f"{module}." in own for own in held):
             raise MinillmError(
                 f"{targets.path}: modules_to_save has {module}, which is no module of this model; load the "
                 "adapter into the model that it was trained on"
@@ -351,7 +358,7 @@ def _changed(
         if torch.equal(after, before):
             continue
         tied = config.tie_word_embeddings and ours == "head"
-        if tied and (value.rows is None or value.own.removesuffix(".weight") in HEADS):
+        if tied and (value.rows is None or _is_head(value.own)):
             raise MinillmError(f"{path}: {value.name} {TIED}; {MERGE}")
         if ours in adapted:
             raise MinillmError(

@@ -26,6 +26,8 @@ LIVE = (
     (".mlp.router.gate.", ".mlp.gate."),
     (".mlp.shared_mlp.", ".mlp.shared_experts."),
 )
+# How the names of a text model's layers start inside of another model, and then those of its head.
+INSIDE = {"model.language_model.": "", "language_model.model.": "language_model."}
 # What transformers calls the parameters that hold all experts, in the order in which PEFT wraps them.
 STACKED = {"experts_gate_up": "gate_up_proj", "experts_down": "down_proj"}
 # Model types whose experts transformers keeps as (K, N) and does not say so, which PEFT takes for (N, K).
@@ -98,6 +100,14 @@ def places(config: ModelConfig) -> dict[str, Place]:
             else:
                 result[name] = place
     return result
+
+
+def inside(stored: Mapping[str, Place], prefix: str) -> dict[str, Place]:
+    """The places of a text model that is a part of another one, under its names there."""
+    return {
+        prefix + name.removeprefix("model.") if name.startswith("model.") else INSIDE[prefix] + name: place
+        for name, place in stored.items()
+    }
 
 
 def aliases(name: str) -> list[str]:

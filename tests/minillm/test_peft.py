@@ -265,6 +265,50 @@ def test_an_adapter_of_the_plain_base_made_from_pissa(tmp_path: Path) -> None:
     assert float((logits(ours) - exact).abs().max()) <= 1e-9
 
 
+def tiny_llava() -> Any:
+    """A model for images and text, whose text model is a llama."""
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision |= {"image_size": 8, "patch_size": 4, "projection_dim": 8}
+    return transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**{**FAMILIES["llama"]["config"], **UNTIED}),
+        vision_config=transformers.CLIPVisionConfig(**vision),
+        vision_feature_layer=-1,
+        **UNTIED,
+    )
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_the_text_model_of_another(older: bool, tmp_path: Path) -> None:
+    """Its modules have other names there, which changed with transformers 5."""
+    torch.manual_seed(0)
+    model = transformers.LlavaForConditionalGeneration(tiny_llava()).double()
+    model.save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(
+        r=3,
+        target_modules=r".*language_model.*\.(q_proj|down_proj)|lm_head",
+        modules_to_save=["language_model.norm"],
+    )
+    both = peft.get_peft_model(model, config)
+    fill(both)
+    folder = tmp_path / "adapter"
+    both.save_pretrained(folder)
+    if older:
+        tensors = {
+            n.replace("model.model.language_model.", "model.language_model.model.").replace(
+                "model.lm_head", "model.language_model.lm_head"
+            ): x
+            for n, x in load_file(folder / ADAPTER_NAME).items()
+        }
+        save_file(tensors, folder / ADAPTER_NAME)
+        settings = json.loads((folder / CONFIG_NAME).read_text())
+        settings["target_modules"] = ["q_proj", "down_proj", "language_model.lm_head"]
+        settings["modules_to_save"] = ["model.norm"]
+        (folder / CONFIG_NAME).write_text(json.dumps(settings))
+    ours = load_model(tmp_path / "base", "fp64")
+    LoRA.from_folder(ours, folder)
+    assert float((logits(ours) - logits(both)).abs().max()) <= 1e-9
+
+
 @pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
 def test_a_module_for_each_expert(family: str, tmp_path: Path) -> None:
     """As transformers 4 has them, and `save` writes them: PEFT and we read the same of it."""
@@ -357,7 +401,7 @@ def test_other_adapters_are_refused_by_name(match: str, tmp_path: Path) -> None:
         ({"target_modules": ["q_proj", "o_proj"]}, r"lacks tensors of the adapter.*o_proj\.lora_A"),
         ({"layers_to_transform": [0]}, r"its config does not name: model\.layers\.1\.self_attn\.q_proj"),
         ({"rank_pattern": {"q_proj": 2}}, r"do not fit.*q_proj\.lora_A.*\[3, 48\]; expected \[2, 48\]"),
-        ({"modules_to_save": ["norm"]}, r"lacks tensors of norm, one of modules_to_save: model\.norm"),
+        ({"modules_to_save": ["norm"]}, r"lacks tensors of norm, one of modules_to_save: model.*norm"),
         ({"modules_to_save": ["score"]}, "modules_to_save has score, which is no module of this model"),
         ({"trainable_token_indices": [3]}, "lacks rows that trainable_token_indices names: the embedding"),
         ({"target_parameters": ["norm.weight"]}, r"target_parameters has model\.norm\.weight"),
