@@ -22,7 +22,7 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from minillm import peft_files, weights
@@ -287,12 +287,12 @@ class LoRA:
         settings = self._found.settings if self._found else self._settings(parts)
         shared = () if self._found else parts
         peft_files.check_settings(folder / CONFIG_NAME, settings, shared)
-        path = folder / ADAPTER_NAME
+        path = peft_files.adapter_file(folder)
         factors = {name for part in parts for name in part.names}
         kept = {n: x for n, x in self._found.tensors.items() if n not in factors} if self._found else {}
         found = {name: held for name, held in weights._inspect(path).items() if name not in kept}
         peft_files.check(path, parts, found, f"this LoRA, whose targets are {', '.join(self.targets)},")
-        tensors = load_file(path)
+        tensors = peft_files.load(path)
         peft_files.check_tensors(path, tensors, shared, kept)
         with torch.no_grad():
             for part in parts:

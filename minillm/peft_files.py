@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 
 from minillm import weights
 from minillm.config import Matrix, ModelConfig
 from minillm.errors import MinillmError
 from minillm.peft_config import COMPUTED, MERGE, Targets, read_settings
 from minillm.peft_places import FLIPPED, INSIDE, Place, aliases, inside, places, stacks
+from minillm.weights_files import open_weights
 
 CONFIG_NAME = "adapter_config.json"
 ADAPTER_NAME = "adapter_model.safetensors"
@@ -111,6 +111,22 @@ class Found:
     tensors: dict[str, torch.Tensor]
 
 
+def adapter_file(folder: Path) -> Path:
+    """The file of an adapter's tensors, which older PEFT wrote as a pickle."""
+    path = folder / ADAPTER_NAME
+    pickled = path.with_suffix(".bin")
+    return pickled if pickled.is_file() and not path.is_file() else path
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a file."""
+    file = open_weights(path)
+    try:
+        return {name: file.tensor(name) for name in file.header()}
+    finally:
+        file.close()
+
+
 def shared_parts(config: ModelConfig, ranks: Mapping[str, int], scale: float) -> list[Part]:
     """The parts of a LoRA in which the modules of one matrix share its one A; `ranks` has those matrices'."""
     parts = []
@@ -148,9 +164,7 @@ def read(config: ModelConfig, parameters: Mapping[str, torch.Tensor], folder: Pa
     another shape, for modules that the config does not name, and for adapters of tied embeddings.
     """
     settings = read_settings(folder / CONFIG_NAME)
-    path, targets = folder / ADAPTER_NAME, Targets(folder / CONFIG_NAME, settings)
-    if not path.exists() and (pickled := path.with_suffix(".bin")).exists():
-        raise MinillmError(f"{pickled} can run code when it is read; save the adapter as {ADAPTER_NAME}")
+    path, targets = adapter_file(folder), Targets(folder / CONFIG_NAME, settings)
     held, stored = weights._inspect(path), places(config)
     for prefix in INSIDE:
         if any(name.startswith(PREFIX + prefix) for name in held):
@@ -165,7 +179,7 @@ def read(config: ModelConfig, parameters: Mapping[str, torch.Tensor], folder: Pa
     named = {_module(part) for part in parts}
     weights._refuse(path, "has modules that this model has not, or its config does not name", modules - named)
     check(path, parts, {name: held[name] for name in factors}, "the adapter of its config")
-    tensors = load_file(path)
+    tensors = load(path)
     values = list(_values(config, targets, stored, {n: tensors[n] for n in held.keys() - factors}, path))
     changed = _changed(config, {part.place.ours for part in parts}, values, parameters, path)
     return Found(settings, _in_rows(parts), changed, tensors)

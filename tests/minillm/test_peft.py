@@ -462,12 +462,22 @@ def test_one_side_of_tied_embeddings(keys: dict[str, Any], match: str, tmp_path:
         LoRA.from_folder(load_model(base, "fp64"), folder)
 
 
-def test_a_file_that_is_a_program(tmp_path: Path) -> None:
+def test_tensors_in_a_pickle(tmp_path: Path) -> None:
+    """As PEFT wrote them before it had safetensors; a pickle of anything else is refused."""
     base = write_base(tmp_path / "base", "llama")
     folder = write_adapter(tmp_path / "adapter", base, **Q)
-    (folder / ADAPTER_NAME).rename(folder / "adapter_model.bin")
-    with pytest.raises(MinillmError, match=r"adapter_model\.bin can run code"):
-        LoRA.from_folder(load_model(base, "fp32"), folder)
+    exact = logits(peft.PeftModel.from_pretrained(theirs(base), folder))
+    pickled = folder / "adapter_model.bin"
+    torch.save(load_file(folder / ADAPTER_NAME), pickled)
+    (folder / ADAPTER_NAME).unlink()
+    model = load_model(base, "fp64")
+    lora = LoRA.from_folder(model, folder)
+    assert float((logits(model) - exact).abs().max()) <= 1e-9
+    lora.load(folder)
+    lora.remove(merge=False)
+    torch.save({"a": Path("b")}, pickled)
+    with pytest.raises(MinillmError, match=r"adapter_model\.bin"):
+        LoRA.from_folder(model, folder)
 
 
 def test_an_adapter_of_another_embedding(tmp_path: Path) -> None:
