@@ -8,7 +8,7 @@ factors, their gradients and their moments.
 A frozen clone of each adapted matrix is kept beside it, in its dtype: the reference model (`LoRA.off`), and
 what makes every merge start from the same bits.
 
-Legend: K inputs, R rank, N outputs, E experts, P panels, W panel width.
+Legend: K inputs, R rank, N outputs, E experts.
 """
 
 from __future__ import annotations
