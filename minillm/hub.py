@@ -42,9 +42,12 @@ DEMO_FILES = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "tokenizer*", "merges.txt"]
-# Some repositories hold the same weights again, in subfolders or as consolidated files.
-_HUB_COPIES = ["*/*", "consolidated*"]
+_TOKENIZER_FILES = ["*.json", "*.model", "tokenizer*", "merges.txt"]
+_WEIGHTS = ["*.safetensors"]
+_TEMPLATES = ["*.jinja"]
+# Some repositories hold the same files again, in subfolders or as consolidated files; the only subfolder
+# that is read is that of chat templates.
+_HUB_COPIES = [*(f"*/{name}" for name in (*_TOKENIZER_FILES, *_WEIGHTS)), "tokenizer*/*", "consolidated*"]
 
 
 def resolve(name: str | Path) -> Path:
@@ -59,10 +62,30 @@ def resolve(name: str | Path) -> Path:
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched, or its folder lacks a part.
     """
+    return _checked(_resolve(name, "model", _WEIGHTS))
+
+
+def resolve_tokenizer(name: str | Path) -> Path:
+    """The local folder of the tokenizer called `name`, which needs no weights and no config.json.
+
+    Args:
+        name: as for `resolve`; from a hub, no weights are fetched.
+
+    Raises:
+        MinillmError: `name` is none of the three, or cannot be fetched.
+    """
+    return _resolve(name, "tokenizer", [])
+
+
+def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
     text, folder = str(name), Path(name).expanduser()
     if folder.is_dir():
-        return _checked(folder)
+        return folder
     if folder.exists():
+        if kind == "tokenizer":
+            raise MinillmError(
+                f"{text} is a file, but a tokenizer is the folder of one; name {folder.parent}"
+            )
         hint = ""
         if folder.suffix == ".gguf":
             hint = "; convert it with minillm.gguf_import.import_gguf(file, folder)"
@@ -70,11 +93,11 @@ def resolve(name: str | Path) -> Path:
     if text == DEMO_MODEL:
         return _demo_folder()
     if _HUB_ID.fullmatch(text):
-        return _checked(_hub_folder(text))
+        return _hub_folder(text, [*_TOKENIZER_FILES, *_TEMPLATES, *weights])
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
-        f'unknown model {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
+        f'unknown {kind} {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
     )
 
 
@@ -96,7 +119,7 @@ def _checked(folder: Path) -> Path:
 # ---------------------------------------------------------------- Hugging Face hub
 
 
-def _hub_folder(repo: str) -> Path:
+def _hub_folder(repo: str, files: list[str]) -> Path:
     try:
         # Imported on use: most runs never ask the hub for anything.
         import huggingface_hub
@@ -108,7 +131,7 @@ def _hub_folder(repo: str) -> Path:
         ) from error
     try:
         return Path(
-            huggingface_hub.snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
+            huggingface_hub.snapshot_download(repo, allow_patterns=files, ignore_patterns=_HUB_COPIES)
         )
     except errors.GatedRepoError as error:
         raise MinillmError(
