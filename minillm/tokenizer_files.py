@@ -109,7 +109,7 @@ def _joined(
         added[i] = replace(more.given[i], special=True)
     for token in more.others:
         found = own.token_to_id(token.text)
-        added[max(*plain.ids[-1:], *added) + 1 if found is None else found] = token
+        added[max((*plain.ids[-1:], *added)) + 1 if found is None else found] = token
     return added
 
 
@@ -136,31 +136,26 @@ def _read_tokenizer_json(path: Path, more: AddedTokens) -> JsonBackend:
                 "all of them from one place"
             )
     own = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
-    given, others = [
-        [_library_token(token, own.get(token.text), counts) for token, counts in tokens]
-        for tokens in (
-            [(token, i not in more.bare) for i, token in more.given.items()],
-            [(token, False) for token in more.others],
+
+    def ready(token: AddedToken, flags_count: bool) -> tokenizers.AddedToken:
+        known = own.get(token.text)
+        if known is not None and not flags_count:
+            known.special = known.special or token.text in more.roles
+            return known
+        special = token.special or (known is not None and known.special)
+        return tokenizers.AddedToken(
+            token.text,
+            special=special,
+            **{name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized")},
         )
-    ]
+
+    given = [ready(token, i not in more.bare) for i, token in more.given.items()]
     tokenizer.add_tokens(given)
     if any(tokenizer.token_to_id(token.text) != i for i, token in more.given.items()):
         tokenizer = _with_vocabulary(path, {token.text: i for i, token in more.given.items()})
         tokenizer.add_tokens(given)
-    tokenizer.add_tokens(others)
+    tokenizer.add_tokens([ready(token, False) for token in more.others])
     return JsonBackend(tokenizer)
-
-
-def _library_token(
-    token: AddedToken, own: tokenizers.AddedToken | None, counts: bool
-) -> tokenizers.AddedToken:
-    """`token` for the library; with the flags of tokenizer.json's `own`, unless those of `token` count."""
-    special = token.special or (own is not None and own.special)
-    if own is None or counts:
-        flags = {name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized")}
-        return tokenizers.AddedToken(token.text, special=special, **flags)
-    own.special = special
-    return own
 
 
 def _with_vocabulary(path: Path, ids: Mapping[str, int]) -> tokenizers.Tokenizer:

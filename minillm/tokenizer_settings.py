@@ -2,7 +2,8 @@
 
 tokenizer_config.json and special_tokens_map.json give tokens their roles (bos_token, image_token and so
 on); added_tokens.json and `added_tokens_decoder` of tokenizer_config.json give tokens their ids. A token
-that has a role is special, whatever else says that it is not.
+that has a role is special, whatever else says that it is not; one that is merely listed as special is so
+where no other file has it.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ class AddedTokens:
 
     Attributes:
         given: those that a file gives an id, in the order of their ids.
-        others: those that a file calls special and none gives an id; a vocabulary that lacks one gets it as
-            its next token.
         bare: ids of those whose file says nothing else of them.
+        others: special ones without an id; a vocabulary that lacks one gets it as its next token.
+        roles: texts of those that have a role, and are special for that.
     """
 
     given: Mapping[int, AddedToken]
-    others: tuple[AddedToken, ...] = ()
-    bare: frozenset[int] = frozenset()
+    bare: frozenset[int]
+    others: tuple[AddedToken, ...]
+    roles: frozenset[str]
 
 
 def read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
@@ -70,20 +72,19 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
     Raises:
         MinillmError: a role has something other than a token.
     """
-    files = _files(folder, config)
-    # As transformers does it: special_tokens_map.json was the file for roles before added_tokens_decoder.
-    if "added_tokens_decoder" not in config:
-        files.reverse()
     found: dict[str, AddedToken] = {}
-    for path, content in files:
+    for path, content in _files(folder, config):
+        # As in transformers: before there was added_tokens_decoder, special_tokens_map.json was the file.
+        older = path.name == _MAP and "added_tokens_decoder" not in config
         # Roles among `extra_special_tokens` may have any name.
         more = content.get("extra_special_tokens")
         named = more if isinstance(more, dict) else {}
         roles = {key: value for key, value in content.items() if key in _ROLES or key.endswith("_token")}
+        decided = {*_ROLES, *named} if older else set()
         for key, value in {**roles, **named}.items():
             text = value.get("content") if isinstance(value, dict) else value
             # An empty name is that of no token: old conversions of Llama have it.
-            if value is None or text == "" or key in found:
+            if value is None or text == "" or (key in found and key not in decided):
                 continue
             if isinstance(text, str):
                 found[key] = _token(value, special=True)
@@ -105,12 +106,12 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
     Raises:
         MinillmError: a file lists no tokens where it should, or two entries contradict each other.
     """
-    named = [*roles.values(), *_extra_tokens(folder, config)]
-    special = {token.text for token in named}
+    texts = frozenset(token.text for token in roles.values())
+    listed, late = _listed_tokens(folder, config)
     given: dict[int, AddedToken] = {}
     ids: dict[str, int] = {}
     bare: set[int] = set()
-    for path, i, token in _tokens_with_ids(folder, config, special):
+    for path, i, token in _tokens_with_ids(folder, config, texts | {token.text for token in listed}):
         if ids.setdefault(token.text, i) != i:
             raise MinillmError(
                 f"{path} gives {token.text!r} the id {i}, but it is {ids[token.text]} too; correct it there"
@@ -119,10 +120,11 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
             raise MinillmError(
                 f"{path} gives {token.text!r} the id {i}, which {given[i].text!r} has too; correct it there"
             )
-        given[i] = replace(token, special=True) if token.text in special else token
+        given[i] = replace(token, special=True) if token.text in texts else token
         (bare.add if path.name == _ADDED else bare.discard)(i)
-    others = {token.text: token for token in named if token.text not in ids}
-    return AddedTokens(dict(sorted(given.items())), tuple(others.values()), frozenset(bare))
+    # Of a token that is named twice, the last has the flags that count.
+    named = {token.text: token for token in (*roles.values(), *listed, *late) if token.text not in ids}
+    return AddedTokens(dict(sorted(given.items())), frozenset(bare), tuple(named.values()), texts)
 
 
 def _files(folder: Path, config: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
@@ -130,21 +132,28 @@ def _files(folder: Path, config: Mapping[str, Any]) -> list[tuple[Path, Mapping[
     return [(folder / _CONFIG, config), (folder / _MAP, read_json(folder / _MAP))]
 
 
-def _extra_tokens(folder: Path, config: Mapping[str, Any]) -> Iterator[AddedToken]:
-    """Special tokens without a role."""
+def _listed_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[list[AddedToken], list[AddedToken]]:
+    """Special tokens without a role; in the second list those that, as in transformers, are not special for
+    added_tokens.json."""
+    found: list[AddedToken] = []
+    late: list[AddedToken] = []
     for path, content in _files(folder, config):
-        # One list under its new name or its old one; under the new name there can be roles instead.
+        # Under the newer name there can be roles instead of a list, and lists of both files are one.
         new = content.get("extra_special_tokens")
         key = "extra_special_tokens" if isinstance(new, list) and new else "additional_special_tokens"
+        older = path.name == _MAP and key == "additional_special_tokens"
+        if older and found:
+            continue
         with _listing(path, key):
             listed = content.get(key) or []
             if not isinstance(listed, list):
                 raise ValueError(f"{listed!r} is not a list")
-            yield from [_token(value, special=True) for value in listed]
+            (late if older else found).extend(_token(value, special=True) for value in listed)
+    return found, late
 
 
 def _tokens_with_ids(
-    folder: Path, config: Mapping[str, Any], special: set[str]
+    folder: Path, config: Mapping[str, Any], special: frozenset[str]
 ) -> Iterator[tuple[Path, int, AddedToken]]:
     """Each token with its file and its id; of two alike, the later has the flags that count."""
     path = folder / _ADDED
