@@ -105,16 +105,16 @@ class LLM:
         generation_config: str | Path = "auto",
         enable_sleep_mode: bool = True,
     ) -> None:
-        folder = None
+        folder, own = None, tokenizer is None
         if not isinstance(model, Transformer):
             folder = hub.resolve(model)
-            tokenizer = tokenizer or folder
+            tokenizer = folder if own else tokenizer
             model = load_model(folder, _precision(dtype, precision, folder), device)
         elif dtype is not None or precision is not None:
             raise MinillmError("a Transformer has its precision; leave out dtype and precision")
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
-        if tokenizer is not None and folder is not None:
+        if tokenizer is not None and folder is not None and not own:
             tokenizer = tokenizer.with_end_tokens(folder)
         self.model, self.tokenizer, self.seed = model, tokenizer, seed
         self.max_logprobs = max_logprobs
@@ -196,6 +196,9 @@ class LLM:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
         """`generate` from one chat, or from several, written down by the model's chat template.
+
+        `chat_template` is the name of another of its templates, or Jinja text; without it, a model that has
+        a template "tool_use" is given that one where there are `tools`.
 
         `continue_final_message` goes on with the last message, which then is not closed.
         """

@@ -53,8 +53,8 @@ class Tokenizer:
         self._templates = chat_template
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Tokenizer:
-        """The tokenizer of a model folder.
+    def from_folder(cls, folder: str | Path) -> Tokenizer:
+        """Read the tokenizer of a folder, which needs no model.
 
         Args:
             folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model (SentencePiece, or
@@ -65,6 +65,7 @@ class Tokenizer:
         Raises:
             MinillmError: there is no tokenizer, or it is broken, or a setting has no valid value.
         """
+        folder = Path(folder)
         settings, model = read_json(folder / "tokenizer_config.json"), read_json(folder / "config.json")
         roles = special_tokens(folder, settings)
         backend, special = load_backend(folder, settings, roles, model.get("model_type"))
@@ -81,7 +82,11 @@ class Tokenizer:
         ).with_end_tokens(folder)
 
     def with_end_tokens(self, folder: Path) -> Tokenizer:
-        """The same tokenizer, for a model whose generation_config.json and config.json are in `folder`."""
+        """Make the same tokenizer for the model of `folder`: it ends where the model's two configs say, too.
+
+        Raises:
+            MinillmError: config.json or generation_config.json has an eos_token_id that is none.
+        """
         # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
         generation = read_json(folder / "generation_config.json", tolerant=True)
         ids = [

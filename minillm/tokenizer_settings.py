@@ -133,8 +133,11 @@ def _files(folder: Path, config: Mapping[str, Any]) -> list[tuple[Path, Mapping[
 
 
 def _listed_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[list[AddedToken], list[AddedToken]]:
-    """Special tokens without a role; in the second list those that, as in transformers, are not special for
-    added_tokens.json."""
+    """Special tokens without a role.
+
+    The second list is what special_tokens_map.json has under the older name: as in transformers, it makes no
+    token of added_tokens.json special.
+    """
     found: list[AddedToken] = []
     late: list[AddedToken] = []
     for path, content in _files(folder, config):

@@ -76,7 +76,7 @@ def test_another_tokenizer_keeps_the_models_ends(folder: Path, tmp_path: Path) -
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 7}))
     (folder / "generation_config.json").write_text('{"eos_token_id": [9, 7]}')
     alone = tokenizer_folder(tmp_path / "alone", tokenizer_config={"eos_token": "</s>"})
-    given = Tokenizer.from_folder(alone)
+    given = Tokenizer.from_folder(str(alone))
     assert given.eos_token_ids == (4,)
     for tokenizer in (alone, given):
         assert make(folder, tokenizer).get_tokenizer().eos_token_ids == (9, 7, 4)
