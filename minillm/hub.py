@@ -43,11 +43,14 @@ DEMO_FILES = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "tokenizer*", "merges.txt"]
+_TOKENIZER_FILES = ["*.json", "*.model", "tokenizer*", "merges.txt"]
+_WEIGHTS = ["*.safetensors"]
 # Fetched where a repository has no safetensors.
 _TORCH_FILES = "pytorch_model*.bin"
-# Some repositories hold the same weights again, in subfolders or as consolidated files.
-_HUB_COPIES = ["*/*", "consolidated*"]
+_TEMPLATES = ["*.jinja"]
+# Some repositories hold the same files again, in subfolders or as consolidated files; the only subfolder
+# that is read is that of chat templates.
+_HUB_COPIES = [*(f"*/{name}" for name in (*_TOKENIZER_FILES, *_WEIGHTS)), "tokenizer*/*", "consolidated*"]
 
 
 def resolve(name: str | Path) -> Path:
@@ -62,10 +65,30 @@ def resolve(name: str | Path) -> Path:
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched, or its folder lacks a part.
     """
+    return _checked(_resolve(name, "model", _WEIGHTS))
+
+
+def resolve_tokenizer(name: str | Path) -> Path:
+    """The local folder of the tokenizer called `name`, which needs no weights and no config.json.
+
+    Args:
+        name: as for `resolve`; from a hub, no weights are fetched.
+
+    Raises:
+        MinillmError: `name` is none of the three, or cannot be fetched.
+    """
+    return _resolve(name, "tokenizer", [])
+
+
+def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
     text, folder = str(name), Path(name).expanduser()
     if folder.is_dir():
-        return _checked(folder)
+        return folder
     if folder.exists():
+        if kind == "tokenizer":
+            raise MinillmError(
+                f"{text} is a file, but a tokenizer is the folder of one; name {folder.parent}"
+            )
         hint = ""
         if folder.suffix == ".gguf":
             hint = (
@@ -76,11 +99,11 @@ def resolve(name: str | Path) -> Path:
     if text == DEMO_MODEL:
         return _demo_folder()
     if _HUB_ID.fullmatch(text):
-        return _checked(_hub_folder(text))
+        return _hub_folder(text, [*_TOKENIZER_FILES, *_TEMPLATES], weights)
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
-        f'unknown model {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
+        f'unknown {kind} {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
     )
 
 
@@ -108,7 +131,7 @@ def _has_safetensors(folder: Path) -> bool:
 # ---------------------------------------------------------------- Hugging Face hub
 
 
-def _hub_folder(repo: str) -> Path:
+def _hub_folder(repo: str, files: list[str], weights: list[str]) -> Path:
     try:
         # Imported on use: most runs never ask the hub for anything.
         import huggingface_hub
@@ -120,9 +143,9 @@ def _hub_folder(repo: str) -> Path:
         ) from error
     try:
         fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES)
-        folder = Path(fetch(allow_patterns=_HUB_FILES))
-        if not _has_safetensors(folder):
-            folder = Path(fetch(allow_patterns=[*_HUB_FILES, _TORCH_FILES]))
+        folder = Path(fetch(allow_patterns=[*files, *weights]))
+        if weights and not _has_safetensors(folder):
+            folder = Path(fetch(allow_patterns=[*files, *weights, _TORCH_FILES]))
         return folder
     except errors.GatedRepoError as error:
         raise MinillmError(

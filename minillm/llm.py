@@ -20,7 +20,7 @@ from minillm.logprobs import logprobs
 from minillm.metrics import Metric, Metrics
 from minillm.model import Transformer, load_model
 from minillm.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
-from minillm.precision import Precision
+from minillm.precision import Precision, checkpoint_dtype, preset_of_dtype
 from minillm.request import Request, Sample
 from minillm.sampler import Sampler
 from minillm.sampling import BeamSearchParams, RequestOutputKind, SamplingParams
@@ -31,10 +31,6 @@ from minillm.tokenizer import IncrementalDecoder, Tokenizer
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
 
-# vLLM's names of the dtypes, and our presets.
-DTYPES = {
-    "float32": "fp32", "float": "fp32", "bfloat16": "bf16", torch.float32: "fp32", torch.bfloat16: "bf16",
-}  # fmt: skip
 KV_CACHE_BYTES = 1 << 30
 # Rows of logits that are held at a time for a prompt's logprobs.
 ROWS = 128
@@ -65,9 +61,12 @@ class LLM:
     Args:
         model: a folder, a hub id or the demo model's name (loaded at `precision` onto `device`), or a
             `Transformer` that stays shared: what a trainer writes into it is sampled from next.
-        tokenizer: a `Tokenizer` or the folder of one; by default the model's. With a `Transformer` and
-            without one, prompts and outputs are token ids only.
-        dtype: "float32" or "bfloat16", instead of a precision; "auto" is the checkpoint's.
+        tokenizer: a `Tokenizer`, or the folder or hub id of one, which needs no model; by default the
+            model's. Its end tokens are those of the model's folder too. With a `Transformer` and without a
+            tokenizer, prompts and outputs are token ids only.
+        dtype: instead of a precision, "float32" ("float"), "bfloat16", "float16" ("half") or "float64"
+            ("double"); "auto" is the checkpoint's. float16 is held and computed as float32, in which its
+            weights are exact, and a warning says so.
         precision: a preset or a `Precision`; "fp32" by default.
         seed: seeds the requests that bring no seed of their own.
         max_model_len: most tokens of a sequence, prompt and output; by default the model's context, or what
@@ -106,15 +105,17 @@ class LLM:
         generation_config: str | Path = "auto",
         enable_sleep_mode: bool = True,
     ) -> None:
-        folder = None
+        folder, own = None, tokenizer is None
         if not isinstance(model, Transformer):
             folder = hub.resolve(model)
-            tokenizer = tokenizer or folder
+            tokenizer = folder if own else tokenizer
             model = load_model(folder, _precision(dtype, precision, folder), device)
         elif dtype is not None or precision is not None:
             raise MinillmError("a Transformer has its precision; leave out dtype and precision")
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            tokenizer = Tokenizer.from_folder(hub.resolve(tokenizer))
+            tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
+        if tokenizer is not None and folder is not None and not own:
+            tokenizer = tokenizer.with_end_tokens(folder)
         self.model, self.tokenizer, self.seed = model, tokenizer, seed
         self.max_logprobs = max_logprobs
         self._engine = Engine(
@@ -196,6 +197,9 @@ class LLM:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
         """`generate` from one chat, or from several, written down by the model's chat template.
+
+        `chat_template` is the name of another of its templates, or Jinja text; without it, a model that has
+        a template "tool_use" is given that one where there are `tools`.
 
         `continue_final_message` goes on with the last message, which then is not closed.
         """
@@ -560,15 +564,7 @@ def _precision(
         return precision or "fp32"
     if precision is not None:
         raise MinillmError("give dtype or precision, not both")
-    if dtype == "auto":
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-        return DTYPES.get(stored.removeprefix("torch."), "bf16")
-    if dtype not in DTYPES:
-        raise MinillmError(
-            f"dtype must be 'auto', 'float32' or 'bfloat16', got {dtype!r}; see also precision="
-        )
-    return DTYPES[dtype]
+    return preset_of_dtype(checkpoint_dtype(folder) if dtype == "auto" else dtype)
 
 
 def _cache_bytes(model: Transformer, bytes_given: int | None, utilization: float | None) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from minillm.errors import MinillmError
+from minillm.weights import main_dtype
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,64 @@ def get_precision(precision: str | Precision) -> Precision:
     if precision not in PRESETS:
         raise MinillmError(f"unknown precision {precision!r}; the presets are {', '.join(PRESETS)}")
     return PRESETS[precision]
+
+
+# The dtypes, with vLLM's names and torch's, and the presets that hold them without loss.
+DTYPES = {
+    "float64": "fp64",
+    "double": "fp64",
+    "float32": "fp32",
+    "float": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp32",
+    "half": "fp32",
+}
+
+
+def preset_of_dtype(dtype: str | torch.dtype) -> str:
+    """Name the preset for a dtype, with a warning for float16, which is computed as float32.
+
+    Args:
+        dtype: a dtype or its name, such as "bfloat16" or "half".
+
+    Raises:
+        MinillmError: the name is unknown.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        names = ", ".join(["auto", *DTYPES])
+        raise MinillmError(f"dtype must be one of {names}, got {dtype!r}; see also precision=")
+    if name in ("float16", "half"):
+        warnings.warn(
+            "float16 is held and computed as float32, in which its weights are exact (precision 'fp32'); for "
+            "half the memory give precision='bf16', which rounds them",
+            stacklevel=5,  # who made the `LLM`
+        )
+    return DTYPES[name]
+
+
+def checkpoint_dtype(folder: Path) -> str:
+    """Read which dtype a checkpoint has: as config.json says, or else that of most of its weights.
+
+    Raises:
+        MinillmError: config.json has another dtype than those of `DTYPES`, or the weights are broken.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MinillmError(f"{path} is not valid JSON ({error}); fetch the model again") from error
+    # Models of text and images say it once for both, or for each part.
+    for part in (config, config.get("text_config") if isinstance(config, dict) else None):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(part, dict) and part.get(key) is not None:
+                name = str(part[key]).removeprefix("torch.")
+                if name not in DTYPES:
+                    raise MinillmError(
+                        f"{path} has {key} = {part[key]!r}, not one of {', '.join(DTYPES)}; give dtype or "
+                        "precision instead of dtype='auto'"
+                    )
+                return name
+    if (stored := main_dtype(folder)) is None:
+        raise MinillmError(f"{path} has no dtype, and the weights are no floats; give dtype or precision")
+    return stored

@@ -8,23 +8,18 @@ token that the template writes is never doubled.
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from copy import copy
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.sandbox
 import tokenizers
 
+from minillm.chat_templates import DEFAULT, ChatTemplates, read_templates
 from minillm.errors import MinillmError
 from minillm.tokenizer_backends import Backend, JsonBackend
 from minillm.tokenizer_files import load_backend
+from minillm.tokenizer_settings import read_json, special_tokens
 
 _REPLACEMENT = "\ufffd"
 
@@ -35,8 +30,7 @@ class Tokenizer:
     Attributes:
         bos_token_id: the beginning-of-sequence token, or None.
         eos_token_ids: every token that ends a generation; in the order generation_config.json,
-            config.json, tokenizer_config.json, without repeats.
-        chat_template: the Jinja template of the model's chats, or None.
+            config.json, the eos_token of tokenizer_config.json or special_tokens_map.json, without repeats.
     """
 
     def __init__(
@@ -46,56 +40,71 @@ class Tokenizer:
         special_tokens: Mapping[str, str] | None = None,
         bos_token_id: int | None = None,
         eos_token_ids: Sequence[int] = (),
-        chat_template: str | None = None,
-        chat_template_path: Path | None = None,
+        chat_template: str | ChatTemplates | None = None,
     ) -> None:
         self._backend: Backend = (
             JsonBackend(backend) if isinstance(backend, tokenizers.Tokenizer) else backend
         )
         self._special_tokens = dict(special_tokens or {})
-        self._template: jinja2.Template | None = None
         self.bos_token_id = bos_token_id
         self.eos_token_ids = tuple(eos_token_ids)
-        self.chat_template = chat_template
-        # Named in errors.
-        self._template_name = f"the chat template of {chat_template_path or 'this model'}"
+        if not isinstance(chat_template, ChatTemplates):
+            chat_template = ChatTemplates.of(chat_template)
+        self._templates = chat_template
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Tokenizer:
-        """The tokenizer of a model folder.
+    def from_folder(cls, folder: str | Path) -> Tokenizer:
+        """Read the tokenizer of a folder, which needs no model.
 
         Args:
             folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model (SentencePiece, or
                 for Llama 3 a list of ranks), and, where the model has them, tokenizer_config.json,
-                added_tokens.json, chat_template.jinja, generation_config.json and config.json.
+                added_tokens.json, special_tokens_map.json, chat_template.jinja, additional_chat_templates/,
+                chat_template.json, generation_config.json and config.json.
 
         Raises:
             MinillmError: there is no tokenizer, or it is broken, or a setting has no valid value.
         """
-        settings = _read_json(folder / "tokenizer_config.json")
-        model = _read_json(folder / "config.json")
-        # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
-        generation = _read_json(folder / "generation_config.json", tolerant=True)
-        backend, special = load_backend(folder, settings, _special_tokens(settings), model.get("model_type"))
+        folder = Path(folder)
+        settings, model = read_json(folder / "tokenizer_config.json"), read_json(folder / "config.json")
+        roles = special_tokens(folder, settings)
+        backend, special = load_backend(folder, settings, roles, model.get("model_type"))
         bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
         if bos is None:
             bos = next(iter(_ids(model, "bos_token_id", folder / "config.json")), None)
-        eos = [
-            *_ids(generation, "eos_token_id", folder / "generation_config.json"),
-            *_ids(model, "eos_token_id", folder / "config.json"),
-        ]
-        named_eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
-        if named_eos is not None:
-            eos.append(named_eos)
-        template, template_path = _chat_template(folder, settings)
+        eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
         return cls(
             backend,
             special_tokens=special,
             bos_token_id=bos,
-            eos_token_ids=tuple(dict.fromkeys(eos)),
-            chat_template=template,
-            chat_template_path=template_path,
-        )
+            eos_token_ids=() if eos is None else (eos,),
+            chat_template=read_templates(folder, settings),
+        ).with_end_tokens(folder)
+
+    def with_end_tokens(self, folder: Path) -> Tokenizer:
+        """Make the same tokenizer for the model of `folder`: it ends where the model's two configs say, too.
+
+        Raises:
+            MinillmError: config.json or generation_config.json has an eos_token_id that is none.
+        """
+        # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
+        generation = read_json(folder / "generation_config.json", tolerant=True)
+        ids = [
+            *_ids(generation, "eos_token_id", folder / "generation_config.json"),
+            *_ids(read_json(folder / "config.json"), "eos_token_id", folder / "config.json"),
+        ]
+        tokenizer = copy(self)
+        tokenizer.eos_token_ids = tuple(dict.fromkeys((*ids, *self.eos_token_ids)))
+        return tokenizer
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template of the model's chats, or None; of several, the one called "default"."""
+        return self._templates.texts.get(DEFAULT)
+
+    @chat_template.setter
+    def chat_template(self, text: str | None) -> None:
+        self._templates = ChatTemplates.of(text)
 
     @property
     def vocab_size(self) -> int:
@@ -143,15 +152,15 @@ class Tokenizer:
         Args:
             messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
             add_generation_prompt: whether to end with the opening of the assistant's turn.
-            chat_template: Jinja text to use in place of the model's.
+            chat_template: the name of one of the model's templates, or else Jinja text to use in their
+                place; by default the model's only one, or of several "tool_use" where there are `tools`, or
+                else "default".
             **kwargs: further variables of the template, such as `tools`.
 
         Raises:
-            MinillmError: the model has no chat template, or its template refuses the messages.
+            MinillmError: the model has no chat template, or several and none for this, or its template
+                refuses the messages.
         """
-        template_name = self._template_name if chat_template is None else "chat_template"
-        if chat_template is None and self.chat_template is None:
-            raise MinillmError("this model has no chat template; give the prompt as plain text")
         variables = {
             "tools": None,
             "documents": None,
@@ -160,25 +169,7 @@ class Tokenizer:
             "add_generation_prompt": add_generation_prompt,
             **kwargs,
         }
-        try:
-            if chat_template is not None:
-                return _environment().from_string(chat_template).render(variables)
-            if self._template is None and self.chat_template is not None:
-                self._template = _environment().from_string(self.chat_template)
-            assert self._template is not None
-            return self._template.render(variables)
-        except jinja2.TemplateSyntaxError as error:
-            raise MinillmError(
-                f"{template_name} is not valid Jinja (line {error.lineno}: {error.message}); correct "
-                "it there, or give the prompt as plain text"
-            ) from error
-        # A template is a program: on odd messages it can fail in any way that an expression can.
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise MinillmError(
-                f"{template_name} refuses the messages: {reason}; change the roles or contents "
-                "to what it takes, or give the prompt as plain text"
-            ) from error
+        return self._templates.render(chat_template, variables)
 
     def encode_chat(
         self,
@@ -238,80 +229,11 @@ class IncrementalDecoder:
         return self._tokenizer.decode(self._window[-last:], skip_special_tokens=False)
 
 
-def _read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
-    """The JSON object in `path`; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-    except ValueError as error:
-        if not tolerant:
-            raise MinillmError(f"{path} is not valid JSON ({error})") from error
-        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=3)
-        return {}
-    return content
-
-
 def _ids(settings: Mapping[str, Any], key: str, path: Path) -> list[int]:
     value = settings.get(key)
+    if value is None and isinstance(text := settings.get("text_config"), dict):
+        value = text.get(key)  # of a model of text and images
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(i) is int and i >= 0 for i in ids):
         raise MinillmError(f"{path} has {key} = {value!r}; expected a token id or a list of them")
     return ids
-
-
-def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
-    """bos_token, eos_token and the like -> their text, which some files wrap in an object."""
-    tokens: dict[str, str] = {}
-    for key, value in settings.items():
-        text = value.get("content") if isinstance(value, dict) else value
-        if key.endswith("_token") and isinstance(text, str):
-            tokens[key] = text
-    return tokens
-
-
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> tuple[str | None, Path | None]:
-    """The template and the file it is in."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8"), path
-    template = settings.get("chat_template")
-    if isinstance(template, list):
-        # Several templates by name; the plain chat is the one called "default".
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    return (template, folder / "tokenizer_config.json") if isinstance(template, str) else (None, None)
-
-
-class _GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}`: marks the assistant's text for training masks; here, nothing but it."""
-
-    tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _environment() -> jinja2.Environment:
-    # Templates come with downloaded models: the sandbox keeps them from anything but text.
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
-    )
-
-    def raise_exception(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, **options: Any) -> str:
-        # Jinja's own filter escapes HTML characters, which would change the prompt.
-        return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), **options)
-
-    def strftime_now(layout: str) -> str:
-        return datetime.now().strftime(layout)
-
-    environment.filters["tojson"] = tojson
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
-    return environment

@@ -285,6 +285,7 @@ class AddedToken:
         lstrip: whether it takes the white space before it along.
         rstrip: the same of what follows.
         single_word: whether it has to stand alone, next to no letter, digit or underscore.
+        normalized: whether tokenizer.json's normalizer changes it too before it is looked for.
     """
 
     text: str
@@ -292,6 +293,7 @@ class AddedToken:
     lstrip: bool = False
     rstrip: bool = False
     single_word: bool = False
+    normalized: bool = False
 
 
 class SplicedBackend:

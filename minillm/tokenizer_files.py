@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from minillm.tokenizer_backends import (
     SentencePiece,
     SplicedBackend,
 )
+from minillm.tokenizer_settings import AddedTokens, added_tokens
 
 # Words as GPT-4 and Llama 3 cut them; a list of ranks does not say.
 _GPT4_WORDS = "|".join(
@@ -36,8 +38,6 @@ _GPT4_WORDS = "|".join(
 )
 _WORDS = {"llama": _GPT4_WORDS}
 
-_TOKEN_FLAGS = ("special", "lstrip", "rstrip", "single_word")
-
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
 
 # The first tekken.json files have no list of special tokens; these are meant.
@@ -49,44 +49,45 @@ _FIRST_TEKKEN_SPECIAL = (
 
 
 def load_backend(
-    folder: Path, settings: Mapping[str, Any], special_tokens: Mapping[str, str], model_type: object
+    folder: Path, settings: Mapping[str, Any], special_tokens: Mapping[str, AddedToken], model_type: object
 ) -> tuple[Backend, dict[str, str]]:
-    """The backend of a model folder, and its bos_token, eos_token and so on.
+    """The backend of a model folder, and how its bos_token, eos_token and so on are written.
 
     Args:
         folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model.
         settings: the content of tokenizer_config.json.
-        special_tokens: bos_token, eos_token and so on as `settings` have them.
+        special_tokens: bos_token, eos_token and so on, as `minillm.tokenizer_settings` reads them.
         model_type: that of config.json.
 
     Raises:
         MinillmError: there is none of the three, or it is broken or lacks what is needed.
     """
+    more = added_tokens(folder, settings, special_tokens)
+    names = {name: token.text for name, token in special_tokens.items()}
     plain: PlainText
     if (path := folder / "tokenizer.json").is_file():
-        return _read_tokenizer_json(path), dict(special_tokens)
+        return _read_tokenizer_json(path, more), names
     if (path := folder / "tekken.json").is_file():
-        plain, added, names = _read_tekken(path)
+        plain, added, own_names = _read_tekken(path)
     elif (path := folder / "tokenizer.model").is_file():
         model = path.read_bytes()
         if _RANK_LINE.match(model):
-            plain, added, names = _read_ranks(path, model, model_type), {}, {}
+            plain, added, own_names = _read_ranks(path, model, model_type), {}, {}
         else:
-            plain, added, names = _read_sentencepiece(path, model, settings)
+            plain, added, own_names = _read_sentencepiece(path, model, settings)
     else:
         raise MinillmError(
             f"{folder} has no tokenizer.json, tekken.json or tokenizer.model, the tokenizers that are "
             "read; fetch one of them from where the model comes from"
         )
-    # An empty name is that of no token: old conversions of Llama have it.
-    names |= {name: text for name, text in special_tokens.items() if text}
-    added |= _added_tokens(folder, settings, names)
-    if isinstance(plain, Ranks) and not added:
+    names = own_names | names
+    if isinstance(plain, Ranks) and not added and not more.given:
         raise MinillmError(
             f"{path} lists ranks, which leave out the special tokens, and tokenizer_config.json has no "
             "added_tokens_decoder that names them; take tokenizer.json, or that file, from the model's "
             "page on the Hugging Face hub"
         )
+    added = _joined(path, plain, added, more)
     backend = SplicedBackend(plain, added)
     ends: list[list[int]] = []
     for name, by_default in (("bos_token", True), ("eos_token", False)):
@@ -96,12 +97,80 @@ def load_backend(
     return SplicedBackend(plain, added, *ends), names
 
 
-def _read_tokenizer_json(path: Path) -> JsonBackend:
+def _joined(
+    path: Path, plain: PlainText, marks: Mapping[int, AddedToken], more: AddedTokens
+) -> dict[int, AddedToken]:
+    """The special tokens of a vocabulary file, and what the files beside it say of them and of others."""
+    own = SplicedBackend(plain, marks)
+    _check_ids(path, more, own.token_to_id)
+    # A token can take the place of one that the vocabulary has in reserve, under another name.
+    added = {**marks, **more.given}
+    for i in more.bare & marks.keys():
+        added[i] = replace(more.given[i], special=True)
+    for token in more.others:
+        found = own.token_to_id(token.text)
+        added[max((*plain.ids[-1:], *added)) + 1 if found is None else found] = token
+    return added
+
+
+def _check_ids(path: Path, more: AddedTokens, token_to_id: Callable[[str], int | None]) -> None:
+    for i, token in more.given.items():
+        if (found := token_to_id(token.text)) not in (None, i):
+            raise MinillmError(
+                f"{path} has {token.text!r} as the token {found}, but the files beside it as {i}; take all "
+                "of them from one place"
+            )
+
+
+def _read_tokenizer_json(path: Path, more: AddedTokens) -> JsonBackend:
     try:
-        return JsonBackend(tokenizers.Tokenizer.from_file(str(path)))
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
     # The library raises bare exceptions.
     except Exception as error:
         raise MinillmError(f"{path} is not a valid tokenizer.json ({error}); fetch it again") from error
+    _check_ids(path, more, tokenizer.token_to_id)
+    for i, token in more.given.items():
+        if (found := tokenizer.id_to_token(i)) not in (None, token.text):
+            raise MinillmError(
+                f"{path} has {found!r} as the token {i}, but the files beside it have {token.text!r}; take "
+                "all of them from one place"
+            )
+    own = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+
+    def ready(token: AddedToken, flags_count: bool) -> tokenizers.AddedToken:
+        known = own.get(token.text)
+        if known is not None and not flags_count:
+            known.special = known.special or token.text in more.roles
+            return known
+        special = token.special or (known is not None and known.special)
+        return tokenizers.AddedToken(
+            token.text,
+            special=special,
+            **{name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized")},
+        )
+
+    given = [ready(token, i not in more.bare) for i, token in more.given.items()]
+    tokenizer.add_tokens(given)
+    if any(tokenizer.token_to_id(token.text) != i for i, token in more.given.items()):
+        tokenizer = _with_vocabulary(path, {token.text: i for i, token in more.given.items()})
+        tokenizer.add_tokens(given)
+    tokenizer.add_tokens([ready(token, False) for token in more.others])
+    return JsonBackend(tokenizer)
+
+
+def _with_vocabulary(path: Path, ids: Mapping[str, int]) -> tokenizers.Tokenizer:
+    """The tokenizer, with `ids` in its vocabulary: the library gives all other new tokens the next id."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = state["model"]["vocab"]
+    if not isinstance(vocabulary, dict):
+        text, i = max(ids.items(), key=lambda item: item[1])
+        raise MinillmError(
+            f"{path} ends before the token {text!r} of id {i}, which the files beside it add, and its kind "
+            "of vocabulary can have no gap; add the tokens between them"
+        )
+    vocabulary |= {token["content"]: token["id"] for token in state["added_tokens"]}
+    vocabulary |= ids
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
 def _read_sentencepiece(
@@ -165,28 +234,6 @@ def _read_tekken(path: Path) -> tuple[Ranks, dict[int, AddedToken], dict[str, st
     written = {mark.text for mark in marks.values()}
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     return plain, marks, {name: text for name, text in names.items() if text in written}
-
-
-def _added_tokens(
-    folder: Path, settings: Mapping[str, Any], names: Mapping[str, str]
-) -> dict[int, AddedToken]:
-    """What added_tokens.json, and over it tokenizer_config.json, add to a vocabulary."""
-    added: dict[int, AddedToken] = {}
-    path = folder / "added_tokens.json"
-    try:
-        if path.is_file():
-            more = settings.get("additional_special_tokens") or []
-            special = {*names.values(), *(_text(token) for token in more)}
-            ids = json.loads(path.read_text(encoding="utf-8"))
-            added = {_id(i): AddedToken(text, special=text in special) for text, i in ids.items()}
-        path = folder / "tokenizer_config.json"
-        for i, token in (settings.get("added_tokens_decoder") or {}).items():
-            flags = {name: bool(token.get(name, False)) for name in _TOKEN_FLAGS}
-            added[_id(int(i))] = AddedToken(_text(token), **flags)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise MinillmError(f"{path} does not list added tokens as it should ({reason})") from error
-    return added
 
 
 def _text(token: Any) -> str:

@@ -256,6 +256,18 @@ def load_tensors(
     return {name: checkpoint[name] for name in expected}
 
 
+def main_dtype(folder: Path) -> str | None:
+    """Name the dtype of most of a checkpoint's floats, such as "bfloat16"; None where it has no floats."""
+    floats = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+    sizes = dict.fromkeys(floats, 0)
+    for path in _files(folder):
+        for dtype, shape in _inspect(path).values():
+            if dtype in floats:
+                sizes[dtype] += shape.numel()
+    most = max(sizes, key=sizes.__getitem__)
+    return floats[most] if sizes[most] else None
+
+
 def save_tensors(
     folder: Path,
     tensors: Mapping[str, torch.Tensor],

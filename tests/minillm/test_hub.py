@@ -17,7 +17,7 @@ import pytest
 
 from minillm import hub
 from minillm.errors import MinillmError
-from minillm.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve
+from minillm.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve, resolve_tokenizer
 
 REPOSITORY = Path(hub.__file__).parents[1]
 
@@ -129,14 +129,50 @@ def test_hub_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [(repo, options)] = asked
     assert repo == "owner/some-model.v1"
     files = ["config.json", "a.safetensors", "pytorch_model.bin", "original/a.safetensors"]
+    more = [
+        "chat_template.jinja",
+        "additional_chat_templates/rag.jinja",
+        "onnx/config.json",
+        "tokenizer/a.txt",
+    ]
     kept = list(
         huggingface_hub.utils.filter_repo_objects(
-            [*files, "consolidated.safetensors", "tokenizer.model", "chat_template.jinja"],
+            [*files, "consolidated.safetensors", "tokenizer.model", *more, "original/tokenizer.model"],
             allow_patterns=options["allow_patterns"],
             ignore_patterns=options["ignore_patterns"],
         )
     )
-    assert kept == ["config.json", "a.safetensors", "tokenizer.model", "chat_template.jinja"]
+    assert kept == ["config.json", "a.safetensors", "tokenizer.model", *more[:2]]
+
+
+def test_hub_tokenizer_needs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    asked: list[Any] = []
+
+    def download(repo: str, **options: Any) -> str:
+        asked.append(options)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve_tokenizer("owner/tokenizer") == tmp_path  # without a config.json and weights
+    kept = huggingface_hub.utils.filter_repo_objects(
+        [
+            "tokenizer.json",
+            "special_tokens_map.json",
+            "additional_chat_templates/a.jinja",
+            "model.safetensors",
+        ],
+        **{name: asked[0][name] for name in ("allow_patterns", "ignore_patterns")},
+    )
+    assert list(kept) == ["tokenizer.json", "special_tokens_map.json", "additional_chat_templates/a.jinja"]
+    assert resolve_tokenizer(tmp_path) == tmp_path
+    (tmp_path / "tokenizer.json").touch()
+    with pytest.raises(
+        MinillmError, match=r"tokenizer\.json is a file, but a tokenizer is the folder of one; name"
+    ):
+        resolve_tokenizer(tmp_path / "tokenizer.json")
+    with pytest.raises(MinillmError, match="unknown tokenizer gpt5: not a folder"):
+        resolve_tokenizer("gpt5")
 
 
 def test_hub_download_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
