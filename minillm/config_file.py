@@ -50,8 +50,9 @@ HARMLESS = frozenset(_HARMLESS.split()) | set(EXTRA_LAYERS)
 
 
 def _share(config: ModelConfig) -> float:
-    """How much of a head its first rotary embedding turns."""
-    return config.ropes[0].dim / config.head_dim if config.ropes else 0.0
+    """How much of a head, or of its part for it, the first rotary embedding turns."""
+    whole = config.latent.rope_dim if config.latent else config.head_dim
+    return config.ropes[0].dim / whole if config.ropes else 0.0
 
 
 def _one_of(first: bool, yes: str, no: str) -> tuple[str, ...]:
@@ -69,19 +70,15 @@ def _positions(config: ModelConfig) -> tuple[str, ...]:
     return ("rope", "rotary", "rope_gptj") if config.rope_interleaved else ("rope", "rotary", "rope_neox")
 
 
-def _routing(config: ModelConfig, sigmoid: Any, softmax: Any, other: Any) -> tuple[Any, ...]:
+def _routing(config: ModelConfig, sigmoid: str, softmax: str) -> tuple[str, ...]:
+    """By the kind of router; nothing where there is none, and so nothing to name."""
     if config.experts is None:
-        return (sigmoid, softmax, None)
-    return ({"sigmoid": sigmoid, "softmax": softmax}.get(config.experts.router, other),)
-
-
-def _scoring(config: ModelConfig) -> tuple[Any, ...]:
-    right = _routing(config, "sigmoid", "softmax", "softmax")
-    return (*right, "noaux_tc") if "sigmoid" in right else right  # as dots1 calls it
+        return ()
+    return tuple((sigmoid if config.experts.router == "sigmoid" else softmax).split())
 
 
 # Keys that name what is hard-coded where nothing reads them, and that no tensor would betray -> the values
-# that say what is computed.
+# that say what is computed; none where a model has nothing of that kind.
 BEHAVIOURS: dict[str, Callable[[ModelConfig], tuple[Any, ...]]] = {
     "is_causal": lambda c: (True,),
     "is_encoder_decoder": lambda c: (False,),
@@ -92,10 +89,10 @@ BEHAVIOURS: dict[str, Callable[[ModelConfig], tuple[Any, ...]]] = {
     "normalization_function": _norms,
     "qk_norm_type": lambda c: _one_of(c.qk_norm == "full", "per_layer", "per_head"),
     "position_embedding_type": _positions,
-    "scoring_func": _scoring,
-    "topk_method": lambda c: _routing(c, "noaux_tc", "greedy", "greedy"),
-    "norm_topk_prob": lambda c: (c.experts is None or c.experts.normalize,),
-    "moe_layer_freq": lambda c: (1,),
+    "scoring_func": lambda c: _routing(c, "sigmoid noaux_tc", "softmax"),
+    "topk_method": lambda c: _routing(c, "noaux_tc", "greedy"),
+    "norm_topk_prob": lambda c: () if c.experts is None else (c.experts.normalize,),
+    "moe_layer_freq": lambda c: () if c.experts is None else (1,),
     "rotary": lambda c: (bool(c.ropes),),
     "use_rotary_pos_emb": lambda c: (bool(c.ropes),),
     "alibi": lambda c: (c.alibi is not None,),
@@ -129,8 +126,8 @@ BEHAVIOURS: dict[str, Callable[[ModelConfig], tuple[Any, ...]]] = {
     "residual_multiplier": lambda c: (c.residual_multiplier,),
     "logit_scale": lambda c: (c.logit_multiplier,),
     "logits_scaling": lambda c: (1 / c.logit_multiplier,),
-    "routed_scaling_factor": lambda c: (1.0 if c.experts is None else c.experts.scale,),
-    "router_scaling_factor": lambda c: (1.0 if c.experts is None else c.experts.scale,),
+    "routed_scaling_factor": lambda c: () if c.experts is None else (c.experts.scale,),
+    "router_scaling_factor": lambda c: () if c.experts is None else (c.experts.scale,),
 }
 
 
@@ -215,8 +212,7 @@ class ConfigFile:
                         f"has {name} = {value!r}, which its reference implementation reads and this library "
                         f"does not compute; only {usual!r} is supported"
                     )
-            elif name in BEHAVIOURS:
-                right = BEHAVIOURS[name](config)
+            elif right := BEHAVIOURS.get(name, lambda _: ())(config):
                 if value is not None and not any(_same(value, one) for one in right):
                     raise self.error(
                         f"has {name} = {value!r}, but a {config.model_type} model is computed with "

@@ -126,6 +126,13 @@ def test_read_by_nothing(name: str, tmp_path: Path) -> None:
     assert "nothing, " not in said[0] and "_private" not in said[0]
 
 
+def test_a_behaviour_of_what_a_model_has_not(tmp_path: Path) -> None:
+    """A key of experts says nothing of a model without any."""
+    plain, _ = read(tmp_path, case("qwen3"))
+    config, said = read(tmp_path, case("qwen3", norm_topk_prob=False, scoring_func="softmax"))
+    assert config == plain and "norm_topk_prob, scoring_func" in said[0]
+
+
 def test_mapped(tmp_path: Path) -> None:
     config, said = read(tmp_path, case("llama", rms_norm_eps=0.5, num_hidden_layers=3))
     assert config.norm_eps == 0.5 and config.num_layers == 3 and not said
