@@ -304,6 +304,7 @@ class SplicedBackend:
         added: added tokens by their id, which may lie within or beyond those of `plain`.
         before: ids to put before a text.
         after: ids to put after it.
+        split_special: whether a special token that is written out in a text is text like any other.
     """
 
     _SPACES = re.compile(r"\s*")
@@ -314,6 +315,7 @@ class SplicedBackend:
         added: Mapping[int, AddedToken],
         before: Sequence[int] = (),
         after: Sequence[int] = (),
+        split_special: bool = False,
     ) -> None:
         self._plain, self._added = plain, dict(added)
         self._before, self._after = list(before), list(after)
@@ -321,7 +323,8 @@ class SplicedBackend:
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
         self.byte_ids = plain.byte_ids - self.special_ids
         # Of two tokens that start at one place, the longer is meant.
-        longest = sorted(filter(None, self._by_text), key=len, reverse=True)
+        found = (text for text, i in self._by_text.items() if text and not (split_special and added[i].special))
+        longest = sorted(found, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(self._expression, longest)) or r"(?!)")
 
     def _expression(self, text: str) -> str:

@@ -64,9 +64,10 @@ def load_backend(
     """
     more = added_tokens(folder, settings, special_tokens)
     names = {name: token.text for name, token in special_tokens.items()}
+    split_special = settings.get("split_special_tokens") is True
     plain: PlainText
     if (path := folder / "tokenizer.json").is_file():
-        return _read_tokenizer_json(path, more), names
+        return _read_tokenizer_json(path, more, split_special), names
     if (path := folder / "tekken.json").is_file():
         plain, added, own_names = _read_tekken(path)
     elif (path := folder / "tokenizer.model").is_file():
@@ -94,7 +95,7 @@ def load_backend(
         i = backend.token_to_id(names[name]) if name in names else None
         wanted = settings.get(f"add_{name}")
         ends.append([i] if i is not None and (by_default if wanted is None else wanted) else [])
-    return SplicedBackend(plain, added, *ends), names
+    return SplicedBackend(plain, added, *ends, split_special=split_special), names
 
 
 def _joined(
@@ -122,7 +123,7 @@ def _check_ids(path: Path, more: AddedTokens, token_to_id: Callable[[str], int |
             )
 
 
-def _read_tokenizer_json(path: Path, more: AddedTokens) -> JsonBackend:
+def _read_tokenizer_json(path: Path, more: AddedTokens, split_special: bool) -> JsonBackend:
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     # The library raises bare exceptions.
@@ -155,6 +156,7 @@ def _read_tokenizer_json(path: Path, more: AddedTokens) -> JsonBackend:
         tokenizer = _with_vocabulary(path, {token.text: i for i, token in more.given.items()})
         tokenizer.add_tokens(given)
     tokenizer.add_tokens([ready(token, False) for token in more.others])
+    tokenizer.encode_special_tokens = split_special
     return JsonBackend(tokenizer)
 
 

@@ -12,7 +12,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
         MinillmError: a role has something other than a token.
     """
     found: dict[str, AddedToken] = {}
+    order = [*_ROLES]
     for path, content in _files(folder, config):
         # As in transformers: before there was added_tokens_decoder, special_tokens_map.json was the file.
         older = path.name == _MAP and "added_tokens_decoder" not in config
@@ -81,6 +82,7 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
         named = more if isinstance(more, dict) else {}
         roles = {key: value for key, value in content.items() if key in _ROLES or key.endswith("_token")}
         decided = {*_ROLES, *named} if older else set()
+        order += roles if older else ()
         for key, value in {**roles, **named}.items():
             text = value.get("content") if isinstance(value, dict) else value
             # An empty name is that of no token: old conversions of Llama have it.
@@ -92,7 +94,7 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
                 raise MinillmError(
                     f"{path} has {key} = {value!r}; expected the text of a token, or null for none"
                 )
-    return {role: found[role] for role in (*_ROLES, *found) if role in found}
+    return {role: found[role] for role in (*order, *found) if role in found}
 
 
 def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, AddedToken]) -> AddedTokens:
@@ -111,7 +113,7 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
     given: dict[int, AddedToken] = {}
     ids: dict[str, int] = {}
     bare: set[int] = set()
-    for path, i, token in _tokens_with_ids(folder, config, texts | {token.text for token in listed}):
+    for path, i, token in _tokens_with_ids(folder, config, texts, {token.text for token in listed}):
         if ids.setdefault(token.text, i) != i:
             raise MinillmError(
                 f"{path} gives {token.text!r} the id {i}, but it is {ids[token.text]} too; correct it there"
@@ -120,10 +122,11 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
             raise MinillmError(
                 f"{path} gives {token.text!r} the id {i}, which {given[i].text!r} has too; correct it there"
             )
-        given[i] = replace(token, special=True) if token.text in texts else token
+        given[i] = token
         (bare.add if path.name == _ADDED else bare.discard)(i)
-    # Of a token that is named twice, the last has the flags that count.
-    named = {token.text: token for token in (*roles.values(), *listed, *late) if token.text not in ids}
+    # Of a token that is named with other flags again, the last of these count.
+    every = dict.fromkeys((*roles.values(), *listed, *late))
+    named = {token.text: token for token in every if token.text not in ids}
     return AddedTokens(dict(sorted(given.items())), frozenset(bare), tuple(named.values()), texts)
 
 
@@ -151,15 +154,17 @@ def _listed_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[list[AddedT
             listed = content.get(key) or []
             if not isinstance(listed, list):
                 raise ValueError(f"{listed!r} is not a list")
-            (late if older else found).extend(_token(value, special=True) for value in listed)
+            # What tokenizer_config.json writes as a whole token says itself whether it is special.
+            special = [path.name == _MAP or not isinstance(value, dict) or None for value in listed]
+            (late if older else found).extend(map(_token, listed, special))
     return found, late
 
 
 def _tokens_with_ids(
-    folder: Path, config: Mapping[str, Any], special: frozenset[str]
+    folder: Path, config: Mapping[str, Any], roles: frozenset[str], listed: set[str]
 ) -> Iterator[tuple[Path, int, AddedToken]]:
     """Each token with its file and its id; of two alike, the later has the flags that count."""
-    path = folder / _ADDED
+    path, special = folder / _ADDED, roles | listed
     if path.is_file():
         with _listing(path, "its tokens"):
             ids = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +175,8 @@ def _tokens_with_ids(
         entries = (config.get(key) or {}).items()
         if wrong := [value for _, value in entries if not isinstance(value, dict)]:
             raise ValueError(f"{wrong[0]!r} is not an object with a content")
-        found = [(_id(int(i)), _token(value)) for i, value in entries]
+        # A role makes a token special before it is asked whether it is found in normalized text.
+        found = [(_id(int(i)), _token(value, value.get("content") in roles or None)) for i, value in entries]
     yield from ((path, i, token) for i, token in found)
 
 

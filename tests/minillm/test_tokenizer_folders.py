@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
 import tokenizers
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from minillm.errors import MinillmError
 from minillm.tokenizer import IncrementalDecoder, Tokenizer
@@ -87,12 +89,60 @@ NAMED: list[dict[str, Any]] = [
     {"tokenizer_config": {"mask_token": "<m>", "extra_special_tokens": ["<|user|>"], "sep_token": "<tool>"}},
     {"tokenizer_config": {"extra_special_tokens": {"image_token": "<|end|>", "own": "<|user|>"}}},
     {"tokenizer_config": {"eos_token": "c", "pad_token": "c", "bos_token": None}},
+    {"tokenizer_config": {"image_token": "<|user|>"}, "special_tokens_map": {"own_token": "<tool>"}},
+    {"tokenizer_config": {"extra_special_tokens": [{"__type": "AddedToken", **USER, "special": False}, "<t>"]}},
+    {"tokenizer_config": {"extra_special_tokens": [{"__type": "AddedToken", **USER, "lstrip": True}]}},
+    {"tokenizer_config": {"eos_token": "<|end|>", "pad_token": "<|user|>", "split_special_tokens": True}},
+    {"added_tokens": {"<tool>": N + 1}, "tokenizer_config": {"pad_token": "b", "split_special_tokens": True}},
 ]
 
 
 @pytest.mark.parametrize("files", NAMED, ids=range(len(NAMED)))
 def test_named_tokens_are_transformers(tmp_path: Path, files: dict[str, Any]) -> None:
     check_equal(folder_with(tmp_path, **files))
+
+
+def random_files(rng: random.Random) -> dict[str, Any]:
+    """Files of an older folder or of a newer one, in which all kinds of tokens are named in all ways."""
+
+    def some(texts: Sequence[str], most: int) -> list[str]:
+        return rng.sample(texts, rng.randint(0, most))
+
+    def flags() -> dict[str, bool]:
+        names = some(["lstrip", "rstrip", "single_word", "normalized"], 3)
+        return {name: rng.random() < 0.5 for name in names}
+
+    def said(text: str, **more: Any) -> Any:
+        return rng.choice([text, {"content": text, **flags(), **more}])
+
+    texts = ["<|end|>", "<|user|>", "<tool>", "<a>", "b", "c"]
+    new = {text: N + 1 + i for i, text in enumerate(some(texts[1:4], 3))}
+    newer, typed = rng.random() < 0.5, {"__type": "AddedToken", "special": True}
+    config: dict[str, Any] = {
+        role: said(rng.choice(texts), **typed) for role in some(["eos_token", "bos_token", "pad_token"], 3)
+    }
+    if rng.random() < 0.5:
+        config["additional_special_tokens"] = [said(text, **typed) if newer else text for text in texts[3:5]]
+    if newer:
+        listed = {"<|end|>": N, **new}
+        decoder = {
+            str(i): {"content": text, "special": rng.random() < 0.5, **flags()} for text, i in listed.items()
+        }
+        return {"tokenizer_config": {**config, "added_tokens_decoder": decoder}}
+    roles = {role: said(rng.choice(texts)) for role in some(["eos_token", "pad_token", "own_token"], 3)}
+    roles["extra_special_tokens"] = [said(text) for text in some(texts, 2)]
+    return {"tokenizer_config": config, "special_tokens_map": roles, "added_tokens": new}
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_any_folder_is_transformers(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    backend = byte_level(END)
+    if rng.random() < 0.5:
+        backend.normalizer = normalizers.Lowercase()
+    folder = folder_with(tmp_path, backend, **random_files(rng))
+    pieces = ["<|end|>", "<|USER|>", "<|user|>", "<tool>", "<A>", "<a>", "b", "C", "c", " ", "  ", "é", "<"]
+    check_equal(folder, "".join(rng.choices(pieces, k=40)))
 
 
 def test_each_file_makes_one_token(tmp_path: Path) -> None:
