@@ -323,8 +323,8 @@ class SplicedBackend:
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
         self.byte_ids = plain.byte_ids - self.special_ids
         # Of two tokens that start at one place, the longer is meant.
-        found = (text for text, i in self._by_text.items() if text and not (split_special and added[i].special))
-        longest = sorted(found, key=len, reverse=True)
+        shown = (token for token in added.values() if not (split_special and token.special))
+        longest = sorted({token.text for token in shown if token.text}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(self._expression, longest)) or r"(?!)")
 
     def _expression(self, text: str) -> str:

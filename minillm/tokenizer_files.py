@@ -95,7 +95,7 @@ def load_backend(
         i = backend.token_to_id(names[name]) if name in names else None
         wanted = settings.get(f"add_{name}")
         ends.append([i] if i is not None and (by_default if wanted is None else wanted) else [])
-    return SplicedBackend(plain, added, *ends, split_special=split_special), names
+    return SplicedBackend(plain, added, ends[0], ends[1], split_special), names
 
 
 def _joined(

@@ -90,7 +90,7 @@ NAMED: list[dict[str, Any]] = [
     {"tokenizer_config": {"extra_special_tokens": {"image_token": "<|end|>", "own": "<|user|>"}}},
     {"tokenizer_config": {"eos_token": "c", "pad_token": "c", "bos_token": None}},
     {"tokenizer_config": {"image_token": "<|user|>"}, "special_tokens_map": {"own_token": "<tool>"}},
-    {"tokenizer_config": {"extra_special_tokens": [{"__type": "AddedToken", **USER, "special": False}, "<t>"]}},
+    {"tokenizer_config": {"extra_special_tokens": [{"__type": "AddedToken", "content": "<|user|>"}, "<t>"]}},
     {"tokenizer_config": {"extra_special_tokens": [{"__type": "AddedToken", **USER, "lstrip": True}]}},
     {"tokenizer_config": {"eos_token": "<|end|>", "pad_token": "<|user|>", "split_special_tokens": True}},
     {"added_tokens": {"<tool>": N + 1}, "tokenizer_config": {"pad_token": "b", "split_special_tokens": True}},
@@ -134,15 +134,24 @@ def random_files(rng: random.Random) -> dict[str, Any]:
     return {"tokenizer_config": config, "special_tokens_map": roles, "added_tokens": new}
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(30))
 def test_any_folder_is_transformers(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    backend = byte_level(END)
-    if rng.random() < 0.5:
-        backend.normalizer = normalizers.Lowercase()
-    folder = folder_with(tmp_path, backend, **random_files(rng))
-    pieces = ["<|end|>", "<|USER|>", "<|user|>", "<tool>", "<A>", "<a>", "b", "C", "c", " ", "  ", "é", "<"]
+    folder = folder_with(tmp_path, **random_files(rng))
+    pieces = ["<|end|>", "<|user|>", "<tool>", "<a>", "b", "c", " ", "  ", "é", "<", "x"]
     check_equal(folder, "".join(rng.choices(pieces, k=40)))
+
+
+def test_a_role_makes_a_token_special_before_text_is_normalized(tmp_path: Path) -> None:
+    backend = byte_level(END)
+    backend.normalizer = normalizers.Lowercase()
+    decoder = {str(N + 1): {"content": "<|user|>", "special": False}}
+    config: dict[str, Any] = {"added_tokens_decoder": decoder}
+    text = "<|user|><|USER|>"
+    folder = folder_with(tmp_path, backend, tokenizer_config=config)
+    assert check_equal(folder, text).encode(text) == [N + 1, N + 1]
+    folder = folder_with(tmp_path, backend, tokenizer_config={**config, "pad_token": "<|user|>"})
+    assert len(check_equal(folder, text).encode(text)) == 9
 
 
 def test_each_file_makes_one_token(tmp_path: Path) -> None:
@@ -218,6 +227,10 @@ def test_sentencepiece_takes_names_from_every_file(tmp_path: Path) -> None:
     ids = tokenizer.encode("<|end|><tool><img><|user|><unk>", False)
     assert ids == [size, size + 1, size + 2, size + 3, 0] and tokenizer.decode(ids) == "<tool>"
     assert tokenizer.eos_token_ids == (size,) and tokenizer.bos_token_id == 1
+    (tmp_path / "tokenizer_config.json").write_text('{"split_special_tokens": true}')
+    ids = Tokenizer.from_folder(tmp_path).encode("<tool><|end|>", False)
+    # What is not special is found all the same.
+    assert ids[0] == size + 1 and size not in ids and len(ids) > 2
 
 
 @pytest.mark.parametrize(
