@@ -172,11 +172,6 @@ class ConfigFile:
                 return value
         return default
 
-    def given(self, name: str) -> Any:
-        """The value of a key in the file itself, None where it has none."""
-        self.get(name)
-        return self.raw.get(name) if name in self.defaults else None
-
     def written(self, *names: str) -> Any:
         """As `need`, but of what the file itself says: no family's default is meant for another's size."""
         if not any(alias in self.raw for name in names for alias in self._spellings(name)):

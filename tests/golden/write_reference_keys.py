@@ -63,9 +63,10 @@ def reference_keys(model_type: str) -> dict[str, Any]:
                 keys[name] = fields.get(name, default)
     keys.pop("partial_rotary_factor", None)
     if "rope_parameters" in fields:
-        keys |= _rope_keys(config, fields)
+        keys |= _rope_keys(config, fields, keys)
         # The functions of the types of rope read it for every family, whose own code then may not know it.
-        if "partial_rotary_factor" in inspect.getsource(importlib.import_module(model.__module__)):
+        known = "partial_rotary_factor" in inspect.getsource(importlib.import_module(model.__module__))
+        if known and "rotary_pct" not in keys:
             rope = config().rope_parameters
             keys["partial_rotary_factor"] = rope.get("partial_rotary_factor")
     keys = {
@@ -76,14 +77,19 @@ def reference_keys(model_type: str) -> dict[str, Any]:
     return {"keys": dict(sorted(keys.items())), "aliases": dict(config.attribute_map)}
 
 
-def _rope_keys(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
-    """What every rotary embedding is read from, with the family's base, and its scaling if it has one."""
+def _rope_keys(config: Any, fields: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    """What rotary embeddings are read from, with the family's bases, and its scaling if it has one."""
     made, theta = config().rope_parameters, config.default_theta
-    bases = {"rope_theta": fields.get("rope_theta", theta)}
-    if isinstance(theta, dict):
-        bases = {"rope_theta": theta["global"], "rope_local_base_freq": theta["local"]}
+    if "full_attention" in made:  # one for each type of layer: the config class reads what it reads
+        bases = theta if isinstance(theta, dict) else {"global": theta}
+        names = {"rope_scaling": None, "rope_theta": "global", "rope_local_base_freq": "local"}
+        read = {name: bases.get(base) for name, base in names.items() if name in keys}
+        return {"rope_parameters": None, **read}
     scaled = made if made.get("rope_type", "default") != "default" else None
-    return {"rope_parameters": scaled, "rope_scaling": None, **bases}
+    # The functions of the types of rope read the last for every family.
+    others = {"rope_scaling": None, "original_max_position_embeddings": None}
+    base = {"rotary_emb_base": theta} if "rotary_emb_base" in keys else {"rope_theta": theta}
+    return {"rope_parameters": scaled, **others, **base, **{n: fields[n] for n in others if n in fields}}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
