@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import choices, config, first_seen, products, score_factors, step, tilt
+from kernels.gpu.attention_tile import choices, config, first_seen, products, score_factors, seen, step, tilt
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
@@ -114,6 +114,7 @@ def attention_forward(
     D: tl.constexpr,
     E: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    CHUNKED: tl.constexpr,
     FINAL: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -165,14 +166,14 @@ def attention_forward(
 
     last = tl.max(b_position, 0)
     first = tl.min(tl.where(m_m, b_position, 1 << 30), 0)
-    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window, CHUNKED), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     if p_blocks is not None:
         begin = tl.maximum(begin, tl.load(p_blocks + i_seq * 2).to(tl.int32) * (PAGE // BLOCK_N))
         end = tl.minimum(end, tl.load(p_blocks + i_seq * 2 + 1).to(tl.int32) * (PAGE // BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((first + 1) // BLOCK_N, end))
-    if begin * BLOCK_N < first_seen(last, window):
+    if begin * BLOCK_N < first_seen(last, window, CHUNKED):
         edge = begin
     if p_page is not None:
         p_page += i_seq * max_pages
@@ -182,7 +183,6 @@ def attention_forward(
     if p_slopes is not None:
         p_slopes += (i_head * G + o_m % G)[:, None]
     b_position = b_position[:, None]
-    b_first = first_seen(b_position, window)
 
     for j in range(begin, edge):
         b_max, b_sum, b_acc = visit(
@@ -192,7 +192,7 @@ def attention_forward(
         )  # fmt: skip
     for j in range(edge, end):
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position) & (o_key >= b_first)
+        m_seen = seen(o_key, b_position, window, CHUNKED)
         b_max, b_sum, b_acc = visit(
             b_max, b_sum, b_acc, b_q, p_q, m_m[:, None], p_k, p_v, p_page, i_start, i_head, j, last, m_seen,
             p_slopes, b_position, to_tanh, to_log2, K, D, E, SOFTCAP, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D,
@@ -293,9 +293,9 @@ def forward(
         attention_forward[grid](
             q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
             slopes_H, acc_in, softmax_in,
-            T, 0 if page_BP is None else page_BP.shape[1], window or NO_WINDOW,
+            T, 0 if page_BP is None else page_BP.shape[1], abs(window) or NO_WINDOW,
             *score_factors(scale, softcap),
-            K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, FINAL=final,
+            K=K, G=H // K, D=D, E=E, SOFTCAP=softcap is not None, CHUNKED=window < 0, FINAL=final,
             PAGE=KEY_BLOCK, PRECISION=input_precision,
             **choice.launch(D, E),
         )  # fmt: skip
@@ -348,6 +348,7 @@ def variants() -> list[Variant]:
         uses = {
             "packed": ("p_page", "p_blocks", "p_slopes", "p_acc_in", "p_softmax_in"),
             "paged": ("p_blocks", "p_slopes", "p_acc_in", "p_softmax_in"),
+            "chunked": ("p_page", "p_blocks", "p_slopes", "p_sinks", "p_acc_in", "p_softmax_in"),
             "tilted": ("p_blocks", "p_sinks", "p_acc_in", "p_softmax_in"),
             "prefix": ("p_slopes", "p_acc_in", "p_softmax_in"),
             "resumed": ("p_slopes", "p_sinks"),
@@ -359,7 +360,8 @@ def variants() -> list[Variant]:
                 continue
             constants = {
                 **dict.fromkeys(absent),
-                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "FINAL": use != "prefix"},
+                **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "CHUNKED": use == "chunked"},
+                "FINAL": use != "prefix",
                 **choice.constants(D, E),
                 **{"PAGE": KEY_BLOCK, "PRECISION": precision},
             }

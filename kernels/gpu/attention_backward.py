@@ -17,7 +17,16 @@ import triton
 import triton.language as tl
 
 from kernels.checks import NO_WINDOW, check_heads, check_knobs
-from kernels.gpu.attention_tile import LOG2_E, choices, config, first_seen, products, score_factors, tilt
+from kernels.gpu.attention_tile import (
+    LOG2_E,
+    choices,
+    config,
+    first_seen,
+    products,
+    score_factors,
+    seen,
+    tilt,
+)
 from kernels.gpu.language import dot, rounded, tanh
 from kernels.gpu.launch import TYPES, expect, expect_precision, on, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
@@ -116,6 +125,7 @@ def attention_dq(
     D: tl.constexpr,
     E: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    CHUNKED: tl.constexpr,
     FEW_BLOCKS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -154,12 +164,11 @@ def attention_dq(
 
     last = tl.max(b_position)
     first = tl.min(tl.where(m_m[:, None], b_position, 1 << 30))
-    begin = tl.maximum(first_seen(first, window), 0) // BLOCK_N
+    begin = tl.maximum(first_seen(first, window, CHUNKED), 0) // BLOCK_N
     end = (last + BLOCK_N) // BLOCK_N
     i_start = i_token - tl.load(p_position + i_token)
     if p_slopes is not None:
         p_slopes += (i_head * G + o_m % G)[:, None]
-    b_first = first_seen(b_position, window)
     b_delta = tl.zeros((BLOCK_M,), tl.float32)
     if end - begin <= FEW_BLOCKS:
         for j in range(begin, end):
@@ -168,7 +177,7 @@ def attention_dq(
                 K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
             )  # fmt: skip
             o_key = j * BLOCK_N + o_n[None, :]
-            m_seen = (o_key <= b_position) & (o_key >= b_first)
+            m_seen = seen(o_key, b_position, window, CHUNKED)
             b_tilt = None
             if p_slopes is not None:
                 b_tilt = tilt(p_slopes, o_key - b_position)
@@ -186,7 +195,7 @@ def attention_dq(
             K, D, E, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION,
         )  # fmt: skip
         o_key = j * BLOCK_N + o_n[None, :]
-        m_seen = (o_key <= b_position) & (o_key >= b_first)
+        m_seen = seen(o_key, b_position, window, CHUNKED)
         b_tilt = None
         if p_slopes is not None:
             b_tilt = tilt(p_slopes, o_key - b_position)
@@ -222,6 +231,7 @@ def attention_dkdv(
     D: tl.constexpr,
     E: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    CHUNKED: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -261,10 +271,10 @@ def attention_dkdv(
 
     # The tokens that see some key of the run: from its first to the end of its last's window or chunk, but
     # for the runs at the list's end, which are empty.
-    reach = position + BLOCK_N - 1 + tl.minimum(tl.abs(window), length)
-    if window < 0:
-        reach = (position + BLOCK_N - 1) // -window * -window - window
-    past = tl.minimum(length, reach)
+    if CHUNKED:
+        past = tl.minimum(length, (position + BLOCK_N - 1) // window * window + window)
+    else:
+        past = tl.minimum(length, position + BLOCK_N - 1 + tl.minimum(window, length))
     past = tl.where(keys > 0, past, 0)
     for i in range(position * G // BLOCK_M, (past * G + BLOCK_M - 1) // BLOCK_M):
         o_r = i * BLOCK_M + o_m
@@ -286,8 +296,10 @@ def attention_dkdv(
             PRECISION,
         )  # fmt: skip
         o_back = (o_r // G)[None, :] - (position + o_n)[:, None]
-        b_first = first_seen((o_r // G)[None, :], window)
-        m_seen = (o_back >= 0) & ((position + o_n)[:, None] >= b_first) & m_r[None, :]
+        if CHUNKED:
+            m_seen = seen((position + o_n)[:, None], (o_r // G)[None, :], window, CHUNKED) & m_r[None, :]
+        else:
+            m_seen = (o_back >= 0) & (o_back < window) & m_r[None, :]
         b_tilt = None
         if p_slopes is not None:
             b_tilt = tilt(p_slopes + (i_head * G + o_r % G)[None, :], -o_back)
@@ -347,9 +359,10 @@ def backward(
     position_T = positions(bounds_B1, T)
     tensors = (q_THD, k_TKD, v_TKE)
     shared = (dout_THE, softmax_2TH, delta_TH)
-    numbers = (T, window or NO_WINDOW, scale, *score_factors(scale, softcap))
+    numbers = (T, abs(window) or NO_WINDOW, scale, *score_factors(scale, softcap))
     constants = {
         **{"K": K, "G": G, "D": D, "E": E, "SOFTCAP": softcap is not None},
+        "CHUNKED": window < 0,
         **{"PRECISION": input_precision},
     }
 
@@ -414,6 +427,7 @@ def variants() -> list[Variant]:
             choice = config(key, dtype, D, E, precision, name)
             constants = {
                 **{"K": 8, "G": 2, "D": D, "E": E, "SOFTCAP": D == 256, "PRECISION": precision},
+                "CHUNKED": False,
                 **choice.constants(D, E),
                 **more,
             }
@@ -422,4 +436,6 @@ def variants() -> list[Variant]:
             found.append(variant(label, kernel, types, constants | {"p_slopes": None}, *how))
             if D == 128 and precision == "ieee" and dtype != torch.float16 and name == REFERENCE:
                 found.append(variant(f"{label} tilted", kernel, types, constants, *how))
+                chunked = constants | {"p_slopes": None, "CHUNKED": True}
+                found.append(variant(f"{label} chunked", kernel, types, chunked, *how))
     return found

@@ -28,10 +28,23 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def first_seen(b_position: tl.tensor, window: tl.tensor) -> tl.tensor:
-    """The first key that queries at these positions see (`kernels.knobs.first_seen`)."""
-    chunk = tl.maximum(-window, 1)
-    return tl.where(window < 0, b_position // chunk * chunk, b_position - window + 1)
+def first_seen(b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) -> tl.tensor:
+    """The first key that queries at these positions see: of their last `window`, or of their chunk."""
+    if CHUNKED:
+        b_first = b_position // window * window
+    else:
+        b_first = b_position - window + 1
+    return b_first
+
+
+@triton.jit
+def seen(o_key: tl.tensor, b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) -> tl.tensor:
+    """Which keys queries at these positions see (`kernels.knobs.first_seen`)."""
+    if CHUNKED:
+        m_seen = (o_key <= b_position) & (o_key >= b_position // window * window)
+    else:
+        m_seen = (o_key <= b_position) & (o_key > b_position - window)
+    return m_seen
 
 
 @triton.jit
