@@ -161,6 +161,7 @@ FAMILIES: dict[str, Family] = {
     "gemma3_text": replace(
         GEMMA2,
         knobs={**GEMMA2.knobs, "qk_norm": "head"},
+        fields={**BIASES, "final_softcap": "final_logit_softcapping"},
         pattern=6,
         rope_bases=(1e6, 1e4),
     ),
@@ -517,7 +518,7 @@ FAMILIES: dict[str, Family] = {
         dense_layers=1,
     ),
     "hy_v3": Family(
-        knobs={**V3_ROUTER, "normalize": True, "qk_norm": "head"},
+        knobs={**V3_ROUTER, "normalize": True, "qk_norm": "head", "biases": False},
         fields={**LLAMA_BIASES, "float_sum": "enable_moe_fp32_combine"},
         keys=KEYS
         | QWEN_EXPERTS

@@ -78,6 +78,8 @@ def read_config(folder: Path) -> ModelConfig:
         raise MinillmError(f"{path} {error}") from None
     own = text_model.config
     model_type = own.get("model_type")
+    if raw.get("model_type") == "mistral" and "layer_types" in raw:
+        model_type = "ministral"  # as transformers' AutoConfig has it
     if model_type not in FAMILIES:
         known = ", ".join((*FAMILIES, *WRAPPERS))
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
@@ -100,6 +102,7 @@ def read_config(folder: Path) -> ModelConfig:
 
 def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
     C, num_layers = (file.written(*SPELLINGS[name]) for name in ("hidden_size", "num_layers"))
+    file.get("hidden_size")  # may stand beside an older spelling, which wins
     H = file.need(*SPELLINGS["num_heads"])
     latent = _latent(file, C // H) if file.get("kv_lora_rank") else None
     head_dim = file.get("head_dim") or C // H
@@ -111,9 +114,9 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> ModelConfig:
     ropes = read_ropes(file, family, sliding, latent.rope_dim if latent else head_dim)
     if (beta := ropes.written.get("llama_4_scaling_beta")) is not None:
         knobs["query_growth"] = QueryGrowth(beta, ropes.written["original_max_position_embeddings"])
-    elif file.get("attn_temperature_tuning"):
+    elif file.reads("attn_temperature_tuning"):
         growth = QueryGrowth(file.need("attn_scale"), file.need("floor_scale"), shift=1, unturned=True)
-        knobs["query_growth"] = growth
+        knobs["query_growth"] = growth if file.get("attn_temperature_tuning") else None
     _multipliers(family, file, knobs, C, num_layers)
     _older_layouts(file, knobs, H, C)
     knobs.setdefault("scale", _scale(file, latent, head_dim, ropes))
@@ -250,7 +253,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     """Which layers have the sliding window."""
     if family.windows == "none":
         return [False] * L
-    file.get("sliding_window")  # which no layer may have
+    window = file.get("sliding_window", "attention_chunk_size")  # which no layer may have
     late = file.get("max_window_layers", default=0)
     used = bool(file.get("use_sliding_window", default=True))
     pattern = file.get("sliding_window_pattern", default=family.pattern)
@@ -263,8 +266,10 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
             raise file.error(f"has layer type {sorted(unknown)[0]!r}; supported: {', '.join(kinds)}")
         if len(types) != L:
             raise file.error(f"names {len(types)} layer_types for {L} layers")
+        # In smollm3 use_sliding_window only has a say in the types of a file that lists none.
+        used = used or family.windows == "unturned"
         return [kinds[kind] and used for kind in types]
-    if file.get("sliding_window", "attention_chunk_size") is None:
+    if window is None:
         pattern = 0
     rules: dict[str, Callable[[int], bool]] = {
         "none": lambda i: False,
@@ -283,7 +288,8 @@ def _layer_types(file: ConfigFile) -> list[str] | None:
     """The type of each layer, where the file lists them; gpt_neo repeats groups."""
     if file.reads("attention_types"):
         groups = file.get("attention_types", default=[[["global", "local"], 12]])
-        file.get("attention_layers")  # the same, counted out, which the reference makes anew
+        if (listed := file.get("attention_layers")) is not None:  # the same, counted out
+            return list(listed)
         return [kind for kinds, count in groups for _ in range(count) for kind in kinds]
     types: list[str] | None = file.get("layer_types")
     return types

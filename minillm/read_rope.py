@@ -94,10 +94,12 @@ def turned(file: ConfigFile, i: int) -> bool:
 
 def _flat(file: ConfigFile) -> dict[str, Any]:
     """The parameters of a model with one rope."""
-    own = dict(file.get("rope_parameters", default={}))
+    # Here a null counts as left out: the family's own scaling holds.
+    own = dict(file.get("rope_parameters", default=file.defaults["rope_parameters"] or {}))
     given = dict(file.get("rope_scaling", default={})) or own
     share = file.get("partial_rotary_factor", "rotary_pct")
-    if share is None and file.reads("partial_rotary_factor") and (dim := file.get("rotary_dim")) is not None:
+    dim = file.get("rotary_dim")
+    if share is None and file.reads("partial_rotary_factor") and dim is not None:
         share = dim / file.need("head_dim")
     usual = {
         "rope_theta": file.get("rotary_emb_base", "rope_theta"),

@@ -49,7 +49,7 @@ WRAPPERS: dict[str, Wrapper] = {
     "qwen2_5_vl": Wrapper("qwen2_5_vl_text", ("visual",), flat=True, text_ties=True),
     "internvl": Wrapper("qwen2", LLAVA),
     "llava": Wrapper("llama", LLAVA, text_ties=True),
-    "llava_next": Wrapper("llama", (*LLAVA, "image_newline"), text_ties=True),
+    "llava_next": Wrapper("llama", (*LLAVA, "image_newline")),
 }
 
 
@@ -72,7 +72,13 @@ class TextModel:
 
 _QWEN2_VL = TextModel(
     "qwen2",
-    {"rope_theta": 1000000.0, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "max_window_layers": 80},
+    {
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-5,
+        "intermediate_size": 29568,
+        "num_key_value_heads": 8,
+        "max_window_layers": 80,
+    },
 )
 _QWEN3_VL = {"rope_theta": 500000.0, "max_position_embeddings": 128000}
 TEXT_MODELS: dict[str, TextModel] = {
@@ -81,6 +87,8 @@ TEXT_MODELS: dict[str, TextModel] = {
         "qwen3_moe",
         {
             **_QWEN3_VL,
+            "intermediate_size": 5632,
+            "num_attention_heads": 16,
             "num_key_value_heads": 16,
             "num_experts_per_tok": 4,
             "moe_intermediate_size": 1408,

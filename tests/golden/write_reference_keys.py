@@ -55,10 +55,15 @@ def reference_keys(model_type: str) -> dict[str, Any]:
 
     config, model = CONFIG_MAPPING[model_type], MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[model_type]]
     fields = {field.name: _default(field) for field in dataclasses.fields(config)}
+    # Under the name of the field, which in a few classes is the alias; what is read by the other name wins.
+    aliases = dict(
+        (name, alias) if alias in fields and name not in fields else (alias, name)
+        for alias, name in config.attribute_map.items()
+    )
     keys: dict[str, Any] = {"tie_word_embeddings": fields.get("tie_word_embeddings", False)}
     for start in (model, config):
         for name, default in _reads(start):
-            name = config.attribute_map.get(name, name)
+            name = aliases.get(name, name)
             if keys.get(name) is None:
                 keys[name] = fields.get(name, default)
     keys.pop("partial_rotary_factor", None)
@@ -74,7 +79,7 @@ def reference_keys(model_type: str) -> dict[str, Any]:
         for name, default in keys.items()
         if name not in PRIVATE and not callable(getattr(config, name, None))
     }
-    return {"keys": dict(sorted(keys.items())), "aliases": dict(config.attribute_map)}
+    return {"keys": dict(sorted(keys.items())), "aliases": aliases}
 
 
 def _rope_keys(config: Any, fields: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +90,9 @@ def _rope_keys(config: Any, fields: dict[str, Any], keys: dict[str, Any]) -> dic
         names = {"rope_scaling": None, "rope_theta": "global", "rope_local_base_freq": "local"}
         read = {name: bases.get(base) for name, base in names.items() if name in keys}
         return {"rope_parameters": None, **read}
-    scaled = made if made.get("rope_type", "default") != "default" else None
+    scaled = dict(made) if made.get("rope_type", "default") != "default" else None
+    if scaled and config(rope_theta=123.0).rope_parameters["rope_theta"] == 123.0:
+        del scaled["rope_theta"]  # filled in from beside it
     # The functions of the types of rope read the last for every family.
     others = {"rope_scaling": None, "original_max_position_embeddings": None}
     base = {"rotary_emb_base": theta} if "rotary_emb_base" in keys else {"rope_theta": theta}

@@ -194,3 +194,56 @@ def test_one_number_for_all_layers(tmp_path: Path) -> None:
     assert config.experts is not None and config.experts.chosen == 2
     with pytest.raises(MinillmError, match="only one number for all layers"):
         read(tmp_path, case("hunyuan_v1_moe", moe_topk=[2, 2, 1, 2]))
+
+
+def changed(folder: Path, name: str, *dropped: str, **changes: Any) -> ModelConfig:
+    settings = {key: value for key, value in case(name).items() if key not in dropped}
+    return read(folder, {**settings, **changes})[0]
+
+
+def test_the_type_of_each_layer_as_the_family_means_it(tmp_path: Path) -> None:
+    """transformers takes a mistral with `layer_types` for a ministral; the values are its models'."""
+    types = ["full_attention", "sliding_attention"] * 2
+    config = changed(tmp_path, "mistral", layer_types=types, sliding_window=9)
+    assert config.model_type == "ministral" and config.windows == (0, 9, 0, 9)
+    config = changed(tmp_path, "smollm3", "use_sliding_window", layer_types=types, sliding_window=9)
+    assert config.windows == (0, 9, 0, 9)
+    config = changed(tmp_path, "smollm3", "layer_types", use_sliding_window=False, sliding_window=9)
+    assert not any(config.windows)
+    for dropped in ((), ("attention_types",)):
+        listed = ["local", "global", "local", "local"]
+        windows = changed(tmp_path, "gpt_neo", *dropped, attention_layers=listed).windows
+        assert [bool(window) for window in windows] == [True, False, True, True]
+
+
+def test_scaling_that_a_family_has_of_itself(tmp_path: Path) -> None:
+    """Left out or null: gpt_oss scales whatever base stands beside it, the others bring their own base."""
+    for name, theta in (("gpt_oss", 700.0), ("apertus", 12e6), ("cwm", 1e6), ("ministral3", 1e6)):
+        left_out = changed(tmp_path, name, "rope_parameters", rope_theta=700.0)
+        assert left_out.ropes[0].theta == theta and left_out.ropes[0].type in ("yarn", "llama3"), name
+        assert changed(tmp_path, name, rope_parameters=None, rope_theta=700.0) == left_out
+
+
+def test_the_field_of_a_class_may_be_the_alias(tmp_path: Path) -> None:
+    for name in ("qwen3_moe", "mellum"):
+        config = changed(tmp_path, name, num_experts=4, num_local_experts=6)
+        assert config.experts is not None and config.experts.count == 6
+    experts = changed(tmp_path, "qwen3_moe", "num_experts", "num_local_experts").experts
+    assert experts is not None and experts.count == 128
+
+
+def test_what_is_off_has_no_value(tmp_path: Path) -> None:
+    off = changed(tmp_path, "llama4_text", attn_temperature_tuning=False, floor_scale=16, attn_scale=3.0)
+    assert off.query_growth is None
+    full = changed(tmp_path, "llama4_text", layer_types=["full_attention"] * 4, attention_chunk_size=16)
+    assert not any(full.windows)
+    both = changed(tmp_path, "minimax_m2", "rope_parameters", partial_rotary_factor=0.5, rotary_dim=6)
+    assert both.ropes[0].dim == both.head_dim // 2
+
+
+def test_read_but_never_passed_on(tmp_path: Path) -> None:
+    """Gemma 3 has no cap of scores, though its config class has the key."""
+    with pytest.raises(MinillmError, match=r"attn_logit_softcapping = 5\.0"):
+        read(tmp_path, case("gemma3_text", attn_logit_softcapping=5.0))
+    experts = changed(tmp_path, "hy_v3", mlp_bias=True).experts
+    assert experts is not None and not experts.biases
