@@ -44,10 +44,9 @@ def attention(
         softcap: scores are softcap * tanh(score / softcap) (Gemma 2).
         sinks_H: in q's dtype, one logit per query head that joins the softmax and has no value
             (Xiao et al., 2023; gpt-oss); learned, if it requires a gradient.
-        input_precision: of float32's products on a GPU: "ieee", "tf32x3" (three products of tf32) or "tf32".
-
         slopes_H: float32, a number a head by which a score falls for each position that its key lies further
             back (ALiBi; Press et al., 2022); not learned.
+        input_precision: of float32's products on a GPU: "ieee", "tf32x3" (three products of tf32) or "tf32".
 
     Softmax and sums are in float32 at least. A row's bits depend on its own sequence alone, not on the
     packing. Gradients are deterministic. Raises ValueError for arguments that do not fit.

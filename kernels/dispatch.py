@@ -226,7 +226,7 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
 
 
 def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
-    """xIELU (Huang and Schlag, 2024) of each number, with a layer's two learned numbers; (T, F).
+    """Compute xIELU (Huang and Schlag, 2024) with a layer's two learned numbers, (T, F).
 
     They are read where they stand at each call. Raises ValueError for arguments that do not belong together.
     """

@@ -28,7 +28,7 @@ Position = TypeVar("Position", int, torch.Tensor)
 
 
 def first_seen(position: Position, window: int) -> Position:
-    """The first key that the query at a position sees, or one before position 0 if it sees all."""
+    """Find the first key that the query at a position sees; below 0 where its window begins before."""
     if window < 0:
         return position - position % -window
     return position - window + 1 if window else position * 0
@@ -42,8 +42,8 @@ class Scores:
     position i on the key at j gets slope * (j - i). Between near positions that is a small number however
     long the context, and it is one product and one addition for every chunk. A query sees the last `window`
     keys, its own among them; 0 for all, and -n for those of its own chunk of n positions (Llama 4, 2025),
-    counted from position 0. The oracle turns queries and keys from `rope_dtype`, its softmax
-    runs in `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
+    counted from position 0. The oracle turns queries and keys from `rope_dtype`, its softmax runs in
+    `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
     """
 
     scale: float

@@ -232,9 +232,10 @@ def attention(
 
 
 def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
-    """What ALiBi adds to the scores, (H, queries, keys) or the same for all queries, (H, 1, keys).
+    """Compute what ALiBi adds to the scores, (H, queries, keys), or (H, 1, keys) for all queries alike.
 
-    Softmax does not see what all scores of a query share, so positions may be counted from any place.
+    Source: Press et al. (2022). What all scores of a query share does not change its softmax, so positions
+    may be counted from any place.
     """
     slope_H11 = slopes_H.view(-1, 1, 1)
     position_N = torch.arange(keys, device=slopes_H.device)
@@ -258,8 +259,10 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
 
 
 def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
-    """xIELU (Huang and Schlag, 2024), of two learned numbers: p x^2 + beta x for positive x, and for others
-    n (expm1(min(x, eps)) - x) + beta x, with p = softplus(alpha_p) and n = beta + softplus(alpha_n).
+    """Compute xIELU (Huang and Schlag, 2024) with two learned numbers, (T, F).
+
+    It is p x^2 + beta x for positive x, and n (expm1(min(x, eps)) - x) + beta x for others, with
+    p = softplus(alpha_p) and n = beta + softplus(alpha_n).
     """
     p, n = F.softplus(alpha_p_1), XIELU_BETA + F.softplus(alpha_n_1)
     below = (torch.expm1(x_TF.clamp(max=XIELU_EPS)) - x_TF) * n + XIELU_BETA * x_TF
@@ -267,7 +270,7 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
 
 
 def gelu_bloom(x: torch.Tensor) -> torch.Tensor:
-    """gelu_tanh by a constant of eight digits, which is float32's."""
+    """Compute gelu_tanh with its constant rounded to eight digits, which changes float64 alone."""
     if x.dtype != torch.float64:
         return F.gelu(x, approximate="tanh")
     return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))

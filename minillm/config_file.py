@@ -152,11 +152,11 @@ class ConfigFile:
         self.unread: set[str] = set()
 
     def reads(self, name: str) -> bool:
-        """Whether the family reads this key."""
+        """Tell whether the family reads this key."""
         return name in self.defaults
 
     def get(self, *names: str, default: Any = None) -> Any:
-        """The value of the first of these keys that the family reads and that has one.
+        """Return the value of the first of these keys that the family reads and that has one.
 
         The value is the file's, or where the file leaves the key out the family's default. A null in the file
         is an answer too: it keeps the family's default away.
@@ -173,7 +173,7 @@ class ConfigFile:
         return default
 
     def written(self, *names: str) -> Any:
-        """As `need`, but of what the file itself says: no family's default is meant for another's size."""
+        """Do as `need`, but for what the file itself says: a default size is no answer."""
         if not any(alias in self.raw for name in names for alias in self._spellings(name)):
             raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
         return self.need(*names)
@@ -183,12 +183,13 @@ class ConfigFile:
         return [alias for alias, key in self._aliases.items() if key == name] + [name]
 
     def need(self, *names: str) -> Any:
-        """The value of the first of these keys that the family reads; `MinillmError` where there is none."""
+        """Return what `get` does; raise `MinillmError` where there is no value."""
         if (value := self.get(*names)) is None:
             raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
         return value
 
     def error(self, what: str) -> MinillmError:
+        """Make an error that says this of the file, for the caller to raise."""
         return MinillmError(f"{self.path} {what}")
 
     def check(self, config: ModelConfig) -> None:

@@ -122,6 +122,13 @@ DEEPSEEK_V3 = Family(
     windows="none",
 )
 
+GLM4_MOE = Family(
+    knobs=V3_ROUTER,
+    fields={"qkv_bias": "attention_bias", "normalize": "norm_topk_prob"},
+    keys=KEYS | QWEN_EXPERTS | SHARED,
+    windows="none",
+)
+
 COHERE = {
     "norm": "layer",
     "parallel": True,
@@ -336,12 +343,7 @@ FAMILIES: dict[str, Family] = {
         pattern=2,
         mxfp4=True,
     ),
-    "glm4_moe": Family(
-        knobs=V3_ROUTER,
-        fields={"qkv_bias": "attention_bias", "normalize": "norm_topk_prob"},
-        keys=KEYS | QWEN_EXPERTS | SHARED,
-        windows="none",
-    ),
+    "glm4_moe": GLM4_MOE,
     "deepseek_v3": DEEPSEEK_V3,
     "kimi_k2": replace(DEEPSEEK_V3, reference="deepseek_v3"),
     "mimo": replace(QWEN2, reference="qwen2"),
@@ -413,12 +415,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "internlm3": LLAMA,
     "minicpm3": Family(fields=LLAMA_BIASES, keys=KEYS | LATENT, windows="none"),
-    "solar_open": Family(
-        knobs=V3_ROUTER,
-        fields={"qkv_bias": "attention_bias", "normalize": "norm_topk_prob"},
-        keys=KEYS | QWEN_EXPERTS | SHARED,
-        windows="none",
-    ),
+    "solar_open": GLM4_MOE,
     "cwm": Family(fields={"mlp_bias": "mlp_bias"}, keys=KEYS, windows="first", pattern=4),
     "flex_olmo": Family(
         knobs={**POST_ONLY, "router": "softmax", "qk_norm": "full"},

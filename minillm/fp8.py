@@ -36,7 +36,7 @@ class FP8:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> FP8:
-        """The layout that a `quantization_config` describes; `ValueError` names a key that keeps it from us.
+        """Read the layout that a `quantization_config` describes; `ValueError` names an unsupported key.
 
         Nothing else in it matters: which matrices are stored so, and in what their scales, is in the files;
         how activations are rounded does not concern weights that are no longer in 8 bits.
@@ -54,14 +54,14 @@ class FP8:
         return cls((sizes[0], sizes[1]))
 
     def scale_shapes(self, shape: torch.Size) -> tuple[tuple[int, ...], ...]:
-        """The shapes that the scales of a (E, N, K) or (N, K) tensor may have."""
+        """List the shapes that the scales of a (E, N, K) or (N, K) tensor may have."""
         outer, (N, K) = tuple(shape[:-2]), shape[-2:]
         if self.block is None:
             return (outer, (*outer, 1), (*outer, 1, 1))
         return ((*outer, ceil(N / self.block[0]), ceil(K / self.block[1])),)
 
     def dequantize(self, rows: torch.Tensor, scales: torch.Tensor, start: int = 0) -> torch.Tensor:
-        """Some (rows, K) of a matrix from row `start` on, or all of some (E, N, K), in bfloat16."""
+        """Make bfloat16 of rows (rows, K) of a matrix, from row `start` on, or of whole ones (E, N, K)."""
         if scales.dtype == torch.uint8:
             factors = torch.exp2(scales.float() - BIAS)
         else:

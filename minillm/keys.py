@@ -31,7 +31,7 @@ def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
 
 
 def naming(config: ModelConfig) -> Naming:
-    """What names in a checkpoint of this config mean, and what in it is not read."""
+    """Tell what names in a checkpoint of this config mean, and what in it is not read."""
     family, stored = FAMILIES[config.model_type], config.stored
     embed, head = (family.keys[ours].names[0] for ours in ("embed", "head"))
     base = f"{embed.partition('.')[0]}."
@@ -64,7 +64,7 @@ def naming(config: ModelConfig) -> Naming:
 
 
 def constants(config: ModelConfig) -> dict[str, float]:
-    """Numbers that a checkpoint holds beside weights, under Hugging Face's names; they are not learned."""
+    """Name the numbers that a checkpoint holds beside weights, and that are not learned, and their values."""
     return {
         name.replace("{i}", str(i)): value
         for name, value in FAMILIES[config.model_type].constants.items()

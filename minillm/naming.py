@@ -36,7 +36,7 @@ class Naming:
     fp8: FP8 | None = None
 
     def read(self, stored: str, expected: Collection[str]) -> tuple[str, str]:
-        """(The model's name for a stored one, what it is where it is not read: "" where it is)."""
+        """Return the model's name of a stored tensor, and its kind if it is skipped, or "" if it is read."""
         bare = stored
         for pattern, own in self.respelled:
             bare = pattern.sub(own, bare, count=1)

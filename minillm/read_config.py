@@ -56,7 +56,7 @@ _MIXTURE = frozenset(Experts.__dataclass_fields__)
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The `ModelConfig` of a folder's config.json.
+    """Read the `ModelConfig` of a folder's config.json.
 
     Raises `MinillmError` for a missing or broken file, an unknown `model_type`, a missing key, and a key or a
     value that changes what the model computes and that this library does not compute. Warns, once, of keys

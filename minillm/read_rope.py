@@ -50,7 +50,7 @@ class Ropes:
 
 
 def read_ropes(file: ConfigFile, family: Family, sliding: Sequence[bool], head_dim: int) -> Ropes:
-    """The rotary embeddings of a config.json.
+    """Read the rotary embeddings of a config.json.
 
     Args:
         file: asked for its keys.
@@ -87,7 +87,7 @@ def read_ropes(file: ConfigFile, family: Family, sliding: Sequence[bool], head_d
 
 
 def turned(file: ConfigFile, i: int) -> bool:
-    """Whether layer i has rope, by the keys that say so."""
+    """Tell whether layer i has rope, by the keys that say so."""
     listed, interval = file.get("no_rope_layers"), file.get("no_rope_layer_interval")
     return bool(listed[i]) if listed else interval is None or (i + 1) % interval != 0
 

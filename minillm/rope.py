@@ -161,7 +161,7 @@ def growth(config: ModelConfig, dtype: torch.dtype) -> torch.Tensor | None:
 
 
 def alibi_slopes(heads: int, truncated: bool = False) -> tuple[float, ...]:
-    """The slope of each head's linear bias (ALiBi: Press et al., 2022).
+    """Compute the slope of each head's linear bias (ALiBi; Press et al., 2022).
 
     Powers of 2 in even steps from 2^(-8/n) to 2^-8 for n heads, where n is a power of 2. For other numbers of
     heads those of the power of 2 below, and every other one of twice as many; `truncated`: those of the power

@@ -41,7 +41,7 @@ class Stored:
 
 
 def read_stored(path: Path, found: Unwrapped, mxfp4: bool) -> Stored:
-    """The `Stored` of a text model's config.json.
+    """Read the `Stored` of a text model's config.json.
 
     Args:
         path: named in errors.
@@ -67,7 +67,7 @@ def read_stored(path: Path, found: Unwrapped, mxfp4: bool) -> Stored:
 
 
 def plain(text: str, raw: Mapping[str, Any], changed: Mapping[str, Any], reference: str) -> str:
-    """The text of the config.json to save weights with: a text model's own, and not quantised.
+    """Make the text of the config.json to save weights with: a text model's own, and not quantised.
 
     Args:
         text: of the file as it is, which is kept where nothing has to change.

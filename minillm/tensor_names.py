@@ -23,12 +23,12 @@ class Key:
 
 
 def key(*names: str, inputs_first: bool = False, order: str = "") -> Key:
-    """A `Key` of these names."""
+    """Make a `Key` of these names."""
     return Key(names, inputs_first, order)
 
 
 def names(layer: str, **names: str) -> dict[str, Key]:
-    """Keys below one prefix; several names of one parameter are separated by spaces."""
+    """Make keys below one prefix; several names of one parameter are separated by spaces."""
     return {ours: key(*(f"{layer}{name}" for name in text.split())) for ours, text in names.items()}
 
 
@@ -56,7 +56,7 @@ SANDWICH = POST | names(LAYER, mlp_norm="pre_feedforward_layernorm.weight")
 
 
 def experts(block: str, gate: str, up: str, down: str, **others: str) -> dict[str, Key]:
-    """A router and experts of three matrices each below `block`."""
+    """Make the keys of a router, and of experts of three matrices each, below `block`."""
     return names(
         f"{LAYER}{block}.",
         **{"router": "gate.weight", **others},

@@ -200,7 +200,7 @@ class Checkpoint:
             yield start, self._rows(name, start, stop)
 
     def part(self, name: str, index: int) -> torch.Tensor:
-        """One of the tensors that are stacked in one: an expert's."""
+        """Read one of the tensors that are stacked in one: an expert's."""
         _, stored, dtype, _ = self._held[name]
         tensor = self._file(name).rows(stored, index, index + 1)[0]
         self._mapped += tensor.nbytes

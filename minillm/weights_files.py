@@ -35,20 +35,23 @@ class WeightsFile(Protocol):
     mapped: bool
 
     def header(self) -> dict[str, tuple[str, torch.Size]]:
-        """Name -> dtype and shape of every tensor."""
+        """Map the name of every tensor to its dtype and shape."""
 
     def tensor(self, name: str) -> torch.Tensor:
-        """A whole tensor; writing to it leaves the file."""
+        """Read a whole tensor; writing to it leaves the file as it is."""
 
     def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Some of a tensor, along its first dimension."""
+        """Read some of a tensor, along its first dimension."""
 
     def close(self) -> None:
         """Let go of the file."""
 
 
 def open_weights(path: Path) -> WeightsFile:
-    """A file of weights, by its name; `MinillmError` where it is truncated or something else."""
+    """Open a file of weights, of the kind that its name says.
+
+    Raises `MinillmError` for one that is truncated or something else.
+    """
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
 
 

@@ -110,7 +110,10 @@ class Unwrapped(NamedTuple):
 
 
 def unwrap(raw: dict[str, Any]) -> Unwrapped:
-    """The text model of a config.json, which may be nested in it; `ValueError` says what a wrapper lacks."""
+    """Find the text model of a config.json, which may be nested in it.
+
+    `ValueError` says what a wrapper lacks.
+    """
     name = str(raw.get("model_type"))
     wrapper = WRAPPERS.get(name)
     config = raw if wrapper is None else _nested(raw, wrapper)

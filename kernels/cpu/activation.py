@@ -91,7 +91,7 @@ def _activate(dtype: torch.dtype, activation: Activation) -> Any:
 
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """`kernels.reference.activate` in float32, rounded once: (T, 2F) -> (T, F), or (T, F) where not gated."""
+    """Compute `kernels.reference.activate` in float32, rounded once: (T, 2F) or ungated (T, F) -> (T, F)."""
     T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
     out_TF = empty((T, F), x_TX.dtype)
     chunk = rows_per_task(T)
@@ -146,7 +146,7 @@ def _xielu(dtype: torch.dtype) -> Any:
 
 
 def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
-    """`kernels.reference.xielu` in float32, rounded once; the learned numbers are read at each call."""
+    """Compute `kernels.reference.xielu` in float32, rounded once; each call reads the learned numbers."""
     T, F = x_TF.shape
     out_TF = empty((T, F), x_TF.dtype)
     chunk = rows_per_task(T)

@@ -123,7 +123,7 @@ def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Act
 def xielu_gradient(
     x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor, dout_TF: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(dx_TF, d alpha_p, d alpha_n) of `xielu`; the learned numbers' are summed in float64."""
+    """Compute (dx_TF, d alpha_p, d alpha_n) of `xielu`; the learned numbers' are summed in float64."""
     x_TF, d_TF, alpha_p, alpha_n = (y.float() for y in (x_TF, dout_TF, alpha_p_1, alpha_n_1))
     above_TF, bent_TF = x_TF > 0, torch.expm1(x_TF.clamp(max=XIELU_EPS))
     below_TF = bent_TF.masked_fill(x_TF > XIELU_EPS, -1) * (XIELU_BETA + F.softplus(alpha_n))

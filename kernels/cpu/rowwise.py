@@ -23,7 +23,7 @@ ONE = np.float32(1)
 
 
 def rows_per_task(rows: int) -> int:
-    """Rows of a task: one task (no other thread is woken) while the work is smaller than waking one."""
+    """Choose how many rows a task has: all of them while the work is smaller than waking another thread."""
     return max(16, -(-rows // (4 * torch.get_num_threads())))
 
 
@@ -258,7 +258,7 @@ def rope(
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
 ) -> torch.Tensor:
-    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    """Turn queries and keys as `rope_store` does, and leave the values beside them as they are; (T, X)."""
     (T, X), (H, K, D), (M, R) = qkv_TX.shape, heads, cos_MR.shape
     out_TX = empty((T, X), qkv_TX.dtype)
     chunk = rows_per_task(T)

@@ -29,7 +29,7 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def first_seen(b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) -> tl.tensor:
-    """The first key that queries at these positions see: of their last `window`, or of their chunk."""
+    """Find the first key that queries at these positions see: of their last `window`, or of their chunk."""
     if CHUNKED:
         b_first = b_position // window * window
     else:
@@ -39,9 +39,9 @@ def first_seen(b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) 
 
 @triton.jit
 def seen(o_key: tl.tensor, b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) -> tl.tensor:
-    """Which keys queries at these positions see (`kernels.knobs.first_seen`)."""
+    """Tell which keys queries at these positions see (`kernels.knobs.first_seen`)."""
     if CHUNKED:
-        m_seen = (o_key <= b_position) & (o_key >= b_position // window * window)
+        m_seen = (o_key <= b_position) & (o_key >= first_seen(b_position, window, CHUNKED))
     else:
         m_seen = (o_key <= b_position) & (o_key > b_position - window)
     return m_seen
@@ -81,7 +81,7 @@ def products(
 
 @triton.jit
 def tilt(p_slope: tl.tensor, o_ahead: tl.tensor) -> tl.tensor:
-    """What ALiBi adds to scores in base 2: rows' slopes times how far keys stand ahead, mostly below 0."""
+    """Compute what ALiBi adds to scores, in base 2: slopes times how far ahead keys stand."""
     return tl.load(p_slope) * 1.4426950408889634 * o_ahead.to(tl.float32)
 
 

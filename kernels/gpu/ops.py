@@ -128,7 +128,7 @@ def rope(
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
 ) -> torch.Tensor:
-    """Queries and keys turned as `rope_store` turns them, the values beside them as they are; (T, X)."""
+    """Turn queries and keys as `rope_store` does, and leave the values beside them as they are; (T, X)."""
     q_THD, k_TKD = rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T)
     H, K, D = heads
     return torch.cat((q_THD.flatten(1), k_TKD.flatten(1), qkv_TX[:, (H + K) * D :]), dim=1)

@@ -42,6 +42,20 @@ def _expm1(b_z: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
 
 
 @triton.jit
+def _read(
+    p_x: tl.tensor, p_alpha_p: tl.tensor, p_alpha_n: tl.tensor, F: tl.tensor, BLOCK_F: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """(places, mask, x, min(x, eps)) of this program's block of a row, and the numbers p and n."""
+    o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
+    m_f = o_f < F
+    o_x = tl.program_id(0).to(tl.int64) * F + o_f
+    b_x = tl.load(p_x + o_x, mask=m_f, other=0).to(tl.float32)
+    p = _softplus(tl.load(p_alpha_p).to(tl.float32))
+    n = BETA + _softplus(tl.load(p_alpha_n).to(tl.float32))
+    return o_x, m_f, b_x, tl.minimum(b_x, EPS), p, n
+
+
+@triton.jit
 def _xielu(
     p_x: tl.tensor,
     p_alpha_p: tl.tensor,
@@ -50,13 +64,7 @@ def _xielu(
     F: tl.tensor,
     BLOCK_F: tl.constexpr,
 ) -> None:
-    o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
-    m_f = o_f < F
-    o_x = tl.program_id(0).to(tl.int64) * F + o_f
-    b_x = tl.load(p_x + o_x, mask=m_f, other=0).to(tl.float32)
-    p = _softplus(tl.load(p_alpha_p).to(tl.float32))
-    n = BETA + _softplus(tl.load(p_alpha_n).to(tl.float32))
-    b_z = tl.minimum(b_x, EPS)
+    o_x, m_f, b_x, b_z, p, n = _read(p_x, p_alpha_p, p_alpha_n, F, BLOCK_F)
     _, b_less = _expm1(b_z)
     b_bent = tl.where(b_x > 0, p * b_x * b_x, n * (b_less + (b_z - b_x)))
     tl.store(p_out + o_x, rounded(tl.fma(b_x, BETA, b_bent), p_out.dtype.element_ty), mask=m_f)
@@ -73,14 +81,8 @@ def _gradient(
     F: tl.tensor,
     BLOCK_F: tl.constexpr,
 ) -> None:
-    o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
-    m_f = o_f < F
-    o_x = tl.program_id(0).to(tl.int64) * F + o_f
-    b_x = tl.load(p_x + o_x, mask=m_f, other=0).to(tl.float32)
+    o_x, m_f, b_x, b_z, p, n = _read(p_x, p_alpha_p, p_alpha_n, F, BLOCK_F)
     b_d = tl.load(p_dout + o_x, mask=m_f, other=0).to(tl.float32)
-    p = _softplus(tl.load(p_alpha_p).to(tl.float32))
-    n = BETA + _softplus(tl.load(p_alpha_n).to(tl.float32))
-    b_z = tl.minimum(b_x, EPS)
     b_expm1, b_less = _expm1(b_z)
     m_above = b_x > 0
     b_slope = tl.where(m_above, 2 * p * b_x, n * tl.where(b_x > EPS, -1.0, b_expm1))
@@ -102,7 +104,7 @@ def _check(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor)
 
 
 def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
-    """`kernels.reference.xielu`, (T, F).
+    """Compute `kernels.reference.xielu`, (T, F).
 
     Raises ValueError for tensors that are not contiguous, or not of one dtype and device that kernels take.
     """
@@ -120,7 +122,7 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
 def xielu_gradient(
     x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor, dout_TF: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(dx_TF, d alpha_p, d alpha_n), from what went in and the gradient of what came out.
+    """Compute (dx_TF, d alpha_p, d alpha_n) from what went in and the gradient of what came out.
 
     Raises as `xielu` does.
     """

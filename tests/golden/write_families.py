@@ -606,8 +606,8 @@ def write(case: str, folder: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     model.double().save_pretrained(folder)
     tensors = load_file(folder / "model.safetensors")
-    constants = {name: tensor for name, tensor in tensors.items() if not tensor.shape}
-    fill(folder, {name: t.shape for name, t in tensors.items() if name not in constants}, constants)
+    numbers = {name: tensor for name, tensor in tensors.items() if not tensor.shape}
+    fill(folder, {name: t.shape for name, t in tensors.items() if name not in numbers}, numbers)
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": model_type}, indent=2) + "\n")
 

@@ -2,9 +2,9 @@
 
     python tests/golden/write_reference_keys.py
 
-A key is read if the family's config class declares it, or if a config is asked for it by code that the
-family's causal language model reaches: its config class, its modeling file, and the functions of
-transformers' mask and rope modules that this file calls. A test keeps the table current.
+A key is read if a config is asked for it by code that the family's causal language model reaches: its config
+class, its modeling file, and the functions of transformers' mask and rope modules that they call. A field
+that a config class only declares is not read. A test keeps the table current.
 """
 
 from __future__ import annotations
