@@ -29,7 +29,7 @@ import tyro
 from benchmarks import gpu
 from benchmarks.gpu import SMOKE, Check, Report, Verdict, Work, different, noise, relative_error
 from kernels.gpu.matmul import matmul
-from kernels.matmul import pack
+from kernels.panels import pack
 
 # Legend: R rows, K inner width, N outer width, P panels, W panel width.
 

@@ -19,9 +19,8 @@ from kernels.autograd import RopeStoreAttention
 from kernels.checks import check_heads, check_tensor
 from kernels.cpu import rowwise
 from kernels.knobs import Activation, Norm, Scores
-from kernels.matmul import PANEL, unpack
 from kernels.paged import paged_attention
-from kernels.quantized import CODES, GROUP, dequantize
+from kernels.panels import CODES, GROUP, PANEL, dequantize, unpack
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -63,8 +62,8 @@ def matmul(
     bias_N: torch.Tensor | None = None,
     wide: bool = False,
 ) -> torch.Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.matmul`), or codes and scales
-    (`kernels.quantized`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.panels`), or codes and scales
+    (`kernels.panels`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
 
     Weights of whole numbers get no gradient and pass none on: a backward through them is a RuntimeError.
     Raises ValueError for arguments that do not belong together.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from kernels.matmul import pack, unpack
+from kernels.panels import pack, unpack
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
 """Tensors under Hugging Face's names and in its layout, to and from ours, by the families' key tables.
 
-Matrices are transposed and packed into panels (`kernels.matmul`). Some outputs change places on the way:
+Matrices are transposed and packed into panels (`kernels.panels`). Some outputs change places on the way:
 rope of interleaved pairs becomes the half-split one, and a head's turned dimensions come first. All of it
 is written down in one direction, from theirs to ours; export is its inverse.
 
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from kernels.matmul import pack_rows, unpack
-from kernels.quantized import quantize_rows
+from kernels.packing import pack_rows, quantize_rows
+from kernels.panels import unpack
 from minillm import mxfp4
 from minillm.config import Matrix, ModelConfig, Shape
 from minillm.families import FAMILIES

@@ -13,7 +13,7 @@ import torch
 from kernels import logprob
 from kernels.logprob import Rows as Rows
 from kernels.logprob import logprobs as logprobs
-from kernels.matmul import pack, unpack
+from kernels.panels import pack, unpack
 from minillm.batch import Batch
 from minillm.errors import MinillmError
 from minillm.model import Transformer

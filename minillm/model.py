@@ -19,8 +19,7 @@ from torch import nn
 from kernels import dispatch
 from kernels.cpu.memory import zeros
 from kernels.knobs import SIGMOID, TANH, Activation, Norm, Scores
-from kernels.matmul import packed_shape, unpack
-from kernels.quantized import CODES, columns, packed_shapes
+from kernels.panels import CODES, columns, packed_shape, packed_shapes, unpack
 from minillm import hub, keys, moe, rope, weights
 from minillm.batch import Batch
 from minillm.cache import KVCache

@@ -17,7 +17,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from kernels import dispatch, ops
-from kernels.matmul import PANEL
+from kernels.panels import PANEL
 from minillm.errors import MinillmError
 from minillm.logprobs import token_logprobs
 from minillm.model import Transformer

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.matmul import pack, unpack
+from kernels.panels import pack, unpack
 from minillm import keys
 from minillm.config import Matrix, ModelConfig, Shape
 

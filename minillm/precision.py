@@ -24,7 +24,7 @@ class Precision:
     every dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
 
     `bits` of 8 or 4 keeps the layers' matrices as whole numbers with a scale for each group of inputs
-    (`kernels.quantized`), and the head in 8: for sampling from models that are larger than memory, not for
+    (`kernels.panels`), and the head in 8: for sampling from models that are larger than memory, not for
     training. Embeddings, norms, biases and routers stay as they are. 0 keeps all in `weights`.
     """
 

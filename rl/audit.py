@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kernels import reference
-from kernels.matmul import unpack
+from kernels.panels import unpack
 from minillm.batch import Batch
 from minillm.llm import LLM
 from minillm.logprobs import token_logprobs

@@ -14,7 +14,7 @@ in registers while it walks along K. Columns past N are zero.
 Floor: the weight is read once, so time >= bytes / bandwidth; from some 16 rows on arithmetic
 (2 R K N / peak) weighs more.
 
-Weights of whole numbers (`kernels.quantized`) are summed in the same way over the groups of K that share a
+Weights of whole numbers (`kernels.panels`) are summed in the same way over the groups of K that share a
 scale, and each group's sum enters the total times its scale, in one fused multiply-add.
 
 Legend: R rows, K inner width, N outer width, W panel width, P panels, G groups of K.
@@ -33,10 +33,8 @@ from kernels.cpu.recording import empty
 from kernels.cpu.runtime import Kernel, address, launch, next_task, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import ROWS, WEIGHT_BITS, block_product, widening
+from kernels.panels import GROUP, PANEL
 
-PANEL = 32
-# Inputs that share a scale, in weights of whole numbers.
-GROUP = 64
 # A panel's chunk of K, 24 kB in float32, stays in the first cache level while all rows pass over it.
 K_CHUNK = 192
 # Rows whose inputs and sums stay in the second cache level while a task's panels pass over them.

@@ -22,7 +22,7 @@ from kernels.cpu import rowwise
 from kernels.cpu import softmax as cpu_softmax
 from kernels.cpu.matmul import matmul as matmul
 from kernels.knobs import TANH, XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
-from kernels.matmul import pack, unpack
+from kernels.panels import pack, unpack
 
 aten = torch.ops.aten
 

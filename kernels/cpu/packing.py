@@ -14,10 +14,10 @@ import torch
 from numba import carray, types
 from numba.extending import intrinsic
 
-from kernels.cpu.matmul import GROUP, PANEL
 from kernels.cpu.memory import populate
 from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16, variant_njit
 from kernels.cpu.scalars import SCALARS
+from kernels.panels import GROUP, PANEL
 
 # A square of this many rows and columns is turned in registers.
 SIDE = 8
@@ -171,7 +171,7 @@ def quantize_into(
 ) -> None:
     """Write the rows of w_NK as the outputs from `start` on of codes and bfloat16 scales.
 
-    w is float32 or bfloat16; all contiguous on the CPU, laid out as `kernels.quantized` says.
+    w is float32 or bfloat16; all contiguous on the CPU, laid out as `kernels.panels` says.
     """
     (N, K), (panels, groups, _) = w_NK.shape, scales_PGW.shape
     pointers = (w_NK.data_ptr(), codes_PKW.data_ptr(), scales_PGW.data_ptr())

@@ -36,7 +36,7 @@ BROAD_ROWS = ROWS if AVX512 else 2
 TALL_COLUMNS = 2 * COLUMNS if BROAD_ROWS == ROWS else COLUMNS
 
 WEIGHT_BITS = {torch.float32: 32, torch.bfloat16: 16, torch.int8: 8, torch.uint8: 4}
-"""Bits of a weight by its tensor's dtype; a uint8 holds two of four bits (`kernels.quantized`)."""
+"""Bits of a weight by its tensor's dtype; a uint8 holds two of four bits (`kernels.panels`)."""
 
 
 def _from_bf16(b: Any, bits: Any) -> Any:

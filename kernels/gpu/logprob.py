@@ -30,7 +30,7 @@ from kernels.gpu.launch import (
 )
 from kernels.gpu.matmul import Tile, matmul_gradient_w, matmul_gradient_x, product
 from kernels.gpu.variant import REFERENCE, Variant
-from kernels.matmul import PANEL
+from kernels.panels import PANEL
 
 # Columns of the vocabulary whose d logits are there at a time: a whole number of tiles, for any target.
 SPAN = 16384

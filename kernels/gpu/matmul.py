@@ -37,7 +37,7 @@ from kernels.gpu.launch import (
     variant,
 )
 from kernels.gpu.variant import REFERENCE, Variant
-from kernels.matmul import PANEL
+from kernels.panels import PANEL
 
 
 @dataclass(frozen=True)

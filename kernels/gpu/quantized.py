@@ -29,8 +29,7 @@ from kernels.gpu.launch import (
 )
 from kernels.gpu.matmul import Tile, panel_offsets
 from kernels.gpu.variant import Variant
-from kernels.matmul import PANEL
-from kernels.quantized import GROUP
+from kernels.panels import GROUP, PANEL
 
 
 def config(target: str, dtype: torch.dtype, precision: str) -> Tile:

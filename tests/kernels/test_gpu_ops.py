@@ -20,7 +20,7 @@ from kernels import reference
 from kernels.gpu import activation, launch, logprob, norm, quantized, rope, xielu
 from kernels.gpu import matmul as gpu
 from kernels.knobs import Activation, Norm
-from kernels.matmul import PANEL, pack, unpack
+from kernels.panels import PANEL, pack, unpack
 
 DEVICE = torch.device("cpu" if launch.INTERPRET else "cuda")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -13,8 +13,8 @@ import torch
 
 from kernels import dispatch, ops, reference
 from kernels.knobs import SWIGLU, Activation, Norm, Scores
-from kernels.matmul import pack, unpack
-from kernels.quantized import CODES, packed_shapes, quantize_rows
+from kernels.packing import quantize_rows
+from kernels.panels import CODES, pack, packed_shapes, unpack
 from minillm.batch import PAGE_SIZE, Batch
 
 minillm = torch.ops.minillm

@@ -15,7 +15,7 @@ import torch
 
 from kernels import dispatch, reference
 from kernels.knobs import SWIGLU, Norm, Scores
-from kernels.matmul import pack
+from kernels.panels import pack
 from minillm.batch import PAGE_SIZE, Batch
 
 LENGTHS = (1, 63, 64, 65, 111, 257)

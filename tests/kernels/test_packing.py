@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.matmul import pack, pack_rows, packed_shape, unpack
+from kernels.packing import pack_rows
+from kernels.panels import pack, packed_shape, unpack
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # Around the borders of a panel (32 outputs) and of a square that is turned in registers (8 by 8).

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from kernels import dispatch
-from kernels.cpu.matmul import GROUP
-from kernels.matmul import pack
-from kernels.quantized import CODES, columns, dequantize, packed_shapes, quantize_rows
+from kernels.packing import quantize_rows
+from kernels.panels import CODES, GROUP, columns, dequantize, pack, packed_shapes
 
 SHAPES = ((1, 1), (37, 53), (64, 8), (33, 129), (7, 64), (96, 200))
 

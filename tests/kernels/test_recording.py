@@ -11,7 +11,7 @@ import torch
 from kernels import dispatch
 from kernels.cpu.recording import Arena, current, empty, record
 from kernels.knobs import Activation, Norm
-from kernels.matmul import pack
+from kernels.panels import pack
 
 DTYPES = (torch.float32, torch.bfloat16)
 

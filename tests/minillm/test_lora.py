@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import minillm.lora
-from kernels.matmul import pack, unpack
+from kernels.panels import pack, unpack
 from minillm import LLM, MinillmError, Transformer, load_model, save_model, token_logprobs
 from minillm.batch import Batch
 from minillm.config import Matrix

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kernels.matmul import pack
+from kernels.panels import pack
 from minillm import Transformer
 from minillm.batch import Batch
 from minillm.cache import KVCache

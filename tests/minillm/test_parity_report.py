@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from kernels import dispatch, ops
 from kernels.cpu import ops as cpu_ops
-from kernels.matmul import unpack
+from kernels.panels import unpack
 from minillm import (
     LLM,
     MinillmError,

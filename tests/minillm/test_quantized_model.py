@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernels.matmul import pack
-from kernels.quantized import dequantize
+from kernels.panels import dequantize, pack
 from minillm import LLM, MinillmError, SamplingParams, Transformer, load_model, save_model, token_logprobs
 from minillm.config import Matrix
 from minillm.keys import hf_shapes

@@ -1,45 +1,50 @@
-"""Matrices of whole numbers: 8 or 4 bits a weight, and a scale for each GROUP inputs of an output.
+"""The layout that matrices are kept in: panels of PANEL output columns, each contiguous.
 
-w = code * scale, where scale is the group's largest weight, sign and all, over -2^(bits - 1), rounded to
-bfloat16: the largest weight gets the one code that has no negative (as in llama.cpp's Q4_0). Codes are kept
-in panels like other matrices (`kernels.matmul`): int8 (P, K, W), or two codes of four bits in a uint8,
-(P, K, W / 2), 8 added to each: byte j of a row holds column j // 8 * 16 + j % 8 in its low half, and the
-column 8 further in its high half.
+A matrix of K inputs and N outputs is a tensor (P, K, W) with W = PANEL and P = ceil(N / W); columns past
+N are zero, and stay zero under any optimizer whose step is zero where the gradient always was.
 
-Legend: K inputs, N outputs, T tokens, P panels, W panel width, G groups of K.
+An integer-quantised matrix has 8 or 4 bits a weight, and a scale for each GROUP inputs of an output:
+w = code * scale, where scale is the group's largest weight, with its sign, over -2^(bits - 1), rounded to
+bfloat16: the largest weight gets the one code that has no negative (as in llama.cpp's Q4_0). Codes stand in
+panels too: int8 (P, K, W), or two codes of four bits in a uint8, (P, K, W / 2), 8 added to each: byte j of
+a row holds column j // 8 * 16 + j % 8 in its low half, and the column 8 further in its high half.
+
+Legend: K inner width, N outer width, T tokens, P panels, W panel width, G groups of K.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
-from kernels.cpu import packing
-from kernels.cpu.matmul import GROUP as GROUP
-from kernels.cpu.matmul import PANEL
-from kernels.cpu.scalars import SCALARS
-
+PANEL = 32
+# Inputs that share a scale, in integer-quantised weights.
+GROUP = 64
 CODES = {8: torch.int8, 4: torch.uint8}
 HALF = 8  # columns in the low halves of a run of bytes, and in their high halves
+
+
+def packed_shape(K: int, N: int) -> tuple[int, int, int]:
+    """(P, K, W) of a (K, N) matrix."""
+    return -(-N // PANEL), K, PANEL
+
+
+def pack(w_KN: torch.Tensor) -> torch.Tensor:
+    """(..., K, N) -> (..., P, K, W), contiguous, of the same dtype."""
+    *rows, K, N = w_KN.shape
+    P, _, W = packed_shape(K, N)
+    return F.pad(w_KN, (0, P * W - N)).view(*rows, K, P, W).transpose(-3, -2).contiguous()
+
+
+def unpack(w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+    """(..., P, K, W) -> (..., K, N): the inverse of `pack`, differentiable."""
+    return w_PKW.transpose(-3, -2).flatten(-2)[..., :N]
 
 
 def packed_shapes(K: int, N: int, bits: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Shapes of the codes (P, K, W * bits / 8) and of the scales (P, G, W) of a (K, N) matrix."""
     P = -(-N // PANEL)
     return (P, K, PANEL * bits // 8), (P, -(-K // GROUP), PANEL)
-
-
-def quantize_rows(
-    codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, w_NK: torch.Tensor, start: int = 0
-) -> None:
-    """Write rows of a matrix stored (N, K) as the outputs from `start` on, rounded; any float dtype."""
-    rows_NK = w_NK.cpu() if w_NK.dtype in SCALARS else w_NK.cpu().float()
-    if codes_PKW.device.type == "cpu":
-        packing.quantize_into(codes_PKW, scales_PGW, rows_NK.contiguous(), start)
-        return
-    codes, scales = codes_PKW.cpu(), scales_PGW.cpu()
-    packing.quantize_into(codes, scales, rows_NK.contiguous(), start)
-    codes_PKW.copy_(codes)
-    scales_PGW.copy_(scales)
 
 
 def dequantize(codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, N: int) -> torch.Tensor:
