@@ -80,21 +80,19 @@ def _attention(
     slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(out_THE, softmax_2TH), the second for the backward alone, on the CPU of no elements."""
+    scores = Scores(scale, window, softcap, slopes_H=slopes)
     if q.device.type == "cpu":
         numbers = _bounds(bounds, q.shape[0])
-        scores = Scores(scale, window, softcap, slopes_H=slopes)
         if q.dtype in SCALARS:
             out = cpu_attention.packed(q, k, v, bounds, scores, sinks)
         else:
             out = blockwise.packed(q, k, v, numbers, scores, sinks)
         return out, q.new_empty(0)
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
-    knobs |= {"sinks_H": sinks, "slopes_H": slopes}
     from kernels.gpu.attention import forward  # Triton is not everywhere
 
-    tile_N3 = work_list(bounds, q.shape[0], TILE_TOKENS)
+    tiles = (work_list(bounds, q.shape[0], TILE_TOKENS), TILE_TOKENS)
     position_T = positions(bounds, q.shape[0])
-    return forward(q, k, v, position_T, tile_N3, TILE_TOKENS, input_precision=input_precision, **knobs)
+    return forward(q, k, v, position_T, tiles, scores, sinks, input_precision)
 
 
 @_attention.register_fake
@@ -117,16 +115,14 @@ def _attention_backward(
     slopes: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """(dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
+    scores = Scores(scale, window, softcap, slopes_H=slopes)
     if q.device.type == "cpu":
-        scores = Scores(scale, window, softcap, slopes_H=slopes)
         dq, dk, dv, dsinks = blockwise.backward(dout, q, k, v, bounds.tolist(), scores, sinks)
         found = (dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), dsinks)
     else:
         from kernels.gpu.attention_backward import backward
 
-        knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
-        knobs |= {"sinks_H": sinks, "slopes_H": slopes}
-        found = backward(dout, q, k, v, out, softmax, bounds, input_precision=input_precision, **knobs)
+        found = backward(dout, q, k, v, out, softmax, bounds, scores, sinks, input_precision)
     dq, dk, dv, dsinks = found
     return dq, dk, dv, q.new_empty(0) if dsinks is None else dsinks
 

@@ -94,20 +94,18 @@ def _paged_attention(
     blocks: torch.Tensor | None, slopes: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """out_THE. On the CPU a prefix is read anew by each of its sequences: the bits are the same."""
+    scores = Scores(scale, window, softcap, slopes_H=slopes)
     if q.device.type == "cpu":
-        scores = Scores(scale, window, softcap, slopes_H=slopes)
         if q.dtype in SCALARS and k.dtype in SCALARS:
             return cpu_attention.attention(q, k, v, position, page, tile, tile_tokens, scores, sinks)
         return blockwise.paged(q, k, v, position, page, tile, scores, sinks)
-    knobs: dict[str, Any] = {"scale": scale, "window": window, "softcap": softcap}
-    knobs |= {"sinks_H": sinks, "slopes_H": slopes}
     from kernels.gpu.attention import paged  # Triton is not everywhere
 
     prefix = None
     if prefix_page is not None and prefix_tile is not None:
         assert prefix_blocks is not None and blocks is not None
         prefix = SharedPrefix(prefix_page, prefix_tile, prefix_tile_tokens, prefix_blocks, blocks)
-    return paged(q, k, v, position, page, tile, tile_tokens, prefix, input_precision=input_precision, **knobs)
+    return paged(q, k, v, position, page, (tile, tile_tokens), scores, sinks, input_precision, prefix)
 
 
 @_paged_attention.register_fake

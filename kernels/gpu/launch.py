@@ -50,8 +50,18 @@ def processors(device: torch.device) -> int:
 
 
 def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a device the current one, which is where Triton launches."""
+    """Make a device the current one, which is where Triton launches."""
     return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], x: torch.Tensor, *arguments: Any, **named: Any) -> None:
+    """Launch a kernel on the device of its first argument; a grid of no program is no launch.
+
+    Products and sums may be fused, as they are by default, but for an environment variable.
+    """
+    if all(grid):
+        with on(x.device):
+            kernel[grid](x, *arguments, **named, enable_fp_fusion=True)
 
 
 def expect(
@@ -101,7 +111,12 @@ def variant(
     targets: Sequence[str] | None = None,
     default: bool = True,
 ) -> Variant:
-    """A `Variant` whose signature holds, of `types`, the kernel's arguments that are no constants."""
-    signature = {name: types[name] for name in kernel.arg_names if name not in constants}
+    """Make a `Variant` of the kernel's arguments that are no constants.
+
+    `types`: names of arguments, with spaces between them -> their type; the last that names one counts.
+    """
+    by_name = {name: kind for names, kind in types.items() for name in names.split()}
+    signature = {name: by_name[name] for name in kernel.arg_names if name not in constants}
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     only = None if targets is None else frozenset(targets)
     return Variant(label, kernel, signature, constants, num_warps, num_stages, default, only)

@@ -143,14 +143,10 @@ def attention(
     sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """(out_THE, what its gradient wants beside the inputs)."""
+    paging = None if batch.page_BP is None else gpu_attention.Paging(batch.page_BP)
+    sinks_H = _read_as(sinks_H, q_THD.dtype)
     out_THE, softmax_2TH = gpu_attention.forward(
-        q_THD,
-        k_PKDS,
-        v_PKSE,
-        batch.position_T,
-        *batch.tiles,
-        page_BP=batch.page_BP,
-        **_knobs(scores, sinks_H, q_THD.dtype),
+        q_THD, k_PKDS, v_PKSE, batch.position_T, batch.tiles, scores, sinks_H, PRECISION, paging
     )
     return out_THE, (out_THE, softmax_2TH)
 
@@ -169,23 +165,15 @@ def attention_gradients(
     """dq, dk, dv and dsinks of attention over whole sequences."""
     k_TKD, v_TKE = (x.to(q_THD.dtype).contiguous() for x in (k_TKD, v_TKE))
     bounds_B1 = torch.tensor(bounds, device=q_THD.device)
-    knobs = _knobs(scores, sinks_H, q_THD.dtype)
+    knobs = (scores, _read_as(sinks_H, q_THD.dtype), PRECISION)
     dq_THD, dk_TKD, dv_TKE, dsinks_H = backward(
-        grad_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, **knobs
+        grad_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, *knobs
     )
     if sinks_H is not None and dsinks_H is not None:
         dsinks_H = dsinks_H.to(sinks_H.dtype)
     return dq_THD, dk_TKD, dv_TKE, dsinks_H
 
 
-def _knobs(scores: Scores, sinks_H: torch.Tensor | None, dtype: torch.dtype) -> dict[str, Any]:
-    if sinks_H is not None and sinks_H.dtype not in (dtype, torch.float32):
-        sinks_H = sinks_H.float()
-    return {
-        "scale": scores.scale,
-        "window": scores.window,
-        "softcap": scores.softcap,
-        "sinks_H": sinks_H,
-        "slopes_H": scores.slopes_H,
-        "input_precision": PRECISION,
-    }
+def _read_as(sinks_H: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return the sinks in a dtype that goes with queries of this one."""
+    return sinks_H if sinks_H is None or sinks_H.dtype == dtype else sinks_H.float()
