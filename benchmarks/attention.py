@@ -213,7 +213,7 @@ def same_gradients(
     first, again = case.backward(*found), case.backward(*found)
     texts = [different(f"{n}, run again", a, b) for n, a, b in zip(NAMES[1:], first, again, strict=True)]
     if not SMOKE:
-        from kernels.attention import attention as public
+        from kernels.ops.attention import attention as public
 
         leaves = [x.clone().requires_grad_() for x in (case.q, case.k, case.v)]
         out = public(*leaves, case.bounds, input_precision=precision)

@@ -90,7 +90,7 @@ class Sampler:
             columns.append(torch.tensor(filled, device=device))
         column_RX = torch.cat(columns, dim=1)
         if self._mode.endswith("_logits"):
-            value_RX = rows.logits_RV.gather(1, column_RX) / rows.heat_R.unsqueeze(1)
+            value_RX = rows.logits_RV.gather(1, column_RX) / rows.temperature_R.unsqueeze(1)
         else:
             value_RX = rows.at(column_RX)
         ranks, values, ids = rows.ranks(token_R).tolist(), value_RX.tolist(), column_RX.tolist()
@@ -121,12 +121,13 @@ def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> 
     greedy = [i for i, sample in enumerate(samples) if sample.params.temperature == 0]
     if greedy:
         every = len(greedy) == len(samples)
-        rows = Rows(source_RV, drawn.heat_R) if every else Rows(source_RV[greedy], drawn.heat_R[greedy])
+        temperature_R = drawn.temperature_R
+        rows = Rows(source_RV, temperature_R) if every else Rows(source_RV[greedy], temperature_R[greedy])
         for i, token in zip(greedy, rows.likeliest().tolist(), strict=True):
             tokens[i] = token
     if hot := [i for i, sample in enumerate(samples) if sample.params.temperature > 0]:
         noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]
-        rows = Rows(drawn.logits_RV[hot], drawn.heat_R[hot]) if greedy else drawn
+        rows = Rows(drawn.logits_RV[hot], drawn.temperature_R[hot]) if greedy else drawn
         for i, token in zip(hot, rows.draw(noise).tolist(), strict=True):
             tokens[i] = token
     for i, sample in enumerate(samples):
