@@ -84,6 +84,7 @@ class _Step:
                 batch.page_BP.new_zeros(shape),
                 batch.bounds,
                 batch.starts,
+                batch.num_pages,
             )
             self.write(x_TC, batch)
             self.hidden_TC, self.recording = _record(
