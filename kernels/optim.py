@@ -49,8 +49,9 @@ def _to_bf16(bits: torch.Tensor) -> torch.Tensor:
 
 def oracle(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
     """`adamw` in plain torch, on any device; `numbers` as `adamw` makes them."""
+    numbers_8 = torch.tensor(numbers, device=weights[0][0].device)
     for weight, key in zip(weights, keys, strict=True):
-        _oracle(*weight, numbers, key)
+        _oracle(*weight, numbers_8, key)
 
 
 def _oracle(
@@ -59,10 +60,10 @@ def _oracle(
     m: torch.Tensor,
     v: torch.Tensor,
     carry: torch.Tensor | None,
-    numbers: tuple[float, ...],
+    numbers_8: torch.Tensor,
     key: int,
 ) -> None:
-    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = torch.tensor(numbers, device=w.device).unbind()
+    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = numbers_8.unbind()
     place = torch.arange(w.numel(), device=w.device).view(w.shape)
     g = grad.float()
     m_new = m.float() * beta1 + g * rest1
