@@ -108,19 +108,19 @@ class Sampler:
         else:
             value_RX = rows.at(column_RX)
         ranked = [column_RX[:, x].contiguous() for x in (0, *range(1 + most, 1 + most + widest))]
-        rank_RY = torch.stack([rows.ranks(column_R) for column_R in ranked], dim=1)
+        ranks = [rows.ranks(column_R).unsqueeze(1) for column_R in ranked]
         # A GPU is waited for once: float64 holds each of these as it is.
-        read_RZ = torch.cat((token_R.double().unsqueeze(1), value_RX, rank_RY, column_RX), dim=1).tolist()
+        read_RY = torch.cat((token_R.double().unsqueeze(1), value_RX, *ranks, column_RX), dim=1).tolist()
         found: list[tuple[int, Entries | None]] = []
-        for params, chosen, count, (token, *read) in zip(every, listed, counts, read_RZ, strict=True):
+        for params, chosen, count, (token, *read) in zip(every, listed, counts, read_RY, strict=True):
             if not params.wants_logprobs:
                 found.append((int(token), None))
                 continue
             values, read = read[: 1 + most + widest], read[1 + most + widest :]
-            (rank, *ranks), ids = map(int, read[: 1 + widest]), list(map(int, read[1 + widest :]))
+            (rank, *places), ids = map(int, read[: 1 + widest]), list(map(int, read[1 + widest :]))
             row = {ids[0]: Logprob(values[0], rank)}
             if chosen:
-                for x, place in enumerate(ranks[: len(chosen)], start=1 + most):
+                for x, place in enumerate(places[: len(chosen)], start=1 + most):
                     row.setdefault(ids[x], Logprob(values[x], place))
             else:
                 for x in range(1, 1 + min(count, V)):

@@ -173,11 +173,27 @@ class FakeGpu:
             raise Fault(f"{name}: {reason} in no variant that kernels.aot compiles")
         if unknown := options.keys() - OPTIONS:
             raise Fault(f"{name}: options {sorted(unknown)}")
-        shown = {
-            n: (str(v.dtype), tuple(v.shape)) if isinstance(v, torch.Tensor) else v for n, v in given.items()
-        }
+        shown = {n: (v.dtype, tuple(v.shape)) if isinstance(v, torch.Tensor) else v for n, v in given.items()}
         launches = self.current.launches if self._graph is None else self._graph.launches
         launches.append(Launch(name, grid, shown, options))
+
+    def variant(self, launch: Launch) -> Variant:
+        """What Triton compiles for a launch: a number that is 1 is a constant, and 16 may divide others."""
+        (kernel,) = (k for k in self.variants if _name(k) == launch.kernel)
+        signature, constants = dict[str, str](), dict[str, Any]()
+        for name, value in launch.arguments.items():
+            if kernel.params[kernel.arg_names.index(name)].is_constexpr or value is None:
+                constants[name] = value
+            elif isinstance(value, tuple):
+                signature[name] = f"*{POINTERS[value[0]]}"
+            elif isinstance(value, float):
+                signature[name] = "fp32"
+            elif value == 1:
+                constants[name] = value
+            else:
+                signature[name] = "i32:16" if value % 16 == 0 else "i32"
+        options = {"num_warps": 4, "num_stages": 3, **launch.options}
+        return Variant(launch.kernel, kernel, signature, constants, **options)
 
     def _unlisted(self, kernel: Any, name: str, value: Any) -> str:
         """What of an argument `variants()` does not foresee, or nothing: sizes may be any, kinds may not."""

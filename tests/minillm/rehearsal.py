@@ -2,6 +2,7 @@
 
     python tests/minillm/rehearsal.py            # a table: launches, uploads, read-backs
     python tests/minillm/rehearsal.py --json     # what `test_rehearsal.py` reads
+    python tests/minillm/rehearsal.py --compile  # compiles every launch for sm_90: some minutes
 
 Models have their published sizes, which fake tensors hold for nothing, but two layers: their launches are
 those of real runs. TRITON_INTERPRET must not be set; a clone needs PYTHONPATH=.
@@ -24,6 +25,8 @@ from unittest.mock import patch
 import torch
 from fake_gpu import DEVICE, FakeGpu, Fault, Phase, fake_gpu  # beside this script
 
+from kernels import aot
+from kernels.gpu.variant import REFERENCE, Variant
 from minillm import LLM, SamplingParams, Transformer, next_logprobs, token_logprobs
 from minillm.checkpoint.read_config import read_config
 from minillm.model.precision import get_precision
@@ -187,8 +190,27 @@ def run() -> dict[str, Any]:
     return {"cases": cases, "faults": faults, "idle kernels": sorted(gpu.names() - launched)}
 
 
+def compile_all() -> None:
+    """Compile each distinct launch as Triton would for an H100, and say what is wrong with it."""
+    variants: dict[str, Variant] = {}
+    with fake_gpu() as gpu:
+        for case in CASES:
+            for phase in rehearse(gpu, *case).values():
+                for launch in phase.launches:
+                    variant = gpu.variant(launch)
+                    variants.setdefault(repr(variant), variant)
+    for variant in variants.values():
+        usage = aot.compile_variant(variant, REFERENCE)
+        if problem := aot.problem(aot.Job("", 0, variant.label, True, REFERENCE), usage):
+            print(variant, problem)
+    print(f"{len(variants)} launches compiled")
+
+
 def main() -> None:
     """The command line."""
+    if "--compile" in sys.argv:
+        compile_all()
+        return
     found = run()
     if "--json" in sys.argv:
         print(json.dumps(found))
