@@ -302,8 +302,9 @@ def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[
     `numbers`: beta1, beta2, 1 - beta1, 1 - beta2, eps, lr / (1 - beta1^t), 1 - lr * decay, and
     (1 - beta2^t)^-0.5.
     """
+    numbers_8 = torch.tensor(numbers, device=weights[0][0].device)
     for weight, key in zip(weights, keys, strict=True):
-        _adamw(*weight, numbers, key)
+        _adamw(*weight, numbers_8, key)
 
 
 def _adamw(
@@ -312,10 +313,10 @@ def _adamw(
     m: torch.Tensor,
     v: torch.Tensor,
     carry: torch.Tensor | None,
-    numbers: tuple[float, ...],
+    numbers_8: torch.Tensor,
     key: int,
 ) -> None:
-    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = torch.tensor(numbers, device=w.device).unbind()
+    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = numbers_8.unbind()
     place = torch.arange(w.numel(), device=w.device).view(w.shape)
     g = grad.float()
     m_new = m.float() * beta1 + g * rest1

@@ -415,6 +415,7 @@ def variants() -> list[Variant]:
             ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
             ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
             ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
+            ("grouped_matmul_gradient_w", _gradient_w, {}),
         ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
         few = name == REFERENCE and kind != "fp16"

@@ -75,6 +75,7 @@ class _Step:
                 batch.page_BP.new_zeros(shape),
                 batch.bounds,
                 batch.starts,
+                batch.num_pages,
             )
             self.write(x_TC, batch)
             self.hidden_TC, self.recording = recorder(lambda: blocks(self.x_TC, self.residual_TC, self.batch))

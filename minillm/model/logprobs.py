@@ -6,6 +6,7 @@ Legend: R rows, C model width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -89,9 +90,9 @@ def token_logprobs(
     tokens_T = torch.tensor([t for s in sequences for t in s], device=device)
     batch = Batch.packed([len(s) for s in sequences], device)
     hidden_TC = model(tokens_T, batch)
-    ends = torch.tensor(batch.bounds[1:], device=device) - 1
-    inner = torch.ones(len(tokens_T), dtype=torch.bool, device=device).index_fill_(0, ends, False)
-    row_R = inner.nonzero().squeeze(1)
+    # Of each sequence all rows but the last; made here, since a GPU would have to be waited for.
+    rows = [row for start, end in pairwise(batch.bounds) for row in range(start, end - 1)]
+    row_R = torch.tensor(rows, dtype=torch.int64, device=device)
     chosen_R = chosen_logprobs(model, hidden_TC[row_R], tokens_T[row_R + 1], temperature)
     return list(chosen_R.split([len(s) - 1 for s in sequences]))
 

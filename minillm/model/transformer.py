@@ -224,7 +224,7 @@ class Transformer(nn.Module):
             x_TC = x_TC + self.positions[row_T].to(compute)
         if (multiplier := self.config.embedding_multiplier) != 1:
             # Rounded to the weights' dtype first, as in the models that have one.
-            x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+            x_TC = x_TC * torch.full((), multiplier, dtype=compute, device=x_TC.device)
         if self.config.embed_norm:
             x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
         return x_TC

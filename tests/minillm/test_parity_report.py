@@ -35,6 +35,7 @@ from minillm import (
 )
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
+from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.engine import Engine
 from minillm.model import transformer
 from minillm.model.master_weights import rounded
@@ -418,20 +419,20 @@ def test_decode_with_a_rounded_copy_of_old_weights(
     model = tiny_llama("bf16-master-fp32")
     outputs = sample(small_llm(model))
     old = {w: rounded(w, torch.bfloat16).detach().clone() for w in model.parameters()}
-    forward, decodes = Transformer.forward, False
+    run, decodes = DecodeGraphs.run, False
 
-    def watched(self: Transformer, tokens_T: torch.Tensor, batch: Any, cache: Any = None) -> torch.Tensor:
+    def watched(self: DecodeGraphs, tokens_T: torch.Tensor, batch: Any) -> torch.Tensor:
         nonlocal decodes
-        decodes = cache is not None and batch.is_decode
+        decodes = True
         try:
-            return forward(self, tokens_T, batch, cache)
+            return run(self, tokens_T, batch)
         finally:
             decodes = False
 
     def stale(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return old[w] if decodes and dtype == torch.bfloat16 else rounded(w, dtype)  # type: ignore[index]
 
-    monkeypatch.setattr(Transformer, "forward", watched)
+    monkeypatch.setattr(DecodeGraphs, "run", watched)
     monkeypatch.setattr("minillm.model.transformer.rounded", stale)
     # Not stale yet, and recorded with the copies' addresses.
     llm = small_llm(model)
