@@ -28,7 +28,7 @@ from kernels.gpu.launch import (
     target,
     variant,
 )
-from kernels.gpu.matmul import Tile, matmul_gradient_w, matmul_gradient_x, product
+from kernels.gpu.matmul import Span, Tile, matmul_gradient_w, matmul_gradient_x, product
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.panels import PANEL
 
@@ -70,7 +70,8 @@ def _logits(
     """A tile of logits, capped, before the temperature; what stands past V is not for use."""
     b_logits = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     m_n = o_n < (V + 31) // 32 * 32
-    b_logits = product(b_logits, p_hidden, p_head, o_m, m_m, o_n, m_n, C, C, False, BLOCK_K, PRECISION)
+    rows, columns = Span(o_m, m_m), Span(o_n, m_n)
+    b_logits = product(b_logits, p_hidden, p_head, rows, columns, C, C, False, BLOCK_K, PRECISION)
     if p_bias is not None:
         b_logits += tl.load(p_bias + o_n, mask=o_n < V, other=0).to(tl.float32)[None, :]
     b_logits *= multiplier
