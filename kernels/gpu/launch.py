@@ -54,10 +54,10 @@ def on(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
 
 
-def launch(kernel: Any, grid: tuple[int, ...], x: torch.Tensor, *arguments: Any, **named: Any) -> None:
+def launch(kernel: Any, grid: tuple[int, ...], x: torch.Tensor, /, *arguments: Any, **named: Any) -> None:
     """Launch a kernel on the device of its first argument; a grid of no program is no launch.
 
-    Products and sums may be fused, as they are by default, but for an environment variable.
+    Products and sums are fused, which is the default as long as no environment variable says otherwise.
     """
     if all(grid):
         with on(x.device):

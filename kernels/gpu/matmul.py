@@ -69,7 +69,7 @@ class Tile:
 
 
 def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
-    """The tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
+    """Choose the tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
     few = rows <= 64 and target in ("sm_80", "sm_90")
     if target == "interpret":
         return Tile(64, 32, 32, 1, 1)

@@ -42,7 +42,7 @@ def _rope_store(
     BACKWARD: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Program (tokens, head): q, k, v side by side -> q, k, pages; BACKWARD: dq, dk, dv -> side by side."""
+    """Rotate one head of some tokens: qkv -> q, k, pages; BACKWARD: dq, dk, dv -> dqkv."""
     TYPE: tl.constexpr = p_qkv.dtype.element_ty
     o_t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     m_t = o_t < T
@@ -66,8 +66,9 @@ def _rope_store(
         b_sin = tl.load(p_sin + b_position * R + o_r, mask=m_r, other=0)
         if BACKWARD:
             b_sin = -b_sin
+        o_b = o_r + R
         b_a = tl.load(p_from + o_r, mask=m_r, other=0).to(tl.float32)
-        b_b = tl.load(p_from + (o_r + R), mask=m_r, other=0).to(tl.float32)
+        b_b = tl.load(p_from + o_b, mask=m_r, other=0).to(tl.float32)
         b_a, b_b = b_a * b_cos - b_b * b_sin, b_b * b_cos + b_a * b_sin
         # What is not rotated; often nothing.
         m_d = m_t[:, None] & (o_d >= 2 * R) & (o_d < D)
@@ -78,15 +79,14 @@ def _rope_store(
                 b_a, b_b, b_d = b_a * b_growth, b_b * b_growth, b_d * b_growth
         b_a, b_b, b_d = rounded(b_a, TYPE), rounded(b_b, TYPE), rounded(b_d, TYPE)
         tl.store(p_to + o_r, b_a, mask=m_r)
-        tl.store(p_to + (o_r + R), b_b, mask=m_r)
+        tl.store(p_to + o_b, b_b, mask=m_r)
         tl.store(p_to + o_d, b_d, mask=m_d)
         if p_slot is not None:  # noqa: SIM102
             if is_key:
                 # A cache of another dtype holds the rounded key, rounded again, as a reader of k would.
                 p_page = p_k_pages + (b_page + (i_head - H)) * D * S + b_offset
                 tl.store(p_page + o_r * S, rounded(b_a.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
-                p_b = p_page + (o_r + R) * S
-                tl.store(p_b, rounded(b_b.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
+                tl.store(p_page + o_b * S, rounded(b_b.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
                 tl.store(p_page + o_d * S, rounded(b_d.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_d)
     elif BACKWARD or p_slot is not None:
         i_kv = i_head - H - K
