@@ -39,9 +39,10 @@ from arc.errors import ArcError
 from arc.problem import ArcProblem
 from arc.prompt import PromptOptions
 from arc.sandbox import Limits
-from minillm import LLM, MinillmError, Tokenizer, hub, load_model
+from minillm import LLM, MinillmError, Tokenizer, load_model
 from minillm._shadow import require_own
-from minillm.hub import DEMO_MODEL
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
 from minillm.lora import LoRA
 from minillm.parity import probe
 

@@ -52,8 +52,9 @@ from benchmarks import llamacpp
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import matmul as cpu_matmul
 from kernels.cpu import pool
-from minillm import LLM, MinillmError, SamplingParams, Transformer, hub, load_model
-from minillm.hub import DEMO_MODEL
+from minillm import LLM, MinillmError, SamplingParams, Transformer, load_model
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
 
 RESULTS = Path(__file__).parent / "results"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -201,7 +202,7 @@ class Ours:
     def shares(self, step: float) -> dict[str, float]:
         """Parts of a decode step of so many seconds: kernels run one by one, and the rest."""
         recorded = next(
-            s for (B, _), s in self.llm._engine.cache.decode_steps._steps.items() if len(self.prompts) == B
+            s for (B, _), s in self.llm._engine.decode_graphs._steps.items() if len(self.prompts) == B
         )
         assert recorded.recording is not None
         precision = self.llm.model.precision

@@ -31,9 +31,10 @@ from arc.prompt import PromptOptions
 from arc.tasks import golden_ids
 from arc.train import PROBE, Config, make_problems
 from benchmarks.generate import RESULTS, machine
-from minillm import LLM, MinillmError, Tokenizer, hub, load_model
-from minillm.hub import DEMO_MODEL
-from minillm.weights import write_atomically
+from minillm import LLM, MinillmError, Tokenizer, load_model
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
+from minillm.checkpoint.safetensors import write_atomically
 from rl.evaluate import interval
 from rl.grpo import GRPO, GRPOConfig
 from rl.journal import Journal, read_records

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from minillm import MinillmError
-from minillm.read_config import read_config
+from minillm.checkpoint.read_config import read_config
 
 FORMATS = {"fp32": ("F32",), "bf16": ("BF16", "F16")}
 LAYER = {

@@ -27,9 +27,9 @@ from rich.console import Console
 
 from benchmarks.generate import machine, save
 from minillm import load_model
-from minillm.keys import hf_shapes
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
 
 LAYER_BYTES = 2 * (2048 * (2048 + 2 * 1024 + 2048) + 3 * 2048 * 6144)
 HEAD_BYTES = 2 * 2 * 2048 * 65536

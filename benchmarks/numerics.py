@@ -34,9 +34,10 @@ from rich.table import Table
 
 from benchmarks import parity
 from benchmarks.generate import RESULTS, load_theirs, machine
-from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, hub, load_model, token_logprobs
-from minillm.hub import DEMO_MODEL
-from minillm.weights import write_atomically
+from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, load_model, token_logprobs
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
+from minillm.checkpoint.safetensors import write_atomically
 from rl.audit import Audit, Move
 from rl.optim import BF16AdamW, bytes_per_parameter, make_optimizer
 

@@ -30,10 +30,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from benchmarks.generate import DTYPES, RESULTS, load_theirs, machine, save
-from minillm import LLM, MinillmError, RequestOutput, SamplingParams, Tokenizer, Transformer, hub, load_model
-from minillm.batch import PAGE_SIZE
-from minillm.cache import KVCache
-from minillm.hub import DEMO_MODEL
+from minillm import LLM, MinillmError, RequestOutput, SamplingParams, Tokenizer, Transformer, load_model
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
+from minillm.model.batch import PAGE_SIZE
+from minillm.model.kv_cache import KVCache
 from minillm.parity import Parity, compare, probe
 
 TEXT = """A transformation turns an input grid into an output grid. Count the coloured cells of every row,

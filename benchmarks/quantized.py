@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.generate import Ours, machine, save
-from minillm import MinillmError, Tokenizer, Transformer, hub, load_model
-from minillm.batch import Batch
-from minillm.hub import DEMO_MODEL
-from minillm.logprobs import logprobs
+from minillm import MinillmError, Tokenizer, Transformer, load_model
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
+from minillm.model.batch import Batch
+from minillm.model.logprobs import logprobs
 
 GOLDEN = Path(__file__).parents[1] / "arc" / "golden"
 BASE = "bf16"

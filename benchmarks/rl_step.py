@@ -29,8 +29,9 @@ from rich.table import Table
 from arc.train import Config as ArcConfig
 from arc.train import train
 from benchmarks.generate import load_theirs, machine, save
-from minillm import LLM, MinillmError, SamplingParams, Tokenizer, hub, load_model, token_logprobs
-from minillm.hub import DEMO_MODEL
+from minillm import LLM, MinillmError, SamplingParams, Tokenizer, load_model, token_logprobs
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_MODEL
 from rl.metrics import read_metrics
 from rl.trainable import Trainable
 from rl.update import Pull, pull

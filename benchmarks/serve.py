@@ -35,7 +35,7 @@ from rich.table import Table
 
 from benchmarks.generate import machine, save
 from minillm import MinillmError
-from minillm.hub import DEMO_MODEL
+from minillm.checkpoint.hub import DEMO_MODEL
 
 try:
     import openai

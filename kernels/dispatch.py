@@ -252,7 +252,7 @@ def chosen_logprobs(
 
     cap(x) = softcap * tanh(x / softcap); the temperature is one number, or (R,) in float32. No (R, V) matrix
     is kept, in either direction. On the CPU the bits are those of `Transformer.logits` and
-    `minillm.logprobs`; on a GPU logits are never rounded, and the bits are a kernel's own. Raises ValueError
+    `token_logprobs`; on a GPU logits are never rounded, and the bits are a kernel's own. Raises ValueError
     for arguments that do not belong together.
     """
     hidden_RC, device = hidden_RC.contiguous(), hidden_RC.device

@@ -39,7 +39,7 @@ def paged_attention(
 
     Args:
         q_THD: float32, bfloat16 or float16, on the CPU float64 too; on a GPU D and E are at most 256.
-        k_PKDS, v_PKSE: the cache (`minillm.cache`), S = 64, of one dtype, which need not be q's.
+        k_PKDS, v_PKSE: the cache (`minillm.engine.page_pool`), S = 64, of one dtype, which need not be q's.
         position_T: int64, each token's position in its sequence.
         page_BP: int64, the block table: all pages of a sequence, those of a shared prefix too.
         tile_N3: int64, runs (sequence, first token, number of tokens <= tile_tokens) that cover all tokens

@@ -71,7 +71,7 @@ def chosen_logprobs(
     """log softmax of cap((hidden @ head + bias) * multiplier) / temperature at token_R, (R,).
 
     Logits are of the inputs' dtype, what follows is in float32 at least, as `Transformer.logits` and
-    `minillm.logprobs` have it. The temperature is one, or (R,).
+    `minillm.model.logprobs` have it. The temperature is one, or (R,).
     """
     logits_RV = hidden_RC @ head_CV
     if bias_V is not None:

@@ -11,12 +11,7 @@ require_own("kernels")
 for _name in ("rl", "arc"):
     warn_unless_own(_name)
 
-from minillm.config import ModelConfig
-from minillm.errors import MinillmError
-from minillm.llm import LLM
-from minillm.logprobs import next_logprobs, token_logprobs
-from minillm.model import Transformer, load_model, save_model
-from minillm.outputs import (
+from minillm.api.outputs import (
     BeamSearchOutput,
     BeamSearchSequence,
     CompletionOutput,
@@ -24,10 +19,16 @@ from minillm.outputs import (
     RequestMetrics,
     RequestOutput,
 )
-from minillm.precision import Precision
-from minillm.sampling import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.structured import StructuredOutputsParams
-from minillm.tokenizer import Tokenizer
+from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+from minillm.api.structured_outputs import StructuredOutputsParams
+from minillm.checkpoint.load import load_model, save_model
+from minillm.errors import MinillmError
+from minillm.llm import LLM
+from minillm.model.config import ModelConfig
+from minillm.model.logprobs import next_logprobs, token_logprobs
+from minillm.model.precision import Precision
+from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "LLM",

@@ -27,10 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
+from minillm.api.outputs import Logprob, RequestOutput
+from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError
 from minillm.llm import LLM, Prompt
-from minillm.outputs import Logprob, RequestOutput
-from minillm.sampling import RequestOutputKind, SamplingParams
 
 API_KEY = "MINILLM_API_KEY"
 
@@ -152,7 +152,7 @@ class Serve(Model):
     def run(self) -> None:
         """Serve until told to stop."""
         try:
-            from minillm import server
+            from minillm.serve import server
         except ImportError as error:
             raise MinillmError(
                 f"serving needs packages that are not there ({error}); pip install 'minillm[serve]'"

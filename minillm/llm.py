@@ -13,20 +13,22 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minillm import beam, hub
-from minillm.engine import Engine
+from minillm.api.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
+from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+from minillm.api.structured_outputs import Grammars
+from minillm.checkpoint import hub
+from minillm.checkpoint.load import checkpoint_dtype, load_model
+from minillm.engine import beam_search as beam
+from minillm.engine.engine import Engine
+from minillm.engine.metrics import Metric, Metrics
+from minillm.engine.request import Request, Sample
+from minillm.engine.sampler import Sampler
+from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError, refusing
-from minillm.logprobs import logprobs
-from minillm.metrics import Metric, Metrics
-from minillm.model import Transformer, load_model
-from minillm.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
-from minillm.precision import Precision, checkpoint_dtype, preset_of_dtype
-from minillm.request import Request, Sample
-from minillm.sampler import Sampler
-from minillm.sampling import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.scheduler import EngineSequence
-from minillm.structured import Grammars
-from minillm.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.model.logprobs import logprobs
+from minillm.model.precision import Precision, preset_of_dtype
+from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
@@ -242,7 +244,7 @@ class LLM:
     def beam_search(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
     ) -> list[BeamSearchOutput]:
-        """The `beam_width` best continuations of each prompt that beam search finds (`minillm.beam`)."""
+        """The `beam_width` best continuations of each prompt that beam search finds."""
         self._expect_idle("beam_search")
         batch = [list(self._tokens(prompt)[1]) for prompt in _as_list(prompts)]
         for token_ids in batch:

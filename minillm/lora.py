@@ -25,15 +25,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from minillm import peft_files, weights
 from minillm.adapters import Adapter as Adapter
 from minillm.adapters import Replaced
-from minillm.config import Matrix
+from minillm.checkpoint import safetensors as weights
+from minillm.checkpoint.peft import files as peft_files
+from minillm.checkpoint.peft.files import ADAPTER_NAME as ADAPTER_NAME
+from minillm.checkpoint.peft.files import CONFIG_NAME as CONFIG_NAME
+from minillm.checkpoint.peft.files import PREFIX as PREFIX
 from minillm.errors import MinillmError
-from minillm.model import Transformer
-from minillm.peft_files import ADAPTER_NAME as ADAPTER_NAME
-from minillm.peft_files import CONFIG_NAME as CONFIG_NAME
-from minillm.peft_files import PREFIX as PREFIX
+from minillm.model.config import Matrix
+from minillm.model.transformer import Transformer
 
 # What adapter_config.json says of a LoRA of one rank and alpha.
 PLAIN: dict[str, Any] = {

@@ -18,10 +18,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from kernels import dispatch, ops
 from kernels.panels import PANEL
+from minillm.api.outputs import RequestOutput
 from minillm.errors import MinillmError
-from minillm.logprobs import token_logprobs
-from minillm.model import Transformer
-from minillm.outputs import RequestOutput
+from minillm.model.logprobs import token_logprobs
+from minillm.model.transformer import Transformer
 
 # Tokens of one forward of the trainer.
 TOKENS = 4096

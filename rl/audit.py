@@ -30,11 +30,11 @@ from rich.table import Table
 
 from kernels import reference
 from kernels.panels import unpack
-from minillm.batch import Batch
+from minillm.checkpoint.safetensors import write_atomically
 from minillm.llm import LLM
-from minillm.logprobs import token_logprobs
-from minillm.model import Transformer
-from minillm.weights import write_atomically
+from minillm.model.batch import Batch
+from minillm.model.logprobs import token_logprobs
+from minillm.model.transformer import Transformer
 from rl.drift import Probe, kl
 from rl.optim import check_trainable
 from rl.targets import verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from minillm.errors import MinillmError
-from minillm.tokenizer import Tokenizer
+from minillm.tokenizer.tokenizer import Tokenizer
 from rl.types import Problem
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from minillm.errors import MinillmError
-from minillm.logprobs import next_logprobs
-from minillm.model import Transformer
+from minillm.model.logprobs import next_logprobs
+from minillm.model.transformer import Transformer
 
 
 class Probe:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from minillm.errors import MinillmError, check_values
-from minillm.logprobs import token_logprobs
+from minillm.model.logprobs import token_logprobs
 from rl.curriculum import Curriculum
 from rl.rollout import Start, roll_out, seed_of
 from rl.run import Round, Run, Tell, batches

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
-from minillm.weights import write_atomically
 
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"

@@ -27,7 +27,7 @@ import torch
 from kernels import optim
 from kernels.optim import Weight
 from minillm.errors import MinillmError, check_values
-from minillm.model import Transformer
+from minillm.model.transformer import Transformer
 
 ROUNDINGS = ("stochastic", "kahan")
 

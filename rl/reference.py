@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from minillm.checkpoint.load import load_model
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.logprobs import next_logprobs, token_logprobs
 from minillm.lora import LoRA
-from minillm.model import Transformer, load_model
-from minillm.precision import Precision, get_precision
+from minillm.model.logprobs import next_logprobs, token_logprobs
+from minillm.model.precision import Precision, get_precision
+from minillm.model.transformer import Transformer
 
 
 class Reference:

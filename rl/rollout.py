@@ -12,10 +12,10 @@ from math import exp, fsum
 
 import torch
 
+from minillm.api.sampling_params import SamplingParams, uniform
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.logprobs import Rows
-from minillm.sampling import SamplingParams, uniform
+from minillm.model.logprobs import Rows
 from rl.clock import Clock
 from rl.rewards import rewards_of
 from rl.types import Action, Problem, Rollout, State

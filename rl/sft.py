@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from minillm.errors import check_values
-from minillm.logprobs import token_logprobs
+from minillm.model.logprobs import token_logprobs
 from rl.curriculum import Curriculum
 from rl.run import Round, Run, Tell, batches
 from rl.types import redact

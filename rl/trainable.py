@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from minillm.checkpoint.load import load_weights, save_weights
 from minillm.errors import MinillmError
 from minillm.lora import LoRA
-from minillm.model import Transformer, load_weights, save_weights
+from minillm.model.transformer import Transformer
 from rl.optim import check_trainable, make_optimizer
 
 

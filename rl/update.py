@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import torch
 
-from minillm.logprobs import nested, next_logprobs
+from minillm.model.logprobs import nested, next_logprobs
 from rl.drift import Probe, kl
 from rl.run import batches
 from rl.targets import reached

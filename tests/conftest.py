@@ -32,7 +32,7 @@ settings.load_profile("default")
 @pytest.fixture(scope="session")
 def demo_model_path() -> Path:
     """The folder of the demo model; the first session on a machine fetches it."""
-    from minillm.hub import DEMO_MODEL, resolve
+    from minillm.checkpoint.hub import DEMO_MODEL, resolve
 
     return resolve(DEMO_MODEL)
 
@@ -89,8 +89,8 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
 
 def write_tiny_llama(folder: Path, settings: dict[str, Any]) -> None:
     """config.json and safetensors of a random llama, sharp enough that attention is not a mean."""
-    from minillm.read_config import read_config
-    from minillm.weights import save_tensors
+    from minillm.checkpoint.read_config import read_config
+    from minillm.checkpoint.safetensors import save_tensors
 
     (folder / "config.json").write_text(json.dumps(settings))
     config = read_config(folder)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from minillm.families import FAMILIES
+from minillm.checkpoint.families import FAMILIES
 
 README = Path(__file__).parent.parent / "minillm" / "README.md"
 BEGIN, END = "<!-- families -->", "<!-- end -->"

@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from minillm.checkpoint.read_config import read_config
 from minillm.errors import MinillmError
-from minillm.read_config import read_config
 
 PUBLISHED = Path(__file__).parent / "golden" / "published_configs.json"
 README = Path(__file__).parents[1] / "minillm" / "README.md"

@@ -24,9 +24,9 @@ from arc.sandbox import Limits, RunResult, run_many
 from arc.tasks import Grid, golden_ids, golden_source
 from arc.train import Config, main
 from minillm import Tokenizer
-from minillm.keys import hf_shapes
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
 from rl.journal import read_records
 from rl.metrics import read_metrics
 

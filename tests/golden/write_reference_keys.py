@@ -1,4 +1,4 @@
-"""Writes minillm/reference_keys.json: what transformers reads of each family's config.json.
+"""Writes minillm/checkpoint/reference_keys.json: what transformers reads of each family's config.json.
 
     python tests/golden/write_reference_keys.py
 
@@ -32,7 +32,7 @@ PRIVATE = frozenset(
 
 
 def main() -> None:
-    from minillm.families import FAMILIES
+    from minillm.checkpoint.families import FAMILIES
 
     table = {
         model_type: reference_keys(family.reference or model_type) for model_type, family in FAMILIES.items()

@@ -14,7 +14,7 @@ import torch
 
 from kernels import dispatch, reference
 from kernels.knobs import Activation, Norm, Scores
-from minillm.batch import PAGE_SIZE, Batch
+from minillm.model.batch import PAGE_SIZE, Batch
 
 ops = runpy.run_path(str(Path(__file__).with_name("test_ops.py")))
 check, error, noise = ops["check"], ops["error"], ops["noise"]

@@ -15,7 +15,7 @@ from kernels import dispatch, ops, reference
 from kernels.knobs import SWIGLU, Activation, Norm, Scores
 from kernels.packing import quantize_rows
 from kernels.panels import CODES, pack, packed_shapes, unpack
-from minillm.batch import PAGE_SIZE, Batch
+from minillm.model.batch import PAGE_SIZE, Batch
 
 minillm = torch.ops.minillm
 T, C, F, V, E = 9, 40, 33, 70, 3

@@ -16,7 +16,7 @@ import torch
 from kernels import dispatch, reference
 from kernels.knobs import SWIGLU, Norm, Scores
 from kernels.panels import pack
-from minillm.batch import PAGE_SIZE, Batch
+from minillm.model.batch import PAGE_SIZE, Batch
 
 LENGTHS = (1, 63, 64, 65, 111, 257)
 DTYPES = [torch.float32, torch.bfloat16]

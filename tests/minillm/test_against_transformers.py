@@ -15,7 +15,7 @@ import torch
 from tokenizers import decoders, models
 
 from minillm import LLM, BeamSearchParams, Logprob, SamplingParams, Tokenizer, Transformer, save_model
-from minillm.cache import KVCache
+from minillm.model.kv_cache import KVCache
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 # Logits nearer than this may change places.

@@ -291,7 +291,7 @@ def test_a_model_without_a_chat_template(run: Callable[..., Any], folder: Path, 
 def test_serving_without_its_packages_says_what_to_install(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "minillm.server", raising=False)
+    monkeypatch.delitem(sys.modules, "minillm.serve.server", raising=False)
     monkeypatch.delattr(minillm, "server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     status, _, err = run("serve", "--port", "0")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from minillm import ModelConfig
-from minillm.config_file import BEHAVIOURS, HARMLESS
+from minillm.checkpoint.config_file import BEHAVIOURS, HARMLESS
+from minillm.checkpoint.families import FAMILIES
+from minillm.checkpoint.read_config import read_config
 from minillm.errors import MinillmError
-from minillm.families import FAMILIES
-from minillm.read_config import read_config
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES: dict[str, Any] = json.loads((GOLDEN / "families.json").read_text())

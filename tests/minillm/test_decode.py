@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from minillm import LLM, SamplingParams, Transformer
-from minillm.batch import Batch
-from minillm.decode import DecodeSteps
+from minillm.engine.decode_graph import DecodeGraphs
+from minillm.model.batch import Batch
 
 MakeModel = Callable[..., Transformer]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=80, ignore_eos=True, logprobs=0)
 
 
-def steps_of(llm: LLM) -> DecodeSteps:
-    return llm._engine.cache.decode_steps
+def steps_of(llm: LLM) -> DecodeGraphs:
+    return llm._engine.decode_graphs
 
 
 def small_llm(model: Transformer) -> LLM:
@@ -90,6 +90,6 @@ def test_what_a_step_returned_stays(tiny_llama: MakeModel) -> None:
     with torch.no_grad():
         for position in range(3):
             batch = Batch.build([1], [position], [page])
-            hidden.append(engine.model(torch.tensor([position + 1]), batch, engine.cache))
+            hidden.append(engine.decode_graphs.run(torch.tensor([position + 1]), batch))
     assert len({h.data_ptr() for h in hidden}) == 3
     assert not torch.equal(hidden[0], hidden[1]) and not torch.equal(hidden[1], hidden[2])

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tokenizers import decoders, models, pre_tokenizers
 
 from minillm import LLM, SamplingParams, Tokenizer, Transformer
-from minillm import sampler as sampler_module
-from minillm.batch import Batch
-from minillm.sampling import penalize, truncate, uniform
+from minillm.api.sampling_params import penalize, truncate, uniform
+from minillm.engine import sampler as sampler_module
+from minillm.model.batch import Batch
 
 VOCABULARY = 131
 PROMPT = [5, 17, 40, 99, 3, 17]

@@ -17,14 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 from minillm import LLM, ModelConfig, Transformer, load_model, save_model, token_logprobs
-from minillm.batch import PAGE_SIZE, Batch
-from minillm.cache import KVCache
+from minillm.checkpoint.families import FAMILIES
+from minillm.checkpoint.keys import hf_shapes, to_hf
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
 from minillm.errors import MinillmError
-from minillm.families import FAMILIES
-from minillm.keys import hf_shapes, to_hf
-from minillm.precision import PRESETS
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
+from minillm.model.batch import PAGE_SIZE, Batch
+from minillm.model.kv_cache import KVCache
+from minillm.model.precision import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 script = runpy.run_path(str(GOLDEN / "write_families.py"))

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from minillm import Transformer, load_model, token_logprobs
-from minillm.batch import PAGE_SIZE, Batch
-from minillm.cache import KVCache
-from minillm.keys import hf_shapes
-from minillm.read_config import read_config
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.model.batch import PAGE_SIZE, Batch
+from minillm.model.kv_cache import KVCache
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 script = runpy.run_path(str(GOLDEN / "write_families.py"))

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from minillm.checkpoint.gguf.convert import import_gguf, main
+from minillm.checkpoint.safetensors import load_tensors
 from minillm.errors import MinillmError
-from minillm.gguf_import import import_gguf, main
-from minillm.tokenizer import Tokenizer
-from minillm.weights import load_tensors
+from minillm.tokenizer.tokenizer import Tokenizer
 
 
 def imported(folder: Path, tensors: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minillm import load_model
-from minillm.batch import Batch
+from minillm.checkpoint.gguf.architectures import ARCHITECTURES
+from minillm.checkpoint.gguf.convert import import_gguf
 from minillm.errors import MinillmError
-from minillm.gguf_architectures import ARCHITECTURES
-from minillm.gguf_import import import_gguf
-from minillm.precision import PRESETS
+from minillm.model.batch import Batch
+from minillm.model.precision import PRESETS
 
 gguf = pytest.importorskip("gguf")
 

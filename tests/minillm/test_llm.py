@@ -32,10 +32,10 @@ from minillm import (
     Tokenizer,
     Transformer,
 )
-from minillm import cache as cache_module
-from minillm.cache import PagePool
-from minillm.logprobs import Rows
-from minillm.sampling import uniform
+from minillm.api.sampling_params import uniform
+from minillm.engine import page_pool as cache_module
+from minillm.engine.page_pool import PagePool
+from minillm.model.logprobs import Rows
 
 PROMPT = [5, 17, 40, 99, 3]
 VOCABULARY = 131

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, models
 
 from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer
-from minillm.hub import resolve_tokenizer
-from minillm.keys import to_hf
+from minillm.checkpoint.hub import resolve_tokenizer
+from minillm.checkpoint.keys import to_hf
+from minillm.checkpoint.load import save_model
 from minillm.llm import _precision
-from minillm.model import save_model
-from minillm.tokenizer_backends import JsonBackend
+from minillm.tokenizer.backends import JsonBackend
 
 WORDS = ["a", "b", "c", "d"]
 

@@ -17,14 +17,14 @@ from torch import nn
 import minillm.lora
 from kernels.panels import pack, unpack
 from minillm import LLM, MinillmError, Transformer, load_model, save_model, token_logprobs
-from minillm.batch import Batch
-from minillm.config import Matrix
-from minillm.keys import hf_shapes, to_hf
+from minillm.checkpoint.keys import hf_shapes, to_hf
+from minillm.checkpoint.peft.places import places
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
 from minillm.lora import ADAPTER_NAME, CONFIG_NAME, PREFIX, Adapter, LoRA
+from minillm.model.batch import Batch
+from minillm.model.config import Matrix
 from minillm.parity import compare
-from minillm.peft_places import places
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 script = runpy.run_path(str(GOLDEN / "write_families.py"))

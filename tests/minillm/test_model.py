@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from minillm import MinillmError, Precision, Transformer, load_model
-from minillm.batch import Batch
-from minillm.keys import to_hf
-from minillm.model import load_weights, save_weights
-from minillm.weights import WEIGHTS_NAME, load_tensors, save_tensors
+from minillm.checkpoint.keys import to_hf
+from minillm.checkpoint.load import load_weights, save_weights
+from minillm.checkpoint.safetensors import WEIGHTS_NAME, load_tensors, save_tensors
+from minillm.model.batch import Batch
 
 LENGTHS = (1, 63, 64, 65, 111)
 SHAPES: dict[str, dict[str, Any]] = {

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 
 from kernels.panels import pack
 from minillm import Transformer
-from minillm.batch import Batch
-from minillm.cache import KVCache
-from minillm.config import Matrix
-from minillm.precision import Precision, get_precision
+from minillm.engine.decode_graph import DecodeGraphs
+from minillm.model.batch import Batch
+from minillm.model.config import Matrix
+from minillm.model.kv_cache import KVCache
+from minillm.model.precision import Precision, get_precision
 
 MakeModel = Callable[..., Transformer]
 POSITIONS = {"positions": True, "position_offset": 2, "layer_rope": (-1, -1)}
@@ -75,11 +76,13 @@ def cached(
 ) -> torch.Tensor:
     """Of a sequence in chunks over a cache, of one token each where it is a decode step."""
     cache, start, rows = cache or new_cache(model), 0, []
+    graphs = DecodeGraphs(model, cache)
     for count in counts:
         batch = Batch.build([count], [start], [[2, 0, 3]])
-        rows.append(model.logits(model(tokens[start : start + count], batch, cache)))
+        part = tokens[start : start + count]
+        rows.append(model.logits(graphs.run(part, batch) if batch.is_decode else model(part, batch, cache)))
         start += count
-    assert all(step.recording is not None for step in cache.decode_steps._steps.values())
+    assert all(step.recording is not None for step in graphs._steps.values())
     return torch.cat(rows)
 
 

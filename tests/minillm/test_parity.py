@@ -12,8 +12,8 @@ import torch
 
 from kernels import dispatch
 from minillm import LLM, RequestOutput, SamplingParams, Transformer, load_model, token_logprobs
-from minillm.cache import KVCache
-from minillm.engine import Engine
+from minillm.engine.engine import Engine
+from minillm.model.kv_cache import KVCache
 
 PRECISIONS = ("fp32", "bf16", "fp32-attn-bf16", "bf16-master-fp32")
 LENGTHS = (1, 15, 16, 63, 64, 65, 130)  # around the borders of tiles and pages

@@ -32,12 +32,12 @@ from minillm import (
     save_model,
     token_logprobs,
 )
-from minillm.engine import Engine
-from minillm.keys import hf_shapes
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.engine.engine import Engine
+from minillm.model.master_weights import rounded
+from minillm.model.precision import PRESETS
 from minillm.parity import Parity, compare, probe
-from minillm.precision import PRESETS
-from minillm.read_config import read_config
-from minillm.rounded import rounded
 
 PRECISIONS = ("fp32", "bf16", "fp32-attn-bf16", "bf16-master-fp32")
 LENGTHS = (65, 1, 130, 16, 33)  # around the borders of tiles and pages
@@ -423,7 +423,7 @@ def test_decode_with_a_rounded_copy_of_old_weights(
         return old[w] if decodes and dtype == torch.bfloat16 else rounded(w, dtype)  # type: ignore[index]
 
     monkeypatch.setattr(Transformer, "forward", watched)
-    monkeypatch.setattr("minillm.model.rounded", stale)
+    monkeypatch.setattr("minillm.model.transformer.rounded", stale)
     # Not stale yet, and recorded with the copies' addresses.
     llm = small_llm(model)
     expect_none(compare(model, sample(llm)), 5 * 12, 5)

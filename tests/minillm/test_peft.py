@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minillm import MinillmError, Transformer, load_model, token_logprobs
-from minillm.batch import Batch
-from minillm.keys import hf_shapes
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.peft.config import COMPUTED, HARMLESS, ONLY
+from minillm.checkpoint.read_config import read_config
 from minillm.lora import ADAPTER_NAME, CONFIG_NAME, PREFIX, LoRA
-from minillm.peft_config import COMPUTED, HARMLESS, ONLY
-from minillm.read_config import read_config
+from minillm.model.batch import Batch
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")

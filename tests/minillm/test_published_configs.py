@@ -18,13 +18,13 @@ import pytest
 import torch
 
 from minillm import ModelConfig, load_model
-from minillm.batch import Batch
+from minillm.checkpoint.families import FAMILIES
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.wrappers import unwrap
 from minillm.errors import MinillmError
-from minillm.families import FAMILIES
-from minillm.keys import hf_shapes
-from minillm.precision import PRESETS
-from minillm.read_config import read_config
-from minillm.wrappers import unwrap
+from minillm.model.batch import Batch
+from minillm.model.precision import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PUBLISHED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "published_configs.json").read_text())

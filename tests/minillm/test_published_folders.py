@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minillm import load_model, save_model, token_logprobs
+from minillm.checkpoint.fp8 import FP8
+from minillm.checkpoint.hub import resolve
+from minillm.checkpoint.safetensors import INDEX_NAME, TORCH_INDEX_NAME, TORCH_NAME, WEIGHTS_NAME
 from minillm.errors import MinillmError
-from minillm.fp8 import FP8
-from minillm.hub import resolve
-from minillm.weights import INDEX_NAME, TORCH_INDEX_NAME, TORCH_NAME, WEIGHTS_NAME
 
 pytest.importorskip("transformers")
 

@@ -14,10 +14,10 @@ import torch
 
 from kernels.panels import dequantize, pack
 from minillm import LLM, MinillmError, SamplingParams, Transformer, load_model, save_model, token_logprobs
-from minillm.config import Matrix
-from minillm.keys import hf_shapes
-from minillm.precision import PRESETS
-from minillm.read_config import read_config
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.model.config import Matrix
+from minillm.model.precision import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 script = runpy.run_path(str(GOLDEN / "write_families.py"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minillm import ModelConfig
-from minillm.read_config import read_config
+from minillm.checkpoint.read_config import read_config
 
 SIZES = {
     "vocab_size": 64,

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from minillm import LLM, RequestOutput, SamplingParams, Transformer, save_model, token_logprobs
-from minillm.model import load_weights
-from minillm.rounded import rounded
+from minillm.checkpoint.load import load_weights
+from minillm.model.master_weights import rounded
 
 F32, BF16, F64 = torch.float32, torch.bfloat16, torch.float64
 PAIRS = ((F32, BF16), (F32, torch.float16), (BF16, F32), (F64, BF16), (F64, F32))
@@ -211,7 +211,7 @@ def is_fresh(model: Transformer) -> bool:
 def test_recorded_steps_see_an_optimizers_step(tiny_llama: MakeModel) -> None:
     model = tiny_llama("bf16-master-fp32")
     llm = LLM(model, kv_cache_memory_bytes=1 << 24)
-    made = llm._engine.cache.decode_steps._steps
+    made = llm._engine.decode_graphs._steps
     seen: list[tuple[torch.Tensor, dict[tuple[int, int], object]]] = []
     for _ in range(3):
         outputs = sample(llm)
@@ -236,7 +236,7 @@ def test_gradients_of_a_model_are_those_of_conversions(
     mine, theirs = tiny_llama("bf16-master-fp32"), tiny_llama("bf16-master-fp32")
     found = trained(mine, outputs := sample(mine))
     found.mean().backward()
-    monkeypatch.setattr("minillm.model.rounded", torch.Tensor.to)
+    monkeypatch.setattr("minillm.model.transformer.rounded", torch.Tensor.to)
     wanted = trained(theirs, outputs)
     wanted.mean().backward()
     assert torch.equal(found, wanted)

@@ -30,8 +30,8 @@ from minillm import (
     save_model,
     token_logprobs,
 )
-from minillm.batch import Batch
 from minillm.llm import UNSUPPORTED
+from minillm.model.batch import Batch
 
 VOCABULARY = 131
 BOS, EOS = 129, 130

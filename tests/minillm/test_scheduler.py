@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from minillm import MinillmError
-from minillm.batch import PAGE_SIZE
-from minillm.cache import PagePool
-from minillm.scheduler import EngineSequence, Scheduler
+from minillm.engine.page_pool import PagePool
+from minillm.engine.scheduler import Scheduler
+from minillm.engine.sequence import EngineSequence
+from minillm.model.batch import PAGE_SIZE
 
 Prefix = tuple[int, ...]
 # Prompts are starts of these, so that they share pages and parts of pages.

@@ -34,9 +34,9 @@ from minillm import (
     Transformer,
     __version__,
 )
-from minillm import server as serving
-from minillm.async_llm import AsyncLLM
-from minillm.protocol import CHAT, COMPLETION, UNSUPPORTED
+from minillm.serve import server as serving
+from minillm.serve.async_llm import AsyncLLM
+from minillm.serve.protocol import CHAT, COMPLETION, UNSUPPORTED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]

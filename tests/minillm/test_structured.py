@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
+from minillm.api.structured_outputs import Constraint, Grammars, StructuredOutputsParams
 from minillm.errors import MinillmError
-from minillm.structured import Constraint, Grammars, StructuredOutputsParams
-from minillm.tokenizer import Tokenizer
-from minillm.tokenizer_backends import AddedToken as Mark
-from minillm.tokenizer_backends import Ranks, SplicedBackend
+from minillm.tokenizer.backends import AddedToken as Mark
+from minillm.tokenizer.backends import Ranks, SplicedBackend
+from minillm.tokenizer.tokenizer import Tokenizer
 
 Params = StructuredOutputsParams
 SEEDS = st.integers(0, 2**32)

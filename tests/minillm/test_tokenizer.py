@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from minillm.errors import MinillmError
-from minillm.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "smollm2_tokenizer.json"
 

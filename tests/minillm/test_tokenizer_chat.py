@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import AddedToken, models
 
 from minillm.errors import MinillmError
-from minillm.tokenizer import Tokenizer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 LLAMA_2 = """\
 {%- if messages[0]['role'] == 'system' -%}

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import MinillmError
-from minillm.tokenizer import IncrementalDecoder, Tokenizer
-from minillm.tokenizer_backends import AddedToken, Ranks, SentencePiece, SplicedBackend
-from minillm.tokenizer_files import load_backend
+from minillm.tokenizer.backends import AddedToken, Ranks, SentencePiece, SplicedBackend
+from minillm.tokenizer.files import load_backend
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 TEXT = ["the quick brown fox jumps over the lazy dog", "Hello world, hello  there", "a b c d e f g h [x]"] * 4
 

@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from minillm.errors import MinillmError
-from minillm.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 N = len(ALPHABET)

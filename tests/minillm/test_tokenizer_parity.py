@@ -20,7 +20,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 # By name rather than by a listing of the package's data, so that where it is not there the skip is seen.
 SENTENCEPIECE = (

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from minillm.checkpoint.safetensors import INDEX_NAME, WEIGHTS_NAME, load_tensors, save_tensors
 from minillm.errors import MinillmError
-from minillm.weights import INDEX_NAME, WEIGHTS_NAME, load_tensors, save_tensors
 
 TENSORS = {
     "embed.weight": torch.randn(7, 3),
@@ -83,7 +83,7 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         filename.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("minillm.weights.save_file", broken)
+    monkeypatch.setattr("minillm.checkpoint.safetensors.save_file", broken)
     with pytest.raises(MinillmError, match=r"cannot write .*No space left"):
         save_tensors(tmp_path, {})
     assert same(load_tensors(tmp_path, EXPECTED), TENSORS)

@@ -12,9 +12,9 @@ import torch
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from minillm.keys import hf_shapes
-from minillm.read_config import read_config
-from minillm.weights import save_tensors
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from minillm import LLM, MinillmError, Transformer, token_logprobs
-from minillm.batch import Batch
-from minillm.config import Matrix
+from minillm.model.batch import Batch
+from minillm.model.config import Matrix
 from rl.audit import Audit, Move, Report
 from rl.optim import make_optimizer
 

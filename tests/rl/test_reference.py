@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from minillm import LLM, MinillmError, Transformer, save_model, token_logprobs
+from minillm.api.sampling_params import SamplingParams
 from minillm.lora import LoRA
 from minillm.parity import compare
-from minillm.sampling import SamplingParams
 from rl.reference import Reference
 
 MakeModel = Callable[..., Transformer]

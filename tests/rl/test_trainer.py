@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from minillm import LLM, MinillmError, Tokenizer, Transformer, load_model, token_logprobs
-from minillm.batch import Batch
-from minillm.logprobs import logprobs
+from minillm.model.batch import Batch
+from minillm.model.logprobs import logprobs
 from rl.journal import Journal, read_records
 from rl.rollout import sample_actions
 from rl.run import Settings

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import Transformer, next_logprobs
-from minillm.logprobs import nested
+from minillm.model.logprobs import nested
 from rl import update
 from rl.drift import Probe, kl
 from rl.trainable import Trainable

@@ -1,0 +1,1 @@
+"""What a user writes and reads: sampling parameters, structured outputs, outputs."""

@@ -1,0 +1,305 @@
+"""`SamplingParams` under vLLM's names and defaults, and how a token is drawn.
+
+Legend: R rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+
+from minillm.api.structured_outputs import StructuredOutputsParams
+from minillm.errors import MinillmError, check_values, refusing
+
+# (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V
+LogitsProcessor = Callable[..., torch.Tensor]
+# Below it vLLM takes this temperature instead.
+LOWEST_TEMPERATURE = 0.01
+
+
+class RequestOutputKind(Enum):
+    """What outputs hold while a request runs: all so far, what is new, or nothing before the end."""
+
+    CUMULATIVE = 0
+    DELTA = 1
+    FINAL_ONLY = 2
+
+
+@refusing(
+    {
+        "best_of": None,
+        "extra_args": None,
+        "flat_logprobs": False,
+        "output_text_buffer_length": 0,
+        "prompt_logprob_start": None,
+        "prompt_logprob_token_ids": None,
+        "repetition_detection": None,
+        "routed_experts_prompt_start": 0,
+        "skip_clone": False,
+        "spaces_between_special_tokens": True,
+        "stream_interval": None,
+        "thinking_token_budget": None,
+        "truncate_prompt_tokens": None,
+        "watermarking": None,
+    }
+)
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample one request; vLLM's names and defaults.
+
+    Attributes:
+        n: samples of the prompt; they share its part of the KV cache.
+        presence_penalty: taken off the logit of every token that was sampled before, -2 to 2.
+        frequency_penalty: the same, for each time that it was.
+        repetition_penalty: divides positive logits of tokens in prompt and output, multiplies negative ones.
+        temperature: divides the logits, at most 2; 0 takes the likeliest token, less than 0.01 is 0.01.
+        top_p, top_k, min_p: sample from the smallest set of mass top_p; from the k likeliest (0 or -1: all);
+            from those at least min_p times as likely as the likeliest.
+        seed: the same seed gives the same tokens whatever else is in the batch; None draws anew.
+        stop: strings that end a sample; their text is left out unless `include_stop_str_in_output`.
+        stop_token_ids: token ids that end a sample.
+        bad_words: texts that are not written: the last token of one is never taken after its others.
+        ignore_eos: go on after the model's end-of-sequence token.
+        max_tokens: most tokens to sample; None samples to the end of the model's context.
+        min_tokens: before so many, nothing ends a sample.
+        logprobs: None for none, 0 for those of the sampled tokens, k for the k likeliest too, -1 for all.
+        prompt_logprobs: the same for the prompt's tokens, each after those before it.
+        logprob_token_ids: tokens whose logprobs are given too, in place of the likeliest.
+        detokenize: make text; without it there are token ids alone.
+        skip_special_tokens: leave special tokens out of the text.
+        output_kind: what `LLM.step` and `LLM.stream` give; `LLM.generate` gives the end alone.
+        structured_outputs: what the text must be.
+        logit_bias: added to the logits of token ids.
+        allowed_token_ids: the only tokens that may be sampled.
+        skip_reading_prefix_cache: compute the prompt anew; so it is with `prompt_logprobs` anyway.
+        trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
+            gives them; they take the place of `max_tokens`, and nothing else ends the sample.
+        logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
+
+    A sampler that truncates or biases is another policy than the one that is trained: what reported logprobs
+    are of is said by `LLM`'s `logprobs_mode`.
+    """
+
+    n: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: str | Sequence[str] | None = None
+    stop_token_ids: Sequence[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logprob_token_ids: Sequence[int] | None = None
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+    output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
+    structured_outputs: StructuredOutputsParams | None = None
+    logit_bias: Mapping[int, float] | None = None
+    allowed_token_ids: Sequence[int] | None = None
+    bad_words: Sequence[str] | None = None
+    skip_reading_prefix_cache: bool | None = None
+    trace_decode_token_ids: Sequence[int] | None = None
+    logits_processors: Sequence[LogitsProcessor] | None = None
+    stop_strings: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.stop is not None and not isinstance(self.stop, Sequence):
+            raise MinillmError(f"stop must be a string or several, got {self.stop!r}")
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        object.__setattr__(self, "stop_strings", stop)
+        check_values(self, self._rules())
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
+        if self.seed == -1:  # vLLM's None
+            object.__setattr__(self, "seed", None)
+        if 0 < self.temperature < LOWEST_TEMPERATURE:
+            object.__setattr__(self, "temperature", LOWEST_TEMPERATURE)
+        if self.temperature == 0 and self.n > 1:
+            raise MinillmError(f"n must be 1 at temperature 0, where all samples are alike, got {self.n}")
+        if (trace := self.trace_decode_token_ids) is not None:
+            for name in ("prompt_logprobs", "structured_outputs", "bad_words"):
+                if getattr(self, name):
+                    raise MinillmError(f"{name} does not go with trace_decode_token_ids")
+            if self.n > 1:
+                raise MinillmError("n must be 1 with trace_decode_token_ids, whose samples are all alike")
+            object.__setattr__(self, "max_tokens", len(trace))
+            object.__setattr__(self, "min_tokens", min(self.min_tokens, len(trace)))
+
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        """For each argument whether it holds, and what it must be."""
+        ids = "token ids, of which there is at least one, or None"
+
+        def number(x: object, low: float, high: float) -> bool:
+            return isinstance(x, int | float) and not isinstance(x, bool) and low <= x <= high
+
+        def whole(x: object, low: int, none: bool = False) -> bool:
+            return (none and x is None) or (isinstance(x, int) and not isinstance(x, bool) and x >= low)
+
+        def several(x: object) -> bool:
+            return isinstance(x, Sequence) and not isinstance(x, str)
+
+        def tokens(x: Sequence[int] | None, least: int = 1) -> bool:
+            return x is None or (several(x) and len(x) >= least and all(whole(t, 0) for t in x))
+
+        return {
+            "n": (whole(self.n, 1), "a whole number, at least 1"),
+            "presence_penalty": (number(self.presence_penalty, -2, 2), "a number from -2 to 2"),
+            "frequency_penalty": (number(self.frequency_penalty, -2, 2), "a number from -2 to 2"),
+            "repetition_penalty": (
+                number(self.repetition_penalty, 1e-5, 1e5),
+                "a number above 0 (1 for none)",
+            ),
+            "temperature": (number(self.temperature, 0, 2), "a number from 0 to 2"),
+            "top_p": (number(self.top_p, 1e-9, 1), "above 0 and at most 1"),
+            "top_k": (whole(self.top_k, -1), "a whole number, 0 or -1 for all"),
+            "min_p": (number(self.min_p, 0, 1), "a number from 0 to 1"),
+            "seed": (self.seed is None or isinstance(self.seed, int), "a whole number or None"),
+            "stop": (all(isinstance(s, str) and s for s in self.stop_strings), "non-empty strings"),
+            "stop_token_ids": (tokens(self.stop_token_ids, 0), "token ids"),
+            "max_tokens": (whole(self.max_tokens, 1, none=True), "a whole number, at least 1, or None"),
+            "min_tokens": (
+                whole(self.min_tokens, 0)
+                and not (whole(self.max_tokens, 1) and self.min_tokens > (self.max_tokens or 0)),
+                f"a whole number, and at most max_tokens ({self.max_tokens})",
+            ),
+            "logprobs": (whole(self.logprobs, -1, none=True), "None, -1 for all, or not negative"),
+            "prompt_logprobs": (
+                whole(self.prompt_logprobs, -1, none=True),
+                "None, -1 for all, or not negative",
+            ),
+            "logprob_token_ids": (tokens(self.logprob_token_ids), ids),
+            "allowed_token_ids": (tokens(self.allowed_token_ids), ids),
+            "trace_decode_token_ids": (tokens(self.trace_decode_token_ids), ids),
+            "bad_words": (
+                several(words := self.bad_words or ())
+                and all(isinstance(word, str) and word.strip() for word in words),
+                "a list of texts that are not empty",
+            ),
+            "logit_bias": (
+                self.logit_bias is None
+                or (
+                    isinstance(self.logit_bias, Mapping)
+                    and all(whole(t, 0) and number(b, -100, 100) for t, b in self.logit_bias.items())
+                ),
+                "numbers from -100 to 100 by token id",
+            ),
+            "logits_processors": (
+                several(self.logits_processors or ()) and all(map(callable, self.logits_processors or ())),
+                "a list of functions",
+            ),
+            "output_kind": (isinstance(self.output_kind, RequestOutputKind), "a RequestOutputKind"),
+            "structured_outputs": (
+                self.structured_outputs is None
+                or isinstance(self.structured_outputs, StructuredOutputsParams),
+                "StructuredOutputsParams",
+            ),
+        }
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether logprobs of sampled tokens are to be given."""
+        return self.logprobs is not None or self.logprob_token_ids is not None
+
+    @property
+    def truncates(self) -> bool:
+        """Whether unlikely tokens are left out."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
+        changed = (
+            self.presence_penalty, self.frequency_penalty, self.repetition_penalty != 1, self.truncates,
+            self.min_tokens, self.structured_outputs, self.logit_bias,
+            self.allowed_token_ids, self.bad_words, self.logits_processors,
+        )  # fmt: skip
+        return not any(changed)
+
+
+@refusing({})
+@dataclass(frozen=True)
+class BeamSearchParams:
+    """How to search: vLLM's names and defaults.
+
+    Attributes:
+        beam_width: sequences that are kept.
+        max_tokens: most tokens of a sequence.
+        ignore_eos: go on after the model's end-of-sequence token.
+        temperature: divides the logits; 0 is 1.
+        length_penalty: a sequence's score is its summed logprob over its number of tokens to this power.
+        include_stop_str_in_output: keep the end-of-sequence token in the text.
+    """
+
+    beam_width: int
+    max_tokens: int
+    ignore_eos: bool = False
+    temperature: float = 0.0
+    length_penalty: float = 1.0
+    include_stop_str_in_output: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("beam_width", "max_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise MinillmError(f"{name} must be a whole number, at least 1, got {value!r}")
+        for name, low, high in (("temperature", 0.0, 2.0), ("length_penalty", -1e3, 1e3)):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and low <= value <= high):
+                raise MinillmError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+
+
+def uniform(seed: int, request: int, position: int) -> float:
+    """A number in [0, 1) with 53 random bits, a function of its arguments alone.
+
+    Counter-based: whatever shares the batch, and in whatever order rows are drawn, a draw has its own.
+    """
+    key = f"{seed} {request} {position}".encode()
+    return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 11) * 2.0**-53
+
+
+def truncate(logits_V: torch.Tensor, params: SamplingParams) -> torch.Tensor:
+    """Logits after the temperature, -inf where min_p, top_k and top_p leave a token out, in vLLM's order.
+
+    min_p: Nguyen et al. (2024); top_k: Fan et al. (2018); top_p: Holtzman et al. (2019). Of tokens as likely
+    as the k-th all are kept.
+    """
+    if params.min_p:
+        p_V = torch.softmax(logits_V, dim=-1)
+        logits_V = logits_V.masked_fill(p_V < params.min_p * p_V.max(), -torch.inf)
+    if 0 < params.top_k < logits_V.shape[0]:
+        least = logits_V.topk(params.top_k)[0][-1]
+        logits_V = logits_V.masked_fill(logits_V < least, -torch.inf)
+    if params.top_p < 1:
+        sorted_V, order_V = logits_V.sort(stable=True)
+        # From the least likely on: those whose mass, with all less likely ones, is within 1 - top_p.
+        below_V = torch.softmax(sorted_V, dim=-1).cumsum(dim=-1) <= 1 - params.top_p
+        below_V[-1] = False
+        logits_V = logits_V.masked_fill(torch.zeros_like(below_V).scatter_(0, order_V, below_V), -torch.inf)
+    return logits_V
+
+
+def penalize(
+    logits_V: torch.Tensor, params: SamplingParams, prompt_ids: Sequence[int], output_ids: Sequence[int]
+) -> torch.Tensor:
+    """Logits after the repetition (Keskar et al., 2019), frequency and presence penalties (OpenAI)."""
+    if params.repetition_penalty != 1:
+        seen = torch.tensor(sorted({*prompt_ids, *output_ids}), device=logits_V.device)
+        values = logits_V[seen]
+        factor = params.repetition_penalty
+        logits_V = logits_V.index_copy(0, seen, torch.where(values > 0, values / factor, values * factor))
+    if (params.frequency_penalty or params.presence_penalty) and output_ids:
+        given = torch.tensor(output_ids, device=logits_V.device)
+        count_V = torch.bincount(given, minlength=logits_V.shape[0]).to(logits_V.dtype)
+        logits_V = logits_V - params.frequency_penalty * count_V - params.presence_penalty * (count_V > 0)
+    return logits_V

@@ -1,0 +1,1 @@
+"""Load and save what others published: config, tensors, GGUF, adapters, the hub."""

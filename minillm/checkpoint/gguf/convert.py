@@ -1,0 +1,335 @@
+"""GGUF files -> a folder in the Hugging Face layout.
+
+    python -m minillm.checkpoint.gguf.convert model.gguf FOLDER
+
+Weights of any quantisation that the `gguf` library can undo come out in fp32. The import is strict: an
+architecture or a tokenizer that is not known, a key of the architecture that is not, or a tensor that has no
+place in the model is an error, since leaving it out would change what the model computes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+
+from minillm.checkpoint.gguf.architectures import ARCHITECTURES
+from minillm.checkpoint.gguf.file import Array, GgufFile
+from minillm.checkpoint.gguf.rope import ROPE_TENSORS, read_scaling
+from minillm.checkpoint.gguf.rows import Architecture, Recipe
+from minillm.checkpoint.gguf.tokenizer import as_json, tokenizer_files
+from minillm.checkpoint.keys import hf_shapes
+from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.safetensors import save_tensors
+from minillm.errors import MinillmError
+from minillm.model.config import ModelConfig
+
+_BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+# The layer in a Hugging Face name, and the expert (or the head of a norm).
+_LAYER = re.compile(r"(?<=\.)(\d+)(?=\.)")
+_EXPERT = re.compile(r"(?:(?<=experts\.)|(?<=norms\.))(\d+)(?=\.)")
+# Angles that old files repeat for each layer.
+_REPEATED = re.compile(r".*attn_rot_embd\.weight")
+
+
+def import_gguf(path: str | Path, folder: str | Path) -> None:
+    """Convert a GGUF file.
+
+    Args:
+        path: the file, or any part of a split one, whose other parts lie beside it.
+        folder: receives model.safetensors (fp32), the tokenizer (tokenizer.json, or tokenizer.model for a
+            SentencePiece one), tokenizer_config.json, generation_config.json and, last, config.json; made
+            where it does not exist.
+
+    Raises:
+        MinillmError: the file or one of its parts is missing, truncated or corrupt, its architecture or
+            tokenizer is not known, or it holds a key, tensor or quantisation that has no counterpart.
+    """
+    file, folder = GgufFile(Path(path)), Path(folder)
+    if file.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        file.refuse(f"is of architecture {file.architecture!r}; those that can be imported are {known}")
+    row = _row(file)
+    config = _config(file, row)
+    files, ids = tokenizer_files(file, config["vocab_size"], file.own("context_length"))
+    save_tensors(folder, _Weights(file, row, _parsed(file, config)).read())
+    for name in {"tokenizer.json", "tokenizer.model"} - files.keys():
+        (folder / name).unlink(missing_ok=True)  # of an earlier import, which would be read instead
+    # Last: a folder without config.json is not taken for a model.
+    for name, content in (files | {"config.json": as_json(config | ids)}).items():
+        (folder / name).write_bytes(content)
+
+
+def _row(file: GgufFile) -> Architecture:
+    row = ARCHITECTURES[file.architecture]
+    for key, wanted, variant in row.variants:
+        value = file.own(key)
+        if value and wanted in (None, value):
+            return variant
+    return row
+
+
+# ---------------------------------------------------------------- config.json
+
+
+def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
+    if not file.has("token_embd.weight"):
+        file.refuse("has no tensor token_embd.weight")
+    config: dict[str, Any] = {"architectures": [row.model_class], "model_type": row.model_type, **row.fixed}
+    config |= {name: file.need(key) for key, name in row.keys.items()}
+    config |= {name: value for key, name in row.optional.items() if (value := file.own(key)) is not None}
+    for key, allowed in row.only.items():
+        if (value := file.own(key)) is not None and value not in allowed:
+            file.refuse(f"has {file.architecture}.{key} = {value}; only {allowed[-1]} is known")
+    if file.own("attention.causal", True) is not True:
+        file.refuse("has attention.causal = false; only models that generate can be imported")
+    # Layers that only guess tokens ahead come last.
+    config[row.keys["block_count"]] -= file.own("nextn_predict_layers", 0)
+    config["vocab_size"] = file.array("token_embd.weight").shape[0]
+    config["tie_word_embeddings"] = not file.has("output.weight")
+    config["torch_dtype"] = "float32"
+    parts = [match[2] for name in file.names if (match := _BLOCK.fullmatch(name))] + file.names
+    for name, pattern in row.flags.items():
+        config[name] = any(re.fullmatch(pattern, part) for part in parts)
+    head_dim = _head_dim(file, row, config)
+    if row.rope[0]:
+        config |= _rope(file, row, config, head_dim)
+    _windows(file, row, config)
+    row.complete(file, config)
+    if not row.head_dim:
+        del config["head_dim"]
+    file.check_keys()
+    return config
+
+
+def _head_dim(file: GgufFile, row: Architecture, config: dict[str, Any]) -> int:
+    """The size of a head, set in `config`, also where config.json cannot say it: then it is the usual one."""
+    heads = file.need("attention.head_count")
+    if "attention.head_count_kv" in row.optional:
+        config.setdefault("num_key_value_heads", heads)
+    elif file.fields.get(f"{file.architecture}.attention.head_count_kv") == heads:
+        file.own("attention.head_count_kv")  # as many, which config.json need not say
+    usual = file.need("embedding_length") // heads
+    if "kv_lora_rank" in config:
+        size = usual  # its heads have sizes of their own
+    else:
+        size = file.own("attention.key_length") or usual
+        if (value := file.own("attention.value_length") or size) != size:
+            file.refuse(f"has attention.value_length = {value}; only the head size {size} is known")
+        if size != usual and not row.head_dim:
+            file.refuse(f"has attention.key_length = {size}; only the head size {usual} is known")
+    config["head_dim"] = size
+    return int(size)
+
+
+def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
+    base, share = row.rope
+    theta = file.own("rope.freq_base") or 10000.0
+    rope: dict[str, Any] = {base: theta}
+    turned = file.own("rope.dimension_count") or head_dim
+    if "kv_lora_rank" not in config:
+        if share:
+            rope[share] = turned if share == "rotary_dim" else _share(turned, head_dim)
+        elif turned != head_dim:
+            file.refuse(f"has rope.dimension_count = {turned}; only the head size {head_dim} is known")
+    swa = file.own("rope.freq_base_swa")
+    if row.local_base:
+        rope[row.local_base] = swa or 10000.0
+    elif swa not in (None, theta):
+        file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
+    context = file.need("context_length")
+    scaling = read_scaling(file, theta, turned, context, row.yarn, row.log_unit)
+    if row.stretched and not scaling:
+        scaling = {"rope_type": "default"}
+    return rope | ({"rope_scaling": scaling} if scaling else {})
+
+
+def _share(turned: int, head_dim: int) -> float:
+    """What `int(head_dim * share)` is `turned` of."""
+    share = turned / head_dim
+    return share if int(head_dim * share) == turned else float(np.nextafter(share, 1.0))
+
+
+def _windows(file: GgufFile, row: Architecture, config: dict[str, Any]) -> None:
+    """The sliding window, and the layers that have it."""
+    if row.pattern:
+        window = file.own("attention.sliding_window", row.window)
+        pattern = file.own("attention.sliding_window_pattern", row.pattern)
+        layers = range(config["num_hidden_layers"])
+        if isinstance(pattern, list):
+            slides = [bool(pattern[i]) for i in layers]
+        else:
+            slides = [pattern == 0 or (i + 1) % pattern != 0 for i in layers]
+        kinds = ["sliding_attention" if window and s else "full_attention" for s in slides]
+        config |= {"sliding_window": window or None, "layer_types": kinds}
+    elif not config.get("sliding_window", True):
+        config["sliding_window"] = None
+
+
+def _parsed(file: GgufFile, config: Mapping[str, Any]) -> ModelConfig:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "config.json"
+        path.write_bytes(as_json(config))
+        try:
+            return read_config(Path(name))
+        except MinillmError as error:
+            file.refuse(
+                f"makes a config.json that does not hold: {str(error).removeprefix(str(path)).strip()}"
+            )
+
+
+# ---------------------------------------------------------------- weights
+
+
+class _Weights:
+    """The model's tensors, made of the file's; every one of the file's has to be used."""
+
+    def __init__(self, file: GgufFile, row: Architecture, config: ModelConfig) -> None:
+        self.file, self.row, self.config = file, row, config
+        number = next((a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == file.architecture), None)
+        if number is None:
+            file.refuse(f"is of architecture {file.architecture!r}, newer than the library gguf; update that")
+        self.map = gguf.get_tensor_name_map(number, config.num_layers)
+        self.used = {name for name in file.names if name in ROPE_TENSORS or _REPEATED.fullmatch(name)}
+        for name in file.names:
+            match = _BLOCK.fullmatch(name)
+            if match and config.num_layers <= int(match[1]) < file.own("block_count"):
+                self.used.add(name)
+
+    def read(self) -> dict[str, torch.Tensor]:
+        """Every tensor under its Hugging Face name."""
+        tensors, missing = {}, {}
+        for name, shape in hf_shapes(self.config).items():
+            layer, expert, recipe = self._recipe(name)
+            prefix = "" if layer is None else f"blk.{layer}."
+            arrays = [self._array(prefix, part) for part in recipe.parts]
+            found = [array for array in arrays if array is not None]
+            if len(found) < len(arrays):
+                missing[name] = prefix + recipe.parts[0]
+                continue
+            heads = self.config.num_heads, self.config.num_kv_heads
+            array = recipe.make(found, heads)
+            array = array if expert is None else array[expert]
+            # llama.cpp's converter drops dimensions of size 1.
+            if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
+                self.file.refuse(f"has {prefix}{recipe.parts[0]} of shape {array.shape}, not {tuple(shape)}")
+            tensors[name] = torch.from_numpy(np.array(array, dtype=np.float32).reshape(tuple(shape)))
+        if extra := [name for name in self.file.names if name not in self.used]:
+            self.file.refuse(f"has tensor {extra[0]}, for which a {self.row.model_type} model has no place")
+        return tensors | self._absent(missing, tensors)
+
+    def _recipe(self, name: str) -> tuple[int | None, int | None, Recipe]:
+        """(layer, expert, recipe) of a Hugging Face name."""
+        expert_match = _EXPERT.search(name)
+        expert = None if expert_match is None else int(expert_match[1])
+        layer_match = _LAYER.search(name)
+        layer = None if layer_match is None else int(layer_match[1])
+        template = name if expert_match is None else _EXPERT.sub("{e}", name, count=1)
+        template = template if layer_match is None else _LAYER.sub("{i}", template, count=1)
+        if template in self.row.recipes:
+            return layer, expert, self.row.recipes[template]
+        plain = template.replace("{i}", "0").replace(".{e}", "")
+        # The converters of some architectures drop the first part.
+        names = (
+            self.map.get_name(n, (".weight", ".bias")) for n in (plain, plain.removeprefix("transformer."))
+        )
+        if (found := next(filter(None, names), None)) is None:
+            self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
+        return layer, expert, Recipe((found.removeprefix("blk.0."),))
+
+    def _array(self, prefix: str, part: str) -> Array | None:
+        """A tensor of the file as this library has it; some are joined, or stand apart, in some files."""
+        name = prefix + part
+        if self.file.has(name):
+            array = self.file.array(name)
+            self.used.add(name)
+        elif part in _JOINED and self.file.has(prefix + _JOINED[part][0]):
+            array = self._slice(prefix, part)
+        elif part == "attn_kv_b.weight" and self.file.has(f"{prefix}attn_k_b.weight"):
+            keys, values = (self._array(prefix, f"attn_{x}_b.weight") for x in "kv")
+            if keys is None or values is None:
+                return None
+            both = np.concatenate((keys.swapaxes(1, 2), values), axis=1)
+            array = both.reshape(-1, both.shape[-1])
+        else:
+            return None
+        if self.row.offset and part.endswith("norm.weight"):
+            return array - np.float32(1)
+        heads = {"attn_q": self.config.num_heads, "attn_k": self.config.num_kv_heads}.get(
+            part.partition(".")[0]
+        )
+        if self.row.neighbours and heads is not None:
+            if array.shape[0] != heads * self.config.head_dim:
+                self.file.refuse(f"has {name} of {array.shape[0]} rows, not {heads} whole heads")
+            return _unpermute(array, heads)
+        return array
+
+    def _slice(self, prefix: str, part: str) -> Array:
+        """Queries, keys and values, or gate and up, out of what the file has in one tensor."""
+        joined, place = _JOINED[part]
+        self.used.add(prefix + joined)
+        array = self.file.array(prefix + joined)
+        axis = 0 if "attn" in joined else 1
+        H, K, D = self.config.num_heads, self.config.num_kv_heads, self.config.head_dim
+        sizes = (H * D, K * D, K * D) if axis == 0 else (array.shape[1] // 2,) * 2
+        if array.shape[axis] != sum(sizes):
+            self.file.refuse(f"has {prefix}{joined} of shape {array.shape}, which cannot be cut into {sizes}")
+        return np.split(array, np.cumsum(sizes)[:-1], axis=axis)[place]
+
+    def _absent(
+        self, missing: Mapping[str, str], tensors: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Tensors that the file lacks: zeros for a bias that no layer has, as llama.cpp takes it."""
+        if lacked := [source for name, source in missing.items() if not name.endswith("bias")]:
+            self.file.refuse(f"lacks tensor {lacked[0]}, which a {self.row.model_type} model needs")
+        somewhere = {_LAYER.sub("{i}", name, count=1) for name in tensors}
+        if any(_LAYER.sub("{i}", name, count=1) in somewhere for name in missing):
+            return {}  # only some layers have it: loading names those that do not
+        shapes = hf_shapes(self.config)
+        return {name: torch.zeros(shapes[name]) for name in missing}
+
+
+# Part -> (the tensor that newer files have for it and its neighbours, its place in it).
+_JOINED = {
+    **{
+        f"attn_{x}.{kind}": (f"attn_qkv.{kind}", i)
+        for i, x in enumerate("qkv")
+        for kind in ("weight", "bias")
+    },
+    **{f"ffn_{x}_exps.weight": ("ffn_gate_up_exps.weight", i) for i, x in enumerate(("gate", "up"))},
+}
+
+
+def _unpermute(array: Array, heads: int) -> Array:
+    """Undo the row order of llama.cpp, whose rope rotates neighbours where this one rotates halves.
+
+    Args:
+        array: weight (heads * head_dim, in) or bias (heads * head_dim,).
+    """
+    pairs = array.reshape(heads, array.shape[0] // heads // 2, 2, *array.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(array.shape)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 2:
+        print("usage: python -m minillm.checkpoint.gguf.convert FILE FOLDER", file=sys.stderr)
+        return 2
+    try:
+        import_gguf(*given)
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

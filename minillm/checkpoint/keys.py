@@ -1,0 +1,281 @@
+"""Tensors under Hugging Face's names and in its layout, to and from ours, by the families' key tables.
+
+Matrices are transposed and packed into panels (`kernels.panels`). Some outputs change places on the way:
+rope of interleaved pairs becomes the half-split one, and a head's turned dimensions come first. All of it
+is written down in one direction, from theirs to ours; export is its inverse.
+
+Legend: K inputs, N outputs, E experts, H query heads, K kv heads, D head dim.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from kernels.packing import pack_rows, quantize_rows
+from kernels.panels import unpack
+from minillm.checkpoint import mxfp4
+from minillm.checkpoint.families import FAMILIES
+from minillm.checkpoint.naming import ROTARY, Naming
+from minillm.checkpoint.safetensors import Checkpoint
+from minillm.checkpoint.stored import stored_as
+from minillm.checkpoint.tensor_names import Key
+from minillm.checkpoint.wrappers import PREFIX, WRAPPERS
+from minillm.model.config import Matrix, ModelConfig, Shape
+
+
+def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    """Hugging Face name -> shape of every tensor of a model of this config."""
+    return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
+
+
+def naming(config: ModelConfig) -> Naming:
+    """Tell what names in a checkpoint of this config mean, and what in it is not read."""
+    family, stored = FAMILIES[config.model_type], stored_as(config)
+    embed, head = (family.keys[ours].names[0] for ours in ("embed", "head"))
+    base = f"{embed.partition('.')[0]}."
+    skipped = {"rotary tables": ROTARY}
+    if family.masks:
+        skipped["mask buffers"] = re.compile(rf"\.{family.masks}\.(?:masked_)?bias$")
+    respelled = [(PREFIX, "")] if stored.wrapper else []
+    if stored.extra_layers:
+        L = config.num_layers
+        layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
+        first = re.escape(family.keys["o"].names[0].partition("{i}")[0])
+        skipped["multi-token prediction"] = re.compile(
+            rf"^(?:{first}(?:{layers})|(?:{re.escape(base)})?mtp(?:_\w+)?)\."
+        )
+    if stored.fp8 is not None:
+        skipped["scales of activations"] = re.compile(r"[._](?:activation|input)_scale$")
+    if stored.wrapper:
+        wrapper = WRAPPERS[stored.wrapper]
+        towers = "|".join(wrapper.towers)
+        skipped["other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
+        respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
+    return Naming(
+        base=base,
+        respelled=respelled,
+        skipped=skipped,
+        constants=constants(config),
+        copies={head: embed} if config.tie_word_embeddings else {},
+        fp8=stored.fp8,
+    )
+
+
+def constants(config: ModelConfig) -> dict[str, float]:
+    """Name the numbers that a checkpoint holds beside weights, and that are not learned, and their values."""
+    return {
+        name.replace("{i}", str(i)): value
+        for name, value in FAMILIES[config.model_type].constants.items()
+        for i in range(config.num_layers)
+    }
+
+
+def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint into our parameters, rounding to their dtype; a block of rows is held at a time."""
+    for ours, shape, entry in _rows(config):
+        parameter, order = parameters[ours], _order(config, ours, entry)
+        if isinstance(shape, Matrix):
+            scales = parameters.get(f"{ours}_scales")
+            for e in range(max(1, shape.experts)):
+                rows = _matrix_rows(config, shape, entry, checkpoint, e)
+                if shape.experts:
+                    _matrix(parameter[e], scales if scales is None else scales[e], rows, order)
+                else:
+                    _matrix(parameter, scales, rows, order)
+        elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
+            for start, block in checkpoint.blocks(entry.names[0]):
+                parameter[start : start + len(block)] = block.to(parameter.dtype)
+        else:
+            parts = [_vector(checkpoint, name, shape) for name in entry.names]
+            whole = torch.cat(parts, dim=-1).reshape(shape)
+            parameter.copy_(whole if order is None else whole[..., order])
+    checkpoint.close()
+
+
+def _matrix(
+    parameter: torch.Tensor,
+    scales: torch.Tensor | None,
+    rows: Iterator[tuple[int, torch.Tensor]],
+    order: torch.Tensor | None,
+) -> None:
+    """Rows of a stored matrix, (place, (N, K)), into one in panels, of whole numbers where it has scales."""
+    if order is not None:  # few, and small: q, k and v
+        rows = iter([(0, torch.cat([block for _, block in rows])[order])])
+    for start, block in rows:
+        if scales is None:
+            pack_rows(parameter, block, start)
+        else:
+            quantize_rows(parameter, scales, block, start)
+
+
+def _matrix_rows(
+    config: ModelConfig, shape: Matrix, entry: Key, checkpoint: Checkpoint, e: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first output, rows (N, K)) through the tensors that make up a matrix, or expert e's."""
+    place = 0
+    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
+        if "{e}" in name or (not shape.experts and not entry.inputs_first):
+            for start, block in checkpoint.blocks(name.replace("{e}", str(e))):
+                yield place + start, block
+        elif shape.experts and stored_as(config).mxfp4:
+            parts = (checkpoint.part(f"{name}_{part}", e) for part in ("blocks", "scales"))
+            yield place, mxfp4.dequantize(*parts)
+        else:
+            stored = checkpoint.part(name, e) if shape.experts else checkpoint[name]
+            yield place, stored.t() if entry.inputs_first else stored
+        place += width
+
+
+def _vector(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    if "{e}" not in name:
+        return checkpoint[name]
+    return torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
+
+
+def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our parameters (or their gradients) under Hugging Face's names and in its layout; copies."""
+    tensors = {}
+    for ours, shape, entry in _rows(config):
+        whole = parameters[ours].detach()
+        if isinstance(shape, Matrix):
+            whole = unpack(whole, shape.N)
+        if (order := _order(config, ours, entry)) is not None:
+            whole = whole[..., order.argsort()]
+        sizes = _widths(config, shape, entry)
+        for name, part in zip(entry.names, whole.split(sizes, dim=-1), strict=True):
+            if isinstance(shape, Matrix) and not entry.inputs_first:
+                part = part.transpose(-1, -2)
+            if "{e}" in name:
+                for e in range(_experts(shape)):
+                    tensors[name.replace("{e}", str(e))] = part[e].contiguous()
+            else:
+                part = part.unsqueeze(0) if entry.order == "row" else part
+                tensors[name] = part.clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
+    """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
+    family = FAMILIES[config.model_type]
+    keys = {**family.keys, **family.layouts.get(stored_as(config).layout or config.layout, {})}
+    for ours, shape in config.shapes.items():
+        layer, name = "", ours
+        if ours.startswith("layers."):
+            _, layer, name = ours.split(".")
+        if ours == "head" and config.tie_word_embeddings:
+            name = "embed"
+        if name in keys:
+            found = keys[name]
+        else:  # a bias stands beside its weight
+            weight = keys[name.removesuffix("_bias")]
+            names = tuple(n.removesuffix(".weight") + ".bias" for n in weight.names)
+            found = Key(names, order=weight.order)
+        yield (
+            ours,
+            shape,
+            Key(tuple(n.replace("{i}", layer) for n in found.names), found.inputs_first, found.order),
+        )
+
+
+def _experts(shape: Shape) -> int:
+    return shape.experts if isinstance(shape, Matrix) else shape[0]
+
+
+def _outputs(shape: Shape) -> int:
+    return shape.N if isinstance(shape, Matrix) else shape[-1]
+
+
+def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
+    """Outputs of each tensor that is joined into one of our parameters."""
+    H, K, D = config.heads
+    if len(entry.names) == 3:
+        return (H * D, K * D, K * D)
+    return (_outputs(shape) // len(entry.names),) * len(entry.names)
+
+
+def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str, torch.Size]]:
+    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
+        if not isinstance(shape, Matrix):
+            size: tuple[int, ...] = (1, width) if entry.order == "row" else (*shape[:-1], width)
+        elif shape.experts and stored_as(config).mxfp4:
+            for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
+                yield f"{name}_{part}", size
+            continue
+        else:
+            size = (shape.K, width) if entry.inputs_first else (width, shape.K)
+            size = (shape.experts, *size) if shape.experts else size
+        if "{e}" in name:
+            for e in range(_experts(shape)):
+                yield name.replace("{e}", str(e)), torch.Size(size[1:])
+        else:
+            yield name, torch.Size(size)
+
+
+def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
+    """Where each of our outputs stands among theirs; None where it is its own place."""
+    name = ours.rpartition(".")[2].removesuffix("_bias")
+    H, K, D = config.heads
+    order: torch.Tensor | None = None
+    if entry.order == "fused_heads":
+        heads = torch.arange((H + 2 * K) * D).view(K, H // K + 2, D)
+        order = torch.cat([part.flatten() for part in heads.split((H // K, 1, 1), dim=1)])
+    elif entry.order == "pairs":
+        order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
+    turn = _TURNED.get(name)
+    if turn is None or not config.ropes:
+        return order
+    turned = turn(config)
+    if order is None:
+        return None if torch.equal(turned, torch.arange(len(turned))) else turned
+    return order[turned]
+
+
+def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
+    """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
+    turned, rest = _turned(config), torch.arange(config.heads[2])
+    return torch.cat((before + turned, rest[:before], rest[before + len(turned) :]))
+
+
+def _turned(config: ModelConfig) -> torch.Tensor:
+    """Within the dimensions that rope turns: our place -> theirs."""
+    turned = torch.arange(config.ropes[0].dim)
+    if config.rope_reversed:  # the halves of a pair change places
+        return turned.view(2, -1).flip(0).flatten()
+    return turned.view(-1, 2).t().flatten() if config.rope_interleaved else turned
+
+
+def _qkv(config: ModelConfig) -> torch.Tensor:
+    H, K, D = config.heads
+    turned = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
+    return torch.cat((turned, torch.arange((H + K) * D, (H + 2 * K) * D)))
+
+
+def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
+    """The weights of a norm of queries or keys, over one head or over all of them."""
+    D, count = config.head_dim, heads if config.qk_norm == "full" else 1
+    return torch.arange(count * D).view(count, D)[:, _head(config)].flatten()
+
+
+def _latent_q(config: ModelConfig) -> torch.Tensor:
+    assert config.latent is not None
+    H, _, D = config.heads
+    return torch.arange(H * D).view(H, D)[:, _head(config, config.latent.nope_dim)].flatten()
+
+
+def _latent_kv(config: ModelConfig) -> torch.Tensor:
+    assert config.latent is not None
+    rank = config.latent.kv_rank
+    return torch.cat((torch.arange(rank), rank + _turned(config)))
+
+
+_TURNED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
+    "qkv": _qkv,
+    "q": _latent_q,
+    "q_b": _latent_q,
+    "kv_a": _latent_kv,
+    "q_norm": lambda config: _normed(config, config.num_heads),
+    "k_norm": lambda config: _normed(config, config.num_kv_heads),
+}

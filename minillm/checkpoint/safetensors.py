@@ -1,0 +1,421 @@
+"""Tensors on disk: files of weights read strictly, and safetensors written atomically.
+
+Strict: a checkpoint holds exactly the tensors that the model expects, in the expected shapes, under names
+that a rule (`minillm.checkpoint.naming`) brings to the model's own. Whatever does not fit is an error that
+names the tensors; what the rule skips is counted in one line of the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from minillm.checkpoint import fp8
+from minillm.checkpoint.naming import CONSTANTS, COPIES, ROTARY, Naming
+from minillm.checkpoint.weights_files import WeightsFile, open_weights
+from minillm.errors import MinillmError
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+TORCH_NAME = "pytorch_model.bin"
+TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
+
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+
+# What a number may have been rounded to before it was saved in another dtype.
+_ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
+
+logger = logging.getLogger("minillm")
+
+
+# Bytes of a file that are mapped before it is opened anew: what was read does not stay in memory.
+MAPPED = 1 << 26
+
+
+class Checkpoint:
+    """A folder's weights, checked by their headers: all tensors that are expected, and no others.
+
+    Args:
+        folder: holds model.safetensors, or model.safetensors.index.json and its shards; or where there are
+            none, pytorch_model.bin or its index and shards.
+        expected: name -> shape of every tensor of the model.
+        naming: what the names in the files mean.
+        bytes_allowed: some tensors hold bytes (uint8), whose meaning the caller knows.
+
+    Raises:
+        MinillmError: no weights, a missing shard, a truncated or corrupt file, a tensor that is missing,
+            extra, there under two names, of another shape, or quantised otherwise than said, or a copy of a
+            tied embedding that differs from it; names the tensors and the file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        expected: Mapping[str, torch.Size],
+        naming: Naming,
+        *,
+        bytes_allowed: bool = False,
+    ) -> None:
+        files = _files(folder)
+        self._source = next(iter(files)) if len(files) == 1 else folder / _index(folder)
+        self._fp8 = naming.fp8
+        # Our name -> the file that holds the tensor, its name there, its dtype and its shape.
+        self._held: dict[str, tuple[Path, str, str, torch.Size]] = {}
+        self._open: tuple[Path, WeightsFile] | None = None
+        self._mapped = 0
+        skipped = self._find(files, expected, naming)
+        copies = {copy: name for copy, name in naming.copies.items() if copy in self._held}
+        for copy, name in copies.items():
+            self._held.setdefault(name, self._held[copy])
+        constants = naming.constants.keys() & self._held.keys()
+        self._check(expected, naming.copies, constants, bytes_allowed)
+        for name in constants:
+            self._check_constant(name, naming.constants[name])
+        for copy, name in copies.items():
+            if self._held[copy] is not self._held[name]:
+                self._check_copy(copy, name)
+                skipped[COPIES] += 1
+        skipped[CONSTANTS] = len(constants)
+        for name in (*copies, *constants):
+            del self._held[name]
+        if skipped.total():
+            kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(skipped.items()) if number)
+            logger.info("%s: tensors skipped: %d (%s)", folder, skipped.total(), kinds)
+
+    def _find(
+        self, files: Mapping[Path, set[str]], expected: Mapping[str, torch.Size], naming: Naming
+    ) -> Counter[str]:
+        """Note where every tensor is; how many of each kind are skipped."""
+        skipped: Counter[str] = Counter()
+        seen: set[str] = set()
+        for path, promised in files.items():
+            header = _inspect(path)
+            _refuse(path, "lacks tensors that its index promises", promised - header.keys())
+            _refuse(path, "repeats tensors of another shard", header.keys() & seen)
+            seen |= header.keys()
+            for stored, (dtype, shape) in header.items():
+                name, kind = naming.read(stored, expected)
+                if kind:
+                    skipped[kind] += 1
+                elif name in self._held:
+                    raise MinillmError(
+                        f"{path} has {stored}, which is {self._held[name][1]} under another name; "
+                        "keep one of the two"
+                    )
+                else:
+                    self._held[name] = path, stored, dtype, shape
+        return skipped
+
+    def _check(
+        self,
+        expected: Mapping[str, torch.Size],
+        copies: Mapping[str, str],
+        constants: set[str],
+        bytes_allowed: bool,
+    ) -> None:
+        """Refuse what is missing, left over or unfit."""
+        needed = dict(expected) | {
+            copy: expected[name] for copy, name in copies.items() if copy in self._held
+        }
+        lacking, scales, problems = set(expected.keys() - self._held.keys()), set[str](), []
+        for name, shape in needed.items():
+            if name not in self._held:
+                continue
+            _, stored, dtype, found = self._held[name]
+            if self._fp8 is not None and dtype == fp8.DTYPE and len(shape) > 1:
+                scale = f"{name}{fp8.SCALES}"
+                scales.add(scale)
+                if scale not in self._held:
+                    lacking.add(scale)
+                elif unfit := self._unfit_scale(scale, shape):
+                    problems.append(unfit)
+            elif dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
+                problems.append(f"{stored} (dtype {dtype} is not a plain float)")
+            if found != shape:
+                problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
+        _refuse(self._source, "lacks tensors of the model in config.json", lacking)
+        _refuse(self._source, "has tensors that do not fit config.json", problems)
+        extra = self._held.keys() - needed.keys() - scales - constants
+        names = (self._held[name][1] for name in extra)
+        _refuse(self._source, "has tensors that the model in config.json does not", names)
+
+    def _unfit_scale(self, name: str, shape: torch.Size) -> str:
+        """Why these scales do not belong to a matrix of that shape; "" where they do."""
+        assert self._fp8 is not None
+        _, stored, dtype, found = self._held[name]
+        allowed = self._fp8.scale_shapes(shape)
+        if dtype not in fp8.SCALE_DTYPES:
+            return f"{stored} (dtype {dtype} is not that of a scale)"
+        if tuple(found) not in allowed:
+            return f"{stored} (shape {list(found)}, expected {list(allowed[0])})"
+        return ""
+
+    def _check_copy(self, copy: str, name: str) -> None:
+        """Refuse a tied head that is not the embedding."""
+        wide = torch.promote_types(self[copy].dtype, self[name].dtype)
+        if not all(
+            torch.equal(*(self._rows(one, start, stop).to(wide) for one in (copy, name)))
+            for start, stop in self._bounds(name)
+        ):
+            raise MinillmError(
+                f"{self._source} has {self._held[copy][1]} that differs from {self._held[name][1]}, to which "
+                "config.json ties it; set tie_word_embeddings to false if it is meant"
+            )
+
+    def _check_constant(self, name: str, value: float) -> None:
+        """Refuse a number in place of which the model computes with another one."""
+        found = self[name]
+        as_saved = {torch.tensor(value, dtype=dtype).item() for dtype in (found.dtype, *_ROUNDED)}
+        if found.numel() != 1 or found.item() not in as_saved:
+            raise MinillmError(
+                f"{self._source} has {self._held[name][1]} = {found.tolist()}, where only {value} is computed"
+            )
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """A whole tensor, memory mapped, privately: writing to it leaves the file.
+
+        Its dtype is the stored one, but for 8 bits, which become bfloat16.
+        """
+        tensor = self._file(name).tensor(self._held[name][1])
+        self._mapped += tensor.nbytes
+        return self._plain(name, tensor)
+
+    def blocks(self, name: str) -> Iterator[tuple[int, torch.Tensor]]:
+        """(index of its first row, some rows) through a tensor; each is valid until the next is asked for."""
+        for start, stop in self._bounds(name):
+            yield start, self._rows(name, start, stop)
+
+    def part(self, name: str, index: int) -> torch.Tensor:
+        """Read one of the tensors that are stacked in one: an expert's."""
+        _, stored, dtype, _ = self._held[name]
+        tensor = self._file(name).rows(stored, index, index + 1)[0]
+        self._mapped += tensor.nbytes
+        if self._fp8 is None or dtype != fp8.DTYPE:
+            return tensor
+        return self._fp8.dequantize(tensor, self.part(f"{name}{fp8.SCALES}", index))
+
+    def _bounds(self, name: str) -> Iterator[tuple[int, int]]:
+        shape = self._held[name][3]
+        width = math.prod(shape[1:]) * 4
+        rows = max(1, MAPPED // max(1, width)) if len(shape) > 1 else shape[0]
+        for start in range(0, shape[0], rows):
+            yield start, min(start + rows, shape[0])
+
+    def _rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        rows = self._file(name).rows(self._held[name][1], start, stop)
+        self._mapped += rows.nbytes
+        return self._plain(name, rows, start)
+
+    def _plain(self, name: str, tensor: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """All of a tensor, or of a matrix the rows from `start` on, in a plain dtype."""
+        if self._fp8 is None or self._held[name][2] != fp8.DTYPE:
+            return tensor
+        return self._fp8.dequantize(tensor, self[f"{name}{fp8.SCALES}"], start)
+
+    def _file(self, name: str) -> WeightsFile:
+        """The open file that holds a tensor, opened anew once enough of it is mapped."""
+        path = self._held[name][0]
+        if self._open is None or self._open[0] != path or (self._open[1].mapped and self._mapped > MAPPED):
+            self.close()
+            self._open = (path, open_weights(path))
+        return self._open[1]
+
+    def close(self) -> None:
+        """Let go of the open file; what was read of it stays mapped as long as it is held."""
+        if self._open is not None:
+            self._open[1].close()
+        self._open, self._mapped = None, 0
+
+
+def load_tensors(
+    folder: Path,
+    expected: Mapping[str, torch.Size],
+    *,
+    ignore: re.Pattern[str] | None = ROTARY,
+) -> dict[str, torch.Tensor]:
+    """All tensors of a `Checkpoint` under their own names, in the order of `expected`; errors are its own.
+
+    Extra tensors whose name `ignore` finds a match in are dropped.
+    """
+    skipped = {} if ignore is None else {"ignored tensors": ignore}
+    checkpoint = Checkpoint(folder, expected, Naming(skipped=skipped))
+    return {name: checkpoint[name] for name in expected}
+
+
+def main_dtype(folder: Path) -> str | None:
+    """Name the dtype of most of a checkpoint's floats, such as "bfloat16"; None where it has no floats."""
+    floats = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+    sizes = dict.fromkeys(floats, 0)
+    for path in _files(folder):
+        for dtype, shape in _inspect(path).values():
+            if dtype in floats:
+                sizes[dtype] += shape.numel()
+    most = max(sizes, key=sizes.__getitem__)
+    return floats[most] if sizes[most] else None
+
+
+def save_tensors(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None = None,
+    max_shard_bytes: int | None = None,
+) -> Path:
+    """Write `tensors` to `folder`: the old checkpoint or the new one, never a half.
+
+    Args:
+        folder: made where it does not exist.
+        tensors: name -> tensor of any dtype and device; no two may share memory.
+        metadata: text entries for the files' headers.
+        max_shard_bytes: start another file where one would get larger; None for one file.
+
+    Returns:
+        The path of the file, or of the index of several.
+
+    Raises:
+        MinillmError: a file cannot be written.
+    """
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in contiguous.items():
+        if max_shard_bytes is not None and shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    index = folder / INDEX_NAME
+    stale = set(_stale(folder))
+    header = {"format": "pt", **(metadata or {})}
+    if len(shards) == 1:
+        target = folder / WEIGHTS_NAME
+        write_atomically(target, partial(save_file, shards[0], metadata=header))
+        stale -= {target}
+    else:
+        weight_map: dict[str, str] = {}
+        for number, shard in enumerate(shards, start=1):
+            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+            weight_map |= dict.fromkeys(shard, name)
+            write_atomically(folder / name, partial(save_file, shard, metadata=header))
+        total = sum(tensor.nbytes for tensor in contiguous.values())
+        text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
+        target = index
+        write_atomically(target, lambda temp: temp.write_text(text + "\n"))
+        stale -= {index, *(folder / name for name in weight_map.values())}
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return target
+
+
+def _stale(folder: Path) -> Iterator[Path]:
+    """The files of the checkpoint that a new one replaces."""
+    yield folder / WEIGHTS_NAME
+    index = folder / INDEX_NAME
+    if index.is_file():
+        with contextlib.suppress(MinillmError):
+            yield from _shards(index, folder / WEIGHTS_NAME)
+        yield index
+
+
+def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `target`, then give it that name.
+
+    Raises `MinillmError` where that fails; `target` is then as it was.
+    """
+    temp: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        temp = Path(name)
+        write(temp)
+        # mkstemp makes files that their owner alone may read; weights follow the umask instead.
+        umask = os.umask(0)
+        os.umask(umask)
+        temp.chmod(0o666 & ~umask)
+        fsync_path(temp)
+        temp.replace(target)
+        fsync_path(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise MinillmError(f"cannot write {target}: {error}") from error
+    finally:
+        if temp is not None:
+            with contextlib.suppress(OSError):
+                temp.unlink(missing_ok=True)
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _index(folder: Path) -> str:
+    """The name of the index of a folder's shards; safetensors go first."""
+    has = any((folder / name).is_file() for name in (WEIGHTS_NAME, INDEX_NAME))
+    return INDEX_NAME if has or not (folder / TORCH_INDEX_NAME).is_file() else TORCH_INDEX_NAME
+
+
+def _files(folder: Path) -> dict[Path, set[str]]:
+    """Every weights file of a checkpoint -> the tensors that an index says it holds; safetensors go first."""
+    for name, index_name in ((WEIGHTS_NAME, INDEX_NAME), (TORCH_NAME, TORCH_INDEX_NAME)):
+        single, index = folder / name, folder / index_name
+        if index.is_file():
+            return _shards(index, single)
+        if single.is_file():
+            return {single: set()}
+    raise MinillmError(
+        f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}, nor {TORCH_NAME} or {TORCH_INDEX_NAME}"
+    )
+
+
+def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
+    """The shards that an index names -> the tensors that it says they hold."""
+    folder = index.parent
+    try:
+        weight_map = json.loads(index.read_bytes())["weight_map"]
+        shards: dict[Path, set[str]] = {}
+        for name, file in weight_map.items():
+            if Path(file).name != file:
+                raise ValueError(f"{file!r} is not the name of a file")
+            shards.setdefault(folder / file, set()).add(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MinillmError(f"{index} is not an index of shards: {error}") from error
+    _refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
+    if single.is_file() and single not in shards:
+        raise MinillmError(
+            f"{folder} has {single.name} and {index.name}, two checkpoints; remove the stale one"
+        )
+    return shards
+
+
+def _inspect(path: Path) -> dict[str, tuple[str, torch.Size]]:
+    """Name -> dtype and shape of every tensor in a file."""
+    file = open_weights(path)
+    try:
+        return file.header()
+    finally:
+        file.close()
+
+
+def _refuse(path: Path, what: str, names: Iterable[str]) -> None:
+    culprits = sorted(names)
+    if culprits:
+        more = f" and {len(culprits) - 4} more" if len(culprits) > 4 else ""
+        raise MinillmError(f"{path} {what}: {', '.join(culprits[:4])}{more}")

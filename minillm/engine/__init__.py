@@ -1,0 +1,1 @@
+"""From requests to tokens: scheduler, pages of the KV cache, decode steps, sampler."""

@@ -1,0 +1,151 @@
+"""A request in the making: its samples, when they end, and what of them is shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestMetrics, RequestOutput
+from minillm.api.sampling_params import RequestOutputKind, SamplingParams
+from minillm.api.structured_outputs import Constraint
+from minillm.engine.sequence import EngineSequence
+from minillm.tokenizer.tokenizer import IncrementalDecoder
+
+
+@dataclass(eq=False)
+class Sample:
+    """One sample in the making. `noise` seeds its draws, `bad_ids` are the token ids of its bad words."""
+
+    params: SamplingParams
+    output: CompletionOutput
+    sequence: EngineSequence
+    noise: tuple[int, int]
+    end_ids: frozenset[int]
+    bad_ids: list[list[int]]
+    decoder: IncrementalDecoder | None
+    constraint: Constraint | None
+    text: str = ""
+    logprobs: Logprobs = field(default_factory=list)
+    logprob_sum: float = 0.0
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The prompt's token ids."""
+        return self.sequence.token_ids[: len(self.sequence.token_ids) - len(self.output.token_ids)]
+
+    def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
+        """Append a token with its logprobs; whether the sample ends with it."""
+        self.sequence.token_ids.append(token)
+        self.output.token_ids.append(token)
+        if entries is not None:
+            self.logprobs.append(entries)
+            self.logprob_sum += entries[token].logprob
+        if self.constraint is not None and token not in self.end_ids:
+            self.constraint.accept(token)
+        count, output, params = len(self.output.token_ids), self.output, self.params
+        ends = token in self.end_ids and not (params.ignore_eos and self.constraint is None)
+        stops = count >= params.min_tokens and token in (params.stop_token_ids or ())
+        # A token that ends the sample by its id is in the text only if it is asked for.
+        hidden = (ends or stops) and not params.include_stop_str_in_output
+        shown = params.trace_decode_token_ids is not None or not hidden
+        stop = self._stop_string(token) if shown else None
+        ends = ends or (self.constraint is not None and self.constraint.finished)
+        if params.trace_decode_token_ids is not None:
+            if count >= self.sequence.max_tokens:
+                output.finish_reason = "length"
+        elif count >= params.min_tokens and stop is not None:
+            output.finish_reason, output.stop_reason = "stop", stop
+        elif stops:
+            output.finish_reason, output.stop_reason = "stop", token
+        elif ends:
+            output.finish_reason = "stop"
+        elif count >= self.sequence.max_tokens:
+            output.finish_reason = "length"
+        return output.finish_reason is not None
+
+    def _stop_string(self, token: int) -> str | None:
+        """Add the token's text; the stop string that it completes, where the text then ends."""
+        if self.decoder is None:
+            return None
+        before, params = len(self.text), self.params
+        self.text += self.decoder.add([token])
+        if len(self.output.token_ids) < params.min_tokens or params.trace_decode_token_ids is not None:
+            return None
+        for stop in params.stop_strings:
+            at = self.text.find(stop, max(0, before - len(stop) + 1))
+            if at >= 0:
+                end = at + len(stop) if params.include_stop_str_in_output else at
+                self.text, self.decoder = self.text[:end], None
+                return stop
+        return None
+
+    def end(self, reason: str | None = None, detail: str | None = None) -> None:
+        """Complete the output; `reason` where nothing in the sample says one."""
+        if reason is not None:
+            self.output.finish_reason, self.output.stop_reason = reason, detail
+        if self.decoder is not None:
+            self.text += self.decoder.flush()
+            self.decoder = None
+        self._show(self.text)
+
+    def show(self) -> None:
+        """Bring the output's text up to date, but for an end that may become a stop string's beginning."""
+        if self.output.finish_reason is None:
+            held = max((len(stop) - 1 for stop in self.params.stop_strings), default=0)
+            self._show(self.text[: max(0, len(self.text) - held)])
+
+    def _show(self, text: str) -> None:
+        self.output.text = text
+        if self.params.wants_logprobs:
+            self.output.logprobs, self.output.cumulative_logprob = self.logprobs, self.logprob_sum
+
+
+@dataclass(eq=False)
+class Request:
+    """A request: its samples, and what of them has been given out."""
+
+    output: RequestOutput
+    samples: list[Sample]
+    params: SamplingParams
+    metrics: RequestMetrics = field(default_factory=lambda: RequestMetrics(time.time()))
+    given: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all samples have ended."""
+        return all(sample.output.finished() for sample in self.samples)
+
+    def note_token(self) -> None:
+        """Note the time of a token."""
+        self.metrics.last_token_time = time.time()
+        if self.metrics.first_token_time is None:
+            self.metrics.first_token_time = self.metrics.last_token_time
+
+    def complete(self) -> RequestOutput:
+        """The finished output."""
+        self.metrics.finished_time = time.time()
+        self.metrics.preemptions = sum(sample.sequence.preemptions for sample in self.samples)
+        self.output.finished, self.output.metrics = True, self.metrics
+        self.output.num_cached_tokens = self.samples[0].sequence.cached
+        return self.output
+
+    def view(self) -> RequestOutput:
+        """What is there to be seen now, as `output_kind` has it: a copy, which later tokens leave alone."""
+        for sample in self.samples:
+            sample.show()
+        outputs = [replace(sample.output, token_ids=list(sample.output.token_ids)) for sample in self.samples]
+        for output in outputs:
+            if output.logprobs is not None:
+                output.logprobs = list(output.logprobs)
+        cached = self.samples[0].sequence.cached
+        shown = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
+        if self.params.output_kind is RequestOutputKind.DELTA:
+            if self.given:
+                shown.prompt_logprobs = None
+            given = self.given or [(0, 0)] * len(outputs)
+            self.given = [(len(output.text), len(output.token_ids)) for output in outputs]
+            for output, (characters, tokens) in zip(outputs, given, strict=True):
+                output.text, output.token_ids = output.text[characters:], output.token_ids[tokens:]
+                if output.logprobs is not None:
+                    output.logprobs = output.logprobs[tokens:]
+        return shown

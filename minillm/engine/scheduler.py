@@ -1,0 +1,155 @@
+"""Which tokens a step computes, and whose pages hold their keys.
+
+First come, first served. Running sequences go first, each with its next token; prompts fill the rest of the
+step in chunks. Pages are given out as tokens need them; where there are none left, the sequence that was
+admitted last gives its pages back and waits, to be computed again later: its tokens stay, and by row
+invariance its bits. The sequence admitted first is never sent back for another, so that there is progress.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from minillm.engine.page_pool import PagePool
+from minillm.engine.sequence import EngineSequence, pages_of
+from minillm.errors import MinillmError
+from minillm.model.batch import PAGE_SIZE
+
+
+class Scheduler:
+    """Waiting and running sequences over a pool of pages; `copies` lists the pages to copy before a step."""
+
+    def __init__(
+        self, pool: PagePool, max_num_seqs: int, max_num_batched_tokens: int, enable_prefix_caching: bool
+    ) -> None:
+        self.pool = pool
+        self.max_num_seqs, self.max_num_batched_tokens = max_num_seqs, max_num_batched_tokens
+        self.enable_prefix_caching = enable_prefix_caching
+        self.waiting: deque[EngineSequence] = deque()
+        self.running: list[EngineSequence] = []
+        self.copies: list[tuple[int, int]] = []
+        self.preemptions = 0
+
+    def add(self, sequence: EngineSequence) -> None:
+        """Queue a sequence; `MinillmError` where the whole cache could not hold it."""
+        if sequence.pages_at_most > self.pool.num_pages:
+            raise MinillmError(
+                f"a prompt of {len(sequence.token_ids)} tokens with max_tokens={sequence.max_tokens} "
+                f"needs {sequence.pages_at_most} pages of the KV cache, which has "
+                f"{self.pool.num_pages}; give more kv_cache_memory_bytes"
+            )
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: EngineSequence) -> None:
+        """Take a sequence out, finished or not; its pages stay indexed until they are needed."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._release(sequence)
+        else:
+            self.waiting.remove(sequence)
+
+    def schedule(self) -> list[tuple[EngineSequence, int]]:
+        """(sequence, tokens of it to compute now); their pages are there."""
+        chunks: list[tuple[EngineSequence, int]] = []
+        budget, before = self.max_num_batched_tokens, self.preemptions
+        for sequence in list(self.running):
+            count = min(len(sequence.token_ids) - sequence.computed, budget)
+            if sequence.pages and count and self._grow(sequence, count):
+                budget -= count
+                chunks.append((sequence, count))
+        admitted: list[Sequence[int]] = []
+        while self.waiting and budget and len(self.running) < self.max_num_seqs:
+            # Room was made just now: whoever came in would be the next to give it back.
+            if self.preemptions > before or not self._admit(sequence := self.waiting[0], admitted):
+                break
+            self.waiting.popleft()
+            self.running.append(sequence)
+            admitted.append(sequence.token_ids)
+            count = min(len(sequence.token_ids) - sequence.computed, budget)
+            budget -= count
+            chunks.append((sequence, count))
+        if not chunks and self.waiting and self.running:
+            # All that run have their rows, and their caller waits for those of others, as a beam search does.
+            self._preempt()
+            self.waiting.rotate(-1)
+            return self.schedule()
+        return chunks
+
+    def computed(self, sequence: EngineSequence, count: int) -> None:
+        """Note that the keys of so many more tokens are in the cache."""
+        # A decode step's page is entered when the sequence leaves.
+        is_prompt = count > 1 or sequence.computed == sequence.started
+        sequence.computed += count
+        if is_prompt:
+            self._index(sequence)
+
+    def _index(self, sequence: EngineSequence) -> None:
+        if self.enable_prefix_caching:
+            self.pool.index(sequence.token_ids[: sequence.computed], sequence.pages)
+            sequence.parent = None  # what is indexed is as long as what it shared, or longer
+
+    def _release(self, sequence: EngineSequence) -> None:
+        self._index(sequence)
+        self.pool.drop(sequence.pages)
+        sequence.pages, sequence.computed = [], 0
+
+    def _preempt(self) -> EngineSequence:
+        """Send the sequence that came in last back to wait, first in the line."""
+        last = self.running.pop()
+        self._release(last)
+        self.waiting.appendleft(last)
+        self.preemptions += 1
+        last.preemptions += 1
+        return last
+
+    def _grow(self, sequence: EngineSequence, count: int) -> bool:
+        """Pages for `count` more tokens; False where the sequence itself had to give up its own."""
+        needed = pages_of(sequence.computed + count) - len(sequence.pages)
+        while needed > self.pool.available:
+            if self._preempt() is sequence:
+                return False
+        if needed > 0:
+            sequence.pages += self.pool.take(needed)
+        return True
+
+    def _admit(self, sequence: EngineSequence, admitted: list[Sequence[int]]) -> bool:
+        """Give a sequence its pages, with what the cache already holds of its tokens."""
+        tokens, parent = sequence.token_ids, sequence.parent
+        full: list[int] = []
+        partial, count = -1, 0
+        if parent is not None and parent.pages:
+            if parent.computed < sequence.shared:
+                return False  # its parent is still at the part that they share
+            whole, count = divmod(sequence.shared, PAGE_SIZE)
+            full, partial = parent.pages[:whole], parent.pages[whole] if count else -1
+        elif self.enable_prefix_caching and sequence.reads_cache and not sequence.wants_prompt:
+            # The last token is always computed: its row makes the first logits.
+            full, (partial, count) = self.pool.match(tokens[:-1])
+            known = len(full) * PAGE_SIZE + count
+            # One step later, a longer common start with a prompt of this step can be shared.
+            if any(_shares(tokens, other, known + PAGE_SIZE // 4) for other in admitted):
+                return False
+        held = [*full, *([partial] if count else [])]
+        for page in held:
+            self.pool.hold(page)  # `take` must not give it out
+        needed = pages_of(len(tokens)) - len(full)
+        if count and needed > self.pool.available:
+            self.pool.drop([held.pop()])
+            count = 0
+        if needed > self.pool.available:
+            self.pool.drop(held)
+            return False
+        fresh = self.pool.take(needed)
+        if count:
+            self.copies.append((partial, fresh[0]))
+            self.pool.drop([partial])
+        sequence.pages = full + fresh
+        sequence.computed = sequence.started = len(full) * PAGE_SIZE + count
+        if not sequence.preemptions:
+            sequence.cached = sequence.started
+        return True
+
+
+def _shares(a: Sequence[int], b: Sequence[int], length: int) -> bool:
+    return len(a) > length and len(b) >= length and list(a[:length]) == list(b[:length])

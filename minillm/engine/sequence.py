@@ -1,0 +1,39 @@
+"""A sequence of token ids as the scheduler sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from minillm.model.batch import PAGE_SIZE
+
+
+def pages_of(tokens: int) -> int:
+    """Count the pages that the keys of so many tokens take."""
+    return -(-tokens // PAGE_SIZE)
+
+
+@dataclass(eq=False)
+class EngineSequence:
+    """Token ids whose keys are partly in the cache, and the pages that hold them.
+
+    `parent` is a sequence that starts with this one's tokens but the last: this one is a fork of it, and
+    shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the
+    prefix cache. `computed` tokens have their keys in the cache, `started` of them since before the
+    sequence's first step there; `cached` is what that was when it first came in.
+    """
+
+    token_ids: list[int]
+    max_tokens: int
+    parent: EngineSequence | None = None
+    wants_prompt: bool = False
+    reads_cache: bool = True
+    computed: int = 0
+    started: int = 0
+    cached: int = 0
+    preemptions: int = 0
+    pages: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # The last token's keys are never needed.
+        self.pages_at_most = pages_of(len(self.token_ids) + self.max_tokens - 1)
+        self.shared = len(self.token_ids) - 1

@@ -1,0 +1,69 @@
+"""Master weights: parameters in one dtype that products read in another.
+
+The copy is made once for each change of the parameter, and always in the same memory, so that a decode step
+reads it like any weight. Every change of a tensor in place counts up its version, and what is made of weights
+(the prefix cache, rounded copies) is made anew when that has grown. torch's fused optimizers write past the
+count, so it is counted up for them after each of their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from kernels import dispatch
+
+
+def version(tensors: Iterable[torch.Tensor]) -> int:
+    """A number that grows with every change of any of them in place; one through `.data` hides from it."""
+    return sum(x._version for x in tensors)
+
+
+def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`w` in `dtype`, differentiable; itself where that is its own, else a copy that is kept with it.
+
+    Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
+    copy anew; a change through `.data` hides from it.
+    """
+    if w.dtype == dtype:
+        return w
+    kept: dict[torch.dtype, tuple[tuple[int, int], torch.Tensor]] = w.__dict__.setdefault("_rounded", {})
+    state = version([w]), w.data_ptr()
+    if (found := kept.get(dtype)) is None or found[0] != state:
+        # A tensor made in inference mode could not be saved for a gradient.
+        with torch.inference_mode(False), torch.no_grad():
+            copy = None if found is None else found[1]
+            if copy is None or copy.shape != w.shape or copy.device != w.device:
+                copy = torch.empty_like(w, dtype=dtype)
+            dispatch.round_into(w, copy)
+        found = kept[dtype] = (state, copy)
+    if torch.is_grad_enabled() and w.requires_grad:
+        return _Rounded.apply(w, [found[1]])  # type: ignore[no-any-return]
+    return found[1]
+
+
+class _Rounded(torch.autograd.Function):
+    """A copy that is there, as `w.to(dtype)`."""
+
+    @staticmethod
+    def forward(ctx: Any, w: torch.Tensor, copy: list[torch.Tensor]) -> torch.Tensor:
+        ctx.dtype = w.dtype
+        return copy[0].detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return grads[0].to(ctx.dtype), None
+
+
+def _count(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        if group.get("fused"):
+            for p in group["params"]:
+                if p.grad is not None:
+                    torch.autograd.graph.increment_version(p)
+
+
+register_optimizer_step_post_hook(_count)

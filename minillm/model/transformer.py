@@ -1,0 +1,455 @@
+"""`Transformer`: one forward for training, prefill and decode, of every family.
+
+Legend: T packed tokens, R selected rows, C model width, F MLP width, V vocabulary, H query heads,
+K kv heads, D head dim, M positions, P pages, S page size, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kernels import dispatch
+from kernels.cpu.memory import zeros
+from kernels.knobs import SIGMOID, TANH, Activation, Norm, Scores
+from kernels.panels import CODES, columns, packed_shape, packed_shapes, unpack
+from minillm.errors import MinillmError
+from minillm.model import moe, rope
+from minillm.model.batch import Batch
+from minillm.model.config import Experts, Matrix, ModelConfig, Shape
+from minillm.model.kv_cache import KVCache
+from minillm.model.master_weights import rounded
+from minillm.model.precision import Precision, get_precision
+
+# (layer, "residual" or "qkv", values_TX)
+Observer = Callable[[int, str, torch.Tensor], None]
+
+
+class Layer(nn.Module):
+    """One block's weights, by the names of `ModelConfig.shapes`; matrices are kept in panels."""
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        parameter = self._parameters[name]
+        assert parameter is not None
+        return parameter
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """A parameter that not every model has."""
+        return self._parameters.get(name)
+
+
+EMBEDDINGS = ("embed", "positions")
+# Small, and what they decide is not.
+NEVER_ROUNDED = frozenset({"router", "shared_gate"})
+
+
+def _new(name: str, shape: Shape, precision: Precision, device: torch.device) -> dict[str, nn.Parameter]:
+    """A parameter, or the codes and scales that it is kept as."""
+    dtype, bits = precision.weights, precision.bits
+    found: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    if not isinstance(shape, Matrix):
+        found = {name: (shape, dtype)}
+    elif not bits or name in NEVER_ROUNDED:
+        found = {name: (packed_shape(shape.K, shape.N), dtype)}
+    else:
+        bits = 8 if name == "head" else bits
+        codes, scales = packed_shapes(shape.K, shape.N, bits)
+        found = {name: (codes, CODES[bits]), f"{name}_scales": (scales, torch.bfloat16)}
+    experts = (shape.experts,) if isinstance(shape, Matrix) and shape.experts else ()
+    # Zeros, since a panel's columns past the matrix must be.
+    return {
+        part: nn.Parameter(zeros((*experts, *size), dtype, device), requires_grad=not precision.bits)
+        for part, (size, dtype) in found.items()
+    }
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer over packed sequences; weights are shared by trainer and sampler."""
+
+    head: nn.Parameter
+    # Not every model has these.
+    embed: nn.Parameter
+    positions: nn.Parameter
+    head_bias: nn.Parameter
+
+    def __init__(self, config: ModelConfig, precision: Precision, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.config = config
+        device = torch.device(device)
+        self.layers = nn.ModuleList(Layer() for _ in range(config.num_layers))
+        for name, shape in config.shapes.items():
+            owner, _, own = name.rpartition(".")
+            for part, parameter in _new(own, shape, precision, device).items():
+                self.get_submodule(owner).register_parameter(part, parameter)
+        self.context = config.max_position_embeddings
+        self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
+        # Told of each layer's residual, and of its queries, keys and values before they are turned.
+        self.observer: Observer | None = None
+        self._set(precision, device)
+
+    def _set(self, precision: Precision, device: torch.device) -> None:
+        """What follows from a precision."""
+        config = self.config
+        self.precision = precision
+        self._activation = Activation(config.activation, config.gated, config.swiglu_limit)
+        norm = None if config.norm_native else precision.norm
+        self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
+        self._qk_norm = Norm(config.norm_eps, config.qk_norm_kind == "layer", float(config.norm_offset), norm)
+        # What transformers has in float32 in a float64 model: softmax where a softcap forbids the fused
+        # attention, or a family says so, and the turning of queries and keys in some families.
+        double = precision.attention == torch.float64
+        softmax = precision.norm if double and (config.softcap or config.softmax_float) else None
+        self._turned = precision.norm if double and config.rope_float else None
+        turned = None if config.qk_norm_last else self._turned
+        wide = torch.float64 if double else torch.float32
+        slopes_H = None if config.alibi is None else torch.tensor(config.alibi, dtype=wide, device=device)
+        rounding = config.alibi_rounding if double and precision.norm != torch.float64 else ""
+        self._scores = [
+            Scores(
+                config.scale,
+                window,
+                config.softcap,
+                turned if rope >= 0 else None,
+                softmax,
+                slopes_H,
+                rounding,
+            )
+            for window, rope in zip(config.windows, config.layer_rope, strict=True)
+        ]
+        self._tables = self._angles(device)
+        growth = rope.growth(config, precision.norm)
+        self._growth_M1 = growth if growth is None else growth.to(device)
+        unturned = config.query_growth is not None and config.query_growth.unturned
+        self._grown = {i for i, rope in enumerate(config.layer_rope) if rope < 0 or not unturned}
+        # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
+        self._masters = [
+            (w, dtype)
+            for name, w in self.named_parameters()
+            if name not in EMBEDDINGS and not name.endswith("_scales")
+            if w.is_floating_point() and w.dtype != (dtype := self.read_dtype(name))
+        ]
+
+    def _angles(self, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Tables of cosines and sines of each rope, and of none."""
+        config, precision = self.config, self.precision
+        # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
+        kept = torch.promote_types(precision.compute, torch.float32)
+        tables = [rope.table(config, one, self.context, precision.norm) for one in (*config.ropes, None)]
+        return [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
+
+    def set_context(self, length: int) -> None:
+        """Serve and train on sequences of up to `length` tokens.
+
+        Only LongRoPE asks: it has other angles where no sequence is longer than the original context. `LLM`
+        calls it with its `max_model_len`; whoever shares the model then has the same angles. Raises
+        `MinillmError` for a length that is none, or that is beyond the model's context.
+        """
+        longest = self.config.max_position_embeddings
+        if not 1 <= length <= longest:
+            raise MinillmError(f"a context must be 1 to {longest} tokens for this model, got {length}")
+        if all(one.type != "longrope" for one in self.config.ropes):
+            return
+        self.context = length
+        for mine, new in zip(self._tables, self._angles(self.head.device), strict=True):
+            for table, values in zip(mine, new, strict=True):
+                table.copy_(values)  # in place: recorded decode steps hold the tables
+
+    def read_dtype(self, name: str) -> torch.dtype:
+        """What products read a parameter in: the compute dtype, but for routers that are wider."""
+        experts = self.config.experts
+        wide = experts is not None and experts.float_router and name.rpartition(".")[2] == "router"
+        return self.precision.norm if wide else self.precision.compute
+
+    def at(self, precision: str | Precision) -> Transformer:
+        """The same live weights under another policy: a model that shares every parameter with this one.
+
+        Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
+        else; copies that are rounded so are kept with the parameters. Raises `MinillmError` for weights of
+        whole numbers, on either side.
+        """
+        policy = replace(get_precision(precision), weights=self.precision.weights)
+        if policy.bits or self.precision.bits:
+            raise MinillmError("weights of whole numbers have one precision only; load the model in another")
+        view = copy(self)
+        view.observer = None
+        view._set(policy, self.head.device)
+        return view
+
+    def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
+        """hidden_TC after the final norm, ready for `logits`.
+
+        Keys and values are written to `cache` at `batch.slot_T` and read from it. Without one (training;
+        every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
+        is the same, so the bits are.
+        """
+        x_TC = self.embed_tokens(tokens_T, batch.position_T)
+        if cache is not None:
+            layers = cache.layers
+        else:
+            scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
+            layers = [scratch] * self.config.num_layers
+        return self.blocks(layers, x_TC, torch.zeros_like(x_TC), batch)
+
+    def round_weights(self) -> None:
+        """Bring the copies of weights that are read in another dtype up to date.
+
+        For who records `blocks`, since a recording sees no change of a weight; otherwise a product does it.
+        """
+        for w, dtype in self._masters:
+            rounded(w, dtype)
+
+    def embed_tokens(self, tokens_T: torch.Tensor, position_T: torch.Tensor) -> torch.Tensor:
+        """Look up (T, C), what the first block reads."""
+        compute = self.precision.compute
+        scales = self._parameters.get("head_scales")
+        if self.config.tie_word_embeddings and scales is not None:
+            x_TC = columns(self.head, scales, tokens_T).to(compute)
+        elif self.config.tie_word_embeddings:
+            W = self.head.shape[2]
+            x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
+        else:
+            x_TC = self.embed[tokens_T].to(compute)
+        if self.config.positions:
+            row_T = position_T + self.config.position_offset if self.config.position_offset else position_T
+            x_TC = x_TC + self.positions[row_T].to(compute)
+        if (multiplier := self.config.embedding_multiplier) != 1:
+            # Rounded to the weights' dtype first, as in the models that have one.
+            x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+        if self.config.embed_norm:
+            x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
+        return x_TC
+
+    def blocks(
+        self,
+        pages: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        x_TC: torch.Tensor,
+        out_TC: torch.Tensor,
+        batch: Batch,
+    ) -> torch.Tensor:
+        """Run all layers and the final norm: hidden_TC of x_TC + out_TC, with each layer's keys and values.
+
+        `out_TC` is what the last sub-layer adds to the residual x_TC: the next norm does both at once.
+        """
+        config = self.config
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, Layer)
+            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "attn_norm", config.pre_norm)
+            if self.observer is not None:
+                self.observer(i, "residual", x_TC)
+            out_TC = self._attention(layer, i, input_TC, pages[i], batch)
+            out_TC = self._after(out_TC, layer, "attn_post_norm")
+            if config.parallel:
+                if not config.shared_norm:
+                    input_TC = self._add_norm(x_TC, None, layer, "mlp_norm", True)[1]
+                out_TC = out_TC + self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
+                continue
+            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "mlp_norm", config.pre_norm)
+            out_TC = self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
+        return self._add_norm(x_TC, out_TC, self, "norm", True)[1]
+
+    def _add_norm(
+        self, x_TC: torch.Tensor, out_TC: torch.Tensor | None, owner: nn.Module, name: str, normed: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(x + out, its norm, or itself where there is none)."""
+        if not normed:
+            assert out_TC is not None
+            x_TC = x_TC + out_TC
+            return x_TC, x_TC
+        found = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
+        w_C, b_C = (p if p is None else rounded(p, x_TC.dtype) for p in found)
+        return dispatch.add_norm(x_TC, out_TC, w_C, b_C, self._norm)
+
+    def _after(self, out_TC: torch.Tensor, layer: Layer, name: str) -> torch.Tensor:
+        """What a sub-layer's output goes through before it is added to the residual."""
+        if self.config.post_norm:
+            out_TC = self._add_norm(out_TC, None, layer, name, True)[1]
+        multiplier = self.config.residual_multiplier
+        return out_TC if multiplier == 1 else out_TC * multiplier
+
+    def _attention(
+        self,
+        layer: Layer,
+        i: int,
+        x_TC: torch.Tensor,
+        pages: tuple[torch.Tensor, torch.Tensor],
+        batch: Batch,
+    ) -> torch.Tensor:
+        config = self.config
+        if config.latent is None:
+            qkv_TX = self._linear(layer, i, "qkv", x_TC)
+        else:
+            qkv_TX = self._latent_qkv(layer, i, x_TC)
+        normed = config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0)
+        if normed and not config.qk_norm_last:
+            qkv_TX = self._norm_qk(layer, qkv_TX)
+        if config.clip_qkv is not None:
+            qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
+        if self.observer is not None:
+            self.observer(i, "qkv", qkv_TX)
+        tables = self._tables[config.layer_rope[i]]
+        if normed and config.qk_norm_last:
+            qkv_TX = dispatch.rope(qkv_TX, config.heads, tables, batch.position_T, self._turned)
+            qkv_TX = self._norm_qk(layer, qkv_TX)
+            tables = self._tables[-1]
+        heads_THD = dispatch.rope_store_attention(
+            _to(qkv_TX, self.precision.attention),
+            config.heads,
+            tables,
+            *pages,
+            batch,
+            self._scores[i],
+            layer.get("sinks"),
+            self._growth_M1 if i in self._grown else None,
+        )
+        return self._linear(layer, i, "o", _to(heads_THD.flatten(1), x_TC.dtype))
+
+    def _norm_qk(self, layer: Layer, qkv_TX: torch.Tensor) -> torch.Tensor:
+        """Queries and keys normed by head or over the full width; values as they are."""
+        config, (H, K, D) = self.config, self.config.heads
+        q, q_bias, k, k_bias = (
+            p if p is None else rounded(p, qkv_TX.dtype)
+            for p in map(layer.get, ("q_norm", "q_norm_bias", "k_norm", "k_norm_bias"))
+        )
+        sizes = (H * D, K * D) if config.qk_norm == "full" else (D, D)
+        return dispatch.norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
+
+    def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
+        """Queries, and keys and values expanded for each head; the turned dimensions of a head come first."""
+        latent, H = self.config.latent, self.config.num_heads
+        assert latent is not None
+        q = x_TC
+        if latent.q_rank:
+            q = self._linear(layer, i, "q_a", x_TC)
+            q = self._narrow_norm(q, layer["q_a_norm"])
+        q_TX = self._linear(layer, i, "q_b" if latent.q_rank else "q", q)
+        narrow, k_rope = self._linear(layer, i, "kv_a", x_TC).split((latent.kv_rank, latent.rope_dim), dim=1)
+        narrow = self._narrow_norm(narrow, layer["kv_a_norm"])
+        kv_THX = self._linear(layer, i, "kv_b", narrow).unflatten(1, (H, -1))
+        k_nope, v_THD = kv_THX.split((latent.nope_dim, latent.v_dim), dim=-1)
+        k_THD = torch.cat((k_rope.unsqueeze(1).expand(-1, H, -1), k_nope), dim=-1)
+        return torch.cat((q_TX, k_THD.flatten(1), v_THD.flatten(1)), dim=1)
+
+    def _narrow_norm(self, x_TC: torch.Tensor, w_C: torch.Tensor) -> torch.Tensor:
+        assert self.config.latent is not None
+        norm = replace(self._norm, eps=self.config.latent.norm_eps)
+        return dispatch.add_norm(x_TC, None, rounded(w_C, x_TC.dtype), None, norm)[1]
+
+    def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
+        experts = self.config.experts
+        if experts is None or not self.config.expert_layers[i]:
+            return self._dense(layer, i, "", x_TC)
+        wide = torch.promote_types(x_TC.dtype, torch.float32)
+        weights_TN, chosen_TN = self._route(layer, experts, x_TC)
+        out_TC = moe.combine(x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_"))
+        if experts.shared_width:
+            shared_TC = self._dense(layer, i, "shared_", x_TC)
+            if experts.shared_gate:
+                gate_T1 = dispatch.activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
+                shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
+            if experts.float_sum:
+                out_TC = (_to(out_TC, self.precision.norm) + _to(shared_TC, self.precision.norm)).to(
+                    x_TC.dtype
+                )
+            else:
+                out_TC = out_TC + shared_TC
+        return out_TC
+
+    def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        T, dtype = x_TC.shape[0], self.precision.norm if experts.float_router else x_TC.dtype
+        stock = x_TC.dtype == torch.float64
+        if dtype == torch.float32 and stock:
+            # To agree with transformers in float64, its float32 must be met to the bit: libraries add up
+            # and exponentiate the last few rows in another way, so those are zeros.
+            x_TC = F.pad(x_TC.to(dtype), (0, 0, 0, -T % 16))
+            router_EC = unpack(layer["router"].to(dtype), experts.count).t().contiguous()
+            logits_TE = F.linear(x_TC, router_EC)
+        else:
+            logits_TE = dispatch.matmul(_to(x_TC, dtype), rounded(layer["router"], dtype), experts.count)
+        if (bias := layer.get("router_bias")) is not None:
+            logits_TE = logits_TE + rounded(bias, dtype)
+        made_in = torch.promote_types(dtype, torch.float32) if experts.native else self.precision.norm
+        sigmoid = torch.sigmoid if stock else partial(dispatch.activate, activation=SIGMOID)
+        correction = layer.get("router_correction")
+        weights_TN, chosen_TN = moe.route(logits_TE, experts, correction, made_in, sigmoid)
+        return weights_TN[:T], chosen_TN[:T]
+
+    def _dense(
+        self,
+        layer: Layer,
+        i: int,
+        prefix: str,
+        x_TC: torch.Tensor,
+        bound_E1: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
+        first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
+        hidden_TX = self._linear(layer, i, first, x_TC, bound_E1)
+        if self.config.activation == "xielu":
+            alphas = (rounded(layer[name], hidden_TX.dtype) for name in ("act_alpha_p", "act_alpha_n"))
+            hidden_TX = dispatch.xielu(hidden_TX, *alphas)
+        else:
+            hidden_TX = dispatch.activate(hidden_TX, self._activation)
+        return self._linear(layer, i, f"{prefix}down", hidden_TX, bound_E1)
+
+    def _linear(
+        self, layer: Layer, i: int, name: str, x_RK: torch.Tensor, bound_E1: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        scales, bias = layer.get(f"{name}_scales"), layer.get(f"{name}_bias")
+        return _matmul(x_RK, layer[name], self._widths[f"layers.{i}.{name}"], scales, bias, bound_E1)
+
+    def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
+        """(R, V) in the precision's logits dtype, for the rows that are needed."""
+        scales = self._parameters.get("head_scales")
+        bias = self.head_bias if self.config.head_bias else None
+        # Not rounded to the compute dtype: bfloat16 has one number in an eighth where logits are.
+        logits_RV = _matmul(hidden_RC, self.head, self.config.vocab_size, scales, bias, wide=True)
+        logits_RV = _to(logits_RV, self.precision.logits)
+        if (multiplier := self.config.logit_multiplier) != 1:
+            logits_RV = logits_RV * multiplier
+        if (cap := self.config.final_softcap) is not None:
+            logits_RV = dispatch.activate(logits_RV / cap, TANH) * cap
+        return logits_RV
+
+    def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
+        """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
+        config = self.config
+        if not token_ids:
+            raise MinillmError("a prompt is empty: it needs at least one token")
+        if len(token_ids) + max_tokens > self.context:
+            more = f" and {max_tokens} more to sample" if max_tokens else ""
+            raise MinillmError(
+                f"a prompt of {len(token_ids)} tokens{more} is longer than the model's context of "
+                f"{self.context}; shorten it"
+            )
+        low, high = min(token_ids), max(token_ids)
+        if low < 0 or high >= config.vocab_size:
+            wrong = low if low < 0 else high
+            raise MinillmError(f"token id {wrong} is outside the vocabulary of {config.vocab_size}")
+
+
+def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Decode is many small calls: asking is five times cheaper than a conversion that does nothing.
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def _matmul(
+    x_RK: torch.Tensor,
+    w: torch.Tensor,
+    N: int,
+    scales: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    bound_E1: torch.Tensor | None = None,
+    wide: bool = False,
+) -> torch.Tensor:
+    """x by weights that may be kept in another dtype than x; by experts', of rows in groups, with bounds."""
+    w = w if scales is not None else rounded(w, x_RK.dtype)
+    bias = bias if bias is None else rounded(bias, x_RK.dtype)
+    if bound_E1 is None:
+        return dispatch.matmul(x_RK, w, N, scales, bias, wide)
+    return dispatch.grouped_matmul(x_RK, w, N, bound_E1, scales, bias)

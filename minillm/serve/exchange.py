@@ -1,0 +1,393 @@
+"""A request of OpenAI's API and its answer: from a JSON body to prompts and sampling parameters, and from
+outputs to JSON, whole or in chunks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
+from minillm.api.sampling_params import RequestOutputKind, SamplingParams
+from minillm.errors import MinillmError
+from minillm.llm import LLM, Prompt
+from minillm.serve import protocol
+from minillm.serve.protocol import ApiError, Json, Kind
+
+Outputs = AsyncIterator[tuple[int, RequestOutput]]
+
+# Most samples of one request: prompts times n.
+MAX_SAMPLES = 1024
+# JSON has no infinity; vLLM writes this logprob.
+LOWEST_LOGPROB = -9999.0
+
+
+class Served:
+    """What an exchange knows of the model: the name it is served by, and how its tokens look."""
+
+    def __init__(self, llm: LLM, name: str) -> None:
+        self.name, self.created, self.max_model_len = name, int(time.time()), llm.max_model_len
+        self.defaults = llm.get_default_sampling_params()
+        self._tokenizer = llm.get_tokenizer()
+
+    def check(self, name: str) -> None:
+        """Raise `ApiError` for the name of another model."""
+        if name != self.name:
+            raise ApiError(
+                f"there is no model {name!r}; this server has {self.name!r}",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        try:
+            return self._tokenizer.token_bytes()
+        except MinillmError:  # its tokens have no bytes of their own
+            return []
+
+    def bytes_of(self, token: int) -> list[int] | None:
+        """A token's bytes, of which several tokens can make one character; None where it has none."""
+        return list(self._bytes[token]) or None if token < len(self._bytes) else None
+
+
+@dataclass
+class Progress:
+    """How much of one sample has been given out; `offset` counts characters of tokens."""
+
+    started: bool = False
+    finished: bool = False
+    offset: int = 0
+
+
+class Exchange:
+    """A request and its answer, whole or in chunks; `prompts` is for the `LLM`'s own thread.
+
+    Raises `ApiError` for what is wrong with the request by itself.
+    """
+
+    fields: ClassVar[Mapping[str, Kind]]
+    id_prefix: ClassVar[str]
+    object: ClassVar[str]
+    chunk_object: ClassVar[str]
+
+    def __init__(self, body: Any, served: Served) -> None:
+        self.served = served
+        given = protocol.given_fields(body, self.fields)
+        served.check(given.pop("model", served.name))
+        self.stream: bool = given.pop("stream", False)
+        self.include_usage = protocol.include_usage(given.pop("stream_options", None), self.stream)
+        self._echo: bool = given.pop("echo", False)
+        self._returns_ids: bool = given.pop("return_token_ids", False)
+        self._names_by_id: bool = given.pop("return_tokens_as_token_ids", False)
+        self._shows_prompt = "prompt_logprobs" in given
+        if self.stream and self._shows_prompt:
+            raise ApiError("prompt_logprobs do not go with stream; leave out one", param="prompt_logprobs")
+        try:
+            self.params = self._params(given)
+        except ApiError:
+            raise
+        except MinillmError as error:
+            raise ApiError.of(error, body) from error
+        self._progress: dict[int, Progress] = {}
+        self._prompt_tokens: dict[int, int] = {}
+        self._cached_tokens: dict[int, int] = {}
+        self._completion_tokens = 0
+        self._head = {
+            "id": f"{self.id_prefix}-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": served.name,
+        }
+
+    def prompts(self, llm: LLM) -> list[Prompt]:
+        """The prompts, as `LLM.enqueue` takes them; raises `MinillmError` where there is none to be had."""
+        raise NotImplementedError
+
+    async def whole(self, outputs: Outputs) -> Json:
+        """The answer in one piece."""
+        finished = {place: output async for place, output in outputs}
+        choices: list[Json] = []
+        extras: Json = {}
+        for place in sorted(finished):
+            self._count(place, finished[place])
+            extras |= self._extras(finished[place])
+            choices += [self._choice(place, finished[place], sample) for sample in finished[place].outputs]
+        return {
+            **self._head,
+            "object": self.object,
+            "choices": choices,
+            "usage": self._usage(),
+            **extras,
+        }
+
+    async def chunks(self, outputs: Outputs) -> AsyncIterator[Json]:
+        """The answer in chunks, one for each piece of a sample; the pieces join to the whole."""
+        head = {**self._head, "object": self.chunk_object}
+        if self.include_usage:
+            head["usage"] = None
+        async for place, output in outputs:
+            self._count(place, output)
+            for sample in output.outputs:
+                if self._has_news(place, sample):
+                    yield {**head, "choices": [self._choice(place, output, sample)]}
+        if self.include_usage:
+            yield {**head, "choices": [], "usage": self._usage()}
+
+    def _params(self, given: Json) -> SamplingParams:
+        """Sampling parameters of fields, on top of the model's own defaults."""
+        kind = RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY
+        params = replace(
+            self.served.defaults,
+            output_kind=kind,
+            logit_bias=protocol.logit_bias(given.get("logit_bias")),
+            structured_outputs=protocol.structured_outputs(
+                given.get("response_format"), given.get("structured_outputs")
+            ),
+            **{name: given[name] for name in ("logprobs", *protocol.SAMPLING) if name in given},
+        )
+        if params.logprob_token_ids is not None and params.logprobs is None:
+            raise ApiError("logprob_token_ids go with logprobs; ask for those too", param="logprob_token_ids")
+        return params
+
+    def _choice(self, place: int, output: RequestOutput, sample: CompletionOutput) -> Json:
+        if sample.finish_reason == "error":
+            raise ApiError(f"sampling failed: {sample.stop_reason}", status=500)
+        progress = self._at(place, sample)
+        content = self._content(progress, place, output, sample)
+        progress.started, progress.finished = True, sample.finished()
+        choice = {
+            "index": place * self.params.n + sample.index,
+            **content,
+            "finish_reason": sample.finish_reason,
+            "stop_reason": sample.stop_reason,
+        }
+        if self._returns_ids:
+            choice["token_ids"] = sample.token_ids
+        return choice
+
+    def _content(
+        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+    ) -> Json:
+        """A choice's text and logprobs."""
+        raise NotImplementedError
+
+    def _extras(self, output: RequestOutput) -> Json:
+        """What stands beside the choices of a whole answer."""
+        return {}
+
+    def _at(self, place: int, sample: CompletionOutput) -> Progress:
+        return self._progress.setdefault(place * self.params.n + sample.index, Progress())
+
+    def _has_news(self, place: int, sample: CompletionOutput) -> bool:
+        progress = self._at(place, sample)
+        if progress.finished or not (sample.token_ids or sample.finished()):
+            return False
+        wants_tokens = self.params.wants_logprobs or self._returns_ids
+        return wants_tokens or bool(sample.text) or sample.finished() or not progress.started
+
+    def _count(self, place: int, output: RequestOutput) -> None:
+        self._prompt_tokens[place] = len(output.prompt_token_ids)
+        self._cached_tokens[place] = output.num_cached_tokens
+        self._completion_tokens += sum(len(sample.token_ids) for sample in output.outputs)
+
+    def _usage(self) -> Json:
+        prompt_tokens = sum(self._prompt_tokens.values())
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": prompt_tokens + self._completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached_tokens.values())},
+        }
+
+    def _name(self, token: int, text: str | None) -> str:
+        return f"token_id:{token}" if self._names_by_id else text or ""
+
+
+class Completion(Exchange):
+    """`/v1/completions`."""
+
+    fields = protocol.COMPLETION
+    id_prefix = "cmpl"
+    object = chunk_object = "text_completion"
+
+    def _params(self, given: Json) -> SamplingParams:
+        if "prompt" not in given:
+            raise ApiError("prompt is missing; give a text or token ids", param="prompt")
+        prompt = given["prompt"]
+        several = type(prompt) is list and type(prompt[0]) is not int
+        self._prompts: list[str | list[int]] = prompt if several else [prompt]
+        self._special_tokens: bool = given.get("add_special_tokens", True)
+        self._first_texts: list[str] = []
+        given = {"max_tokens": SamplingParams.max_tokens, **given}
+        # With echo, max_tokens = 0 asks for the prompt alone; the one token that is sampled is not shown.
+        self._prompt_alone = self._echo and given["max_tokens"] == 0
+        if self._prompt_alone:
+            given["max_tokens"] = 1
+        if self._echo and "logprobs" in given:
+            given.setdefault("prompt_logprobs", given["logprobs"])
+        params = super()._params(given)
+        if len(self._prompts) * params.n > MAX_SAMPLES:
+            raise ApiError(
+                f"n = {params.n} samples of {len(self._prompts)} prompts are more than the {MAX_SAMPLES} "
+                "that one request may ask for; send several requests",
+                param="n",
+            )
+        return params
+
+    def prompts(self, llm: LLM) -> list[Prompt]:
+        tokenizer = llm.get_tokenizer()
+        found: list[Prompt] = []
+        for prompt in self._prompts:
+            if isinstance(prompt, str):
+                ids, text = tokenizer.encode(prompt, self._special_tokens), prompt
+            else:
+                ids, text = prompt, tokenizer.decode(prompt, False) if self._echo else ""
+            found.append({"prompt": text, "prompt_token_ids": ids})
+            self._first_texts.append(tokenizer.decode(ids[:1], False))
+        return found
+
+    def _count(self, place: int, output: RequestOutput) -> None:
+        if self._prompt_alone:
+            for sample in output.outputs:
+                sample.text, sample.token_ids, sample.logprobs = "", [], sample.logprobs and []
+        super()._count(place, output)
+
+    def _content(
+        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+    ) -> Json:
+        text, tokens = sample.text, sample.token_ids
+        entries: list[dict[int, Logprob] | None] = [*(sample.logprobs or [])]
+        if self._echo and not progress.started:
+            text, tokens = (output.prompt or "") + text, output.prompt_token_ids + tokens
+            entries = [*(output.prompt_logprobs or []), *entries]
+        content: Json = {"text": text, "logprobs": None}
+        if self.params.wants_logprobs:
+            content["logprobs"] = self._logprobs(progress, self._first_texts[place], tokens, entries)
+        if self._shows_prompt:
+            content["prompt_logprobs"] = _prompt_logprobs(output)
+        if self._returns_ids and not progress.started:
+            content["prompt_token_ids"] = output.prompt_token_ids
+        return content
+
+    def _logprobs(
+        self,
+        progress: Progress,
+        first: str,
+        tokens: Sequence[int],
+        entries: Sequence[dict[int, Logprob] | None],
+    ) -> Json:
+        """Logprobs in the shape of completions; `first` is the text of a token that comes after nothing."""
+        found: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        for token, entry in zip(tokens, entries, strict=True):
+            text = first if entry is None else entry[token].decoded_token or ""
+            found["text_offset"].append(progress.offset)
+            found["tokens"].append(self._name(token, text))
+            found["token_logprobs"].append(None if entry is None else _finite(entry[token]))
+            top = {self._name(i, one.decoded_token): _finite(one) for i, one in (entry or {}).items()}
+            found["top_logprobs"].append(None if entry is None else top)
+            progress.offset += len(text)
+        return found
+
+
+class Chat(Exchange):
+    """`/v1/chat/completions`."""
+
+    fields = protocol.CHAT
+    id_prefix = "chatcmpl"
+    object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def _params(self, given: Json) -> SamplingParams:
+        if not given.get("messages"):
+            raise ApiError("messages are missing; give at least one", param="messages")
+        self._messages = [protocol.message(i, message) for i, message in enumerate(given["messages"])]
+        self._opens_turn: bool = given.get("add_generation_prompt", True)
+        self._continues: bool = given.get("continue_final_message", False)
+        self._options = given.get("chat_template_kwargs", {})
+        if taken := [name for name in protocol.TEMPLATE_ARGUMENTS if name in self._options]:
+            raise ApiError(
+                f"chat_template_kwargs may not hold {taken[0]!r}; leave it out", param="chat_template_kwargs"
+            )
+        last = self._messages[-1]
+        self._role = "assistant" if self._opens_turn else last["role"]
+        self._opening = last["content"] if self._echo and last["role"] == self._role else ""
+        if "max_tokens" in given and "max_completion_tokens" in given:
+            raise ApiError("give max_tokens or max_completion_tokens, not both", param="max_tokens")
+        most = given.get("max_completion_tokens", given.get("max_tokens"))
+        if most is None and self.served.defaults.max_tokens != SamplingParams.max_tokens:
+            most = self.served.defaults.max_tokens  # of the model's generation_config.json
+        top = given.get("top_logprobs", 0)
+        if top and not given.get("logprobs"):
+            raise ApiError("top_logprobs go with logprobs: true; ask for those too", param="top_logprobs")
+        self._top = top
+        params = super()._params(
+            {**given, "max_tokens": most, "logprobs": top if given.get("logprobs") else None}
+        )
+        if params.n > MAX_SAMPLES:
+            raise ApiError(f"n must be at most {MAX_SAMPLES}, got {params.n}", param="n")
+        return params
+
+    def prompts(self, llm: LLM) -> list[Prompt]:
+        return [llm.chat_prompt(self._messages, None, self._opens_turn, self._continues, self._options)]
+
+    def _content(
+        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+    ) -> Json:
+        message: Json = {}
+        text = sample.text
+        if not progress.started:
+            message["role"] = self._role
+            text = self._opening + text
+        if text or not progress.started:
+            message["content"] = text
+        content: Json = {"delta" if self.stream else "message": message, "logprobs": None}
+        if self.params.wants_logprobs:
+            content["logprobs"] = {"content": self._logprobs(sample.token_ids, sample.logprobs or [])}
+        if self._returns_ids and self.stream and not progress.started:
+            content["prompt_token_ids"] = output.prompt_token_ids
+        return content
+
+    def _extras(self, output: RequestOutput) -> Json:
+        extras: Json = {}
+        if self._shows_prompt:
+            extras["prompt_logprobs"] = _prompt_logprobs(output)
+        if self._returns_ids:
+            extras["prompt_token_ids"] = output.prompt_token_ids
+        return extras
+
+    def _logprobs(self, tokens: Sequence[int], entries: Logprobs) -> list[Json]:
+        found = []
+        for token, entry in zip(tokens, entries, strict=True):
+            top = sorted(entry.items(), key=lambda item: -item[1].logprob)
+            if self.params.logprob_token_ids is None and self._top >= 0:
+                top = top[: self._top]
+            shown = self._shown(token, entry[token])
+            found.append({**shown, "top_logprobs": [self._shown(i, one) for i, one in top]})
+        return found
+
+    def _shown(self, token: int, entry: Logprob) -> Json:
+        return {
+            "token": self._name(token, entry.decoded_token),
+            "logprob": _finite(entry),
+            "bytes": self.served.bytes_of(token),
+        }
+
+
+def _finite(entry: Logprob) -> float:
+    return max(entry.logprob, LOWEST_LOGPROB)
+
+
+def _prompt_logprobs(output: RequestOutput) -> list[Json | None]:
+    """Logprobs of the prompt's tokens, in vLLM's shape."""
+    found: list[Json | None] = []
+    for entry in output.prompt_logprobs or []:
+        shown = {
+            str(i): {"logprob": _finite(one), "rank": one.rank, "decoded_token": one.decoded_token}
+            for i, one in (entry or {}).items()
+        }
+        found.append(None if entry is None else shown)
+    return found

@@ -1,0 +1,165 @@
+"""A model's chat templates: where they come from, which one is meant, and the text that it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from minillm.errors import MinillmError
+from minillm.tokenizer.settings import read_json
+
+DEFAULT, TOOL_USE = "default", "tool_use"
+
+
+@dataclass(frozen=True)
+class ChatTemplates:
+    """Jinja texts by their names.
+
+    Attributes:
+        texts: the template of each name; a model's only one is mostly called "default".
+        paths: the file that each is in, where there is one.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, text: str | None) -> ChatTemplates:
+        """One template, or none."""
+        return cls({} if text is None else {DEFAULT: text})
+
+    def render(self, asked: str | None, variables: Mapping[str, Any]) -> str:
+        """Lay out a chat.
+
+        Args:
+            asked: the name of a template, or Jinja text, or None for the one that goes with the `tools`.
+            variables: those of the template: `messages`, `tools` and so on.
+
+        Raises:
+            MinillmError: there is no such template, or it refuses the variables.
+        """
+        label, text = self._choose(asked, variables.get("tools"))
+        try:
+            return _compiled(text).render(variables)
+        except jinja2.TemplateSyntaxError as error:
+            raise MinillmError(
+                f"{label} is not valid Jinja (line {error.lineno}: {error.message}); correct it there, or "
+                "give the prompt as plain text"
+            ) from error
+        # A template is a program: on odd messages it can fail in any way that an expression can.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise MinillmError(
+                f"{label} refuses the messages: {reason}; change the roles or contents to what it takes, or "
+                "give the prompt as plain text"
+            ) from error
+
+    def _choose(self, asked: str | None, tools: Any) -> tuple[str, str]:
+        """What errors call the template, and its text."""
+        name = asked
+        if name is None:
+            name = TOOL_USE if tools is not None and TOOL_USE in self.texts else DEFAULT
+        if name in self.texts:
+            what = "chat template" if name == DEFAULT else f"chat template {name!r}"
+            return f"the {what} of {self.paths.get(name, 'this model')}", self.texts[name]
+        if asked is not None:
+            return "chat_template", asked
+        if not self.texts:
+            raise MinillmError("this model has no chat template; give the prompt as plain text")
+        raise MinillmError(
+            f"this model has the chat templates {', '.join(map(repr, sorted(self.texts)))} and none called "
+            f"{DEFAULT!r}; name one of them as chat_template"
+        )
+
+
+def read_templates(folder: Path, config: Mapping[str, Any]) -> ChatTemplates:
+    """Read the chat templates of a folder.
+
+    As in transformers, templates in files of their own take the place of all that tokenizer_config.json has.
+
+    Args:
+        folder: may hold chat_template.jinja, additional_chat_templates/NAME.jinja, and, as older processors
+            have it, chat_template.json, which counts where there is nothing else.
+        config: the content of tokenizer_config.json.
+
+    Raises:
+        MinillmError: a file is not UTF-8, or has something other than templates.
+    """
+    files = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (path := folder / "chat_template.jinja").is_file():
+        files.setdefault(DEFAULT, path)
+    if files:
+        return ChatTemplates({name: _read(path) for name, path in files.items()}, files)
+    path = folder / "tokenizer_config.json"
+    if (value := config.get("chat_template")) is None:
+        path = folder / "chat_template.json"
+        value = read_json(path).get("chat_template")
+    texts = _by_name(value, path)
+    return ChatTemplates(texts, dict.fromkeys(texts, path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MinillmError(f"{path} is not UTF-8 ({error}); fetch it again") from error
+
+
+def _by_name(value: Any, path: Path) -> dict[str, str]:
+    """The templates that `chat_template` of a JSON file has: one, a list with names, or a mapping."""
+    if value is None or isinstance(value, str):
+        return dict(ChatTemplates.of(value).texts)
+    entries: Any = value
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        entries = {entry.get("name"): entry.get("template") for entry in value}
+    if not isinstance(entries, dict) or not all(isinstance(x, str) for pair in entries.items() for x in pair):
+        raise MinillmError(
+            f"{path} has a chat_template that is neither a text nor a list of objects with a name and a "
+            "template; correct it there"
+        )
+    return entries
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """`{% generation %}`: marks the assistant's text for training masks; here, nothing but it."""
+
+    tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+@lru_cache(maxsize=32)
+def _compiled(text: str) -> jinja2.Template:
+    # Templates come with downloaded models: the sandbox keeps them from anything but text.
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+    )
+
+    def raise_exception(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    def tojson(value: Any, **options: Any) -> str:
+        # Jinja's own filter escapes HTML characters, which would change the prompt.
+        return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), **options)
+
+    def strftime_now(layout: str) -> str:
+        return datetime.now().strftime(layout)
+
+    environment.filters["tojson"] = tojson
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    return environment.from_string(text)

@@ -1,0 +1,239 @@
+"""Text <-> token ids, chat templates, and text that arrives token by token.
+
+Reads tokenizer.json, tekken.json or tokenizer.model (`minillm.tokenizer.files`), and the settings
+around it. What encode() adds at the ends of a text is what tokenizer.json says, or else what
+tokenizer_config.json does; a rendered chat template is encoded as it is, so a beginning-of-sequence
+token that the template writes is never doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from minillm.errors import MinillmError
+from minillm.tokenizer.backends import Backend, JsonBackend
+from minillm.tokenizer.chat_templates import DEFAULT, ChatTemplates, read_templates
+from minillm.tokenizer.files import load_backend
+from minillm.tokenizer.settings import read_json, special_tokens
+
+_REPLACEMENT = "\ufffd"
+
+
+class Tokenizer:
+    """Text <-> token ids for one model; made by `Tokenizer.from_folder`.
+
+    Attributes:
+        bos_token_id: the beginning-of-sequence token, or None.
+        eos_token_ids: every token that ends a generation; in the order generation_config.json,
+            config.json, the eos_token of tokenizer_config.json or special_tokens_map.json, without repeats.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | tokenizers.Tokenizer,
+        *,
+        special_tokens: Mapping[str, str] | None = None,
+        bos_token_id: int | None = None,
+        eos_token_ids: Sequence[int] = (),
+        chat_template: str | ChatTemplates | None = None,
+    ) -> None:
+        self._backend: Backend = (
+            JsonBackend(backend) if isinstance(backend, tokenizers.Tokenizer) else backend
+        )
+        self._special_tokens = dict(special_tokens or {})
+        self.bos_token_id = bos_token_id
+        self.eos_token_ids = tuple(eos_token_ids)
+        if not isinstance(chat_template, ChatTemplates):
+            chat_template = ChatTemplates.of(chat_template)
+        self._templates = chat_template
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Tokenizer:
+        """Read the tokenizer of a folder, which needs no model.
+
+        Args:
+            folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model (SentencePiece, or
+                for Llama 3 a list of ranks), and, where the model has them, tokenizer_config.json,
+                added_tokens.json, special_tokens_map.json, chat_template.jinja, additional_chat_templates/,
+                chat_template.json, generation_config.json and config.json.
+
+        Raises:
+            MinillmError: there is no tokenizer, or it is broken, or a setting has no valid value.
+        """
+        folder = Path(folder)
+        settings, model = read_json(folder / "tokenizer_config.json"), read_json(folder / "config.json")
+        roles = special_tokens(folder, settings)
+        backend, special = load_backend(folder, settings, roles, model.get("model_type"))
+        bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
+        if bos is None:
+            bos = next(iter(_ids(model, "bos_token_id", folder / "config.json")), None)
+        eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
+        return cls(
+            backend,
+            special_tokens=special,
+            bos_token_id=bos,
+            eos_token_ids=() if eos is None else (eos,),
+            chat_template=read_templates(folder, settings),
+        ).with_end_tokens(folder)
+
+    def with_end_tokens(self, folder: Path) -> Tokenizer:
+        """Make the same tokenizer for the model of `folder`: it ends where the model's two configs say, too.
+
+        Raises:
+            MinillmError: config.json or generation_config.json has an eos_token_id that is none.
+        """
+        # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
+        generation = read_json(folder / "generation_config.json", tolerant=True)
+        ids = [
+            *_ids(generation, "eos_token_id", folder / "generation_config.json"),
+            *_ids(read_json(folder / "config.json"), "eos_token_id", folder / "config.json"),
+        ]
+        tokenizer = copy(self)
+        tokenizer.eos_token_ids = tuple(dict.fromkeys((*ids, *self.eos_token_ids)))
+        return tokenizer
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template of the model's chats, or None; of several, the one called "default"."""
+        return self._templates.texts.get(DEFAULT)
+
+    @chat_template.setter
+    def chat_template(self, text: str | None) -> None:
+        self._templates = ChatTemplates.of(text)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included; a model may have more embedding rows than this."""
+        return self._backend.vocab_size
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of `text`; special tokens written out in it become their ids.
+
+        Args:
+            text: any text; half a surrogate pair, which no UTF-8 can hold, counts as U+FFFD.
+            add_special_tokens: whether to add what the model has around a text (often BOS).
+
+        Raises:
+            MinillmError: `text` has 900,000 white spaces in a row, and the model lists ranks.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return self._backend.encode(text, add_special_tokens)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
+        return self._backend.decode(ids, skip_special_tokens)
+
+    def token_bytes(self) -> list[bytes]:
+        """By id, the bytes that a token adds to a text past its start: none for special and for no tokens.
+
+        Raises:
+            MinillmError: tokenizer.json decodes in a way that gives no bytes to single tokens.
+        """
+        tokens = self._backend.token_bytes()
+        return [tokens.get(i, b"") for i in range(max(tokens, default=-1) + 1)]
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        chat_template: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """The text of a chat, as the model was trained to see it.
+
+        Args:
+            messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
+            add_generation_prompt: whether to end with the opening of the assistant's turn.
+            chat_template: the name of one of the model's templates, or else Jinja text to use in their
+                place; by default the model's only one, or of several "tool_use" where there are `tools`, or
+                else "default".
+            **kwargs: further variables of the template, such as `tools`.
+
+        Raises:
+            MinillmError: the model has no chat template, or several and none for this, or its template
+                refuses the messages.
+        """
+        variables = {
+            "tools": None,
+            "documents": None,
+            **self._special_tokens,
+            "messages": list(messages),
+            "add_generation_prompt": add_generation_prompt,
+            **kwargs,
+        }
+        return self._templates.render(chat_template, variables)
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> list[int]:
+        """Token ids of a chat: `apply_chat_template`, with nothing added at its ends."""
+        text = self.apply_chat_template(messages, add_generation_prompt, **kwargs)
+        return self.encode(text, add_special_tokens=False)
+
+
+class IncrementalDecoder:
+    """Decodes a sequence that arrives in pieces, never giving half a character.
+
+    Everything that `add` returned, with what `flush` returns at the end, is exactly
+    `tokenizer.decode` of all ids. A token costs the same wherever in the sequence it stands.
+    """
+
+    # A pending UTF-8 sequence has at most 3 bytes and a token at least 1, so the decoding of the
+    # last 4 tokens ends in the same character as that of them all, whatever came before.
+    _CONTEXT = 4
+
+    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skipped = tokenizer._backend.special_ids if skip_special_tokens else frozenset[int]()
+        self._window: list[int] = []
+        self._sent = 0  # characters of the window's text that have been returned
+
+    def add(self, ids: Iterable[int]) -> str:
+        """The text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
+        backend = self._tokenizer._backend
+        self._window += [i for i in ids if i not in self._skipped and backend.knows(i)]
+        # Byte-fallback tokens are decoded a run at a time: one that turns out not to be UTF-8 is
+        # replaced from its beginning, so nothing of a run is known before its end.
+        if not self._window or self._window[-1] in backend.byte_ids:
+            return ""
+        text = self._decode()
+        # One that has been given is known to be none: a token without text can follow it.
+        held = int(text.endswith(_REPLACEMENT) and len(text) > self._sent)
+        new = text[self._sent : len(text) - held]
+        # To a decoder that strips a text, what follows tokens without any would be the start of one.
+        kept = self._CONTEXT
+        while not (context := self._decode(kept)) and kept < len(self._window):
+            kept *= 2
+        self._window, self._sent = self._window[-kept:], len(context) - held
+        return new
+
+    def flush(self) -> str:
+        """The text that was held back; the decoder is then ready for another sequence."""
+        rest = self._decode()[self._sent :]
+        self._window, self._sent = [], 0
+        return rest
+
+    def _decode(self, last: int = 0) -> str:
+        """Text of the window's `last` tokens, or of all."""
+        return self._tokenizer.decode(self._window[-last:], skip_special_tokens=False)
+
+
+def _ids(settings: Mapping[str, Any], key: str, path: Path) -> list[int]:
+    value = settings.get(key)
+    if value is None and isinstance(text := settings.get("text_config"), dict):
+        value = text.get(key)  # of a model of text and images
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(i) is int and i >= 0 for i in ids):
+        raise MinillmError(f"{path} has {key} = {value!r}; expected a token id or a list of them")
+    return ids
