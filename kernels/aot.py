@@ -124,12 +124,12 @@ def compile_variant(variant: Variant, target: str) -> Usage:
     aligned = {name for name, (kind, _, hint) in types.items() if kind.startswith("*") or hint == "16"}
     attrs = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if name in aligned}
     source = ASTSource(kernel, signature, dict(variant.constants), attrs)
-    # As `kernels.gpu.launch.launch` says it.
-    how = {"num_warps": variant.num_warps, "num_stages": variant.num_stages, "enable_fp_fusion": True}
+    names = ("num_warps", "num_stages", "enable_fp_fusion")
+    options = {name: getattr(variant, name) for name in names}
     try:
         # Triton prints the whole program where the assembler refuses it.
         with redirect_stdout(io.StringIO()):
-            compiled = triton.compile(source, target=gpu, options=how)
+            compiled = triton.compile(source, target=gpu, options=options)
     except Exception as error:  # the compiler's own, of many kinds
         lines = [line for line in str(error).splitlines() if line.strip()] or [""]
         return Usage(error=f"{type(error).__name__}: {lines[-1].strip()}")

@@ -24,6 +24,7 @@ class Variant:
         num_warps, num_stages: of the launch.
         default: a launch makes this choice by itself; such a variant must not spill on sm_90.
         targets: the ones it is for (sm_80, sm_90, sm_100, gfx942); None for all.
+        enable_fp_fusion: whether the compiler may make one rounding of a product and a sum.
     """
 
     label: str
@@ -34,3 +35,4 @@ class Variant:
     num_stages: int
     default: bool = True
     targets: frozenset[str] | None = None
+    enable_fp_fusion: bool = True
