@@ -33,7 +33,7 @@ from kernels.gpu.attention_tile import (
     products,
     read,
     rows_of,
-    scoring,
+    score_arguments,
     seen,
     step,
     tilt,
@@ -118,11 +118,12 @@ def visit(
     if scoring.p_slopes is not None:
         o_ahead = (j * size.BLOCK_N + o_n)[None, :] - rows.position
         b_tilt = tilt(scoring.p_slopes + (i_head * size.G + rows.head)[:, None], o_ahead)
-    return step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)  # type: ignore[no-any-return]
+    state = step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)
+    return state
 
 
 @triton.jit
-def starting(start: Start, rows: Rows, T: tl.tensor, size: Sizes) -> Softmax:
+def initial_state(start: Start, rows: Rows, T: tl.tensor, size: Sizes) -> Softmax:
     """Make the state of rows before any key of this launch."""
     BLOCK_M: tl.constexpr = size.BLOCK_M
     if start.p_acc is not None:
@@ -150,7 +151,7 @@ def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: 
     """Visit the key blocks of this program's rows in order, and write what the rows read from them."""
     rows = rows_of(queries.p_position, queries.p_tile, scoring, size)
     q = read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
-    state = starting(start, rows, queries.T, size)
+    state = initial_state(start, rows, queries.T, size)
     begin, end = rows.begin, rows.end
     if keys.p_blocks is not None:
         p_blocks = keys.p_blocks + rows.sequence * 2
@@ -180,7 +181,7 @@ def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: 
     tl.store(p_out, rounded(b_acc, p_out.dtype.element_ty), mask=m_out)
 
 
-# T is 1 in a step of one sequence: a number that is always 1 would be none of the device's.
+# A launch makes a constant of a number that is 1, as T is where one sequence decodes; it has no `to`.
 @triton.jit(do_not_specialize=["T"])
 def attention_forward(
     p_q: tl.tensor, p_k: tl.tensor, p_v: tl.tensor, p_out: tl.tensor, p_softmax: tl.tensor,
@@ -192,12 +193,12 @@ def attention_forward(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PAGE: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
+    """Compute one tile: BLOCK_M rows of a run of tokens with the query heads of one kv head.
 
     p_page None: keys and values are packed like the queries. p_blocks (B, 2): the key blocks to visit.
     p_sinks, and p_acc_in with p_softmax_in: the state to start from. p_slopes: of ALiBi, or None. Not FINAL:
-    p_out takes the accumulator. Numbers known to the compiler stay so in a tuple that is an argument, and
-    would not in one that has a name.
+    p_out takes the accumulator. The records have no names here: a record with a name would hold its
+    constants as tensors.
     """
     attend(
         Queries(p_q, p_position, p_tile, T),
@@ -286,7 +287,7 @@ def forward(
         q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
         p_acc_in=acc_in, p_softmax_in=softmax_in, T=T, max_pages=0 if page_BP is None else page_BP.shape[1],
         K=K, G=H // K, FINAL=final, PAGE=KEY_BLOCK, PRECISION=input_precision,
-        **scoring(scores), **choice.launch(D, E),
+        **score_arguments(scores), **choice.launch(D, E),
     )  # fmt: skip
     return out_THE, softmax_2TH
 
@@ -321,15 +322,13 @@ def paged(
 def variants() -> list[Variant]:
     """List training in every dtype and size, with sinks; decoding from pages; the phases of a prefix."""
     state = "p_acc_in p_softmax_in"
+    final = {"FINAL": True, "PAGE": KEY_BLOCK}
     uses = {
-        "packed": f"p_page p_blocks p_slopes {state}",
-        "paged": f"p_blocks p_slopes {state}",
-        "chunked": f"p_page p_blocks p_slopes p_sinks {state}",
-        "tilted": f"p_blocks p_sinks {state}",
-        "prefix": f"p_slopes {state}",
-        "resumed": "p_slopes p_sinks",
+        "packed": (f"p_page p_blocks p_slopes {state}", final),
+        "paged": (f"p_blocks p_slopes {state}", final),
+        "chunked": (f"p_page p_blocks p_slopes p_sinks {state}", {**final, "CHUNKED": True}),
+        "tilted": (f"p_blocks p_sinks {state}", final),
+        "prefix": (f"p_slopes {state}", {**final, "FINAL": False}),
+        "resumed": ("p_slopes p_sinks", final),
     }
-    constants = {
-        use: {"CHUNKED": use == "chunked", "FINAL": use != "prefix", "PAGE": KEY_BLOCK} for use in uses
-    }
-    return list(variants_of(attention_forward, "forward", {use: (uses[use], constants[use]) for use in uses}))
+    return list(variants_of(attention_forward, "forward", uses))

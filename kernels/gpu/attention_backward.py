@@ -30,7 +30,7 @@ from kernels.gpu.attention_tile import (
     products,
     read,
     rows_of,
-    scoring,
+    score_arguments,
     seen,
     tilt,
     variants_of,
@@ -161,7 +161,7 @@ def attention_dq(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One program: BLOCK_M rows of a run of tokens with the query heads of one kv head.
+    """Compute delta and dq of one tile: BLOCK_M rows of a run of tokens with the query heads of a kv head.
 
     delta is what all of a row's weights share, the sum of weight * gradient over its keys, and as well that
     of out * dout over E. The second is cheap; but where keys are few, most of a gradient is what the first's
@@ -254,7 +254,7 @@ def attention_dkdv(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CHUNK_D: tl.constexpr, CHUNK_E: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One program: a run of at most BLOCK_N keys of one kv head, over the rows of its G query heads.
+    """Compute dk and dv of a run of at most BLOCK_N keys of one kv head, over the rows of its G query heads.
 
     A sequence's rows are its tokens times the G heads, token by token. Tiles stand keys by rows.
     """
@@ -301,7 +301,14 @@ def backward(
     position_T = positions(bounds_B1, T)
     tensors = (q_THD, k_TKD, v_TKE)
     shared = (dout_THE, softmax_2TH, delta_TH)
-    knobs = {"T": T, "scale": scores.scale, "K": K, "G": G, "PRECISION": input_precision, **scoring(scores)}
+    knobs = {
+        "T": T,
+        "scale": scores.scale,
+        "K": K,
+        "G": G,
+        "PRECISION": input_precision,
+        **score_arguments(scores),
+    }
 
     choice = config("dq", q_THD.dtype, D, E, input_precision, target(device))
     tile_tokens = max(1, choice.BLOCK_M // G)
@@ -325,7 +332,5 @@ def backward(
 
 def variants() -> list[Variant]:
     """List both kernels in every dtype and size."""
-    none = "p_slopes"
-    uses = {"packed": (none, {}), "tilted": ("", {}), "chunked": (none, {"CHUNKED": True})}
-    kernels = (("dq", attention_dq), ("dkdv", attention_dkdv))
-    return [found for key, kernel in kernels for found in variants_of(kernel, key, uses)]
+    uses = {"packed": ("p_slopes", {}), "tilted": ("", {}), "chunked": ("p_slopes", {"CHUNKED": True})}
+    return [*variants_of(attention_dq, "dq", uses), *variants_of(attention_dkdv, "dkdv", uses)]

@@ -150,7 +150,7 @@ def products(
     a: Operand, b: Operand, STEP: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """(M, N) products along a head dim of a's rows, bases (M, 1), and b's columns, bases (1, N).
+    """Compute (M, N) products along a head dim of a's rows, bases (M, 1), and b's columns, bases (1, N).
 
     A CHUNK below the tiles' width: rows and columns, the latter in steps of STEP, are instead walked in
     chunks, since a product without matrix units, or of three products of tf32, keeps all its operands in
@@ -216,7 +216,7 @@ class Config:
     num_stages: int
 
     def constants(self, D: int, E: int) -> dict[str, int]:
-        """The constexpr arguments that say it to a kernel of these head dims."""
+        """Make the constexpr arguments that say it to a kernel of these head dims."""
         block_D, block_E = block_width(D), block_width(E)
         return {
             **{"D": D, "E": E, "BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N},
@@ -225,12 +225,12 @@ class Config:
         }
 
     def launch(self, D: int, E: int) -> dict[str, int]:
-        """The keyword arguments of a launch: `constants` and what the compiler is told."""
+        """Make the keyword arguments of a launch: `constants` and what the compiler is told."""
         return {**self.constants(D, E), "num_warps": self.num_warps, "num_stages": self.num_stages}
 
 
 def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
-    """How `kernel` ("forward", "dq" or "dkdv") is launched: a function of what is named here alone.
+    """Choose how `kernel` ("forward", "dq" or "dkdv") is launched, by what is named here alone.
 
     The numbers of rows, tokens and sequences have no say, since tiles of another shape may run other
     instructions, and a row must have the same bits in a batch of any size.
@@ -257,8 +257,8 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     return Config(32 if wide else 64, 32, 16 if wide and kernel == "dq" else 32, 8, 2)
 
 
-def scoring(scores: Scores) -> dict[str, Any]:
-    """The arguments of a launch that say how scores are made."""
+def score_arguments(scores: Scores) -> dict[str, Any]:
+    """Make the arguments of a launch that say how scores are made."""
     cap = scores.softcap
     return {
         **{"p_slopes": scores.slopes_H, "window": abs(scores.window) or NO_WINDOW},
@@ -284,7 +284,7 @@ def check(
 
 
 def block_width(D: int) -> int:
-    """The power of two, 16 or more, that a head dim is padded to in registers."""
+    """Round a head dim up to the power of two, 16 or more, that it has in registers."""
     return max(16, int(triton.next_power_of_2(D)))
 
 

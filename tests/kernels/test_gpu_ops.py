@@ -426,14 +426,11 @@ def tables(R: int, M: int = 300) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize(
     ("T", "heads", "E", "R", "grown"),
     [(1, (3, 1, 16), 16, 8, False), (65, (2, 2, 20), 12, 5, True), (33, (4, 1, 7), 7, 1, True)],
 )
-def test_rope(
-    T: int, heads: tuple[int, int, int], E: int, R: int, grown: bool, interleaved: bool, dtype: torch.dtype
-) -> None:
+def test_rope(T: int, heads: tuple[int, int, int], E: int, R: int, grown: bool, dtype: torch.dtype) -> None:
     H, K, D = heads
     cos, sin, growth_M1 = tables(R)
     growth = growth_M1 if grown else None
@@ -445,13 +442,13 @@ def test_rope(
 
     def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
         wide = torch.promote_types(q.dtype, torch.float32)
-        turned = [reference.rope(x, cos.to(wide), sin.to(wide), position, None, interleaved) for x in (q, k)]
+        rotated = [reference.rope(x, cos.to(wide), sin.to(wide), position, None) for x in (q, k)]
         if growth is not None:
-            turned[0] = turned[0] * growth[position].unsqueeze(1).to(q.dtype)
-        return turned[0], turned[1], v * 1
+            rotated[0] = rotated[0] * growth[position].unsqueeze(1).to(q.dtype)
+        return rotated[0], rotated[1], v * 1
 
-    q, k = rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth, interleaved=interleaved)
-    dqkv = rope.rope_gradient(*grads, cos, sin, position, growth, interleaved)
+    q, k = rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth)
+    dqkv = rope.rope_gradient(*grads, cos, sin, position, growth)
     back = [
         x.unflatten(1, (n, -1)) for x, n in zip(dqkv.split((H * D, K * D, K * E), 1), (H, K, K), strict=True)
     ]
