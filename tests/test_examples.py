@@ -29,7 +29,17 @@ def run(program: Path, *arguments: str, folder: Path) -> None:
 def served(model: Path) -> Iterator[str]:
     """The address of a server, as a reader has one running who follows the page."""
     name = "smollm2-135m-instruct"
-    command = [sys.executable, "-m", "minillm", "serve", str(model), "--port", "0", "--served-model-name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "minillm",
+        "serve",
+        str(model),
+        "--port",
+        "0",
+        "--served-model-name",
+        name,
+    ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

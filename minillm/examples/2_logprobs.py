@@ -1,4 +1,4 @@
-"""Logprobs of the sampler and of the trainer are the same bits: `python minillm/examples/2_logprobs.py [MODEL]`."""
+"""Logprobs of sampler and trainer are the same bits: `python minillm/examples/2_logprobs.py [MODEL]`."""
 
 import sys
 
