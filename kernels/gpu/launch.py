@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -49,18 +49,13 @@ def processors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
-def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Make a device the current one, which is where Triton launches."""
-    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
-
-
 def launch(kernel: Any, grid: tuple[int, ...], x: torch.Tensor, /, *arguments: Any, **named: Any) -> None:
     """Launch a kernel on the device of its first argument; a grid of no program is no launch.
 
     Products and sums are fused, which is the default as long as no environment variable says otherwise.
     """
     if all(grid):
-        with on(x.device):
+        with nullcontext() if INTERPRET else torch.cuda.device(x.device):
             kernel[grid](x, *arguments, **named, enable_fp_fusion=True)
 
 

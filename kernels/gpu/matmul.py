@@ -19,7 +19,7 @@ Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -90,42 +90,12 @@ def panel_offsets(o_k: tl.tensor, o_n: tl.tensor, K: tl.tensor) -> tl.tensor:
     return (o_n // PANEL).to(tl.int64) * (K * PANEL) + (o_k * PANEL + o_n % PANEL)
 
 
-class Span(NamedTuple):
-    """Rows or columns of a tile: their numbers, and which of them there are."""
-
-    o: tl.tensor
-    m: tl.tensor
-
-
-@triton.jit
-def product(
-    b_acc: tl.tensor, p_x: tl.tensor, p_w: tl.tensor, rows: Span, columns: Span, INNER: tl.tensor,
-    K: tl.tensor, TRANSPOSED: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
-    """Add x[rows] @ w[:, columns] (w^T where TRANSPOSED) to b_acc, block by block along the inner width."""
-    o_k = tl.arange(0, BLOCK_K)
-    p_x += rows.o.to(tl.int64)[:, None] * INNER + o_k[None, :]
-    if TRANSPOSED:
-        p_w += panel_offsets(columns.o[None, :], o_k[:, None], K)
-    else:
-        p_w += panel_offsets(o_k[:, None], columns.o[None, :], K)
-    for k0 in range(0, INNER, BLOCK_K):
-        m_k = k0 + o_k < INNER
-        b_x = tl.load(p_x, mask=rows.m[:, None] & m_k[None, :], other=0)
-        b_w = tl.load(p_w, mask=m_k[:, None] & columns.m[None, :], other=0)
-        b_acc = dot(b_x, b_w, b_acc, PRECISION)
-        p_x += BLOCK_K
-        # BLOCK_K columns of w are BLOCK_K / PANEL panels of K * PANEL.
-        p_w += BLOCK_K * (K if TRANSPOSED else PANEL)
-    return b_acc
-
-
 @triton.jit(do_not_specialize=["R", "items"])
 def _matmul(
     p_x: tl.tensor, p_w: tl.tensor, p_bias: tl.tensor, p_out: tl.tensor, p_item: tl.tensor,
     R: tl.tensor, K: tl.tensor, N: tl.tensor, items: tl.tensor,
-    TRANSPOSED: tl.constexpr, ACCUMULATE: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+    TRANSPOSED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Compute x @ w (or w^T); items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
     INNER, OUTER = (N, K) if TRANSPOSED else (K, N)
@@ -152,14 +122,21 @@ def _matmul(
             p_expert = p_w + tl.cast(expert, tl.int64) * P * K * PANEL
             p_tile = p_out + o_m.to(tl.int64)[:, None] * OUTER + o_n[None, :]
             m_tile = m_m[:, None] & (o_n < OUTER)[None, :]
-            if ACCUMULATE:
-                b_acc = tl.load(p_tile, mask=m_tile, other=0)
+            b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+            o_k = tl.arange(0, BLOCK_K)
+            p_rows = p_x + (o_m.to(tl.int64)[:, None] * INNER + o_k[None, :])
+            if TRANSPOSED:
+                p_columns = p_expert + panel_offsets(o_n[None, :], o_k[:, None], K)
             else:
-                b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-            rows_here, columns_here = Span(o_m, m_m), Span(o_n, m_n)
-            b_acc = product(
-                b_acc, p_x, p_expert, rows_here, columns_here, INNER, K, TRANSPOSED, BLOCK_K, PRECISION
-            )
+                p_columns = p_expert + panel_offsets(o_k[:, None], o_n[None, :], K)
+            for k0 in range(0, INNER, BLOCK_K):
+                m_k = k0 + o_k < INNER
+                b_x = tl.load(p_rows, mask=m_m[:, None] & m_k[None, :], other=0)
+                b_w = tl.load(p_columns, mask=m_k[:, None] & m_n[None, :], other=0)
+                b_acc = dot(b_x, b_w, b_acc, PRECISION)
+                p_rows += BLOCK_K
+                # BLOCK_K columns of w are BLOCK_K / PANEL panels of K * PANEL.
+                p_columns += BLOCK_K * (K if TRANSPOSED else PANEL)
             if p_bias is not None:
                 b_bias = tl.load(p_bias + expert * N + o_n, mask=o_n < N, other=0)
                 b_acc += b_bias.to(tl.float32)[None, :]
@@ -236,7 +213,6 @@ def _launch(
     work: Work | None,
     precision: str,
     transposed: bool = False,
-    accumulate: bool = False,
 ) -> torch.Tensor:
     R, K = x_RX.shape[0], w_EPKW.shape[-2]
     if work is None:
@@ -248,7 +224,7 @@ def _launch(
     launch(
         _matmul, tile.grid(tiles, x_RX.device),
         x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
-        TRANSPOSED=transposed, ACCUMULATE=accumulate, PRECISION=precision, **tile.launch,
+        TRANSPOSED=transposed, PRECISION=precision, **tile.launch,
     )  # fmt: skip
     return out_RX
 
@@ -318,13 +294,8 @@ def _expect_work(work: Work, w_EPKW: torch.Tensor) -> None:
         )
 
 
-def matmul_gradient_x(
-    dy_RN: torch.Tensor,
-    w_PKW: torch.Tensor,
-    precision: str = "ieee",
-    add_to_RK: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Compute dx_RK = dy_RN @ w^T of a `matmul` in dy's dtype; or add it to `add_to_RK`, float32, the result.
+def matmul_gradient_x(dy_RN: torch.Tensor, w_PKW: torch.Tensor, precision: str = "ieee") -> torch.Tensor:
+    """Compute dx_RK = dy_RN @ w^T of a `matmul`, in dy's dtype.
 
     Row-invariant as the forward is. Raises ValueError as `matmul` does.
     """
@@ -332,9 +303,6 @@ def matmul_gradient_x(
     (R, N), K = dy_RN.shape, w_PKW.shape[1]
     _expect_panels(N, w_PKW)
     expect_precision(precision, dy_RN.device)
-    if add_to_RK is not None:
-        expect("add_to_RK", add_to_RK, (R, K), torch.float32, like=dy_RN)
-        return _launch(dy_RN, w_PKW, None, add_to_RK, N, None, precision, transposed=True, accumulate=True)
     return _launch(dy_RN, w_PKW, None, dy_RN.new_empty(R, K), N, None, precision, transposed=True)
 
 
@@ -391,12 +359,12 @@ def variants() -> list[Variant]:
             **{"R items": "i32", "K N": "i32:16"},
         }
         label = f"{kind} {precision}" if dtype == torch.float32 else kind
-        dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
+        dense = {"p_item": None, "p_bias": None}
         cases: list[tuple[str, Any, dict[str, Any]]] = [
-            ("matmul", _matmul, {**dense, **plain, "TRANSPOSED": False}),
+            ("matmul", _matmul, {**dense, "TRANSPOSED": False}),
             ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
-            ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
-            ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
+            ("grouped_matmul", _matmul, {"TRANSPOSED": False}),
+            ("matmul_gradient_x", _matmul, {**dense, "TRANSPOSED": True}),
             ("grouped_matmul_gradient_w", _gradient_w, {}),
         ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
@@ -410,11 +378,7 @@ def variants() -> list[Variant]:
                 variant(f"{what} {sizes}", kernel, types, {**common, **constants}, *how)
                 for what, kernel, constants in (cases if name == REFERENCE else cases[:2])
             ]
-        if precision == "ieee" and few:
-            # What logprobs' gradient is added up by.
-            constants = {**common, **dense, "ACCUMULATE": True, "TRANSPOSED": True}
+        if kind == "bf16" and few:
             wide = {**types, "p_out": "*fp32"}
-            found.append(variant(f"matmul_gradient_x added {sizes}", _matmul, wide, constants, *how))
-            if kind == "bf16":
-                found.append(variant(f"matmul wide {sizes}", _matmul, wide, {**common, **cases[0][2]}, *how))
+            found.append(variant(f"matmul wide {sizes}", _matmul, wide, {**common, **cases[0][2]}, *how))
     return found

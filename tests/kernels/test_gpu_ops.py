@@ -125,16 +125,6 @@ def test_matmul_rows_are_their_own(dtype: torch.dtype) -> None:
         assert torch.equal(gpu.matmul(x[rows], panels, 17), together[rows])
 
 
-def test_matmul_adds_to_a_sum_in_the_order_of_one_product() -> None:
-    """Two halves along the inner width, the second added to the first: the bits of the whole."""
-    dy, w = noise(7, 128, dtype=torch.float32), pack(noise(40, 128, dtype=torch.float32, seed=1))
-    total = torch.zeros(7, 40, device=DEVICE)
-    for half in (0, 1):
-        part = dy[:, 64 * half : 64 * (half + 1)].contiguous()
-        assert gpu.matmul_gradient_x(part, w[2 * half : 2 * half + 2], add_to_RK=total) is total
-    assert torch.equal(total, gpu.matmul_gradient_x(dy, w))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows_E", [(3, 0, 65, 1, 32), (0, 0, 0), (0, 33, 0), (130,)])
 def test_grouped_matmul_is_one_matmul_an_expert(rows_E: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -169,8 +159,6 @@ def test_matmul_refuses_what_does_not_fit() -> None:
         ("w_PKW must be a tensor, got str", lambda: gpu.matmul(x, "w", 40)),  # type: ignore[arg-type]
         ("dy_RN must have shape", lambda: gpu.matmul_gradient_w(x, noise(4, 40, dtype=x.dtype))),
         ("N must belong to", lambda: gpu.matmul_gradient_x(noise(4, 65, dtype=x.dtype), w)),
-        ("add_to_RK must be of torch.float32", lambda: gpu.matmul_gradient_x(
-            noise(5, 40, dtype=x.dtype), w, add_to_RK=x.bfloat16())),
         ("offset_E1 must be of torch.int32", lambda: gpu.work_list(x, offset.long())),
         ("offset_E1 must have an entry", lambda: gpu.work_list(x, offset[:1])),
         ("work must be of the 2 experts", lambda: gpu.grouped_matmul(

@@ -178,20 +178,25 @@ class FakeGpu:
         launches.append(Launch(name, grid, shown, options))
 
     def variant(self, launch: Launch) -> Variant:
-        """What Triton compiles for a launch: a number that is 1 is a constant, and 16 may divide others."""
+        """What Triton compiles for a launch: a number that is 1 is a constant, and 16 may divide others.
+
+        Unless the kernel says that the number is not to be specialised.
+        """
         (kernel,) = (k for k in self.variants if _name(k) == launch.kernel)
         signature, constants = dict[str, str](), dict[str, Any]()
         for name, value in launch.arguments.items():
-            if kernel.params[kernel.arg_names.index(name)].is_constexpr or value is None:
+            parameter = kernel.params[kernel.arg_names.index(name)]
+            if parameter.is_constexpr or value is None:
                 constants[name] = value
             elif isinstance(value, tuple):
                 signature[name] = f"*{POINTERS[value[0]]}"
             elif isinstance(value, float):
                 signature[name] = "fp32"
-            elif value == 1:
+            elif value == 1 and not parameter.do_not_specialize:
                 constants[name] = value
             else:
-                signature[name] = "i32:16" if value % 16 == 0 else "i32"
+                divided = value % 16 == 0 and not parameter.do_not_specialize
+                signature[name] = "i32:16" if divided else "i32"
         options = {"num_warps": 4, "num_stages": 3, **launch.options}
         return Variant(launch.kernel, kernel, signature, constants, **options)
 
