@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit, types
+from numba import njit, types
 
 from kernels.cpu.recording import empty
 from kernels.cpu.rowwise import rows_per_task
-from kernels.cpu.runtime import Kernel, address, exp, fma, launch, next_task, sigmoid, tanh
+from kernels.cpu.runtime import Arguments, Kernel, exp, fma, launch, next_task, sigmoid, tanh
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import XIELU_BETA, XIELU_EPS, XIELU_SERIES, Activation
 
@@ -66,18 +66,18 @@ def _activate(dtype: torch.dtype, activation: Activation) -> Any:
     function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
     limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
 
+    arguments = Arguments("T P F chunk", x_TPF=kind, out_TF=kind)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 7)
-        T, F, chunk = args[4], args[5], args[6]
-        x_TPF = carray(address(args[2]), (T, parts, F), kind)
-        out_TF = carray(address(args[3]), (T, F), kind)
+        a = unpack(words)
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
-            for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                gate, up, out = x_TPF[t, 0], x_TPF[t, parts - 1], out_TF[t]
-                for f in range(F):
+            for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
+                gate, up, out = a.x_TPF[t, 0], a.x_TPF[t, parts - 1], a.out_TF[t]
+                for f in range(a.F):
                     g = load(gate[f])
                     if limited:
                         g, u = min(g, limit), max(min(load(up[f]), limit), -limit)
@@ -87,7 +87,7 @@ def _activate(dtype: torch.dtype, activation: Activation) -> Any:
                     else:
                         out[f] = store(function(g))
 
-    return Kernel(kernel, dtype, activation)
+    return Kernel(kernel, arguments, dtype, activation)
 
 
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
@@ -95,7 +95,8 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
     out_TF = empty((T, F), x_TX.dtype)
     chunk = rows_per_task(T)
-    launch(_activate(x_TX.dtype, activation), -(-T // chunk), x_TX.data_ptr(), out_TF.data_ptr(), T, F, chunk)
+    kernel, P = _activate(x_TX.dtype, activation), 2 if activation.gated else 1
+    launch(kernel, -(-T // chunk), x_TPF=x_TX, out_TF=out_TF, T=T, P=P, F=F, chunk=chunk)
     return out_TF
 
 
@@ -123,26 +124,25 @@ def _expm1_less(z: Any) -> Any:
 def _xielu(dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
 
+    arguments = Arguments("T F chunk", x_TF=kind, alpha_p_1=kind, alpha_n_1=kind, out_TF=kind)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 9)
-        T, F, chunk = args[6], args[7], args[8]
-        x_TF = carray(address(args[2]), (T, F), kind)
-        p = _softplus(load(carray(address(args[3]), (1,), kind)[0]))
-        n = BETA + _softplus(load(carray(address(args[4]), (1,), kind)[0]))
-        out_TF = carray(address(args[5]), (T, F), kind)
+        a = unpack(words)
+        p, n = _softplus(load(a.alpha_p_1[0])), BETA + _softplus(load(a.alpha_n_1[0]))
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
-            for t in range(i * chunk, min(T, (i + 1) * chunk)):
-                row, out = x_TF[t], out_TF[t]
-                for f in range(F):
+            for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
+                row, out = a.x_TF[t], a.out_TF[t]
+                for f in range(a.F):
                     x = load(row[f])
                     z = min(x, EPS)
                     bent = p * x * x if x > 0 else n * (_expm1_less(z) + (z - x))
                     out[f] = store(bent + BETA * x)
 
-    return Kernel(kernel, dtype)
+    return Kernel(kernel, arguments, dtype)
 
 
 def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
@@ -150,6 +150,6 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
     T, F = x_TF.shape
     out_TF = empty((T, F), x_TF.dtype)
     chunk = rows_per_task(T)
-    tensors = (x_TF, alpha_p_1, alpha_n_1, out_TF)
-    launch(_xielu(x_TF.dtype), -(-T // chunk), *(x.data_ptr() for x in tensors), T, F, chunk)
+    tensors = {"x_TF": x_TF, "alpha_p_1": alpha_p_1, "alpha_n_1": alpha_n_1, "out_TF": out_TF}
+    launch(_xielu(x_TF.dtype), -(-T // chunk), **tensors, T=T, F=F, chunk=chunk)
     return out_TF

@@ -12,6 +12,7 @@ vectors with one chain of fused multiply-adds per output and page, or D_CHUNK di
 
 from __future__ import annotations
 
+from collections import namedtuple
 from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import carray, types
+from numba import types
 
 from kernels.cpu.recording import empty
 from kernels.cpu.runtime import (
+    Arguments,
     Kernel,
-    address,
     exp,
-    float_address,
     fma,
+    given,
     launch,
     load_bf16,
     next_task,
@@ -46,34 +47,22 @@ D_CHUNK = 128
 TILE_TOKENS = 16
 
 
-@cache
-def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: bool) -> Any:
-    kind, load, store = SCALARS[dtype]
-    kv_kind, load_kv, _ = SCALARS[kv_dtype]
-    product, kv_size = block_product(kv_dtype), kv_dtype.itemsize
+# What a tile's rows have gone through: their running maximum, sum and accumulator; and scratch for one row.
+State = namedtuple("State", "top_M total_M acc_ME lanes steps")
 
-    @variant_njit(dtype, kv_dtype, capped, tilted)
+
+@cache
+def _softmax_step(capped: bool, tilted: bool) -> Any:
+    @variant_njit(capped, tilted)
     def softmax_step(
-        row: Any,
-        lanes: Any,
-        m: Any,
-        total: Any,
-        acc: Any,
-        r: int,
-        first: int,
-        last: int,
-        scale: Any,
-        cap: Any,
-        slope: Any,
-        steps: Any,
-        place: Any,
+        state: Any, r: int, row: Any, first: int, last: int, scale: Any, cap: Any, slope: Any, place: Any
     ) -> None:
-        """One row's products become weights; its running max, sum and accumulator are rescaled.
+        """Row r's products become weights; its running max, sum and accumulator are rescaled.
 
         Keys before `first` and after `last` get no weight; where none is left, the state stays as it was.
         Sums and maxima run in LANES parallel chains, so that they vectorise; masked keys add zero to them.
         """
-        columns = row.shape[0]
+        columns, lanes = row.shape[0], state.lanes
         if last < first:
             row[:] = 0
             return
@@ -85,13 +74,13 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
         if tilted:
             # A difference of whole numbers, exact up to 2**24.
             for n in range(columns):
-                row[n] = fma(slope, steps[n] - place, row[n])
+                row[n] = fma(slope, state.steps[n] - place, row[n])
         for n in range(first):
             row[n] = NEGATIVE
         for n in range(last + 1, columns):
             row[n] = NEGATIVE
         for j in range(LANES):
-            lanes[j] = m[r]
+            lanes[j] = state.top_M[r]
         for n0 in range(0, columns, LANES):
             part = row[n0 : n0 + LANES]
             for j in range(LANES):
@@ -99,7 +88,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
         top = lanes[0]
         for j in range(1, LANES):
             top = lanes[j] if lanes[j] > top else top
-        shrink = exp(m[r] - top)
+        shrink = exp(state.top_M[r] - top)
         for n in range(columns):
             row[n] = exp(row[n] - top)
         for j in range(LANES):
@@ -111,106 +100,134 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
         added = lanes[0]
         for j in range(1, LANES):
             added += lanes[j]
-        m[r] = top
-        total[r] = total[r] * shrink + added
-        a = acc[r]
-        for d in range(a.shape[0]):
-            a[d] *= shrink
+        state.top_M[r] = top
+        state.total_M[r] = state.total_M[r] * shrink + added
+        acc = state.acc_ME[r]
+        for d in range(acc.shape[0]):
+            acc[d] *= shrink
 
-    @variant_njit(dtype, kv_dtype, capped)
-    def first_key(position: int, window: int) -> int:
-        """`kernels.knobs.first_seen`."""
-        if window < 0:
-            return position - position % -window
-        return position + 1 - window if window > 0 else 0
+    return softmax_step
 
-    def kernel(words: Any) -> None:
-        args = carray(words, 26)
-        T, H, K, D, E, P, S, B, max_pages, tiles, window = (
-            args[13], args[14], args[15], args[16], args[17], args[18], args[19], args[20], args[21],
-            args[22], args[24],
-        )  # fmt: skip
-        q_THD = carray(address(args[2]), (T, H, D), kind)
-        v_PKSE = carray(address(args[4]), (P, K, S, E), kv_kind)
-        out_THE = carray(address(args[5]), (T, H, E), kind)
-        position_T = carray(address(args[6]), (T,), types.int64)
-        page_BP = carray(address(args[7]), (B, max_pages), types.int64)
-        tile_N3 = carray(address(args[8]), (tiles, 3), types.int64)  # sequence, first token, tokens
-        scale = carray(address(args[9]), (1,), types.float32)[0]
-        cap = carray(address(args[10]), (1,), types.float32)[0]
-        sinks_f32 = carray(address(args[11]), (H,), types.float32)
-        sinks_bf16 = carray(address(args[11]), (H,), types.uint16)
-        slopes_H = carray(address(args[25]), (H,), types.float32)
+
+@variant_njit()
+def _first_key(position: int, window: int) -> int:
+    """`kernels.knobs.first_seen`."""
+    if window < 0:
+        return position - position % -window
+    return position + 1 - window if window > 0 else 0
+
+
+@cache
+def _start(dtype: torch.dtype) -> Any:
+    load = SCALARS[dtype][1]
+
+    @variant_njit(dtype)
+    def start(a: Any, state: Any, q_MD: Any, t0: int, tokens: int, head: int) -> None:
+        """Read a tile's queries as float32 rows, which have seen nothing but their sink."""
+        G = a.H // a.K
+        for r in range(tokens * G):
+            h = head * G + r % G
+            for d in range(a.D):
+                q_MD[r, d] = load(a.q_THD[t0 + r // G, h, d])
+            state.acc_ME[r] = 0
+            # A sink is a key of this score whose value is zero.
+            state.top_M[r], state.total_M[r] = NEGATIVE, 0
+            if given(a.sinks_H):
+                state.top_M[r] = load_bf16(a.rounded_sinks_H[h]) if a.sinks_bf16 != 0 else a.sinks_H[h]
+                state.total_M[r] = 1
+
+    return start
+
+
+@cache
+def _visit(kv_dtype: torch.dtype, capped: bool, tilted: bool) -> Any:
+    load_kv, kv_size = SCALARS[kv_dtype][1], kv_dtype.itemsize
+    product, softmax_step = block_product(kv_dtype), _softmax_step(capped, tilted)
+
+    @variant_njit(kv_dtype, capped, tilted)
+    def visit(
+        a: Any, state: Any, q_MD: Any, s_MS: Any, t0: int, rows: int, head: int, b: int, j: int
+    ) -> None:
+        """Take page j of sequence b into the state of a tile's rows."""
+        D, S, E, G = a.D, a.S, a.E, a.H // a.K
+        k_bytes, v_bytes = S * D * kv_size, S * E * kv_size
+        end = a.position_T[t0 + rows // G - 1] + 1
+        page, valid = a.page_BN[b, j], min(S, end - j * S)
+        # Whole vectors of keys: what stands past the valid ones is computed and masked.
+        columns = (valid + COLUMNS - 1) // COLUMNS * COLUMNS
+        keys = a.k_PKDS.ctypes.data + (page * a.K + head) * k_bytes
+        values = a.v_PKSE.ctypes.data + (page * a.K + head) * v_bytes
+        following = a.page_BN[b, min(j + 1, (end + S - 1) // S - 1)]
+        after = a.k_PKDS.ctypes.data + (following * a.K + head) * k_bytes
+        scores = (s_MS.ctypes.data, S)
+        for d in range(0, D, D_CHUNK):
+            x, part, count = (q_MD.ctypes.data + 4 * d, D), (keys + d * S * kv_size, S), min(D_CHUNK, D - d)
+            product(x, part, scores, rows, columns, count, d, (values, v_bytes), 0)
+        slope = np.float32(0)
+        for r in range(rows):
+            position = a.position_T[t0 + r // G]
+            first = max(0, _first_key(position, a.window) - j * S)
+            last, place = min(valid - 1, position - j * S), np.float32(position - j * S)
+            if tilted:
+                slope = a.slopes_H[head * G + r % G]
+            softmax_step(state, r, s_MS[r, :columns], first, last, a.scale, a.cap, slope, place)
         # Dimensions that whole vectors cover; the same chains of additions run over the others.
         whole = E // COLUMNS * COLUMNS
-        G = H // K
-        k_bytes, v_bytes = S * D * kv_size, S * E * kv_size
-        most = args[23] * G
-        q = np.empty((most, D), np.float32)
-        s = np.empty((most, S), np.float32)
-        acc = np.empty((most, E), np.float32)
-        m = np.empty(most, np.float32)
-        total = np.empty(most, np.float32)
-        lanes = np.empty(LANES, np.float32)
-        steps, slope = np.arange(S).astype(np.float32), np.float32(0)
+        out = (state.acc_ME.ctypes.data, E)
+        product(scores, (values, E), out, rows, whole, valid, 1, (after, k_bytes), 0)
+        for r in range(rows):
+            for d in range(whole, E):
+                part_sum = np.float32(0)
+                for n in range(valid):
+                    part_sum = fma(s_MS[r, n], load_kv(a.v_PKSE[page, head, n, d]), part_sum)
+                state.acc_ME[r, d] += part_sum
+
+    return visit
+
+
+@cache
+def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: bool) -> Any:
+    kind, _, store = SCALARS[dtype]
+    kv_kind = SCALARS[kv_dtype][0]
+    start, visit = _start(dtype), _visit(kv_dtype, capped, tilted)
+    # Sinks are declared in both of their dtypes.
+    arguments = Arguments(
+        "T H K D E P S B N I tile_tokens window sinks_bf16", "scale cap",
+        q_THD=kind, k_PKDS=kv_kind, v_PKSE=kv_kind, out_THE=kind, position_T=types.int64,
+        page_BN=types.int64, tile_I3=types.int64, sinks_H=types.float32, rounded_sinks_H=types.uint16,
+        slopes_H=types.float32,
+    )  # fmt: skip
+    unpack = arguments.unpack
+
+    def kernel(words: Any) -> None:
+        a = unpack(words)
+        K, S, G = a.K, a.S, a.H // a.K
+        M = a.tile_tokens * G
+        q_MD, s_MS = np.empty((M, a.D), np.float32), np.empty((M, S), np.float32)
+        state = State(
+            np.empty(M, np.float32), np.empty(M, np.float32), np.empty((M, a.E), np.float32),
+            np.empty(LANES, np.float32), np.arange(S).astype(np.float32),
+        )  # fmt: skip
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
             # Last tiles first: they have the most keys, and a long task at the end leaves a thread idle.
-            tile, head = tiles - 1 - i // K, i % K
-            b, t0, tokens = tile_N3[tile, 0], tile_N3[tile, 1], tile_N3[tile, 2]
+            tile, head = a.I - 1 - i // K, i % K
+            b, t0, tokens = a.tile_I3[tile, 0], a.tile_I3[tile, 1], a.tile_I3[tile, 2]
             if tokens == 0:
                 continue
-            rows = tokens * G
-            for r in range(rows):
-                h = head * G + r % G
-                for d in range(D):
-                    q[r, d] = load(q_THD[t0 + r // G, h, d])
-                acc[r] = 0
-                # A sink is a key of this score whose value is zero.
-                m[r], total[r] = NEGATIVE, 0
-                if args[11] != 0:
-                    m[r], total[r] = load_bf16(sinks_bf16[h]) if args[12] != 0 else sinks_f32[h], 1
-            end = position_T[t0 + tokens - 1] + 1
-            pages = (end + S - 1) // S
+            start(a, state, q_MD, t0, tokens, head)
+            pages = (a.position_T[t0 + tokens - 1] + S) // S
             # Pages that lie before every row's window are not looked at.
-            for j in range(max(0, first_key(position_T[t0], window)) // S, pages):
-                page = page_BP[b, j]
-                valid = min(S, end - j * S)
-                # Whole vectors of keys: what stands past the valid ones is computed and masked.
-                columns = (valid + COLUMNS - 1) // COLUMNS * COLUMNS
-                keys = args[3] + (page * K + head) * k_bytes
-                values = args[4] + (page * K + head) * v_bytes
-                after = args[3] + (page_BP[b, min(j + 1, pages - 1)] * K + head) * k_bytes
-                for d in range(0, D, D_CHUNK):
-                    x, part, count = q.ctypes.data + 4 * d, keys + d * S * kv_size, min(D_CHUNK, D - d)
-                    product(x, D, part, S, s.ctypes.data, S, rows, columns, count, d, values, v_bytes, 0)
-                for r in range(rows):
-                    position = position_T[t0 + r // G] - j * S
-                    first = max(0, first_key(position_T[t0 + r // G], window) - j * S)
-                    last = min(valid - 1, position)
-                    if tilted:
-                        slope = slopes_H[head * G + r % G]
-                    softmax_step(
-                        s[r, :columns], lanes, m, total, acc, r, first, last, scale, cap, slope, steps,
-                        np.float32(position),
-                    )  # fmt: skip
-                product(
-                    s.ctypes.data, S, values, E, acc.ctypes.data, E, rows, whole, valid, 1, after, k_bytes, 0
-                )
-                for r in range(rows):
-                    for d in range(whole, E):
-                        part = np.float32(0)
-                        for n in range(valid):
-                            part = fma(s[r, n], load_kv(v_PKSE[page, head, n, d]), part)
-                        acc[r, d] += part
-            for r in range(rows):
-                t, h = t0 + r // G, head * G + r % G
-                for d in range(E):
-                    out_THE[t, h, d] = store(acc[r, d] / total[r])
+            for j in range(max(0, _first_key(a.position_T[t0], a.window)) // S, pages):
+                visit(a, state, q_MD, s_MS, t0, tokens * G, head, b, j)
+            for r in range(tokens * G):
+                out = a.out_THE[t0 + r // G, head * G + r % G]
+                for d in range(a.E):
+                    out[d] = store(state.acc_ME[r, d] / state.total_M[r])
 
-    return Kernel(kernel, dtype, kv_dtype, capped, tilted)
+    return Kernel(kernel, arguments, dtype, kv_dtype, capped, tilted)
 
 
 def attention(
@@ -234,18 +251,16 @@ def attention(
     T, H, D = q_THD.shape
     P, K, S, E = v_PKSE.shape
     out_THE = empty((T, H, E), q_THD.dtype)
-    tiles, (B, max_pages) = tile_N3.shape[0], page_BP.shape
-    pointers = (q_THD, k_PKDS, v_PKSE, out_THE, position_T, page_BP, tile_N3)
     launch(
         _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None, scores.slopes_H is not None),
-        tiles * K,
-        *(tensor.data_ptr() for tensor in pointers),
-        *(float_address(scores.scale), float_address(scores.softcap or 0.0)),
-        0 if sinks_H is None else sinks_H.data_ptr(),
-        int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
-        *(T, H, K, D, E, P, S, B, max_pages, tiles, tile_tokens, scores.window),
-        0 if scores.slopes_H is None else scores.slopes_H.data_ptr(),
-    )
+        tile_N3.shape[0] * K,
+        q_THD=q_THD, k_PKDS=k_PKDS, v_PKSE=v_PKSE, out_THE=out_THE, position_T=position_T, page_BN=page_BP,
+        tile_I3=tile_N3, sinks_H=sinks_H, rounded_sinks_H=sinks_H, slopes_H=scores.slopes_H,
+        scale=scores.scale, cap=scores.softcap or 0.0,
+        T=T, H=H, K=K, D=D, E=E, P=P, S=S, B=page_BP.shape[0], N=page_BP.shape[1], I=tile_N3.shape[0],
+        tile_tokens=tile_tokens, window=scores.window,
+        sinks_bf16=int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
+    )  # fmt: skip
     return out_THE
 
 

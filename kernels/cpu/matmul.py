@@ -14,7 +14,7 @@ in registers while it walks along K. Columns past N are zero.
 Floor: the weight is read once, so time >= bytes / bandwidth; from some 16 rows on arithmetic
 (2 R K N / peak) weighs more.
 
-Weights of whole numbers (`kernels.panels`) are summed in the same way over the groups of K that share a
+Integer-quantised weights (`kernels.panels`) are summed in the same way over the groups of K that share a
 scale, and each group's sum enters the total times its scale, in one fused multiply-add.
 
 Legend: R rows, K inner width, N outer width, W panel width, P panels, G groups of K.
@@ -27,10 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray
 
 from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Kernel, address, launch, next_task, variant_njit
+from kernels.cpu.runtime import Arguments, Kernel, given, launch, next_task, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import ROWS, WEIGHT_BITS, block_product, widening
 from kernels.panels import GROUP, PANEL
@@ -42,84 +41,58 @@ ROW_BLOCK = 192
 
 
 @cache
-def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) -> Any:
-    kind, load, _ = SCALARS[dtype]
-    out_kind, _, store = SCALARS[out_dtype]
+def _panel(w_dtype: torch.dtype) -> Any:
+    """Compile the sums of one panel: total = x @ w for some rows of float32 x."""
     bits = WEIGHT_BITS[w_dtype]
-    whole = bits <= 8  # numbers with scales
-    product, wide_product = block_product(w_dtype, whole), block_product(torch.float32, whole)
-    widen = widening(w_dtype, PANEL)
-    row = PANEL * bits // 8
+    quantised = bits <= 8  # codes with scales
+    product, wide_product = block_product(w_dtype, quantised), block_product(torch.float32, quantised)
+    widen, row = widening(w_dtype, PANEL), PANEL * bits // 8
 
-    @variant_njit(dtype, w_dtype, out_dtype)
-    def panel(
-        x: Any,
-        w: int,
-        scales: int,
-        has_bias: bool,
-        bias: Any,
-        out: Any,
-        total: Any,
-        wide: Any,
-        n0: int,
-        width: int,
-    ) -> None:
-        """One panel at address w: out[:, n0 : n0 + width] = x @ panel."""
+    @variant_njit(w_dtype)
+    def panel(x: Any, w: int, scales: int, total: Any, wide: Any) -> None:
         R, K = x.shape
         chunks = (K + K_CHUNK - 1) // K_CHUNK
-        chunk = GROUP if whole else (K + 8 * chunks - 1) // (8 * chunks) * 8
-        x_address, total_address, wide_address = x.ctypes.data, total.ctypes.data, wide.ctypes.data
+        chunk = GROUP if quantised else (K + 8 * chunks - 1) // (8 * chunks) * 8
+        out = (total.ctypes.data, PANEL)
         for k0 in range(0, K, chunk):
             count = min(chunk, K - k0)
             part, length = w + k0 * row, count * row
             # What follows in memory is the next chunk, or the next panel's first.
-            after, xk, scale = part + length, x_address + 4 * k0, scales + 2 * PANEL * (k0 // chunk)
-            if (
-                whole and R > ROWS
-            ):  # several tiles of rows: converted once for all, the arithmetic is the same
+            ahead, xk = (part + length, length), (x.ctypes.data + 4 * k0, K)
+            scale = scales + 2 * PANEL * (k0 // chunk)
+            # Several tiles of rows: converted once for all, the arithmetic is the same.
+            if quantised and R > ROWS:
                 for k in range(count):
-                    widen(part + k * row, wide_address + 4 * k * PANEL)
-                wide_product(
-                    xk,
-                    K,
-                    wide.ctypes.data,
-                    PANEL,
-                    total_address,
-                    PANEL,
-                    R,
-                    PANEL,
-                    count,
-                    k0,
-                    after,
-                    length,
-                    scale,
-                )
+                    widen(part + k * row, wide.ctypes.data + 4 * k * PANEL)
+                wide_product(xk, (wide.ctypes.data, PANEL), out, R, PANEL, count, k0, ahead, scale)
             else:
-                product(xk, K, part, PANEL, total_address, PANEL, R, PANEL, count, k0, after, length, scale)
-        for r in range(R):
-            o, t = out[r], total[r]
-            if has_bias:
-                for n in range(width):
-                    t[n] += load(bias[n0 + n])
-            for n in range(width):
-                o[n0 + n] = store(t[n])
+                product(xk, (part, PANEL), out, R, PANEL, count, k0, ahead, scale)
+
+    return panel
+
+
+@cache
+def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) -> Any:
+    kind, load, _ = SCALARS[dtype]
+    out_kind, _, store = SCALARS[out_dtype]
+    bits = WEIGHT_BITS[w_dtype]
+    panel, row, held_rows = _panel(w_dtype), PANEL * bits // 8, GROUP if bits <= 8 else 0
+    arguments = Arguments("w scales R K N panels", x_RK=kind, bias_N=kind, out_RN=out_kind)
+    unpack = arguments.unpack
 
     def kernel(words: Any) -> None:
-        args = carray(words, 11)
-        R, K, N, panels = args[6], args[7], args[8], args[9]
+        a = unpack(words)
+        R, K, N = a.R, a.K, a.N
         scale_row = 2 * PANEL * ((K + GROUP - 1) // GROUP)
-        out = carray(address(args[5]), (R, N), out_kind)
-        bias = carray(address(args[10]), (N,), kind)
-        given = carray(address(args[2]), (R, K), kind)
         height = min(R, ROW_BLOCK)
         x = np.empty((height, K), np.float32)
         total = np.empty((height, PANEL), np.float32)
-        wide = np.empty((GROUP if whole else 0, PANEL), np.float32)
-        groups = ((N + PANEL - 1) // PANEL + panels - 1) // panels  # of panels: a task's columns
+        wide = np.empty((held_rows, PANEL), np.float32)
+        groups = ((N + PANEL - 1) // PANEL + a.panels - 1) // a.panels  # of panels: a task's columns
         held = -1
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
             first = i // groups * ROW_BLOCK
             last, group = min(first + ROW_BLOCK, R), i % groups
@@ -127,14 +100,20 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) ->
                 held = first
                 for r in range(first, last):
                     for k in range(K):
-                        x[r - first, k] = load(given[r, k])
-            for p in range(group * panels, min((group + 1) * panels, (N + PANEL - 1) // PANEL)):
+                        x[r - first, k] = load(a.x_RK[r, k])
+            for p in range(group * a.panels, min((group + 1) * a.panels, (N + PANEL - 1) // PANEL)):
                 n0 = p * PANEL
-                w, scales = args[3] + p * K * row, args[4] + p * scale_row
-                rows, width = x[: last - first], min(PANEL, N - n0)
-                panel(rows, w, scales, args[10] != 0, bias, out[first:last], total, wide, n0, width)
+                width = min(PANEL, N - n0)
+                panel(x[: last - first], a.w + p * K * row, a.scales + p * scale_row, total, wide)
+                for r in range(last - first):
+                    o, t = a.out_RN[first + r], total[r]
+                    if given(a.bias_N):
+                        for n in range(width):
+                            t[n] += load(a.bias_N[n0 + n])
+                    for n in range(width):
+                        o[n0 + n] = store(t[n])
 
-    return Kernel(kernel, dtype, w_dtype, out_dtype)
+    return Kernel(kernel, arguments, dtype, w_dtype, out_dtype)
 
 
 def matmul(
@@ -147,7 +126,7 @@ def matmul(
 ) -> torch.Tensor:
     """x_RK @ w_KN (+ bias), (R, N), for w in panels, summed as this module's docstring says, rounded once.
 
-    All contiguous, on the CPU; x, w and bias of one dtype (float32 or bfloat16), or w whole numbers with
+    All contiguous, on the CPU; x, w and bias of one dtype (float32 or bfloat16), or w integers with
     bfloat16 scales. Sums are kept in float32, and put out so where `wide`.
     """
     R, K = x_RK.shape
@@ -155,13 +134,7 @@ def matmul(
     # A few tasks a thread, so that none waits long for the other.
     panels = -(-w_PKW.shape[0] // (4 * torch.get_num_threads()))
     launch(
-        _kernel(x_RK.dtype, w_PKW.dtype, out_RN.dtype),
-        -(-w_PKW.shape[0] // panels) * -(-R // ROW_BLOCK),
-        x_RK.data_ptr(),
-        w_PKW.data_ptr(),
-        0 if scales_PGW is None else scales_PGW.data_ptr(),
-        out_RN.data_ptr(),
-        *(R, K, N, panels),
-        0 if bias_N is None else bias_N.data_ptr(),
-    )
+        _kernel(x_RK.dtype, w_PKW.dtype, out_RN.dtype), -(-w_PKW.shape[0] // panels) * -(-R // ROW_BLOCK),
+        x_RK=x_RK, bias_N=bias_N, out_RN=out_RN, w=w_PKW, scales=scales_PGW, R=R, K=K, N=N, panels=panels,
+    )  # fmt: skip
     return out_RN

@@ -1,8 +1,8 @@
 """One step of AdamW for bfloat16 weights on the CPU: every number is read once and written once.
 
-Floor: 14 bytes a weight (16 with a carry), against 28 of float32's. The formula is `kernels.optim.oracle`'s,
-in its order, so that the bits are equal. It is written in vectors by hand: a compiler makes none of a loop
-that writes four arrays.
+Floor: 14 bytes a weight (16 with a carry), against 28 of float32's. The formula is that of
+`kernels.reference.adamw`, in its order, so that the bits are equal. It is written in vectors by hand: a
+compiler makes none of a loop that writes four arrays.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from typing import Any
 
 import llvmlite.ir as ir
 import numpy as np
-import torch
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.cpu.runtime import F32, I32, I64, Kernel, address, launch, next_task, splat
+from kernels.cpu.runtime import F32, I32, I64, Arguments, Kernel, launch, next_task, splat
+from kernels.knobs import Weight
 
-# A tensor with its gradient, its two moments and, or None, its carry.
-Weight = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 # Of a row of the kernel's table: those five addresses, the size, the key, the first task.
 FIELDS = 8
 # Weights of one task.
@@ -31,12 +29,29 @@ CHUNK = 1 << 15
 LANES = 32
 
 
+def _noise(b: Any, lanes: int, place: Any, key: Any, rounds: int) -> Any:
+    """Code for one round of noise, or two: `kernels.reference.one_round`, `random_bits`."""
+    words = ir.VectorType(I32, lanes)
+
+    def number(n: int) -> Any:
+        return ir.Constant(words, [n] * lanes)
+
+    first = b.add(b.mul(b.trunc(place, I32), ir.Constant(I32, 0x9E3779B9)), key)
+    steps = ir.Constant(words, [0x9E3779B9 * i & 0xFFFFFFFF for i in range(lanes)])
+    noise = b.add(splat(b, first, lanes), steps)
+    noise = b.mul(b.xor(noise, b.lshr(noise, number(16))), number(0x7FEB352D))
+    if rounds == 2:
+        noise = b.mul(b.xor(noise, b.lshr(noise, number(15))), number(0x846CA68B))
+        noise = b.xor(noise, b.lshr(noise, number(16)))
+    return noise
+
+
 @cache
 def _stepping(lanes: int, carried: bool) -> Any:
     """Code for the step of `lanes` weights from a place on.
 
     Arguments: the addresses of weights, gradients, both moments and carry; the place; the eight numbers of
-    `kernels.optim.adamw`; the key.
+    `kernels.reference.adamw`; the key.
     """
     floats, words, halves, bytes_ = (
         ir.VectorType(kind, lanes) for kind in (F32, I32, ir.IntType(16), ir.IntType(8))
@@ -72,15 +87,7 @@ def _stepping(lanes: int, carried: bool) -> Any:
         beta1, beta2, rest1, rest2, eps, rate, decay, root2 = (
             splat(b, b.extract_value(numbers, i), lanes) for i in range(8)
         )
-        # One round of noise, or two: `kernels.optim.one_round`, `random_bits`.
-        first = b.add(b.mul(b.trunc(place, I32), ir.Constant(I32, 0x9E3779B9)), key)
-        steps = ir.Constant(words, [0x9E3779B9 * i & 0xFFFFFFFF for i in range(lanes)])
-        noise = b.add(splat(b, first, lanes), steps)
-        noise = b.mul(b.xor(noise, b.lshr(noise, number(16))), number(0x7FEB352D))
-        if not carried:
-            noise = b.mul(b.xor(noise, b.lshr(noise, number(15))), number(0x846CA68B))
-            noise = b.xor(noise, b.lshr(noise, number(16)))
-
+        noise = _noise(b, lanes, place, key, rounds=1 if carried else 2)
         x = as_float(wide(g))
         m_new = b.fadd(b.fmul(as_float(wide(m)), beta1), b.fmul(x, rest1))
         v_new = b.fadd(b.fmul(as_float(wide(v)), beta2), b.fmul(b.fmul(x, x), rest2))
@@ -119,20 +126,19 @@ def _stepping(lanes: int, carried: bool) -> Any:
 def _adamw(carried: bool) -> Any:
     many, one = _stepping(LANES, carried), _stepping(1, carried)
 
+    arguments = Arguments("C F N", table_CF=types.int64, numbers_N=types.float32)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 5)
-        count = args[3]
-        table = carray(address(args[2]), (count, FIELDS), types.int64)
-        numbers = carray(address(args[4]), (8,), types.float32)
-        n = (
-            numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7],
-        )  # fmt: skip
+        a = unpack(words)
+        table, x = a.table_CF, a.numbers_N
+        n = (x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7])
         t = 0
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
-            while t + 1 < count and table[t + 1, 7] <= i:
+            while t + 1 < a.C and table[t + 1, 7] <= i:
                 t += 1
             w, g, m, v, carry = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
             size, key = table[t, 5], types.uint32(table[t, 6])
@@ -145,15 +151,17 @@ def _adamw(carried: bool) -> Any:
                 one(w, g, m, v, carry, place, n, key)
                 place += 1
 
-    return Kernel(kernel, carried)
+    return Kernel(kernel, arguments, carried)
 
 
 def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
-    """`kernels.optim.adamw` on the CPU, all weights in one launch."""
+    """`kernels.reference.adamw` on the CPU, all weights in one launch."""
     table, tasks = np.empty((len(weights), FIELDS), np.int64), 0
     for i, (weight, key) in enumerate(zip(weights, keys, strict=True)):
         size = weight[0].numel()
         table[i] = (*(0 if x is None else x.data_ptr() for x in weight), size, key, tasks)
         tasks += -(-size // CHUNK)
     held = np.array(numbers, np.float32)
-    launch(_adamw(weights[0][4] is not None), tasks, table.ctypes.data, len(weights), held.ctypes.data)
+    sizes = {"C": len(weights), "F": FIELDS, "N": len(numbers)}
+    carried = weights[0][4] is not None
+    launch(_adamw(carried), tasks, table_CF=table.ctypes.data, numbers_N=held.ctypes.data, **sizes)

@@ -11,15 +11,15 @@ from typing import Any
 import llvmlite.ir as ir
 import numpy as np
 import torch
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic
 
 from kernels.cpu.memory import populate
-from kernels.cpu.runtime import I32, I64, Kernel, address, launch, next_task, round_to_bf16, variant_njit
+from kernels.cpu.runtime import I32, I64, Arguments, Kernel, launch, next_task, round_to_bf16, variant_njit
 from kernels.cpu.scalars import SCALARS
 from kernels.panels import GROUP, PANEL
 
-# A square of this many rows and columns is turned in registers.
+# A square of this many rows and columns is transposed in registers.
 SIDE = 8
 HALF, WORD = (ir.VectorType(ir.IntType(bits), SIDE) for bits in (16, 32))
 
@@ -33,12 +33,12 @@ def _convert(b: Any, vector: Any, source: torch.dtype, target: torch.dtype) -> A
     return b.trunc(round_to_bf16(b, vector), HALF)
 
 
-def _turn(source: torch.dtype, target: torch.dtype) -> Any:
+def _transpose(source: torch.dtype, target: torch.dtype) -> Any:
     """Code for out[k, n] = w[n, k], SIDE by SIDE; addresses, and row strides in elements."""
     kinds = [HALF if dtype == torch.bfloat16 else WORD for dtype in (source, target)]
 
     @intrinsic
-    def turn(typingctx: Any, w: Any, w_stride: Any, out: Any, out_stride: Any) -> Any:
+    def transpose(typingctx: Any, w: Any, w_stride: Any, out: Any, out_stride: Any) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
             w, w_stride, out, out_stride = args
 
@@ -50,7 +50,7 @@ def _turn(source: torch.dtype, target: torch.dtype) -> Any:
             for r in range(SIDE):
                 rows.append(b.load(at(w, w_stride, r, kinds[0], source.itemsize)))
                 rows[-1].align = source.itemsize
-            # Riffling rows r and r + SIDE / 2, log2(SIDE) times, turns the square.
+            # Riffling rows r and r + SIDE / 2, log2(SIDE) times, transposes the square.
             picks = [[i // 2 + SIDE * (i % 2) + half for i in range(SIDE)] for half in (0, SIDE // 2)]
             masks = [ir.Constant(ir.VectorType(I32, SIDE), pick) for pick in picks]
             for _ in range(SIDE.bit_length() - 1):
@@ -63,14 +63,14 @@ def _turn(source: torch.dtype, target: torch.dtype) -> Any:
 
         return types.void(*[types.int64] * 4), codegen
 
-    return turn
+    return transpose
 
 
 @cache
 def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
     kind, load, _ = SCALARS[source]
     target_kind, _, store = SCALARS[target]
-    turn, size, target_size = _turn(source, target), source.itemsize, target.itemsize
+    transpose, size, target_size = _transpose(source, target), source.itemsize, target.itemsize
 
     @variant_njit(source, target)
     def panel(w: Any, out: Any, first: int, column: int, width: int) -> None:
@@ -81,28 +81,28 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
             squares = K // SIDE if m + SIDE <= width else 0
             for i in range(squares):
                 k = i * SIDE
-                turn(from_row + k * size, K, to_column + k * PANEL * target_size, PANEL)
+                transpose(from_row + k * size, K, to_column + k * PANEL * target_size, PANEL)
             for n in range(m, min(m + SIDE, width)):
                 for k in range(squares * SIDE, K):
                     out[k, column + n] = store(load(w[first + n, k]))
 
+    arguments = Arguments("N K P W start", w_NK=kind, out_PKW=target_kind)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 8)
-        N, K, panels, start = args[4], args[5], args[6], args[7]
-        source_row, panel_bytes = K * size, K * PANEL * target_size
-        w_NK = carray(address(args[2]), (N, K), kind)
-        out_PKW = carray(address(args[3]), (panels, K, PANEL), target_kind)
+        a = unpack(words)
+        start, source_row, panel_bytes = a.start, a.K * size, a.K * PANEL * target_size
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
             p = start // PANEL + i
-            begin, end = max(start, p * PANEL), min(start + N, (p + 1) * PANEL)
-            populate(args[2] + (begin - start) * source_row, (end - begin) * source_row, False)
-            populate(args[3] + p * panel_bytes, panel_bytes, True)
-            panel(w_NK, out_PKW[p], begin - start, begin - p * PANEL, end - begin)
+            begin, end = max(start, p * PANEL), min(start + a.N, (p + 1) * PANEL)
+            populate(a.w_NK.ctypes.data + (begin - start) * source_row, (end - begin) * source_row, False)
+            populate(a.out_PKW.ctypes.data + p * panel_bytes, panel_bytes, True)
+            panel(a.w_NK, a.out_PKW[p], begin - start, begin - p * PANEL, end - begin)
 
-    return Kernel(kernel, source, target)
+    return Kernel(kernel, arguments, source, target)
 
 
 def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None:
@@ -112,7 +112,8 @@ def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None
     """
     (N, K), panels = w_NK.shape, out_PKW.shape[0]
     kernel = _kernel(w_NK.dtype, out_PKW.dtype)
-    launch(kernel, _tasks(start, N), w_NK.data_ptr(), out_PKW.data_ptr(), N, K, panels, start)
+    sizes = {"N": N, "K": K, "P": panels, "W": PANEL, "start": start}
+    launch(kernel, _tasks(start, N), w_NK=w_NK, out_PKW=out_PKW, **sizes)
     torch.autograd.graph.increment_version(out_PKW)  # written past torch, which others go by
 
 
@@ -121,7 +122,7 @@ def _quantizer(source: torch.dtype, codes_dtype: torch.dtype) -> Any:
     kind, load, _ = SCALARS[source]
     _, load_scale, store_scale = SCALARS[torch.bfloat16]
     four = codes_dtype == torch.uint8
-    width, top = (PANEL // 2, 8) if four else (PANEL, 128)
+    top = 8 if four else 128
     low, high = np.float32(-top), np.float32(top - 1)
 
     @variant_njit(source, codes_dtype)
@@ -146,24 +147,24 @@ def _quantizer(source: torch.dtype, codes_dtype: torch.dtype) -> Any:
                 else:
                     codes[k, byte] = (codes[k, byte] & 0x0F) | ((whole + 8) << 4)
 
+    codes_kind = types.uint8 if four else types.int8
+    arguments = Arguments("N K P G B W start", w_NK=kind, codes_PKB=codes_kind, scales_PGW=types.uint16)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 10)
-        N, K, panels, groups, start = args[5], args[6], args[7], args[8], args[9]
-        w_NK = carray(address(args[2]), (N, K), kind)
-        codes_PKW = carray(address(args[3]), (panels, K, width), types.uint8 if four else types.int8)
-        scales_PGW = carray(address(args[4]), (panels, groups, PANEL), types.uint16)
-        row = np.empty(K, np.float32)
+        a = unpack(words)
+        row = np.empty(a.K, np.float32)
         while True:
             i = next_task(words)
-            if i >= args[1]:
+            if i < 0:
                 break
-            p = start // PANEL + i
-            for n in range(max(start, p * PANEL), min(start + N, (p + 1) * PANEL)):
-                for k in range(K):
-                    row[k] = load(w_NK[n - start, k])
-                column(row, codes_PKW[p], scales_PGW[p], n - p * PANEL)
+            p = a.start // PANEL + i
+            for n in range(max(a.start, p * PANEL), min(a.start + a.N, (p + 1) * PANEL)):
+                for k in range(a.K):
+                    row[k] = load(a.w_NK[n - a.start, k])
+                column(row, a.codes_PKB[p], a.scales_PGW[p], n - p * PANEL)
 
-    return Kernel(kernel, source, codes_dtype)
+    return Kernel(kernel, arguments, source, codes_dtype)
 
 
 def quantize_into(
@@ -174,9 +175,9 @@ def quantize_into(
     w is float32 or bfloat16; all contiguous on the CPU, laid out as `kernels.panels` says.
     """
     (N, K), (panels, groups, _) = w_NK.shape, scales_PGW.shape
-    pointers = (w_NK.data_ptr(), codes_PKW.data_ptr(), scales_PGW.data_ptr())
     kernel = _quantizer(w_NK.dtype, codes_PKW.dtype)
-    launch(kernel, _tasks(start, N), *pointers, N, K, panels, groups, start)
+    sizes = {"N": N, "K": K, "P": panels, "G": groups, "B": codes_PKW.shape[2], "W": PANEL, "start": start}
+    launch(kernel, _tasks(start, N), w_NK=w_NK, codes_PKB=codes_PKW, scales_PGW=scales_PGW, **sizes)
     for out in (codes_PKW, scales_PGW):
         torch.autograd.graph.increment_version(out)
 

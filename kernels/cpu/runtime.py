@@ -1,8 +1,8 @@
 """Ground of the CPU kernels: scalar intrinsics for numba, compilation, and the launch.
 
 A kernel here is a compiled function over one array of 64-bit words: word 0 is the next task, word 1 the
-number of tasks, the rest are pointers and sizes. Threads draw tasks from word 0 until none is left;
-every task writes outputs of its own, so results do not depend on the number of threads. The threads are
+number of tasks, the rest are pointers and sizes, which `Arguments` names. Threads draw tasks until none is
+left; every task writes outputs of its own, so results do not depend on the number of threads. The threads are
 our own (`kernels.cpu.pool`), and a row of launches can be kept and run again (`kernels.cpu.recording`).
 
 No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
@@ -15,13 +15,15 @@ import hashlib
 import math
 import re
 from array import array
+from collections import namedtuple
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite.ir as ir
-from numba import njit, types
+import torch
+from numba import carray, njit, types
 from numba.core import cgutils, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
@@ -157,10 +159,12 @@ def sigmoid(x: Any) -> Any:
 
 @intrinsic
 def next_task(typingctx: Any, words: Any) -> Any:
-    """Draw the next task: an atomic increment of word 0."""
+    """Draw the next task, by an atomic increment of word 0; -1 where none is left."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
+        task = builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
+        tasks = builder.load(builder.gep(args[0], [ir.Constant(I64, 1)]))
+        return builder.select(builder.icmp_signed("<", task, tasks), task, ir.Constant(I64, -1))
 
     return types.int64(types.CPointer(types.int64)), codegen
 
@@ -218,11 +222,49 @@ def variant_njit(*variant: Any) -> Callable[[Any], Any]:
     return compiled
 
 
-class Kernel:
-    """A compiled `function(words)`."""
+class Arguments:
+    """The one declaration of what a kernel is launched with, by name.
 
-    def __init__(self, function: Any, *variant: Any) -> None:
+    Args:
+        sizes: names of integers: sizes, and addresses of what is no array to the kernel.
+        floats: names of float32 numbers.
+        arrays: name -> numba's type of its elements. The end of a name is its shape: each letter is one of
+            `sizes`, a digit itself. A tensor may be left out (None).
+
+    Attributes:
+        names: of the words, in their order.
+        unpack: for the kernel: words -> a named tuple of arrays and numbers.
+    """
+
+    def __init__(self, sizes: str, floats: str = "", **arrays: Any) -> None:
+        self.names = (*arrays, *floats.split(), *sizes.split())
+        place = {name: f"w[{i}]" for i, name in enumerate(self.names, start=2)}
+        fields = []
+        for i, name in enumerate(arrays):
+            shape = "".join(f"{c if c.isdigit() else place[c]}, " for c in name.rpartition("_")[2])
+            fields.append(f"carray(address({place[name]}), ({shape}), kind_{i})")
+        fields += [f"carray(address({place[name]}), (1,), float32)[0]" for name in floats.split()]
+        fields += [place[name] for name in sizes.split()]
+        body = f" w = carray(words, {len(place) + 2})\n return Words({', '.join(fields)})"
+        scope: dict[str, Any] = {f"kind_{i}": kind for i, kind in enumerate(arrays.values())}
+        scope |= {"carray": carray, "address": address, "float32": types.float32}
+        scope["Words"] = namedtuple("Words", self.names)
+        exec(f"def unpack(words):\n{body}", scope)
+        self.unpack = variant_njit(self.names, tuple(map(str, arrays.values())))(scope["unpack"])
+
+
+@variant_njit()
+def given(array: Any) -> Any:
+    """Tell whether a tensor was given for an array."""
+    return array.ctypes.data != 0
+
+
+class Kernel:
+    """A compiled `function(words)`, and the names of its words."""
+
+    def __init__(self, function: Any, arguments: Arguments, *variant: Any) -> None:
         """Compile, or fetch from the cache; `variant` tells apart functions of one name."""
+        self.names = arguments.names
         _name(function, variant)
         signature = sigutils.normalize_signature(types.void(types.CPointer(types.int64)))
         # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
@@ -245,12 +287,23 @@ def float_address(value: float) -> int:
     return ctypes.addressof(_held(value))
 
 
-def launch(kernel: Kernel, tasks: int, *words: int) -> None:
+def _word(value: torch.Tensor | float | None) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return float_address(value)
+    return 0 if value is None else value.data_ptr()
+
+
+def launch(kernel: Kernel, tasks: int, **values: torch.Tensor | float | None) -> None:
     """Run `kernel` over `tasks` tasks, on as many threads as torch is set to use.
 
-    `words` are the pointers and sizes it reads.
+    `values` are its `Arguments`: contiguous tensors or None, floats, and integers. Raises TypeError unless
+    there is one for each name.
     """
-    job = array("q", (kernel.address, 0, 0, tasks, *words))
+    if values.keys() != set(kernel.names):
+        raise TypeError(f"{sorted(values.keys() ^ set(kernel.names))} are missing or unknown")
+    job = array("q", (kernel.address, 0, 0, tasks, *[_word(values[name]) for name in kernel.names]))
     if (recording := current()) is not None:
         recording.add(job)
     pool.run(job)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, types
+from numba import types
 
-from kernels.cpu.runtime import Kernel, address, exp, launch, next_task
+from kernels.cpu.runtime import Arguments, Kernel, exp, given, launch, next_task
 from kernels.cpu.tile import LANES
 
 # Columns whose exponentials are summed in float32.
@@ -26,28 +26,29 @@ BLOCK = 256
 
 @cache
 def _kernel() -> Any:
+    arguments = Arguments(
+        "R V",
+        logits_RV=types.float32, temperature_R=types.float32, uniform_R=types.float64,
+        softmax_2R=types.float32, token_R=types.int64, out_RV=types.float32,
+    )  # fmt: skip
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 10)
-        R, V = args[8], args[9]
-        logits_RV = carray(address(args[2]), (R, V), types.float32)
-        heat_R = carray(address(args[3]), (R,), types.float32)
-        uniform_R = carray(address(args[4]), (R,), types.float64)
-        softmax_2R = carray(address(args[5]), (2, R), types.float32)
-        token_R = carray(address(args[6]), (R,), types.int64)
-        out_RV = carray(address(args[7]), (R, V), types.float32)
+        a = unpack(words)
+        V = a.V
         row = np.empty((V + BLOCK - 1) // BLOCK * BLOCK, np.float32)
         lanes = np.empty(LANES, np.float32)
         ends = np.empty(row.shape[0] // BLOCK, np.float64)
         while True:
             r = next_task(words)
-            if r >= args[1]:
+            if r < 0:
                 break
-            logits, heat = logits_RV[r], heat_R[r]
+            logits, temperature = a.logits_RV[r], a.temperature_R[r]
             for j in range(LANES):
                 lanes[j] = -np.inf
             row[V:] = -np.inf
             for v in range(V):
-                row[v] = logits[v] / heat
+                row[v] = logits[v] / temperature
             for v0 in range(0, row.shape[0], LANES):
                 part = row[v0 : v0 + LANES]
                 for j in range(LANES):
@@ -67,10 +68,10 @@ def _kernel() -> Any:
                     total += types.float64(lanes[j])
                 ends[b] = total
             log_sum = types.float32(math.log(total))
-            softmax_2R[0, r], softmax_2R[1, r] = top, log_sum
-            if args[4] != 0:
+            a.softmax_2R[0, r], a.softmax_2R[1, r] = top, log_sum
+            if given(a.uniform_R):
                 # The first column at which the running sum is past the share of the total.
-                aim = uniform_R[r] * total
+                aim = a.uniform_R[r] * total
                 b = 0
                 while b + 1 < ends.shape[0] and ends[b] <= aim:
                     b += 1
@@ -82,18 +83,18 @@ def _kernel() -> Any:
                         found = v
                         if running > aim:
                             break
-                token_R[r] = found
-            if args[7] != 0:
-                out = out_RV[r]
+                a.token_R[r] = found
+            if given(a.out_RV):
+                out = a.out_RV[r]
                 for v in range(V):
                     out[v] = (row[v] - top) - log_sum
 
-    return Kernel(kernel)
+    return Kernel(kernel, arguments)
 
 
 def softmax(
     logits_RV: torch.Tensor,
-    heat_R: torch.Tensor,
+    temperature_R: torch.Tensor,
     uniform_R: torch.Tensor | None = None,
     whole: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
@@ -107,24 +108,27 @@ def softmax(
     softmax_2R = torch.empty(2, R)
     token_R = None if uniform_R is None else torch.empty(R, dtype=torch.int64)
     out_RV = torch.empty_like(logits_RV) if whole else None
-    tensors = (logits_RV, heat_R, uniform_R, softmax_2R, token_R, out_RV)
-    launch(_kernel(), R, *(0 if x is None else x.data_ptr() for x in tensors), R, V)
+    launch(
+        _kernel(), R, logits_RV=logits_RV, temperature_R=temperature_R, uniform_R=uniform_R,
+        softmax_2R=softmax_2R, token_R=token_R, out_RV=out_RV, R=R, V=V,
+    )  # fmt: skip
     return softmax_2R, token_R, out_RV
 
 
 @cache
 def _argmax() -> Any:
+    arguments = Arguments("R V", logits_RV=types.float32, token_R=types.int64)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 6)
-        R, V = args[4], args[5]
-        logits_RV = carray(address(args[2]), (R, V), types.float32)
-        token_R = carray(address(args[3]), (R,), types.int64)
+        a = unpack(words)
+        V = a.V
         lanes = np.empty(LANES, np.float32)
         while True:
             r = next_task(words)
-            if r >= args[1]:
+            if r < 0:
                 break
-            logits = logits_RV[r]
+            logits = a.logits_RV[r]
             # The block with the largest number, then the first place of that number in it.
             top, best, missing = types.float32(-np.inf), 0, types.int32(0)
             for v0 in range(0, V, BLOCK):
@@ -147,43 +151,42 @@ def _argmax() -> Any:
                     top, best = largest, v0
             while best < V and logits[best] != top:
                 best += 1
-            token_R[r] = -1 if missing > 0 or best == V else best
+            a.token_R[r] = -1 if missing > 0 or best == V else best
 
-    return Kernel(kernel)
+    return Kernel(kernel, arguments)
 
 
 def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
     """The first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
     R, V = logits_RV.shape
     token_R = torch.empty(R, dtype=torch.int64)
-    launch(_argmax(), R, logits_RV.data_ptr(), token_R.data_ptr(), R, V)
+    launch(_argmax(), R, logits_RV=logits_RV, token_R=token_R, R=R, V=V)
     return token_R
 
 
 @cache
 def _ranks() -> Any:
+    arguments = Arguments("R V", logits_RV=types.float32, token_R=types.int64, rank_R=types.int64)
+    unpack = arguments.unpack
+
     def kernel(words: Any) -> None:
-        args = carray(words, 7)
-        R, V = args[5], args[6]
-        logits_RV = carray(address(args[2]), (R, V), types.float32)
-        token_R = carray(address(args[3]), (R,), types.int64)
-        rank_R = carray(address(args[4]), (R,), types.int64)
+        a = unpack(words)
         while True:
             r = next_task(words)
-            if r >= args[1]:
+            if r < 0:
                 break
-            logits = logits_RV[r]
-            value, count = logits[token_R[r]], types.int32(0)
-            for v in range(V):
+            logits = a.logits_RV[r]
+            value, count = logits[a.token_R[r]], types.int32(0)
+            for v in range(a.V):
                 count += types.int32(logits[v] > value)
-            rank_R[r] = count + 1
+            a.rank_R[r] = count + 1
 
-    return Kernel(kernel)
+    return Kernel(kernel, arguments)
 
 
 def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
     """One more than the number of columns of row r that are larger than column token_R[r], (R,) int64."""
     R, V = logits_RV.shape
     rank_R = torch.empty(R, dtype=torch.int64)
-    launch(_ranks(), R, *(x.data_ptr() for x in (logits_RV, token_R, rank_R)), R, V)
+    launch(_ranks(), R, logits_RV=logits_RV, token_R=token_R, rank_R=rank_R, R=R, V=V)
     return rank_R

@@ -1,7 +1,7 @@
 """A product in registers: a few rows by a few vectors of columns, walking along k.
 
 The order is part of the result: each output is one chain of fused multiply-adds over k, from zero, and
-the chain's sum is stored, or added to what stands there; times a scale where weights are whole numbers.
+the chain's sum is stored, or added to what stands there; times a scale where weights are integer-quantised.
 """
 
 from __future__ import annotations
@@ -75,16 +75,14 @@ def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
         return [b.sitofp(b.sext(read(codes, j), WORDS), VECTOR) for j in range(vectors)]
     eight_bytes, eight_words = (ir.VectorType(ir.IntType(bits), 8) for bits in (8, 32))
     fifteen, four = (ir.Constant(eight_words, [n] * 8) for n in (15, 4))
-    found = []
-    for j in range(
-        vectors * WIDTH // 16
-    ):  # eight columns in low halves of bytes, the next in their high ones
+    unpacked = []
+    for j in range(vectors * WIDTH // 16):  # eight columns in low halves of bytes, the next in high ones
         pair = b.zext(read(eight_bytes, j), eight_words)
         codes = [b.and_(pair, fifteen), b.lshr(pair, four)]
         if WIDTH == 16:
             codes = [b.shuffle_vector(*codes, ir.Constant(WORDS, [*range(16)]))]
-        found += [b.sitofp(b.sub(code, ir.Constant(WORDS, [8] * WIDTH)), VECTOR) for code in codes]
-    return found
+        unpacked += [b.sitofp(b.sub(code, ir.Constant(WORDS, [8] * WIDTH)), VECTOR) for code in codes]
+    return unpacked
 
 
 def widening(dtype: torch.dtype, columns: int) -> Any:
@@ -102,86 +100,80 @@ def widening(dtype: torch.dtype, columns: int) -> Any:
     return widen
 
 
+def _at(b: Any, base: Any, offset: Any, kind: Any) -> Any:
+    return b.inttoptr(b.add(base, offset), kind.as_pointer())
+
+
+def _number(n: int) -> Any:
+    return ir.Constant(I64, n)
+
+
+def _emit(b: Any, rows: int, columns: int, dtype: torch.dtype, scaled: bool, args: Any) -> None:
+    """Write the tile of so many rows, from the present block to one that has no end yet."""
+    (x, x_stride), (w, w_stride), (out, out_stride), (ahead, ahead_step) = (
+        [b.extract_value(args[i], j) for j in range(2)] for i in (0, 1, 2, 5)
+    )
+    count, add, scales = args[3], args[4], args[6]
+    vectors, number = columns // WIDTH, _number
+    prefetch = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
+    )
+    fma = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{WIDTH}f32"
+    )
+    before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
+    x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
+    b.branch(loop)
+    b.position_at_end(loop)
+    k = b.phi(I64)
+    sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
+    row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(WEIGHT_BITS[dtype])), number(8)))
+    weights = _weights(b, dtype, partial(_read, b, row), vectors)
+    if rows > 2:
+        coming = _at(b, ahead, b.mul(k, ahead_step), ir.IntType(8))
+        b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
+    next_sums = []
+    for m in range(rows):
+        scalar = b.load(_at(b, x_rows[m], b.mul(k, number(4)), F32))
+        spread = splat(b, scalar, WIDTH)
+        next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
+    next_k = b.add(k, number(1))
+    k.add_incoming(number(0), before)
+    k.add_incoming(next_k, loop)
+    for m in range(rows):
+        for old, new in zip(sums[m], next_sums[m], strict=True):
+            old.add_incoming(ir.Constant(VECTOR, [0.0] * WIDTH), before)
+            old.add_incoming(new, loop)
+    b.cbranch(b.icmp_signed("<", next_k, count), loop, after)
+    b.position_at_end(after)
+    adds = b.icmp_signed("!=", add, number(0))
+    for m in range(rows):
+        row = b.add(out, b.mul(out_stride, number(4 * m)))
+        for j in range(vectors):
+            stored = _read(b, row, VECTOR, j)
+            if not scaled:
+                total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
+            else:
+                scale = _from_bf16(b, _read(b, scales, HALVES, j))
+                base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * WIDTH))
+                total = b.call(fma, [next_sums[m][j], scale, base])
+            _write(b, total, row, j)
+
+
 def _tiles(most: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
-    """Code for `rows` rows, 1 to `most`, by `columns` columns: out (+)= x[:, :count] @ w[:count].
+    """Make code for `rows` rows, 1 to `most`, by `columns` columns: out (+)= x[:, :count] @ w[:count].
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: a tile's sums and what feeds them fit the CPU's registers.
-    Arguments are the number of rows, addresses of float32 x and out and of w of `dtype`, row strides in
-    elements, the number of k, whether out is to be added to, an address to ask the second cache level for
-    with the bytes by which it advances at each k, and the address of the columns' bfloat16 scales if it is
-    `scaled`.
+    Arguments are the number of rows; float32 x, w of `dtype` and float32 out, each as an address and a row
+    stride in elements; the number of k; whether out is to be added to; an address to ask the second cache
+    level for with the bytes by which it advances at each k; and the address of the columns' bfloat16
+    scales if it is `scaled`.
     """
-    bits, vectors = WEIGHT_BITS[dtype], columns // WIDTH
-
-    def number(n: int) -> Any:
-        return ir.Constant(I64, n)
-
-    def at(b: Any, base: Any, offset: Any, kind: Any) -> Any:
-        return b.inttoptr(b.add(base, offset), kind.as_pointer())
-
-    def emit(b: Any, rows: int, args: Any) -> None:
-        """The tile of so many rows, from the present block to one that has no end yet."""
-        x, x_stride, w, w_stride, out, out_stride, count, add, ahead, ahead_step, scales = args
-        prefetch = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
-        )
-        fma = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{WIDTH}f32"
-        )
-        before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
-        x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
-        b.branch(loop)
-        b.position_at_end(loop)
-        k = b.phi(I64)
-        sums = [[b.phi(VECTOR) for _ in range(vectors)] for _ in range(rows)]
-        row = b.add(w, b.udiv(b.mul(b.mul(k, w_stride), number(bits)), number(8)))
-        weights = _weights(b, dtype, partial(_read, b, row), vectors)
-        if rows > 2:
-            coming = at(b, ahead, b.mul(k, ahead_step), ir.IntType(8))
-            b.call(prefetch, [coming, *(ir.Constant(I32, n) for n in (0, 2, 1))])  # read, level 2, data
-        next_sums = []
-        for m in range(rows):
-            scalar = b.load(at(b, x_rows[m], b.mul(k, number(4)), F32))
-            spread = splat(b, scalar, WIDTH)
-            next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
-        next_k = b.add(k, number(1))
-        k.add_incoming(number(0), before)
-        k.add_incoming(next_k, loop)
-        for m in range(rows):
-            for old, new in zip(sums[m], next_sums[m], strict=True):
-                old.add_incoming(ir.Constant(VECTOR, [0.0] * WIDTH), before)
-                old.add_incoming(new, loop)
-        b.cbranch(b.icmp_signed("<", next_k, count), loop, after)
-        b.position_at_end(after)
-        adds = b.icmp_signed("!=", add, number(0))
-        for m in range(rows):
-            row = b.add(out, b.mul(out_stride, number(4 * m)))
-            for j in range(vectors):
-                stored = _read(b, row, VECTOR, j)
-                if not scaled:
-                    total = b.select(adds, b.fadd(stored, next_sums[m][j]), next_sums[m][j])
-                else:
-                    scale = _from_bf16(b, _read(b, scales, HALVES, j))
-                    base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * WIDTH))
-                    total = b.call(fma, [next_sums[m][j], scale, base])
-                _write(b, total, row, j)
 
     @intrinsic
     def tile(
-        typingctx: Any,
-        rows: Any,
-        x: Any,
-        x_stride: Any,
-        w: Any,
-        w_stride: Any,
-        out: Any,
-        out_stride: Any,
-        count: Any,
-        add: Any,
-        ahead: Any,
-        ahead_step: Any,
-        scales: Any,
+        typingctx: Any, rows: Any, x: Any, w: Any, out: Any, count: Any, add: Any, ahead: Any, scales: Any
     ) -> Any:
         def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
             done = b.append_basic_block("done")
@@ -190,24 +182,25 @@ def _tiles(most: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
                 block = b.append_basic_block(f"rows_{rows}")
                 choice.add_case(ir.Constant(I64, rows), block)
                 b.position_at_end(block)
-                emit(b, rows, args[1:])
+                _emit(b, rows, columns, dtype, scaled, args[1:])
                 b.branch(done)
             b.position_at_end(done)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 12), codegen
+        one, two = types.int64, types.UniTuple(types.int64, 2)
+        return types.void(one, two, two, two, one, one, two, one), codegen
 
     return tile
 
 
 @cache
 def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
-    """Compiled code for out (+)= x @ w over `rows` rows and `columns` (a multiple of COLUMNS) columns.
+    """Compile code for out (+)= x @ w over `rows` rows and `columns` (a multiple of COLUMNS) columns.
 
-    x (float32) and out (float32) are addresses with row strides in elements; w is the address of a
-    matrix of `dtype`, `count` rows with a stride in elements; `add` not 0 adds to out. On the way it asks
-    for the `ahead_bytes` bytes at `ahead`, which whoever calls next will read. `scales` is the address of
-    one bfloat16 a column, by which the chain's sum is multiplied, if it is `scaled`.
+    x (float32), w (a matrix of `dtype` of `count` rows) and out (float32) are pairs of an address and a row
+    stride in elements; `add` not 0 adds to out. On the way it asks for the bytes of `ahead`, (address,
+    number), which whoever calls next will read. `scales` is the address of one bfloat16 a column, by which
+    the chain's sum is multiplied, if it is `scaled`.
     """
     bits = WEIGHT_BITS[dtype]
     narrow, broad = (
@@ -216,38 +209,25 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
 
     @variant_njit(dtype, scaled)
     def product(
-        x: int,
-        x_stride: int,
-        w: int,
-        w_stride: int,
-        out: int,
-        out_stride: int,
-        rows: int,
-        columns: int,
-        count: int,
-        add: int,
-        ahead: int,
-        ahead_bytes: int,
-        scales: int,
+        x: Any, w: Any, out: Any, rows: int, columns: int, count: int, add: int, ahead: Any, scales: int
     ) -> None:
         # Tiles of one or two rows wait for memory anyway; the others share the asking, step by step.
         tiles = (columns + TALL_COLUMNS - 1) // TALL_COLUMNS
         steps = max(1, count * ((rows + 3) // ROWS) * tiles)
-        step = (ahead_bytes + steps - 1) // steps
+        coming, step = ahead[0], (ahead[1] + steps - 1) // steps
         for r in range(0, rows, ROWS):
             m = min(ROWS, rows - r)
-            xr = x + 4 * r * x_stride
+            xr = (x[0] + 4 * r * x[1], x[1])
             n = 0
             while n < columns:
-                wn = w + bits * n // 8
-                o, sn = out + 4 * (r * out_stride + n), scales + 2 * n
+                wn, o = (w[0] + bits * n // 8, w[1]), (out[0] + 4 * (r * out[1] + n), out[1])
                 # One or two rows need many columns in flight to hide the latency of an addition.
                 if m <= BROAD_ROWS and columns - n >= 2 * COLUMNS:
-                    broad(m, xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                    broad(m, xr, wn, o, count, add, (coming, step), scales + 2 * n)
                     n += 2 * COLUMNS
                 else:
-                    narrow(m, xr, x_stride, wn, w_stride, o, out_stride, count, add, ahead, step, sn)
+                    narrow(m, xr, wn, o, count, add, (coming, step), scales + 2 * n)
                     n += COLUMNS
-                ahead += step * count
+                coming += step * count
 
     return product
