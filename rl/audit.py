@@ -35,7 +35,7 @@ from minillm.llm import LLM
 from minillm.model.batch import Batch
 from minillm.model.logprobs import token_logprobs
 from minillm.model.transformer import Transformer
-from rl.drift import Probe, kl
+from rl.drift import ProbeTexts, kl
 from rl.optim import check_trainable
 from rl.targets import verdict
 
@@ -202,7 +202,7 @@ class Audit:
     def __init__(self, llm: LLM, probe: Sequence[Sequence[int]] = ()) -> None:
         self.llm, self.model = llm, llm.model
         check_trainable(self.model)
-        self._probe = Probe(self.model, probe)
+        self._probe = ProbeTexts(self.model, probe)
         self.probe = self._probe.texts
         self.steps = 0
         # In the weights' dtype throughout, and at least float32: where a move that is in the weights shows.

@@ -14,7 +14,7 @@ from minillm.model.logprobs import next_logprobs
 from minillm.model.transformer import Transformer
 
 
-class Probe:
+class ProbeTexts:
     """Texts whose logprobs are not meant to move. Raises `MinillmError` for those without two tokens."""
 
     def __init__(self, model: Transformer, texts: Sequence[Sequence[int]]) -> None:
@@ -26,7 +26,7 @@ class Probe:
 
     @torch.no_grad()
     def rows(self) -> torch.Tensor:
-        """The policy before each token of each text but the first ones, (R, V) logprobs."""
+        """Compute the policy before each token of each text but the first ones, (R, V) logprobs."""
         model = self.model
         if not self.texts:
             return torch.empty(0, model.config.vocab_size, device=model.head.device)
@@ -34,9 +34,9 @@ class Probe:
 
 
 def kl(old_RV: torch.Tensor, new_RV: torch.Tensor) -> float:
-    """Mean Kullback-Leibler divergence of the new rows from the old ones, in nats; 0 where there is none.
+    """Average the Kullback-Leibler divergences of the new rows from the old ones, in nats; 0 for no rows.
 
-    Tokens of probability 0 in the old rows count nothing. NaN where either policy is no number any more.
+    Tokens of probability 0 in the old rows do not count. NaN where a row holds NaN.
     """
     if not len(old_RV):
         return 0.0

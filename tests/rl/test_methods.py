@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def test_precisions_and_adapters(name: str, kind: str, folder: Path, tmp_path: P
     if name == "single-token":
         for group in saved_entries(tmp_path / "run"):
             for entry in group:
-                assert "other bits than the trainer's" not in (entry.verdicts or [])
+                assert "other bits than the trainer's" not in [action.verdict for action in entry.actions]
 
 
 def test_sft_is_the_gradient_of_the_golden_tail(folder: Path, tmp_path: Path) -> None:
@@ -164,12 +164,10 @@ def test_grpo_goes_up_for_what_earned_more(folder: Path, tmp_path: Path) -> None
             whole = [[*prefix, *rollout["token_ids"]] for rollout in record["rollouts"]]
             with torch.no_grad():
                 old, new = (token_logprobs(model, whole) for model in (start, end))
-            for rollout, advantage, a, b in zip(
-                record["rollouts"], record["advantages"], old, new, strict=True
-            ):
+            for rollout, a, b in zip(record["rollouts"], old, new, strict=True):
                 # The sampler's logprobs are the trainer's.
                 assert torch.equal(a[len(prefix) - 1 :], torch.tensor(rollout["logprobs"]))
-                gain += advantage * (b - a)[len(prefix) - 1 :].sum().item()
+                gain += rollout["advantage"] * (b - a)[len(prefix) - 1 :].sum().item()
     assert gain > 0
 
 
@@ -265,14 +263,13 @@ def test_entries_have_the_reference_and_the_trainers_logprobs(folder: Path, tmp_
         for entry in group:
             with torch.no_grad():
                 row = next_logprobs(start, [entry.state.prefix_ids])[0]
-            assert entry.logprobs_reference == [row[a.token_id].item() for a in entry.actions]
-            assert entry.logprobs_trained and entry.logprobs_after and entry.verdicts
-            for target, own, now, said in zip(
-                entry.targets, entry.logprobs_trained, entry.logprobs_after, entry.verdicts, strict=True
-            ):
-                assert (target is None) == (own is None) == (said is None)
-                assert own in (None, now)
-                done += said == "reached"
+            for action in entry.actions:
+                assert action.logprob_reference == row[action.token_id].item()
+                trained, after = action.logprob_trained, action.logprob_after
+                assert after is not None
+                assert (action.target is None) == (trained is None) == (action.verdict is None)
+                assert trained in (None, after)
+                done += action.verdict == "reached"
     assert done > 0
 
 
@@ -300,9 +297,7 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
     # The first entries are of the very policy that this run begins with.
     first = [record for record in records if record["kind"] == "warm"][:4]
     for record, entry in zip(first, saved[0], strict=True):
-        assert record["advantages"] == entry.advantages
-        assert record["logprobs_after"] == entry.logprobs_after
-        assert record["actions"] == entry.to_dict()["actions"]
+        assert record["actions"] == asdict(entry)["actions"]
     if stale == "rescore":
         assert kinds[:-4] == ["warm"] * 12
         assert [line["entries_dropped"] for line in metrics] == [0, 0, 0, 0]
@@ -315,8 +310,9 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
     assert kinds.count("warm") == (12 if stale == "rescore" else 0)
     if stale == "rescore":
         record = next(record for record in read_records(tmp_path / "third") if record["kind"] == "warm")
-        assert record["logprobs_before"] != saved[0][0].logprobs_before
-        assert record["actions"][0]["rollouts"] == saved[0][0].to_dict()["actions"][0]["rollouts"]
+        first_actions = asdict(saved[0][0])["actions"]
+        assert [a["logprob"] for a in record["actions"]] != [a["logprob"] for a in first_actions]
+        assert record["actions"][0]["rollouts"] == first_actions[0]["rollouts"]
 
 
 def test_entries_of_as_many_other_steps_are_stale(folder: Path, tmp_path: Path) -> None:
@@ -342,14 +338,10 @@ def test_what_was_there_already_is_no_move(folder: Path, tmp_path: Path) -> None
     run(trainer, tmp_path, 3)
     kinds: dict[str, int] = {}
     for entry in (entry for group in saved_entries(tmp_path) for entry in group):
-        for before, now, target, said, moved in zip(
-            entry.logprobs_before,
-            entry.logprobs_after or [],
-            entry.targets,
-            entry.verdicts or [],
-            entry.moved,
-            strict=True,
-        ):
+        for action in entry.actions:
+            before, now, target = action.logprob, action.logprob_after, action.target
+            said, moved = action.verdict, action.moved
+            assert now is not None
             if target is None:
                 assert said is None and moved is None
             elif abs(target - before) <= wide.tolerance:
@@ -414,7 +406,7 @@ def test_evaluation_metrics_and_early_stop(folder: Path, tmp_path: Path) -> None
     method = SFT(SFTConfig(k=2, learning_rate=1e-12))
     trainer = trainer_of(folder, method, settings=settings)
     run(trainer, tmp_path / "run", 9)
-    assert trainer.state["trained"] == 2
+    assert trainer.state.trained == 2
     records = [r for r in read_records(tmp_path / "run") if r["kind"] == "measurement"]
     assert {(r["split"], r["state"]["k"]) for r in records} == {
         (split, k) for split in ("trained", "held out") for k in (1, 2, 3)
