@@ -9,7 +9,7 @@ Everything is token ids, so nothing is decoded and tokenised again on the way to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from math import fsum
@@ -190,4 +190,4 @@ def _build(hint: Any, value: Any) -> Any:
     return value
 
 
-_type_hints = cache(get_type_hints)
+_type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
