@@ -1,4 +1,4 @@
-"""Everything a run saw, on disk, and where it is to go on after it was killed.
+"""All that a run saw, on disk, and where to resume it after it was killed.
 
 A run folder holds
 
@@ -50,8 +50,11 @@ class _Committed:
 
     iteration: int
     journal_bytes: int
-    checkpoint: str | None
     state: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return f"checkpoint-{self.iteration}"
 
 
 class Journal:
@@ -97,7 +100,7 @@ class Journal:
                 lock.close()
                 raise
         except OSError as error:
-            raise MinillmError(f"cannot use {folder} as a run folder: {_reason(error)}") from error
+            raise MinillmError(f"cannot use {folder} as a run folder: {error.strerror or error}") from error
 
     @property
     def iteration(self) -> int:
@@ -107,8 +110,7 @@ class Journal:
     @property
     def checkpoint_path(self) -> Path | None:
         """Folder with the checkpoint of the last finished iteration; None before the first."""
-        name = self._committed.checkpoint
-        return None if name is None else self.folder / name
+        return self.folder / self._committed.checkpoint if self.iteration else None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -137,46 +139,33 @@ class Journal:
             )
         lines = [_to_json(record, f"a record of iteration {iteration}") + "\n" for record in records]
         data = "".join(lines).encode()
-        checkpoint = self.folder / f"checkpoint-{iteration}"
-        committed = {
-            "iteration": iteration,
-            "journal_bytes": self._committed.journal_bytes + len(data),
-            "checkpoint": checkpoint.name,
-            "state": state,
-        }
-        state_json = _to_json(committed, f"the state after iteration {iteration}")
+        committed = _Committed(iteration, self._committed.journal_bytes + len(data), dict(state))
+        state_json = _to_json(vars(committed), f"the state after iteration {iteration}")
+        checkpoint = self.folder / committed.checkpoint
+        temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
         try:
             try:
-                self._write(data, checkpoint, save_checkpoint, state_json)
+                with (self.folder / _JOURNAL).open("ab") as journal:
+                    journal.write(data)
+                    journal.flush()
+                    os.fsync(journal.fileno())
+                temporary.mkdir()
+                save_checkpoint(temporary)
+                for path in (*temporary.rglob("*"), temporary):
+                    fsync_path(path)
+                temporary.rename(checkpoint)
+                fsync_path(self.folder)
+                _write_synced(self.folder / _STATE, state_json)
             finally:
                 # Reads `state.json` and not what this process believes, so that an interrupt just
                 # after the rename cannot take a finished iteration for an unfinished one.
                 self._committed = _recover(self.folder, *self._keep)
         except OSError as error:
             raise MinillmError(
-                f"iteration {iteration} could not be saved in {self.folder}: {_reason(error)}; "
+                f"iteration {iteration} could not be saved in {self.folder}: {error.strerror or error}; "
                 f"what was learned up to iteration {self.iteration} is kept: make room and start "
                 f"again with the same folder"
             ) from error
-
-    def _write(
-        self,
-        data: bytes,
-        checkpoint: Path,
-        save_checkpoint: Callable[[Path], None],
-        state_json: str,
-    ) -> None:
-        with (self.folder / _JOURNAL).open("ab") as journal:
-            journal.write(data)
-            journal.flush()
-            os.fsync(journal.fileno())
-        temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
-        temporary.mkdir()
-        save_checkpoint(temporary)
-        _sync_tree(temporary)
-        temporary.rename(checkpoint)
-        fsync_path(self.folder)
-        _write_synced(self.folder / _STATE, state_json)
 
     def close(self) -> None:
         """Release the folder."""
@@ -282,7 +271,7 @@ def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
         )
     if size > committed.journal_bytes:
         os.truncate(journal, committed.journal_bytes)
-    if committed.checkpoint is not None and not (folder / committed.checkpoint).is_dir():
+    if committed.iteration and not (folder / committed.checkpoint).is_dir():
         raise MinillmError(f"{folder} is damaged: it lacks {committed.checkpoint}")
     for path in sorted(folder.iterdir()):
         name = path.name.removesuffix(_TEMPORARY)
@@ -301,7 +290,7 @@ def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
 def _read_state(folder: Path) -> _Committed:
     path = folder / _STATE
     if not path.exists():
-        return _Committed(iteration=0, journal_bytes=0, checkpoint=None, state={})
+        return _Committed(iteration=0, journal_bytes=0, state={})
     try:
         return _Committed(**_read_json(path))
     except TypeError:
@@ -326,7 +315,7 @@ def _to_json(value: Mapping[str, Any], name: str) -> str:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Replaces a file in one step, on disk when this returns."""
+    """Replace a file in one step; it is on disk when this returns."""
     temporary = path.with_name(path.name + _TEMPORARY)
     with temporary.open("w") as file:
         file.write(text)
@@ -334,14 +323,3 @@ def _write_synced(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     fsync_path(path.parent)
-
-
-def _sync_tree(folder: Path) -> None:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            fsync_path(Path(parent, name))
-        fsync_path(Path(parent))
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""What a run says of its course: messages, where its time goes, and numbers of each iteration.
+"""Progress messages, where a run's time goes, and numbers of each iteration.
 
 The numbers are in metrics.jsonl in its folder, an iteration a line, and in TensorBoard's events beside it.
 They hold times, so they are no part of the journal, which is the same for the same seeds.
@@ -19,12 +19,12 @@ METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 
 
-# Is told what is going on.
+# Called with a message at each stage of the work.
 ProgressCallback = Callable[[str], None]
 
 
 def ignore(message: str) -> None:
-    """Tell nobody."""
+    """Show no progress."""
 
 
 class Clock:
@@ -35,7 +35,7 @@ class Clock:
 
     @contextlib.contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """Count what happens inside as `what`."""
+        """Add the time spent inside to `what`."""
         begin = time.perf_counter()
         try:
             yield
@@ -43,7 +43,7 @@ class Clock:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - begin
 
     def metrics(self) -> dict[str, float]:
-        """Name the seconds for the run's metrics."""
+        """Name the seconds as the run's metrics do."""
         return {f"seconds/{what}": spent for what, spent in self.seconds.items()}
 
 

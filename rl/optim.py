@@ -119,7 +119,7 @@ class BF16AdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Resume where `state_dict` was taken."""
         super().load_state_dict(state_dict)
         for state in self.state.values():
             if (

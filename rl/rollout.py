@@ -79,7 +79,7 @@ class RolloutContext:
         extra_tokens: by how many tokens a rollout may be longer than the golden rest of its solution.
         reward_seconds: how long a problem's reward function may take for one call.
         clock: counts seconds of "rollouts" and "rewards".
-        progress: is told what is going on.
+        progress: called with a message at each stage of the work.
     """
 
     llm: LLM
@@ -175,7 +175,7 @@ def collect(
 
 
 def _ends(llm: LLM, start: Start) -> bool:
-    """Whether the action itself ends the completion, so that nothing follows it."""
+    """Whether the action itself ends the completion, so that there is no rollout."""
     if start.action is None:
         return False
     tokenizer = llm.get_tokenizer()

@@ -1,4 +1,4 @@
-"""What every method of training finds in a run, and what it leaves of an iteration."""
+"""What a method of training works on, and what it returns of an iteration."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Run(RolloutContext):
 
 @dataclass
 class ProblemState:
-    """How far a problem has come: its redaction, and the moves that were checked and confirmed on it."""
+    """A problem's next redaction, and the moves on it that were checked and confirmed."""
 
     k: int
     moves_checked: int = 0
@@ -68,11 +68,8 @@ class ProblemState:
 class Evaluation:
     """The policy after `trained` iterations.
 
-    Attributes:
-        trained: iterations until then.
-        rewards: mean reward of each trained problem at its first k.
-        means: mean over all measurements of each split, "trained" and "held out".
-        drift: mean KL over the probe texts from the start of the run.
+    `rewards` has each trained problem's mean reward at its first k, `means` that of all measurements of each
+    split, "trained" and "held out"; `drift` is the mean KL over the probe texts from the start of the run.
     """
 
     trained: int
@@ -85,12 +82,8 @@ class Evaluation:
 class RunState:
     """What a run knows after an iteration, beside weights and optimizer.
 
-    Attributes:
-        base: fingerprint of the weights that the run began with.
-        problems: by id.
-        model_version: optimizer steps that were taken.
-        trained: iterations that count: those of saved entries do not.
-        evaluations: so far.
+    `base` is the fingerprint of the weights that it began with, `problems` go by id, `model_version` counts
+    optimizer steps, and `trained` the iterations but those of saved entries.
     """
 
     base: str
@@ -113,7 +106,7 @@ class Round:
         entries: for the journal, of data that depends on nothing but seeds and weights.
         metrics: numbers by name.
         steps: optimizer steps that were taken.
-        moves: of each move that was checked its problem's id, and whether the sampler confirmed it.
+        moves: problem's id, and whether the sampler confirmed it, of each move that was checked.
         counts: whether it counts as an iteration; one of saved entries does not.
     """
 
@@ -138,7 +131,7 @@ class Method(Protocol):
         ...
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
-        """Make the optimizer, and take up what `state_dict` gave an earlier process, or nothing.
+        """Make the optimizer, and resume from what `state_dict` gave an earlier process, if anything.
 
         Called once, before the state of the optimizer is loaded.
         """
@@ -189,7 +182,7 @@ class AdamWMethod(Generic[C]):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Give nothing: all that is kept is the optimizer's."""
+        """Give nothing: all that is kept is in the optimizer."""
         return {}
 
 

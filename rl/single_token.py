@@ -1,14 +1,16 @@
-"""The method, top to bottom: sample actions, roll them out, reward, decide, move logprobs, check, go on."""
+"""Single-token reinforcement learning: sample actions, roll out, decide, move logprobs, confirm, advance."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import exp
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
@@ -16,6 +18,7 @@ from rl.allocation import more_rollouts
 from rl.curriculum import Curriculum
 from rl.journal import read_records
 from rl.options import check_options, option
+from rl.reference import Reference
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, RunState, rollout_metrics
 from rl.targets import moved_as_intended, reached, target_logprobs, verdict
@@ -71,8 +74,8 @@ class SingleToken:
         self.saved = [] if warm_start is None else saved_entries(warm_start)
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave, or start anew."""
-        # That the last update ended with: what was found to be too much is not tried again.
+        """Resume from what `state_dict` gave, or start anew."""
+        # Of the last update's end: a rate that was too high is not tried again.
         self.learning_rate = kept.get("learning_rate", self.config.learning_rate)
         self.saved_taken = kept.get("saved_taken", 0)
         # As many as there were when the run began: the other run may have gone on since.
@@ -87,7 +90,9 @@ class SingleToken:
         warm = self.saved_taken < self.saved_total
         source = self._take_saved if warm else self._collect
         entries, dropped = source(run, state, iteration)
-        entries = self._with_reference(run, [self.decide(entry) for entry in entries])
+        entries = [self.decide(entry) for entry in entries]
+        if run.reference is not None:
+            entries = compared(run, entries, run.reference)
         outcome = self._move(run, state, iteration, entries)
         entries = confirm(run, entries, outcome, self.config.tolerance)
         if not warm:
@@ -114,7 +119,7 @@ class SingleToken:
             allocate=partial(
                 more_rollouts,
                 round_size=config.rollouts,
-                most=config.max_rollouts,
+                max_rollouts=config.max_rollouts,
                 confidence=config.confidence,
                 min_prob=config.min_prob,
             ),
@@ -150,11 +155,8 @@ class SingleToken:
         run.progress(f"saved entries, {self.saved_taken} of {len(self.saved)}")
         problems = {problem.id: problem for problem in run.problems}
         usable = [entry for entry in group if _is_of(entry.state, problems.get(entry.state.problem_id))]
-        with run.clock.on("checks"):
-            prefixes = [entry.state.prefix_ids for entry in usable]
-            policy = list(run.llm.next_token_logprobs(prefixes)) if usable else []
         entries = []
-        for entry, logprobs_V in zip(usable, policy, strict=True):
+        for entry, logprobs_V in _with_logprobs(run, usable, run.llm.next_token_logprobs):
             actions = [
                 Action(a.token_id, a.golden, logprobs_V[a.token_id].item(), a.rollouts) for a in entry.actions
             ]
@@ -185,20 +187,6 @@ class SingleToken:
             ],
             state_reward=state_reward([action.mean_reward for action in entry.actions], logprobs),
         )
-
-    def _with_reference(self, run: Run, entries: list[TrainingEntry]) -> list[TrainingEntry]:
-        """Add the reference's logprobs of the actions, where there is a reference."""
-        if run.reference is None or not entries:
-            return entries
-        with run.clock.on("checks"):
-            rows_RV = run.reference.logprobs([entry.state.prefix_ids for entry in entries])
-        return [
-            replace(
-                entry,
-                actions=[replace(a, logprob_reference=row_V[a.token_id].item()) for a in entry.actions],
-            )
-            for entry, row_V in zip(entries, rows_RV, strict=True)
-        ]
 
     def _move(self, run: Run, state: RunState, iteration: int, entries: Sequence[TrainingEntry]) -> Outcome:
         """Pull the logprobs of the actions that have a target."""
@@ -240,35 +228,33 @@ def pulls_of(entries: Sequence[TrainingEntry]) -> list[Pull]:
     ]
 
 
+def compared(run: Run, entries: Sequence[TrainingEntry], reference: Reference) -> list[TrainingEntry]:
+    """Add the reference's logprobs of the actions."""
+    return [
+        replace(
+            entry,
+            actions=[replace(a, logprob_reference=logprobs_V[a.token_id].item()) for a in entry.actions],
+        )
+        for entry, logprobs_V in _with_logprobs(run, entries, reference.logprobs)
+    ]
+
+
 def confirm(
     run: Run, entries: Sequence[TrainingEntry], outcome: Outcome, tolerance: float
 ) -> list[TrainingEntry]:
     """Add what trainer and sampler say of every action now, and what became of the trained ones."""
     run.progress("checking through the sampler")
-    if not entries:
-        return []
-    with run.clock.on("checks"):
-        policy = run.llm.next_token_logprobs([entry.state.prefix_ids for entry in entries])
     trained = iter(outcome.logprobs)
-    return [
-        replace(
-            entry,
-            actions=[
-                _confirmed(
-                    replace(
-                        action,
-                        logprob_after=logprobs_V[action.token_id].item(),
-                        logprob_trained=None if action.target is None else next(trained),
-                    ),
-                    outcome,
-                    tolerance,
-                )
-                for action in entry.actions
-            ],
-            steps=outcome.steps,
-        )
-        for entry, logprobs_V in zip(entries, policy, strict=True)
-    ]
+    confirmed = []
+    for entry, logprobs_V in _with_logprobs(run, entries, run.llm.next_token_logprobs):
+        actions = []
+        for action in entry.actions:
+            after = logprobs_V[action.token_id].item()
+            logprob = None if action.target is None else next(trained)
+            action = replace(action, logprob_after=after, logprob_trained=logprob)
+            actions.append(_confirmed(action, outcome, tolerance))
+        confirmed.append(replace(entry, actions=actions, steps=outcome.steps))
+    return confirmed
 
 
 def _confirmed(action: Action, outcome: Outcome, tolerance: float) -> Action:
@@ -288,6 +274,17 @@ def _confirmed(action: Action, outcome: Outcome, tolerance: float) -> Action:
     else:
         said = verdict(before, after, target, trained - before, tolerance)
     return replace(action, moved=None if there else moved_as_intended(before, after, advantage), verdict=said)
+
+
+def _with_logprobs(
+    run: Run,
+    entries: Sequence[TrainingEntry],
+    policy: Callable[[Sequence[Sequence[int]]], torch.Tensor],
+) -> list[tuple[TrainingEntry, torch.Tensor]]:
+    """Pair each entry with a policy's logprobs in its state, (V,)."""
+    with run.clock.on("checks"):
+        rows = list(policy([entry.state.prefix_ids for entry in entries])) if entries else []
+    return list(zip(entries, rows, strict=True))
 
 
 def _is_of(state: State, problem: Problem | None) -> bool:

@@ -57,7 +57,7 @@ class Trainer:
         problems: each is refused, by name, if its golden solution does not earn 1.
         method: a method, or `MethodConfig` for single-token reinforcement learning.
         model_folder: whose config and tokenizer files are copied beside each checkpoint's weights.
-        settings: how the run goes about its work.
+        settings: evaluation, and limits of the work.
         held_out: problems that are evaluated and never trained.
         probe: token ids of texts that should stay as likely as they are.
         lora: trained in place of the model's weights, where there is one.
@@ -112,7 +112,7 @@ class Trainer:
         """Train until `iterations` are done in all, evaluating before, in between and after.
 
         A run that the journal holds goes on after its last finished iteration, with its weights and its
-        optimizer. `progress` is told how many iterations are done and what is going on.
+        optimizer. `progress` is called with the number of iterations that are done and a message.
         """
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
@@ -130,7 +130,7 @@ class Trainer:
         return [self._summary(problem) for problem in self.problems]
 
     def _begin(self) -> None:
-        """Take up what the journal holds of the run, or start a new one."""
+        """Resume the run that the journal holds, or start a new one."""
         names = [problem.id for problem in self.problems]
         if kept := self.journal.state:
             self.state = from_dict(RunState, kept["run"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from minillm import LLM, MinillmError, Tokenizer, load_model, next_logprobs, token_logprobs
 from minillm.lora import LoRA
@@ -204,6 +207,11 @@ def test_a_penalty_needs_a_reference(folder: Path, tmp_path: Path) -> None:
 def test_options_that_make_no_sense(make: Callable[[], Method], message: str) -> None:
     with pytest.raises(MinillmError, match=message):
         make()
+
+
+def test_options_are_those_that_a_method_uses() -> None:
+    shared = {"k", "k_unit", "extra_tokens", "batch", "seed"}
+    assert {f.name for f in fields(SFTConfig)} == shared | {"learning_rate", "weight_decay"}
 
 
 def test_patience_wants_evaluations(folder: Path) -> None:
@@ -424,6 +432,26 @@ def test_checkpoints_are_pruned_by_rule(folder: Path, tmp_path: Path) -> None:
     assert names == [3, 6, 7, 8]
     saved = torch.load(tmp_path / "checkpoint-8" / "optimizer.pt", weights_only=True)
     assert saved["state"][0]["step"] == 6
+
+
+def test_a_checkpoint_of_an_fp8_model_says_that_its_weights_are_plain(folder: Path, tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    shutil.copytree(folder, published)
+    config = json.loads((folder / "config.json").read_text())
+    quantised = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+    (published / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in list(tensors.items()):
+        if name.endswith("proj.weight"):
+            tensors[name] = tensor.to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale_inv"] = torch.ones([-(-n // 16) for n in tensor.shape])
+    save_file(tensors, published / "model.safetensors", metadata={"format": "pt"})
+    trainer = trainer_of(published, METHODS["sft"]())
+    run(trainer, tmp_path / "run", 1)
+    checkpoint = tmp_path / "run" / "checkpoint-3"
+    assert json.loads((checkpoint / "config.json").read_text()) == config
+    saved = load_model(checkpoint)
+    assert all(map(torch.equal, parameters(trainer), [p.detach() for p in saved.parameters()]))
 
 
 def test_a_run_goes_on_with_its_own_model_only(folder: Path, tmp_path: Path) -> None:
