@@ -93,7 +93,7 @@ class Packed:
         self.q, self.dout = (noise(self.T, H, D, dtype=dtype, seed=4 * seed + i) for i in (0, 1))
         self.k, self.v = (noise(self.T, K, D, dtype=dtype, seed=4 * seed + i) for i in (2, 3))
         self.bounds = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
-        self.options: dict[str, Any] = {"scale": D**-0.5, "input_precision": precision}
+        self.options = (Scores(D**-0.5), None, precision)
 
     @property
     def nbytes(self) -> int:
@@ -102,14 +102,14 @@ class Packed:
 
     def forward(self, tile_tokens: int = TILE_TOKENS) -> tuple[torch.Tensor, torch.Tensor]:
         """(out, softmax): what the public operation launches."""
-        tile_N3 = work_list(self.bounds, self.T, tile_tokens)
+        tiles = (work_list(self.bounds, self.T, tile_tokens), tile_tokens)
         position_T = positions(self.bounds, self.T)
-        return attention.forward(self.q, self.k, self.v, position_T, tile_N3, tile_tokens, **self.options)
+        return attention.forward(self.q, self.k, self.v, position_T, tiles, *self.options)
 
     def backward(self, out: torch.Tensor, softmax: torch.Tensor) -> list[torch.Tensor]:
         """dq, dk and dv."""
         found = attention_backward.backward(
-            self.dout, self.q, self.k, self.v, out, softmax, self.bounds, **self.options
+            self.dout, self.q, self.k, self.v, out, softmax, self.bounds, *self.options
         )
         return [x for x in found if x is not None]
 
@@ -160,18 +160,18 @@ def same_rows(
         found.append(different("alone", case.picked(arange[a:b], (length,)).forward()[0], whole[a:b]))
 
     k, v, page_BP = case.pages()
-    owner_T, position_T = case.owner(), positions(case.bounds, case.T)
+    owner_T, position_T, paging = case.owner(), positions(case.bounds, case.T), attention.Paging(page_BP)
     # Decode: each token by itself. In the interpreter, where a program takes milliseconds, some of them.
     picks = [arange[:: 40 if SMOKE else 1], case.bounds[1:] - 1]
     for pick_R in picks:
         runs_N3 = torch.stack((owner_T[pick_R], torch.arange(len(pick_R), device=DEVICE), pick_R * 0 + 1), 1)
         out, _ = attention.forward(
-            case.q[pick_R], k, v, position_T[pick_R], runs_N3, 1, page_BP=page_BP, **case.options
+            case.q[pick_R], k, v, position_T[pick_R], (runs_N3, 1), *case.options, paging
         )
         found.append(different("row by row over pages", out, whole[pick_R]))
     for size in (37,) if SMOKE else (1, 37, 64, 257):
-        runs = work_list(case.bounds, case.T, size)
-        out, _ = attention.forward(case.q, k, v, position_T, runs, size, page_BP=page_BP, **case.options)
+        tiles = (work_list(case.bounds, case.T, size), size)
+        out, _ = attention.forward(case.q, k, v, position_T, tiles, *case.options, paging)
         found.append(different(f"in chunks of {size} over pages", out, whole))
     return first_of(*found)
 
@@ -197,10 +197,10 @@ def same_prefix(heads: tuple[int, int], D: int, dtype: torch.dtype, precision: s
         torch.tensor([blocks, blocks, 0], device=DEVICE),
     )
     runs_N3 = torch.tensor([[0, 0, 3], [1, 3, 2], [2, 5, 1]], device=DEVICE)
-    given = (case.q[pick_R], k, v, positions(case.bounds, case.T)[pick_R], page_BP, runs_N3, 3)
+    given = (case.q[pick_R], k, v, positions(case.bounds, case.T)[pick_R], page_BP, (runs_N3, 3))
     return first_of(
-        different("forks", attention.paged(*given, **case.options), whole[pick_R]),
-        different("shared prefix", attention.paged(*given, prefix, **case.options), whole[pick_R]),
+        different("forks", attention.paged(*given, *case.options), whole[pick_R]),
+        different("shared prefix", attention.paged(*given, *case.options, prefix), whole[pick_R]),
     )
 
 
@@ -213,7 +213,7 @@ def same_gradients(
     first, again = case.backward(*found), case.backward(*found)
     texts = [different(f"{n}, run again", a, b) for n, a, b in zip(NAMES[1:], first, again, strict=True)]
     if not SMOKE:
-        from kernels.attention import attention as public
+        from kernels.ops.attention import attention as public
 
         leaves = [x.clone().requires_grad_() for x in (case.q, case.k, case.v)]
         out = public(*leaves, case.bounds, input_precision=precision)
@@ -226,7 +226,7 @@ def same_gradients(
 def by_reference(case: Packed, dtype: torch.dtype) -> list[torch.Tensor]:
     """Output and gradients of plain torch in some dtype."""
     leaves = [x.detach().to(dtype).requires_grad_() for x in (case.q, case.k, case.v)]
-    starts, scores = [0] * len(case.lengths), Scores(case.options["scale"])
+    starts, scores = [0] * len(case.lengths), case.options[0]
     out = reference.attention(*leaves, case.bounds.tolist(), starts, scores)
     return [out.detach(), *torch.autograd.grad(out, leaves, case.dout.to(dtype))]
 

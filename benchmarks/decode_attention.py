@@ -21,7 +21,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +31,7 @@ from benchmarks import gpu
 from benchmarks.attention import BACKENDS, Packed, same_prefix, same_rows
 from benchmarks.gpu import DEVICE, SMOKE, Check, Report, Timing, Verdict, Work, noise
 from kernels.gpu import attention
+from kernels.knobs import Scores
 from kernels.tiling import KEY_BLOCK, SharedPrefix
 
 # Legend: B sequences, H query heads, K kv heads, D head dim, P pages, S page size, N runs of tokens.
@@ -106,8 +106,8 @@ def decode(
     position_B = torch.full((B,), context - 1, device=DEVICE)
     i_B = torch.arange(B, device=DEVICE)
     runs_N3 = torch.stack((i_B, i_B, torch.ones_like(i_B)), dim=1)
-    given: tuple[Any, ...] = (q_BHD, cache.k, cache.v, position_B, page_BP, runs_N3, 1, prefix)
-    return partial(attention.paged, *given, scale=q_BHD.shape[2] ** -0.5, input_precision="ieee")
+    given = (q_BHD, cache.k, cache.v, position_B, page_BP, (runs_N3, 1), Scores(q_BHD.shape[2] ** -0.5))
+    return partial(attention.paged, *given, prefix=prefix)
 
 
 def moved(config: Config, dtype: torch.dtype, tokens: int, B: int) -> int:

@@ -88,13 +88,13 @@ class Usage:
 
 @cache
 def variants(module: str) -> list[Variant]:
-    """The variants of a module; none where it has no kernels."""
+    """List the variants of a module; none where it has no kernels."""
     found: list[Variant] = getattr(importlib.import_module(module), "variants", list)()
     return found
 
 
 def jobs(config: Config) -> list[Job]:
-    """Every variant of every module of the package for each of its targets."""
+    """List every variant of every module of the package for each of its targets."""
     package = importlib.import_module(config.package)
     names = [f"{config.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     return [
@@ -138,7 +138,7 @@ def compile_variant(variant: Variant, target: str) -> Usage:
 
 
 def _of_cubin(asm: Any) -> tuple[int, int]:
-    """Registers and bytes of local memory, where spilled ones go, of a cubin."""
+    """Read registers, and bytes of local memory, where spilled ones go, from a cubin."""
     from triton import knobs
 
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -151,13 +151,13 @@ def _of_cubin(asm: Any) -> tuple[int, int]:
 
 
 def _of_amdgcn(asm: Any) -> tuple[int, int]:
-    """Vector registers, and bytes of those spilled, from the metadata of AMD's assembly."""
+    """Read vector registers, and bytes of those spilled, from the metadata of AMD's assembly."""
     found = dict(re.findall(r"\.(vgpr_count|vgpr_spill_count):\s*(\d+)", asm["amdgcn"]))
     return int(found["vgpr_count"]), 4 * int(found["vgpr_spill_count"])
 
 
 def problem(job: Job, usage: Usage) -> str:
-    """What is wrong with it, or nothing."""
+    """Say what is wrong with a compiled variant, or nothing."""
     if usage.error:
         return f"does not compile: {usage.error}"
     if usage.shared > SHARED_MEMORY[job.target]:
@@ -202,7 +202,7 @@ def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
 
 
 def table(results: Sequence[tuple[Job, Usage]], targets: Sequence[str]) -> Table:
-    """A row a variant: shared memory, registers and spilled bytes on each target."""
+    """Show a row a variant: shared memory, registers and spilled bytes on each target."""
     shown = Table(title="bytes of shared memory a block / registers a thread / bytes spilled a thread")
     shown.add_column("module")
     shown.add_column("variant")
@@ -219,7 +219,7 @@ def table(results: Sequence[tuple[Job, Usage]], targets: Sequence[str]) -> Table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     config = tyro.cli(Config, description=__doc__, args=arguments)
     if os.environ.get("TRITON_INTERPRET", "0") != "0":
         print("error: under TRITON_INTERPRET nothing is compiled; unset it and try again", file=sys.stderr)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.knobs import Scores, first_seen
-from kernels.tiling import KEY_BLOCK
+from kernels.tiling import KEY_BLOCK, SharedPrefix, Tiles
 
 # Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
 QUERY_TILE = 256
@@ -33,11 +33,71 @@ Block = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What is computed in: float32, but for float64."""
+    """Return the dtype that is computed in: float32, but for float64."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def packed(
+def packed_attention(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (out_THE, nothing that gradients want) over packed sequences; see `kernels.backend`."""
+    out_THE = _packed(q_THD, k_TKD, v_TKE, whole_bounds(bounds_B1, q_THD.shape[0]), scores, sinks_H)
+    return out_THE, nothing_kept(q_THD)
+
+
+def packed_attention_gradients(
+    dout_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    kept: tuple[torch.Tensor, torch.Tensor],
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return (dq, dk, dv, dsinks) in the inputs' dtype."""
+    dq_THD, dk_TKD, dv_TKE, dsinks_H = gradients(
+        dout_THE, q_THD, k_TKD, v_TKE, bounds_B1.tolist(), scores, sinks_H
+    )
+    return dq_THD.to(q_THD.dtype), dk_TKD.to(q_THD.dtype), dv_TKE.to(q_THD.dtype), dsinks_H
+
+
+def paged_attention(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    paging: tuple[torch.Tensor, torch.Tensor],
+    tiles: Tiles,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+    prefix: SharedPrefix | None,
+) -> torch.Tensor:
+    """Return out_THE over pages; a prefix is read anew by each of its sequences, with the same bits."""
+    return _paged(q_THD, k_PKDS, v_PKSE, *paging, tiles[0], scores, sinks_H)
+
+
+def whole_bounds(bounds_B1: torch.Tensor, T: int) -> list[int]:
+    """Return bounds as numbers; raise ValueError unless they cover T tokens in order."""
+    bounds: list[int] = bounds_B1.tolist()
+    if bounds[0] != 0 or bounds[-1] != T or sorted(bounds) != bounds:
+        raise ValueError(f"bounds_B1 must rise from 0 to the {T} tokens of q, not be {bounds}")
+    return bounds
+
+
+def nothing_kept(q_THD: torch.Tensor) -> torch.Tensor:
+    """Return the softmax that gradients do not read: (2, T, H) zeros."""
+    return q_THD.new_zeros((2, *q_THD.shape[:2]), dtype=torch.float32)
+
+
+def _packed(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
@@ -45,7 +105,7 @@ def packed(
     scores: Scores,
     sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """out_THE over packed sequences."""
+    """Compute out_THE over packed sequences."""
     dtype = compute_dtype(q_THD.dtype)
     ends = dict(pairwise(bounds))
 
@@ -63,7 +123,7 @@ def packed(
     return _forward(q_THD, K, E, runs, block, scores, sinks_H)
 
 
-def paged(
+def _paged(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
@@ -73,7 +133,7 @@ def paged(
     scores: Scores,
     sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """out_THE over pages; the arguments are those of `kernels.paged`."""
+    """Compute out_THE over pages; the arguments are those of `kernels.ops.paged_attention`."""
     dtype = compute_dtype(q_THD.dtype)
 
     # Slots that no token has been written to may hold anything. A key there spoils no score but its own,
@@ -134,7 +194,7 @@ def _forward(
     return out_THE
 
 
-def backward(
+def gradients(
     dout_THE: torch.Tensor,
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # What the Triton kernels take.
 GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Of float32 products, from the most exact on: float32 itself, three products of tf32, one.

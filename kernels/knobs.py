@@ -19,6 +19,12 @@ class Norm:
     dtype: torch.dtype | None = None
 
 
+# The widths of all queries and of all keys, the sizes of their pieces (a head, or all), and the norm.
+PieceNorms = tuple[tuple[int, int], tuple[int, int], Norm]
+# (w, grad, m, v, carry or None), as AdamW takes them.
+Weight = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
 # How transformers rounds a slope times a distance, of whatever dtype a model is: to float32, counting
 # positions from the first key or from the last one, or to bfloat16, from the first key and before the scale.
 AlibiRounding = Literal["", "first", "last", "bfloat16"]
@@ -42,7 +48,7 @@ class Scores:
     position i on the key at j gets slope * (j - i). Between near positions that is a small number however
     long the context, and it is one product and one addition for every chunk. A query sees the last `window`
     keys, its own among them; 0 for all, and -n for those of its own chunk of n positions (Llama 4, 2025),
-    counted from position 0. The oracle turns queries and keys from `rope_dtype`, its softmax runs in
+    counted from position 0. The oracle rotates queries and keys from `rope_dtype`, its softmax runs in
     `softmax_dtype` (None: the dtype there is), and it follows `alibi_rounding`.
     """
 
@@ -73,5 +79,4 @@ XIELU_BETA, XIELU_EPS = 0.5, -1e-6
 # 1/2!, 1/3!, ...: (expm1(z) - z) / z^2 is the sum of these times powers of z; for z from -1 to 0, to float32.
 XIELU_SERIES = tuple(1 / factorial(k) for k in range(2, 13))
 
-SWIGLU = Activation()
 SIGMOID, TANH = (Activation(name, gated=False) for name in ("sigmoid", "tanh"))

@@ -7,14 +7,14 @@ inputs with one scale, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 
-from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores, first_seen
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, PieceNorms, Scores, Weight, first_seen
 
 
 def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
@@ -57,31 +57,6 @@ def dequantize(code_PKW: torch.Tensor, scale_PGW: torch.Tensor, group: int) -> t
         code_PKW = torch.stack((low, high), dim=-2).flatten(-3)
     scale_PKW = scale_PGW.double().repeat_interleave(group, dim=1)[:, : code_PKW.shape[1]]
     return code_PKW.double() * scale_PKW
-
-
-def chosen_logprobs(
-    hidden_RC: torch.Tensor,
-    head_CV: torch.Tensor,
-    token_R: torch.Tensor,
-    temperature: float | torch.Tensor = 1.0,
-    bias_V: torch.Tensor | None = None,
-    multiplier: float = 1.0,
-    softcap: float | None = None,
-) -> torch.Tensor:
-    """log softmax of cap((hidden @ head + bias) * multiplier) / temperature at token_R, (R,).
-
-    Logits are of the inputs' dtype, what follows is in float32 at least, as `Transformer.logits` and
-    `minillm.model.logprobs` have it. The temperature is one, or (R,).
-    """
-    logits_RV = hidden_RC @ head_CV
-    if bias_V is not None:
-        logits_RV = logits_RV + bias_V
-    logits_RV = logits_RV.to(torch.promote_types(logits_RV.dtype, torch.float32)) * multiplier
-    if softcap is not None:
-        logits_RV = torch.tanh(logits_RV / softcap) * softcap
-    heat_R = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
-    logprobs_RV = torch.log_softmax(logits_RV / heat_R.view(-1, 1), dim=-1)
-    return logprobs_RV.gather(1, token_R.long().unsqueeze(1)).squeeze(1)
 
 
 def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
@@ -139,12 +114,11 @@ def norm_qk(
     q_b: torch.Tensor | None,
     k_w: torch.Tensor | None,
     k_b: torch.Tensor | None,
-    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
+    knobs: PieceNorms,
 ) -> torch.Tensor:
     """Queries and keys normed in pieces (Henry et al., 2020), the values beside them as they are; (T, X).
 
-    `knobs` are the widths of all queries and of all keys, the sizes of their pieces (a head, or all), and
-    the norm; weights and biases are as long as a piece or as all of them.
+    Weights and biases are as long as a piece or as all of them.
     """
     widths, sizes, norm = knobs
     parts = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
@@ -161,21 +135,18 @@ def rope(
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
     dtype: torch.dtype | None = None,
-    interleaved: bool = False,
 ) -> torch.Tensor:
-    """Rotary embedding (Su et al., 2021): pairs turned by position * frequency.
+    """Rotary embedding (Su et al., 2021): pairs rotated by position * frequency.
 
-    The tables hold R columns; pairs are (d, d + R) or, interleaved, (2 d, 2 d + 1), and dimensions past 2 R
-    pass. The rotation runs in the tables' dtype, from x rounded to `dtype` if there is one, and is rounded
-    to x's at the end.
+    The tables hold R columns; pairs are (d, d + R), and dimensions past 2 R pass. The rotation runs in the
+    tables' dtype, from x rounded to `dtype` if there is one, and is rounded to x's at the end.
     """
     cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
     R = cos.shape[-1]
     pairs = x_THD[..., : 2 * R].to(dtype or cos.dtype)
-    a, b = pairs.unflatten(-1, (R, 2)).unbind(-1) if interleaved else pairs.chunk(2, dim=-1)
-    halves = a * cos - b * sin, b * cos + a * sin
-    turned = torch.stack(halves, dim=-1).flatten(-2) if interleaved else torch.cat(halves, dim=-1)
-    return torch.cat((turned.to(x_THD.dtype), x_THD[..., 2 * R :]), dim=-1)
+    a, b = pairs.chunk(2, dim=-1)
+    rotated = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.cat((rotated.to(x_THD.dtype), x_THD[..., 2 * R :]), dim=-1)
 
 
 def store(
@@ -286,3 +257,83 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
+
+
+def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int) -> None:
+    """Write the rows of w_NK as the outputs from `start` on of panels, rounded; from any device."""
+    W, N = out_PKW.shape[2], w_NK.shape[0]
+    place_N = torch.arange(start, start + N, device=out_PKW.device)
+    out_PKW[place_N // W, :, place_N % W] = w_NK.to(out_PKW.device, out_PKW.dtype)
+
+
+def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
+    """32 random bits of each place (int64, below 2^32) as int64: a mix of two rounds of xor, shift, multiply.
+
+    The multipliers are those of Wellons' hash search, "lowbias32" (2018).
+    """
+    x = one_round(key, place)
+    x = (x ^ (x >> 15)) * 0x846CA68B & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+def _plus(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    return (x.view(torch.int32).long() + noise) & 0xFFFFFFFF
+
+
+def one_round(key: int, place: torch.Tensor) -> torch.Tensor:
+    """`random_bits` after one round: the upper bits are as good, and eight of them are all a carry needs."""
+    x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
+    return (x ^ (x >> 16)) * 0x7FEB352D & 0xFFFFFFFF
+
+
+def _signed(bits: torch.Tensor, width: int) -> torch.Tensor:
+    """Integers of `width` bits with their sign, as torch's types have it."""
+    half = 1 << (width - 1)
+    return ((bits + half) & ((1 << width) - 1)) - half
+
+
+def _to_bf16(bits: torch.Tensor) -> torch.Tensor:
+    return _signed(bits >> 16, 16).to(torch.int16).view(torch.bfloat16)
+
+
+def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
+    """Take a step of `kernels.ops.adamw`, in place.
+
+    `numbers`: beta1, beta2, 1 - beta1, 1 - beta2, eps, lr / (1 - beta1^t), 1 - lr * decay, and
+    (1 - beta2^t)^-0.5.
+    """
+    numbers_8 = torch.tensor(numbers, device=weights[0][0].device)
+    for weight, key in zip(weights, keys, strict=True):
+        _adamw(*weight, numbers_8, key)
+
+
+def _adamw(
+    w: torch.Tensor,
+    grad: torch.Tensor,
+    m: torch.Tensor,
+    v: torch.Tensor,
+    carry: torch.Tensor | None,
+    numbers_8: torch.Tensor,
+    key: int,
+) -> None:
+    beta1, beta2, rest1, rest2, eps, rate, decay, root2 = numbers_8.unbind()
+    place = torch.arange(w.numel(), device=w.device).view(w.shape)
+    g = grad.float()
+    m_new = m.float() * beta1 + g * rest1
+    v_new = v.float() * beta2 + g * g * rest2
+    noise = (random_bits if carry is None else one_round)(key, place)
+    m.copy_(_to_bf16(_plus(m_new, noise >> 16)))
+    v.copy_(_to_bf16(_plus(v_new, noise >> 8 & 0xFFFF)))
+    x = w.float()
+    if carry is not None:
+        joined = (x.view(torch.int32).long() + (carry.long() << 8)) & 0xFFFFFFFF
+        x = _signed(joined, 32).int().view(torch.float32)
+    root = v_new.double().sqrt().float()  # rounded once; torch's own, in float32, is not always
+    x = x * decay - rate * (m_new / (root * root2 + eps))
+    if carry is None:
+        w.copy_(_to_bf16(_plus(x, noise & 0xFFFF)))
+        return
+    bits = _plus(x, noise >> 24)
+    high = ((bits + 0x8000) & 0xFFFFFFFF) >> 16
+    w.copy_(_to_bf16(high << 16))
+    carry.copy_(_signed((bits - (high << 16)) >> 8, 8).to(torch.int8))

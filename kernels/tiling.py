@@ -6,6 +6,7 @@ Legend: T packed tokens, B sequences, N runs, G groups of sequences with one pre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -13,6 +14,32 @@ import torch
 KEY_BLOCK = 64
 # Query tokens that a run holds at most, by default; a kernel cuts a run into tiles of its own size.
 TILE_TOKENS = 64
+
+
+# Runs of tokens (N, 3) int64: sequence, first token, number of tokens; and the largest number.
+Tiles = tuple[torch.Tensor, int]
+
+
+class Paging(Protocol):
+    """What attention asks of a batch: where each token stands, and which pages its sequence owns."""
+
+    @property
+    def position_T(self) -> torch.Tensor: ...
+
+    @property
+    def slot_T(self) -> torch.Tensor: ...
+
+    @property
+    def page_BP(self) -> torch.Tensor: ...
+
+    @property
+    def bounds(self) -> list[int]: ...
+
+    @property
+    def starts(self) -> list[int]: ...
+
+    @property
+    def tiles(self) -> Tiles: ...
 
 
 @dataclass(frozen=True)

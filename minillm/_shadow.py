@@ -71,6 +71,6 @@ def _distribution_at(path: Path) -> str | None:
     for owner in distributions():
         here = Path(str(owner.locate_file(path.name))).resolve() == path
         holds = any(file.parts[0] == path.name for file in owner.files or ())
-        if here and holds and owner.name != "minillm":
+        if here and holds and owner.name != "minillm-rl":
             return owner.name
     return None

@@ -550,8 +550,9 @@ class LLM:
             until = min(at + ROWS, start + hidden_TC.shape[0], len(prompt) - 1)
             logits_RV = self.model.logits(hidden_TC[at - start : until - start])
             rows = self._sampler.rows(logits_RV, logits_RV.new_full((until - at,), heat))
-            tokens = prompt[at + 1 : until + 1]
-            output.prompt_logprobs += self._sampler.entries([asked] * len(tokens), tokens, rows)
+            token_R = torch.tensor(prompt[at + 1 : until + 1], device=logits_RV.device)
+            found = self._sampler.entries([asked] * len(token_R), token_R, rows)
+            output.prompt_logprobs += [entries for _, entries in found]
 
     def _text_of(self, token: int) -> str | None:
         if self.tokenizer is None:

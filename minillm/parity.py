@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from kernels import dispatch, ops
+from kernels import backend
+from kernels.ops.matmul import grouped_matmul, matmul
 from kernels.panels import PANEL
 from minillm.api.outputs import RequestOutput
 from minillm.errors import MinillmError
@@ -182,8 +183,8 @@ def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
     Sums are compared as they are, in float32: rounded to bfloat16, most of what differs would look the same.
     """
     head = model.head
-    kernels = ops.backend(head.device, model.precision.compute)
-    path = "plain torch" if kernels is None else f"{head.device.type.upper()} kernels"
+    kernels = backend.find(head.device, model.precision.compute)
+    path = "plain torch" if kernels is None else f"{str(head.device).upper()} kernels"
     named: dict[str, torch.Tensor] = dict(model.named_parameters())
     seen: dict[tuple[object, ...], tuple[str, torch.dtype]] = {}
     for name, w in named.items():
@@ -213,5 +214,5 @@ def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
 
 def _product(x_RK: torch.Tensor, w: torch.Tensor, N: int, scales: torch.Tensor | None) -> torch.Tensor:
     if w.dim() == 3:
-        return dispatch.matmul(x_RK, w, N, scales, wide=True)
-    return dispatch.grouped_matmul(x_RK, w, N, torch.tensor([0, len(x_RK)], device=x_RK.device), scales)
+        return matmul(x_RK, w, N, scales, wide=True)
+    return grouped_matmul(x_RK, w, N, torch.tensor([0, len(x_RK)], device=x_RK.device), scales)

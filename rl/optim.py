@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from kernels import optim
-from kernels.optim import Weight
+from kernels.knobs import Weight
+from kernels.ops.adamw import adamw
 from minillm.errors import MinillmError, check_values
 from minillm.model.master_weights import rounded_copies
 from minillm.model.transformer import Transformer
@@ -34,7 +34,7 @@ ROUNDINGS = ("stochastic", "kahan")
 
 
 class BF16AdamW(torch.optim.Optimizer):
-    """AdamW (Loshchilov and Hutter, 2019) over bfloat16 weights, gradients and moments: see `kernels.optim`.
+    """AdamW (Loshchilov and Hutter, 2019) over bfloat16 weights, gradients and moments.
 
     Args:
         params: bfloat16 tensors, or groups of them, as torch's optimizers take.
@@ -115,7 +115,7 @@ class BF16AdamW(torch.optim.Optimizer):
             options = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
             for step, those in due.items():
                 weights, keys = zip(*those, strict=True)
-                optim.adamw(weights, step=step, keys=keys, **options)
+                adamw(weights, step=step, keys=keys, **options)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

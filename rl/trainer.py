@@ -182,6 +182,8 @@ class Trainer:
         entries: list[Measurement] = []
         with clock.on("evaluation"):
             for split, problems in (("trained", self.problems), ("held out", self.held_out)):
+                if not problems:
+                    continue
                 starts = evaluate(
                     context,
                     [(problem, self._fixed_k(problem)) for problem in problems],

@@ -178,11 +178,12 @@ def pull(
             prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
             logprobs_RV = next_logprobs(trainable.model, prefixes)
             row = {prefix: r for r, prefix in enumerate(prefixes)}
+            rows, tokens = [row[tuple(pulls[i].prefix_ids)] for i in part], [pulls[i].token_id for i in part]
+            chosen = logprobs_RV[rows, tokens]
             losses = []
-            for i in part:
-                logprob = logprobs_RV[row[tuple(pulls[i].prefix_ids)], pulls[i].token_id]
-                logprobs[i] = logprob.item()
-                if pulls[i].short(logprobs[i], tolerance):
+            for i, value, logprob in zip(part, chosen.tolist(), chosen, strict=True):
+                logprobs[i] = value
+                if pulls[i].short(value, tolerance):
                     target = torch.full_like(logprob, pulls[i].target)
                     losses.append(torch.nn.functional.huber_loss(logprob, target))
             if losses and backward:

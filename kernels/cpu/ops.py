@@ -1,4 +1,4 @@
-"""The operations of `kernels.dispatch` by the CPU kernels: what `kernels.gpu.ops` is on a GPU.
+"""The CPU's `kernels.backend.Backend`.
 
 The forward is under the row-invariance contract. Gradients are plain torch in float32, deterministic.
 
@@ -9,8 +9,6 @@ E head dim of values, P panels or pages, W panel width, S page size, M positions
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +16,13 @@ import torch.nn.functional as F
 from kernels import blockwise, reference
 from kernels.cpu import activation as cpu_activation
 from kernels.cpu import attention as cpu_attention
-from kernels.cpu import rowwise
+from kernels.cpu import optim as cpu_optim
+from kernels.cpu import packing, rowwise
 from kernels.cpu import softmax as cpu_softmax
 from kernels.cpu.matmul import matmul as matmul
-from kernels.knobs import TANH, XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
 from kernels.panels import pack, unpack
+from kernels.tiling import Paging, SharedPrefix, Tiles
 
 aten = torch.ops.aten
 
@@ -34,6 +34,8 @@ activate = cpu_activation.activate
 xielu = cpu_activation.xielu
 rope = rowwise.rope
 rope_store = rowwise.rope_store
+adamw = cpu_optim.adamw
+pack_into = packing.pack_into
 
 
 def matmul_gradients(
@@ -138,75 +140,23 @@ def xielu_gradient(
     return (d_TF * slope_TF).to(dout_TF.dtype), dp.to(alpha_p_1.dtype), dn.to(alpha_n_1.dtype)
 
 
-def softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
+def softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
     """Each row's maximum over temperature, and the log of its sum of exponentials of differences; (2, R)."""
-    return cpu_softmax.softmax(logits_RV, heat_R)[0]
+    return cpu_softmax.softmax(logits_RV, temperature_R)[0]
 
 
-def log_softmax(logits_RV: torch.Tensor, heat_R: torch.Tensor) -> torch.Tensor:
-    """log softmax(logits / heat), (R, V)."""
-    out_RV = cpu_softmax.softmax(logits_RV, heat_R, whole=True)[2]
+def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits / temperature), (R, V)."""
+    out_RV = cpu_softmax.softmax(logits_RV, temperature_R, whole=True)[2]
     assert out_RV is not None
     return out_RV
 
 
-def draw(logits_RV: torch.Tensor, heat_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
     """The token of each row that a number in [0, 1) draws, (R,)."""
-    token_R = cpu_softmax.softmax(logits_RV, heat_R, uniform_R)[1]
+    token_R = cpu_softmax.softmax(logits_RV, temperature_R, uniform_R)[1]
     assert token_R is not None
     return token_R
-
-
-def chosen_logprobs(
-    hidden_RC: torch.Tensor,
-    head_PCW: torch.Tensor,
-    V: int,
-    token_R: torch.Tensor,
-    heat_R: torch.Tensor,
-    bias_V: torch.Tensor | None,
-    multiplier: float,
-    softcap: float | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logprobs, (R,) in float32; nothing that the gradient would need, (2, R))."""
-    from kernels import logprob  # which chooses among backends, this one too
-
-    logits = partial(_logits, head_PCW, V, bias_V, multiplier, softcap)
-    return logprob.chosen(hidden_RC, token_R, heat_R, logits), heat_R.new_zeros(2, heat_R.shape[0])
-
-
-def chosen_logprobs_gradient(
-    hidden_RC: torch.Tensor,
-    head_PCW: torch.Tensor,
-    V: int,
-    token_R: torch.Tensor,
-    kept_2R: torch.Tensor,
-    grad_R: torch.Tensor,
-    heat_R: torch.Tensor,
-    bias_V: torch.Tensor | None,
-    multiplier: float,
-    softcap: float | None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """(d hidden, d head in panels, d bias)."""
-    from kernels import logprob
-
-    logits, head_CV = partial(_logits, head_PCW, V, bias_V, multiplier, softcap), unpack(head_PCW.float(), V)
-    found = logprob.gradients(grad_R, hidden_RC, head_CV, token_R, heat_R, logits, multiplier, softcap)
-    dhidden_RC, dhead_CV, dbias_V = found
-    assert dhead_CV is not None
-    dbias = None if bias_V is None else dbias_V.to(bias_V.dtype)
-    return dhidden_RC, pack(dhead_CV.to(head_PCW.dtype)), dbias
-
-
-def _logits(
-    head_PCW: torch.Tensor,
-    V: int,
-    bias_V: torch.Tensor | None,
-    multiplier: float,
-    softcap: float | None,
-    hidden_RC: torch.Tensor,
-) -> torch.Tensor:
-    logits_RV = matmul(hidden_RC, head_PCW, V, bias_N=bias_V, wide=True) * multiplier
-    return logits_RV if softcap is None else activate(logits_RV / softcap, TANH) * softcap
 
 
 def rope_gradient(
@@ -218,16 +168,16 @@ def rope_gradient(
     position_T: torch.Tensor,
     growth_M1: torch.Tensor | None,
 ) -> torch.Tensor:
-    """dqkv_TX from the gradients of what `rope_store` turned and of the values; it writes to them."""
+    """dqkv_TX from the gradients of what `rope_store` rotated and of the values; it writes to them."""
     if growth_M1 is not None:
         dq_THD *= growth_M1[position_T].unsqueeze(1)
     # The rotation's transpose is the rotation by the opposite angle.
     cos, sin = cos_MR[position_T].unsqueeze(1), sin_MR[position_T].unsqueeze(1)
     R = cos.shape[-1]
-    for turned in (dq_THD, dk_TKD):
-        a, b = (x.clone() for x in turned[..., : 2 * R].chunk(2, dim=-1))
-        turned[..., :R] = a * cos + b * sin
-        turned[..., R : 2 * R] = b * cos - a * sin
+    for rotated in (dq_THD, dk_TKD):
+        a, b = (x.clone() for x in rotated[..., : 2 * R].chunk(2, dim=-1))
+        rotated[..., :R] = a * cos + b * sin
+        rotated[..., R : 2 * R] = b * cos - a * sin
     return torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1)
 
 
@@ -235,17 +185,71 @@ def attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
-    batch: Any,
+    batch: Paging,
     scores: Scores,
     sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """(out_THE, what its gradient wants beside the inputs)."""
-    tile_N3, tile_tokens = batch.tiles
-    paging = (batch.position_T, batch.page_BP, tile_N3, tile_tokens)
+    """Return (out_THE, nothing): gradients compute the weights anew."""
+    paging = (batch.position_T, batch.page_BP, *batch.tiles)
     return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H), ()
 
 
-attention_gradients = blockwise.backward
+def attention_gradients(
+    dout_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds: list[int],
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    kept: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return (dq, dk, dv, dsinks) of whole sequences, in float32."""
+    return blockwise.gradients(dout_THE, q_THD, k_TKD, v_TKE, bounds, scores, sinks_H)
+
+
+def packed_attention(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (out_THE, nothing that gradients want) over packed sequences."""
+    blockwise.whole_bounds(bounds_B1, q_THD.shape[0])
+    out_THE = cpu_attention.packed(q_THD, k_TKD, v_TKE, bounds_B1, scores, sinks_H)
+    return out_THE, blockwise.nothing_kept(q_THD)
+
+
+def paged_attention(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    paging: tuple[torch.Tensor, torch.Tensor],
+    tiles: Tiles,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+    prefix: SharedPrefix | None,
+) -> torch.Tensor:
+    """Return out_THE over pages; a prefix is read anew by each of its sequences, with the same bits."""
+    return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, *tiles, scores, sinks_H)
+
+
+packed_attention_gradients = blockwise.packed_attention_gradients
+
+
+def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Write x, rounded to out's dtype."""
+    if (x.dtype, out.dtype) == (torch.float32, torch.bfloat16) and x.is_contiguous():
+        rowwise.round_into(x, out)
+        torch.autograd.graph.increment_version(out)
+    else:
+        out.copy_(x)
+
+
 # (gradient of f(x), x) -> (gradient of x, f(x)), in float32.
 SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]] = {
     "silu": lambda d, x: (aten.silu_backward(d, x), F.silu(x)),

@@ -5,12 +5,14 @@ Legend: T rows, F MLP width, X what goes in: 2F, gate and up side by side, or F.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 
 from kernels.gpu.language import rounded, tanh
-from kernels.gpu.launch import TYPES, expect, on, target, variant
+from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Activation
 
@@ -18,13 +20,13 @@ NAMES = ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "sigmoid", 
 
 
 def config(target: str) -> tuple[int, int]:
-    """(BLOCK_F, warps): a row's columns in blocks, one a program."""
+    """Choose (BLOCK_F, warps): a row's columns in blocks, one a program."""
     return (512, 1) if target == "interpret" else (1024, 4)
 
 
 @triton.jit
 def _slope(b_x: tl.tensor, NAME: tl.constexpr) -> tl.tensor:
-    """(f(x), f'(x)) in float32."""
+    """Compute (f(x), f'(x)) in float32."""
     if NAME == "relu":
         b_y, b_dy = tl.maximum(b_x, 0), tl.where(b_x > 0, 1.0, 0.0)
     elif NAME == "relu2":
@@ -62,15 +64,9 @@ def _clamped(b_gate: tl.tensor, b_up: tl.tensor, limit: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _activate(
-    p_x: tl.tensor,
-    p_out: tl.tensor,
-    F: tl.tensor,
-    limit: tl.tensor,
-    NAME: tl.constexpr,
-    GATED: tl.constexpr,
-    CLAMPED: tl.constexpr,
-    BLOCK_F: tl.constexpr,
-) -> None:
+    p_x: tl.tensor, p_out: tl.tensor, F: tl.tensor, limit: tl.tensor,
+    NAME: tl.constexpr, GATED: tl.constexpr, CLAMPED: tl.constexpr, BLOCK_F: tl.constexpr,
+) -> None:  # fmt: skip
     i_t = tl.program_id(0).to(tl.int64)
     o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     m_f = o_f < F
@@ -90,16 +86,9 @@ def _activate(
 
 @triton.jit
 def _gradient(
-    p_x: tl.tensor,
-    p_dout: tl.tensor,
-    p_dx: tl.tensor,
-    F: tl.tensor,
-    limit: tl.tensor,
-    NAME: tl.constexpr,
-    GATED: tl.constexpr,
-    CLAMPED: tl.constexpr,
-    BLOCK_F: tl.constexpr,
-) -> None:
+    p_x: tl.tensor, p_dout: tl.tensor, p_dx: tl.tensor, F: tl.tensor, limit: tl.tensor,
+    NAME: tl.constexpr, GATED: tl.constexpr, CLAMPED: tl.constexpr, BLOCK_F: tl.constexpr,
+) -> None:  # fmt: skip
     i_t = tl.program_id(0).to(tl.int64)
     o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     m_f = o_f < F
@@ -128,7 +117,7 @@ def _gradient(
 
 
 def _check(x_TX: torch.Tensor, activation: Activation) -> int:
-    """F; raises ValueError for what is no activation, or not of these columns."""
+    """Return F; raise ValueError for what is no activation, or not of these columns."""
     expect("x_TX", x_TX, (None, None))
     if activation.name not in NAMES:
         raise ValueError(f"activation.name must be one of {', '.join(NAMES)}, got {activation.name!r}")
@@ -144,51 +133,41 @@ def _constants(activation: Activation, BLOCK_F: int) -> dict[str, object]:
     return {"NAME": name, "GATED": gated, "CLAMPED": clamped, "BLOCK_F": BLOCK_F}
 
 
+def _launch(kernel: Any, *tensors: torch.Tensor, sizes: tuple[int, int], activation: Activation) -> None:
+    (T, F), (BLOCK_F, num_warps) = sizes, config(target(tensors[0].device))
+    constants, limit = _constants(activation, BLOCK_F), float(activation.limit or 0)
+    launch(kernel, (T, triton.cdiv(F, BLOCK_F)), *tensors, F, limit, **constants, num_warps=num_warps)
+
+
 def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """act(gate) * up, (T, 2F) -> (T, F), or act(x), (T, F) -> (T, F), as `kernels.reference.activate`.
+    """Compute `kernels.reference.activate`: act(gate) * up, (T, 2F) -> (T, F), or act(x), (T, F) -> (T, F).
 
     Raises ValueError for an unknown name, an odd number of columns where it is gated, and a tensor that is
     not contiguous or not of a kernel's dtype and device.
     """
     F, T = _check(x_TX, activation), x_TX.shape[0]
     out_TF = x_TX.new_empty(T, F)
-    BLOCK_F, num_warps = config(target(x_TX.device))
-    if out_TF.numel():
-        with on(x_TX.device):
-            _activate[(T, triton.cdiv(F, BLOCK_F))](
-                x_TX, out_TF, F, float(activation.limit or 0),
-                **_constants(activation, BLOCK_F), num_warps=num_warps,
-            )  # fmt: skip
+    _launch(_activate, x_TX, out_TF, sizes=(T, F), activation=activation)
     return out_TF
 
 
 def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """dx (T, X) in x's dtype, from what went in and the gradient of what came out. Raises as `activate`."""
+    """Compute dx (T, X) in x's dtype from x and the gradient of what came out. Raises as `activate`."""
     F, T = _check(x_TX, activation), x_TX.shape[0]
     expect("dout_TF", dout_TF, (T, F), like=x_TX)
     dx_TX = torch.empty_like(x_TX)
-    BLOCK_F, num_warps = config(target(x_TX.device))
-    if dx_TX.numel():
-        with on(x_TX.device):
-            _gradient[(T, triton.cdiv(F, BLOCK_F))](
-                x_TX, dout_TF, dx_TX, F, float(activation.limit or 0),
-                **_constants(activation, BLOCK_F), num_warps=num_warps,
-            )  # fmt: skip
+    _launch(_gradient, x_TX, dout_TF, dx_TX, sizes=(T, F), activation=activation)
     return dx_TX
 
 
 def variants() -> list[Variant]:
-    """Both directions of each function, gated and not, and the clamped product, in bf16; else the usual."""
+    """List both directions of each function, gated and not, and the clamped, in bf16; else the usual."""
     activations = [Activation(name, gated) for gated in (True, False) for name in NAMES]
     activations.append(Activation(limit=7.0))
     BLOCK_F, num_warps = config("sm_90")
     found = []
     for kind in TYPES.values():
-        types = {
-            **dict.fromkeys(("p_x", "p_out", "p_dout", "p_dx"), f"*{kind}"),
-            "F": "i32:16",
-            "limit": "fp32",
-        }
+        types = {"p_x p_out p_dout p_dx": f"*{kind}", "F": "i32:16", "limit": "fp32"}
         for how in activations if kind == "bf16" else activations[:1]:
             targets = None if how is activations[0] else [REFERENCE]
             label = f"{how.name}{' gated' * how.gated}{' clamped' * bool(how.limit)} {kind}"

@@ -1,6 +1,6 @@
 """`tl.dot`, rounding and tanh, the same on the device and under the interpreter.
 
-The interpreter of Triton 3.6 to 3.9 multiplies bf16 operands of `tl.dot` as whole numbers, leaves the order
+The interpreter of Triton 3.6 to 3.9 multiplies bf16 operands of `tl.dot` as integers, leaves the order
 of a product's sum to a library that looks at a row's place, cuts float32 down to bf16 where the device
 rounds to nearest, and makes 1e-38 of 0 in doing so.
 """
@@ -17,7 +17,7 @@ INTERPRETED = tl.constexpr(INTERPRET)
 
 @triton.jit
 def dot(b_a: tl.tensor, b_b: tl.tensor, b_acc: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """b_acc + b_a @ b_b in float32 (b_acc None: 0), float32 operands multiplied as PRECISION says."""
+    """Compute b_acc + b_a @ b_b in float32 (b_acc None: 0), float32 operands multiplied as PRECISION says."""
     if INTERPRETED:
         # Along the inner width, in order; in float64, since float32 one by one loses more than a device does.
         b_products = b_a.to(tl.float64)[:, :, None] * b_b.to(tl.float64)[None, :, :]
@@ -31,7 +31,7 @@ def dot(b_a: tl.tensor, b_b: tl.tensor, b_acc: tl.tensor, PRECISION: tl.constexp
 
 @triton.jit
 def rounded(b_x: tl.tensor, TYPE: tl.constexpr) -> tl.tensor:
-    """float32 rounded to nearest, ties to even, as TYPE."""
+    """Round float32 to TYPE, to nearest, ties to even."""
     if INTERPRETED and tl.bfloat16 == TYPE:
         b_bits = b_x.to(tl.int32, bitcast=True)
         b_bits = tl.where(b_x == b_x, b_bits + 0x7FFF + ((b_bits >> 16) & 1), 0x7FC00000) >> 16
@@ -43,7 +43,7 @@ def rounded(b_x: tl.tensor, TYPE: tl.constexpr) -> tl.tensor:
 
 @triton.jit
 def tanh(b_x: tl.tensor) -> tl.tensor:
-    """Up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1) would cancel there, and by that beyond."""
+    """Compute tanh: up to 0.6 by x + x^3 f(x^2), a fit, since 1 - 2 / (e^2x + 1), taken beyond, cancels."""
     b_a = tl.abs(b_x)
     b_near = tl.minimum(b_a, 0.6)
     b_z = b_near * b_near

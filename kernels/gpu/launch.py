@@ -1,4 +1,4 @@
-"""Ground of the Triton kernels: where they run, what an argument may be, how a variant is written down."""
+"""How Triton kernels are launched: where they run, what an argument may be, how a variant is written down."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TARGETS = tuple(TARGET_PRECISIONS)
 
 @cache
 def target(device: torch.device) -> str:
-    """The entry of TARGETS whose block sizes a device is given, or "interpret" for the CPU.
+    """Return the entry of TARGETS whose block sizes a device is given, or "interpret" for the CPU.
 
     Devices of few kilobytes of shared memory (sm_86, sm_89, sm_120) go by sm_80, whose blocks fit them.
     """
@@ -43,15 +43,25 @@ def target(device: torch.device) -> str:
 
 @cache
 def processors(device: torch.device) -> int:
-    """Multiprocessors of a device: what a persistent kernel's grid is made of. Never enters a result."""
+    """Count the multiprocessors of a device, for a persistent kernel's grid. Never enters a result."""
     if device.type == "cpu":
         return 3
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a device the current one, which is where Triton launches."""
+    """Make a device the current one, which is where Triton launches."""
     return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], x: torch.Tensor, /, *arguments: Any, **named: Any) -> None:
+    """Launch a kernel on the device of its first argument; a grid of no program is no launch.
+
+    Products and sums are fused, which is the default as long as no environment variable says otherwise.
+    """
+    if all(grid):
+        with on(x.device):
+            kernel[grid](x, *arguments, **named, enable_fp_fusion=True)
 
 
 def expect(
@@ -83,7 +93,7 @@ def expect_precision(precision: str, device: torch.device) -> None:
 
 
 def choices() -> Iterator[tuple[torch.dtype, str, str]]:
-    """(dtype, precision, target) of what is compiled: float32 in each precision that a target has."""
+    """Yield (dtype, precision, target) of what is compiled: float32 in each precision of a target."""
     for dtype in TYPES:
         for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
             for name, held in TARGET_PRECISIONS.items():
@@ -99,9 +109,13 @@ def variant(
     num_warps: int,
     num_stages: int,
     targets: Sequence[str] | None = None,
-    default: bool = True,
 ) -> Variant:
-    """A `Variant` whose signature holds, of `types`, the kernel's arguments that are no constants."""
-    signature = {name: types[name] for name in kernel.arg_names if name not in constants}
+    """Make a `Variant` of the kernel's arguments that are no constants.
+
+    `types`: names of arguments, with spaces between them -> their type; the last that names one counts.
+    """
+    by_name = {name: kind for names, kind in types.items() for name in names.split()}
+    signature = {name: by_name[name] for name in kernel.arg_names if name not in constants}
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     only = None if targets is None else frozenset(targets)
-    return Variant(label, kernel, signature, constants, num_warps, num_stages, default, only)
+    return Variant(label, kernel, signature, constants, num_warps, num_stages, targets=only)

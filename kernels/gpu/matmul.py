@@ -19,25 +19,27 @@ Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
+from kernels import panels
 from kernels.gpu.language import dot, rounded
 from kernels.gpu.launch import (
     TYPES,
     choices,
     expect,
     expect_precision,
-    on,
+    launch,
     processors,
     target,
     variant,
 )
 from kernels.gpu.variant import REFERENCE, Variant
-from kernels.panels import PANEL
+
+PANEL = tl.constexpr(panels.PANEL)
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,18 @@ class Tile:
         """The constexpr arguments that every kernel of this module shares."""
         return {"BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N, "BLOCK_K": self.BLOCK_K}
 
+    @property
+    def launch(self) -> dict[str, int]:
+        """The keyword arguments of a launch: `constants` and what the compiler is told."""
+        return {**self.constants, "num_warps": self.num_warps, "num_stages": self.num_stages}
+
+    def grid(self, tiles: int, device: torch.device) -> tuple[int]:
+        """The grid of a persistent kernel: as many programs as run at a time, or as there are tiles."""
+        return (min(tiles, processors(device) * self.programs),)
+
 
 def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
-    """The tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
+    """Choose the tile for a number of rows; BLOCK_K depends on dtype and precision alone."""
     few = rows <= 64 and target in ("sm_80", "sm_90")
     if target == "interpret":
         return Tile(64, 32, 32, 1, 1)
@@ -75,64 +86,50 @@ def config(target: str, dtype: torch.dtype, precision: str, rows: int) -> Tile:
 
 @triton.jit
 def panel_offsets(o_k: tl.tensor, o_n: tl.tensor, K: tl.tensor) -> tl.tensor:
-    """Where w[k, n] stands in panels (P, K, 32)."""
-    return (o_n // 32).to(tl.int64) * (K * 32) + (o_k * 32 + o_n % 32)
+    """Compute where w[k, n] stands in panels (P, K, PANEL)."""
+    return (o_n // PANEL).to(tl.int64) * (K * PANEL) + (o_k * PANEL + o_n % PANEL)
+
+
+class Span(NamedTuple):
+    """Rows or columns of a tile: their numbers, and which of them there are."""
+
+    o: tl.tensor
+    m: tl.tensor
 
 
 @triton.jit
 def product(
-    b_acc: tl.tensor,
-    p_x: tl.tensor,
-    p_w: tl.tensor,
-    o_m: tl.tensor,
-    m_m: tl.tensor,
-    o_n: tl.tensor,
-    m_n: tl.tensor,
-    INNER: tl.tensor,
-    K: tl.tensor,
-    TRANSPOSED: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-) -> tl.tensor:
-    """b_acc + x[o_m] @ w[:, o_n], or @ w^T[:, o_n] where TRANSPOSED, block by block along the inner width."""
+    b_acc: tl.tensor, p_x: tl.tensor, p_w: tl.tensor, rows: Span, columns: Span, INNER: tl.tensor,
+    K: tl.tensor, TRANSPOSED: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Add x[rows] @ w[:, columns] (w^T where TRANSPOSED) to b_acc, block by block along the inner width."""
     o_k = tl.arange(0, BLOCK_K)
-    p_x += o_m.to(tl.int64)[:, None] * INNER + o_k[None, :]
+    p_x += rows.o.to(tl.int64)[:, None] * INNER + o_k[None, :]
     if TRANSPOSED:
-        p_w += panel_offsets(o_n[None, :], o_k[:, None], K)
+        p_w += panel_offsets(columns.o[None, :], o_k[:, None], K)
     else:
-        p_w += panel_offsets(o_k[:, None], o_n[None, :], K)
+        p_w += panel_offsets(o_k[:, None], columns.o[None, :], K)
     for k0 in range(0, INNER, BLOCK_K):
         m_k = k0 + o_k < INNER
-        b_x = tl.load(p_x, mask=m_m[:, None] & m_k[None, :], other=0)
-        b_w = tl.load(p_w, mask=m_k[:, None] & m_n[None, :], other=0)
+        b_x = tl.load(p_x, mask=rows.m[:, None] & m_k[None, :], other=0)
+        b_w = tl.load(p_w, mask=m_k[:, None] & columns.m[None, :], other=0)
         b_acc = dot(b_x, b_w, b_acc, PRECISION)
         p_x += BLOCK_K
-        # BLOCK_K columns of w are BLOCK_K / 32 panels of K * 32.
-        p_w += BLOCK_K * (K if TRANSPOSED else 32)
+        # BLOCK_K columns of w are BLOCK_K / PANEL panels of K * PANEL.
+        p_w += BLOCK_K * (K if TRANSPOSED else PANEL)
     return b_acc
 
 
 @triton.jit(do_not_specialize=["R", "items"])
 def _matmul(
-    p_x: tl.tensor,
-    p_w: tl.tensor,
-    p_bias: tl.tensor,
-    p_out: tl.tensor,
-    p_item: tl.tensor,
-    R: tl.tensor,
-    K: tl.tensor,
-    N: tl.tensor,
-    items: tl.tensor,
-    TRANSPOSED: tl.constexpr,
-    ACCUMULATE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-) -> None:
-    """out = x @ w (or w^T); items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
+    p_x: tl.tensor, p_w: tl.tensor, p_bias: tl.tensor, p_out: tl.tensor, p_item: tl.tensor,
+    R: tl.tensor, K: tl.tensor, N: tl.tensor, items: tl.tensor,
+    TRANSPOSED: tl.constexpr, ACCUMULATE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Compute x @ w (or w^T); items are given, (expert, first row, rows), or are runs of BLOCK_M rows."""
     INNER, OUTER = (N, K) if TRANSPOSED else (K, N)
-    P = (N + 31) // 32
+    P = (N + (PANEL - 1)) // PANEL
     columns = tl.cdiv(OUTER, BLOCK_N)
     for i_tile in range(tl.program_id(0), items * columns, tl.num_programs(0)):
         # Eight row tiles pass over a column tile before the next: its part of w is read from memory once.
@@ -151,16 +148,17 @@ def _matmul(
             o_m, m_m = first + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_M) < rows
             o_n = i_column * BLOCK_N + tl.arange(0, BLOCK_N)
             # Of panels, all columns are there: whole vectors are read.
-            m_n = o_n < (K if TRANSPOSED else P * 32)
-            p_expert = p_w + tl.cast(expert, tl.int64) * P * K * 32
+            m_n = o_n < (K if TRANSPOSED else P * PANEL)
+            p_expert = p_w + tl.cast(expert, tl.int64) * P * K * PANEL
             p_tile = p_out + o_m.to(tl.int64)[:, None] * OUTER + o_n[None, :]
             m_tile = m_m[:, None] & (o_n < OUTER)[None, :]
             if ACCUMULATE:
                 b_acc = tl.load(p_tile, mask=m_tile, other=0)
             else:
                 b_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+            rows_here, columns_here = Span(o_m, m_m), Span(o_n, m_n)
             b_acc = product(
-                b_acc, p_x, p_expert, o_m, m_m, o_n, m_n, INNER, K, TRANSPOSED, BLOCK_K, PRECISION
+                b_acc, p_x, p_expert, rows_here, columns_here, INNER, K, TRANSPOSED, BLOCK_K, PRECISION
             )
             if p_bias is not None:
                 b_bias = tl.load(p_bias + expert * N + o_n, mask=o_n < N, other=0)
@@ -170,20 +168,12 @@ def _matmul(
 
 @triton.jit(do_not_specialize=["R"])
 def _gradient_w(
-    p_x: tl.tensor,
-    p_dy: tl.tensor,
-    p_dw: tl.tensor,
-    p_offset: tl.tensor,
-    R: tl.tensor,
-    K: tl.tensor,
-    N: tl.tensor,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-) -> None:
-    """dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
-    P = (N + 31) // 32
+    p_x: tl.tensor, p_dy: tl.tensor, p_dw: tl.tensor, p_offset: tl.tensor,
+    R: tl.tensor, K: tl.tensor, N: tl.tensor,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Compute dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
+    P = (N + (PANEL - 1)) // PANEL
     heights = tl.cdiv(K, BLOCK_M)
     i_expert = tl.program_id(1)
     o_k = tl.program_id(0) % heights * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -199,8 +189,9 @@ def _gradient_w(
         b_x = tl.load(p_x + o_row * K + o_k[None, :], mask=m_r[:, None] & (o_k < K)[None, :], other=0)
         b_dy = tl.load(p_dy + o_row * N + o_n[None, :], mask=m_r[:, None] & (o_n < N)[None, :], other=0)
         b_acc = dot(tl.trans(b_x), b_dy, b_acc, PRECISION)
-    p_dw += i_expert.to(tl.int64) * P * K * 32 + panel_offsets(o_k[:, None], o_n[None, :], K)
-    tl.store(p_dw, rounded(b_acc, p_dw.dtype.element_ty), mask=(o_k < K)[:, None] & (o_n < P * 32)[None, :])
+    p_dw += i_expert.to(tl.int64) * P * K * PANEL + panel_offsets(o_k[:, None], o_n[None, :], K)
+    m_w = (o_k < K)[:, None] & (o_n < P * PANEL)[None, :]
+    tl.store(p_dw, rounded(b_acc, p_dw.dtype.element_ty), mask=m_w)
 
 
 @dataclass(frozen=True)
@@ -213,7 +204,7 @@ class Work:
 
 
 def work_list(x_RK: torch.Tensor, offset_E1: torch.Tensor, precision: str = "ieee") -> Work:
-    """Items (expert, first row, rows) for rows sorted by expert, made on the device, with no wait for it.
+    """List items (expert, first row, rows) for rows sorted by expert, on the device, with no wait for it.
 
     Expert e has the rows offset[e] to offset[e + 1] (int32, rising from 0 to R). The list is as long as it
     can become for R rows and E experts; the items left over have no rows. It serves every product of rows
@@ -248,32 +239,29 @@ def _launch(
     accumulate: bool = False,
 ) -> torch.Tensor:
     R, K = x_RX.shape[0], w_EPKW.shape[-2]
-    if out_RX.numel() == 0:
-        return out_RX
     if work is None:
         tile = config(target(x_RX.device), x_RX.dtype, precision, R)
         items = -(-R // tile.BLOCK_M)
     else:
         tile, items = work.tile, work.item_I3.shape[0]
     tiles = items * -(-out_RX.shape[1] // tile.BLOCK_N)
-    with on(x_RX.device):
-        _matmul[(min(tiles, processors(x_RX.device) * tile.programs),)](
-            x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
-            TRANSPOSED=transposed, ACCUMULATE=accumulate, **tile.constants, PRECISION=precision,
-            num_warps=tile.num_warps, num_stages=tile.num_stages,
-        )  # fmt: skip
+    launch(
+        _matmul, tile.grid(tiles, x_RX.device),
+        x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
+        TRANSPOSED=transposed, ACCUMULATE=accumulate, PRECISION=precision, **tile.launch,
+    )  # fmt: skip
     return out_RX
 
 
 def _expect(name: str, x_RX: torch.Tensor, inner: int | None, w: torch.Tensor, experts: bool) -> None:
     expect(name, x_RX, (None, None))
-    shape = (None, None, inner, PANEL)[not experts :]
+    shape = (None, None, inner, panels.PANEL)[not experts :]
     expect("w_EPKW" if experts else "w_PKW", w, shape, like=x_RX)
 
 
 def _expect_panels(N: int, w: torch.Tensor) -> None:
-    if w.shape[-3] != -(-N // PANEL):
-        raise ValueError(f"N must belong to the {w.shape[-3]} panels of {PANEL} columns of w, got {N}")
+    if w.shape[-3] != -(-N // panels.PANEL):
+        raise ValueError(f"N must belong to the {w.shape[-3]} panels of {panels.PANEL} columns of w, got {N}")
 
 
 def matmul(
@@ -284,7 +272,7 @@ def matmul(
     precision: str = "ieee",
     wide: bool = False,
 ) -> torch.Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
+    """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
 
     All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16; the
     sums as they are, in float32, where `wide`.
@@ -308,7 +296,7 @@ def grouped_matmul(
     bias_EN: torch.Tensor | None = None,
     precision: str = "ieee",
 ) -> torch.Tensor:
-    """`matmul` of rows sorted by expert, each with its expert's matrix: the same bits as one by one.
+    """Compute `matmul` of rows sorted by expert, each with its expert's matrix: the bits of one by one.
 
     `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
     ValueError as `matmul` does.
@@ -336,7 +324,7 @@ def matmul_gradient_x(
     precision: str = "ieee",
     add_to_RK: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """dx_RK = dy_RN @ w^T in dy's dtype, of a `matmul`; or added to `add_to_RK`, float32, which is returned.
+    """Compute dx_RK = dy_RN @ w^T of a `matmul` in dy's dtype; or add it to `add_to_RK`, float32, the result.
 
     Row-invariant as the forward is. Raises ValueError as `matmul` does.
     """
@@ -353,7 +341,7 @@ def matmul_gradient_x(
 def grouped_matmul_gradient_x(
     dy_RN: torch.Tensor, w_EPKW: torch.Tensor, work: Work, precision: str = "ieee"
 ) -> torch.Tensor:
-    """dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
+    """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
     _expect("dy_RN", dy_RN, None, w_EPKW, experts=True)
     (R, N), K = dy_RN.shape, w_EPKW.shape[2]
     _expect_panels(N, w_EPKW)
@@ -363,7 +351,7 @@ def grouped_matmul_gradient_x(
 
 
 def matmul_gradient_w(x_RK: torch.Tensor, dy_RN: torch.Tensor, precision: str = "ieee") -> torch.Tensor:
-    """dw = x^T dy in panels (P, K, W), in x's dtype, of a `matmul`; columns past N are zero.
+    """Compute dw = x^T dy in panels (P, K, W), in x's dtype, of a `matmul`; columns past N are zero.
 
     One program a tile adds up all rows, in order. Raises ValueError as `matmul` does.
     """
@@ -373,7 +361,7 @@ def matmul_gradient_w(x_RK: torch.Tensor, dy_RN: torch.Tensor, precision: str = 
 def grouped_matmul_gradient_w(
     x_RK: torch.Tensor, dy_RN: torch.Tensor, work: Work, precision: str = "ieee"
 ) -> torch.Tensor:
-    """dw (E, P, K, W) of a `grouped_matmul`: zero for an expert without rows. Raises as `matmul`."""
+    """Compute dw (E, P, K, W) of a `grouped_matmul`: zero for an expert without rows. Raises as `matmul`."""
     return _gradient(x_RK, dy_RN, work.offset_E1, work.offset_E1.shape[0] - 1, precision)
 
 
@@ -384,29 +372,23 @@ def _gradient(
     (R, K), N = x_RK.shape, dy_RN.shape[-1]
     expect("dy_RN", dy_RN, (R, None), like=x_RK)
     expect_precision(precision, x_RK.device)
-    dw_EPKW = x_RK.new_empty(E, -(-N // PANEL), K, PANEL)
-    if dw_EPKW.numel() == 0:
-        return dw_EPKW
+    dw_EPKW = x_RK.new_empty(E, *panels.packed_shape(K, N))
     tile = config(target(x_RK.device), x_RK.dtype, precision, R)
     tiles = -(-K // tile.BLOCK_M) * -(-N // tile.BLOCK_N)
-    with on(x_RK.device):
-        _gradient_w[(tiles, E)](
-            x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N,
-            **tile.constants, PRECISION=precision,
-            num_warps=tile.num_warps, num_stages=tile.num_stages,
-        )  # fmt: skip
+    launch(
+        _gradient_w, (tiles, E), x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N, PRECISION=precision, **tile.launch
+    )
     return dw_EPKW
 
 
 def variants() -> list[Variant]:
-    """Product and gradient of every dtype and precision; for the reference both tiles, experts, and d x."""
+    """List product and gradient of every dtype and precision; for the reference both tiles, experts, d x."""
     found = []
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
         types = {
-            **dict.fromkeys(("p_x", "p_w", "p_bias", "p_out", "p_dy", "p_dw"), f"*{kind}"),
-            **{"p_item": "*i32", "p_offset": "*i32", "R": "i32", "items": "i32"},
-            **{"K": "i32:16", "N": "i32:16"},
+            **{"p_x p_w p_bias p_out p_dy p_dw": f"*{kind}", "p_item p_offset": "*i32"},
+            **{"R items": "i32", "K N": "i32:16"},
         }
         label = f"{kind} {precision}" if dtype == torch.float32 else kind
         dense, plain = {"p_item": None, "p_bias": None}, {"ACCUMULATE": False}
@@ -415,6 +397,7 @@ def variants() -> list[Variant]:
             ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
             ("grouped_matmul", _matmul, {**plain, "TRANSPOSED": False}),
             ("matmul_gradient_x", _matmul, {**dense, **plain, "TRANSPOSED": True}),
+            ("grouped_matmul_gradient_w", _gradient_w, {}),
         ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
         few = name == REFERENCE and kind != "fp16"

@@ -9,7 +9,6 @@ Legend: T rows, C model width, G programs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ import triton
 import triton.language as tl
 
 from kernels.gpu.language import rounded
-from kernels.gpu.launch import TYPES, expect, on, target, variant
+from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import Norm
 
@@ -35,9 +34,14 @@ class Rows:
     BLOCK_C: int
     num_warps: int
 
+    @property
+    def constants(self) -> dict[str, int]:
+        """The constexpr arguments that both kernels share."""
+        return {"BLOCK_T": self.BLOCK_T, "BLOCK_C": self.BLOCK_C}
+
 
 def config(target: str, width: int) -> Rows:
-    """For rows of a width: about 1024 numbers a program for narrow ones, 8 to 16 a thread for wide ones."""
+    """Choose about 1024 numbers a program for narrow rows, 8 to 16 a thread for wide ones."""
     BLOCK_C = triton.next_power_of_2(width)
     BLOCK_T = 8 if target == "interpret" else max(1, 1024 // BLOCK_C)
     return Rows(BLOCK_T, BLOCK_C, min(16, max(4, BLOCK_C // 512)))
@@ -45,7 +49,7 @@ def config(target: str, width: int) -> Rows:
 
 @triton.jit
 def _normed(b_x: tl.tensor, m_c: tl.tensor, C: tl.tensor, eps: tl.tensor, LAYER: tl.constexpr) -> tl.tensor:
-    """(rows normed, their 1 / deviation); columns past C of b_x are zero, of the normed ones too."""
+    """Compute (rows normed, their 1 / deviation); columns past C of b_x are zero, of the normed ones too."""
     if LAYER:
         b_x = tl.where(m_c, b_x - (tl.sum(b_x, 1) / C)[:, None], 0)
     b_rstd = 1 / tl.sqrt_rn(tl.sum(b_x * b_x, 1) / C + eps)
@@ -54,20 +58,10 @@ def _normed(b_x: tl.tensor, m_c: tl.tensor, C: tl.tensor, eps: tl.tensor, LAYER:
 
 @triton.jit(do_not_specialize=["T"])
 def _add_norm(
-    p_x: tl.tensor,
-    p_residual: tl.tensor,
-    p_w: tl.tensor,
-    p_b: tl.tensor,
-    p_sum: tl.tensor,
-    p_out: tl.tensor,
-    T: tl.tensor,
-    C: tl.tensor,
-    eps: tl.tensor,
-    offset: tl.tensor,
-    LAYER: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-) -> None:
+    p_x: tl.tensor, p_residual: tl.tensor, p_w: tl.tensor, p_b: tl.tensor, p_sum: tl.tensor, p_out: tl.tensor,
+    T: tl.tensor, C: tl.tensor, eps: tl.tensor, offset: tl.tensor,
+    LAYER: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr,
+) -> None:  # fmt: skip
     o_t, o_c = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_C)
     m_c = o_c < C
     m_x = (o_t < T)[:, None] & m_c[None, :]
@@ -89,21 +83,10 @@ def _add_norm(
 
 @triton.jit(do_not_specialize=["T"])
 def _gradient(
-    p_sum: tl.tensor,
-    p_w: tl.tensor,
-    p_dsum: tl.tensor,
-    p_dout: tl.tensor,
-    p_dx: tl.tensor,
-    p_dw: tl.tensor,
-    p_db: tl.tensor,
-    T: tl.tensor,
-    C: tl.tensor,
-    eps: tl.tensor,
-    offset: tl.tensor,
-    LAYER: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-) -> None:
+    p_sum: tl.tensor, p_w: tl.tensor, p_dsum: tl.tensor, p_dout: tl.tensor, p_dx: tl.tensor, p_dw: tl.tensor,
+    p_db: tl.tensor, T: tl.tensor, C: tl.tensor, eps: tl.tensor, offset: tl.tensor,
+    LAYER: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr,
+) -> None:  # fmt: skip
     o_c = tl.arange(0, BLOCK_C)
     m_c = o_c < C
     if p_w is not None:
@@ -159,7 +142,7 @@ def add_norm(
     b_C: torch.Tensor | None,
     norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, its norm), both (T, C) in x's dtype; the sum is rounded before it is normed.
+    """Compute (x + residual, its norm), both (T, C) in x's dtype; the sum is rounded before it is normed.
 
     With no residual the sum is x itself, not a copy. Norms run in float32 for any `norm.dtype`, and the
     product with w is not rounded before. Raises ValueError for shapes that do not belong together, mixed
@@ -172,12 +155,11 @@ def add_norm(
     out_TC = torch.empty_like(x_TC)
     sum_TC = x_TC if residual_TC is None else torch.empty_like(x_TC)
     T, C = x_TC.shape
-    if T:
-        with on(x_TC.device):
-            _add_norm[(triton.cdiv(T, rows.BLOCK_T),)](
-                x_TC, residual_TC, w_C, b_C, sum_TC, out_TC, T, C, norm.eps, float(norm.offset),
-                LAYER=norm.layer, BLOCK_T=rows.BLOCK_T, BLOCK_C=rows.BLOCK_C, num_warps=rows.num_warps,
-            )  # fmt: skip
+    launch(
+        _add_norm, (triton.cdiv(T, rows.BLOCK_T),),
+        x_TC, residual_TC, w_C, b_C, sum_TC, out_TC, T, C, norm.eps, float(norm.offset),
+        LAYER=norm.layer, **rows.constants, num_warps=rows.num_warps,
+    )  # fmt: skip
     return sum_TC, out_TC
 
 
@@ -189,7 +171,7 @@ def add_norm_gradient(
     dout_TC: torch.Tensor,
     norm: Norm,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """(d x, which is also d residual, d w, d b) from `add_norm`'s sum and the gradients of its two outputs.
+    """Compute (d x and d residual, d w, d b) from `add_norm`'s sum and the gradients of its two outputs.
 
     `dsum_TC` is None where only the norm was used. Nothing but the sum need be kept: what the norm divides
     by is made again. Raises ValueError as `add_norm` does.
@@ -203,44 +185,37 @@ def add_norm_gradient(
     dw_GC, db_GC = (
         None if vector is None else sum_TC.new_empty((G, C), dtype=torch.float32) for vector in (w_C, b_C)
     )
-    if T:
-        with on(sum_TC.device):
-            _gradient[(G,)](
-                sum_TC, w_C, dsum_TC, dout_TC, dx_TC, dw_GC, db_GC, T, C, norm.eps, float(norm.offset),
-                LAYER=norm.layer, BLOCK_T=rows.BLOCK_T, BLOCK_C=rows.BLOCK_C, num_warps=rows.num_warps,
-            )  # fmt: skip
+    launch(
+        _gradient, (G,), sum_TC, w_C, dsum_TC, dout_TC, dx_TC, dw_GC, db_GC, T, C, norm.eps,
+        float(norm.offset), LAYER=norm.layer, **rows.constants, num_warps=rows.num_warps,
+    )  # fmt: skip
     dw_C, db_C = (None if parts is None else parts.sum(0).to(sum_TC.dtype) for parts in (dw_GC, db_GC))
     return dx_TC, dw_C, db_C
 
 
 def variants() -> list[Variant]:
-    """Both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
+    """List both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
     found = []
     for kind in TYPES.values():
-        pointers = ["p_x", "p_residual", "p_w", "p_b", "p_sum", "p_out", "p_dsum", "p_dout", "p_dx"]
         types = {
-            **dict.fromkeys(pointers, f"*{kind}"), "p_dw": "*fp32", "p_db": "*fp32",
-            "T": "i32", "C": "i32:16", "eps": "fp32", "offset": "fp32",
-        }  # fmt: skip
-        cases: list[tuple[str, int, bool, Sequence[str]]] = [
-            ("rms", 1024, False, ("p_b", "p_db")),
-            ("rms", 128, False, ("p_residual", "p_dsum", "p_b", "p_db")),
-            ("rms", 2560, False, ("p_b", "p_db")),
-            ("layer", 2560, True, ()),
-            ("bare rms", 1024, False, ("p_w", "p_b", "p_dw", "p_db")),
+            "p_x p_residual p_w p_b p_sum p_out p_dsum p_dout p_dx": f"*{kind}",
+            **{"p_dw p_db": "*fp32", "T": "i32", "C": "i32:16", "eps offset": "fp32"},
+        }
+        cases = [
+            ("rms", 1024, False, "p_b p_db"),
+            ("rms", 128, False, "p_residual p_dsum p_b p_db"),
+            ("rms", 2560, False, "p_b p_db"),
+            ("layer", 2560, True, ""),
+            ("bare rms", 1024, False, "p_w p_b p_dw p_db"),
         ]
         # To a compiler, fp16 is bf16 again: one width of it will do.
         for name, width, layer, absent in cases if kind != "fp16" else cases[:1]:
             targets = None if (name, width) == cases[0][:2] else [REFERENCE]
             rows = config("sm_90", width)
-            for what, kernel in (("add_norm", _add_norm), ("add_norm_gradient", _gradient)):
-                constants = {
-                    **{argument: None for argument in absent if argument in kernel.arg_names},
-                    **{"LAYER": layer, "BLOCK_T": rows.BLOCK_T, "BLOCK_C": rows.BLOCK_C},
-                }
-                found.append(
-                    variant(
-                        f"{what} {name} {kind} {width}", kernel, types, constants, rows.num_warps, 1, targets
-                    )
-                )
+            constants = {**dict.fromkeys(absent.split()), "LAYER": layer, **rows.constants}
+            label = f"{name} {kind} {width}"
+            found += [
+                variant(f"{what} {label}", kernel, types, constants, rows.num_warps, 1, targets)
+                for what, kernel in (("add_norm", _add_norm), ("add_norm_gradient", _gradient))
+            ]
     return found

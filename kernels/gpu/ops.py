@@ -1,12 +1,10 @@
-"""The operations of `kernels.dispatch` by the Triton kernels: what `kernels.cpu.ops` is on the CPU.
+"""A GPU's `kernels.backend.Backend`, by the Triton kernels.
 
 Legend: T packed tokens, R rows, K inner width or kv heads, N outer width, H query heads, D head dim,
 E head dim of values, P panels or pages, W panel width, S page size.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
@@ -18,7 +16,8 @@ from kernels.gpu import rope as gpu_rope
 from kernels.gpu import xielu as gpu_xielu
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
-from kernels.knobs import Norm, Scores
+from kernels.knobs import PieceNorms, Scores
+from kernels.tiling import TILE_TOKENS, Paging, SharedPrefix, Tiles, positions, work_list
 
 # Of float32's products: no rounding but float32's own.
 PRECISION = "ieee"
@@ -31,19 +30,24 @@ xielu = gpu_xielu.xielu
 xielu_gradient = gpu_xielu.xielu_gradient
 softmax = logprob.softmax
 log_softmax = logprob.log_softmax
-chosen_logprobs = logprob.chosen_logprobs
-chosen_logprobs_gradient = logprob.chosen_logprobs_gradient
 rope_store = gpu_rope.rope_store
 rope_gradient = gpu_rope.rope_gradient
 
 
 argmax = reference.argmax
 ranks = reference.ranks
+adamw = reference.adamw
+pack_into = reference.pack_into
 
 
-def draw(logits_RV: torch.Tensor, heat_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Write x, rounded to out's dtype."""
+    out.copy_(x)
+
+
+def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
     """The token of each row that a number in [0, 1) draws, (R,)."""
-    return reference.draw(log_softmax(logits_RV, heat_R), uniform_R)
+    return reference.draw(log_softmax(logits_RV, temperature_R), uniform_R)
 
 
 def matmul(
@@ -105,7 +109,7 @@ def norm_qk(
     q_b: torch.Tensor | None,
     k_w: torch.Tensor | None,
     k_b: torch.Tensor | None,
-    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
+    knobs: PieceNorms,
 ) -> torch.Tensor:
     """`kernels.reference.norm_qk`, each piece a row of `add_norm`."""
     widths, sizes, kind = knobs
@@ -138,54 +142,89 @@ def attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
-    batch: Any,
+    batch: Paging,
     scores: Scores,
     sinks_H: torch.Tensor | None,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """(out_THE, what its gradient wants beside the inputs)."""
+    paging = None if batch.page_BP is None else gpu_attention.Paging(batch.page_BP)
+    sinks_H = _read_as(sinks_H, q_THD.dtype)
     out_THE, softmax_2TH = gpu_attention.forward(
-        q_THD,
-        k_PKDS,
-        v_PKSE,
-        batch.position_T,
-        *batch.tiles,
-        page_BP=batch.page_BP,
-        **_knobs(scores, sinks_H, q_THD.dtype),
+        q_THD, k_PKDS, v_PKSE, batch.position_T, batch.tiles, scores, sinks_H, PRECISION, paging
     )
     return out_THE, (out_THE, softmax_2TH)
 
 
 def attention_gradients(
-    grad_THE: torch.Tensor,
+    dout_THE: torch.Tensor,
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
     bounds: list[int],
     scores: Scores,
     sinks_H: torch.Tensor | None,
-    out_THE: torch.Tensor,
-    softmax_2TH: torch.Tensor,
+    kept: tuple[torch.Tensor, ...],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """dq, dk, dv and dsinks of attention over whole sequences."""
+    out_THE, softmax_2TH = kept
     k_TKD, v_TKE = (x.to(q_THD.dtype).contiguous() for x in (k_TKD, v_TKE))
     bounds_B1 = torch.tensor(bounds, device=q_THD.device)
-    knobs = _knobs(scores, sinks_H, q_THD.dtype)
+    knobs = (scores, _read_as(sinks_H, q_THD.dtype), PRECISION)
     dq_THD, dk_TKD, dv_TKE, dsinks_H = backward(
-        grad_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, **knobs
+        dout_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, *knobs
     )
     if sinks_H is not None and dsinks_H is not None:
         dsinks_H = dsinks_H.to(sinks_H.dtype)
     return dq_THD, dk_TKD, dv_TKE, dsinks_H
 
 
-def _knobs(scores: Scores, sinks_H: torch.Tensor | None, dtype: torch.dtype) -> dict[str, Any]:
-    if sinks_H is not None and sinks_H.dtype not in (dtype, torch.float32):
-        sinks_H = sinks_H.float()
-    return {
-        "scale": scores.scale,
-        "window": scores.window,
-        "softcap": scores.softcap,
-        "sinks_H": sinks_H,
-        "slopes_H": scores.slopes_H,
-        "input_precision": PRECISION,
-    }
+def packed_attention(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (out_THE, softmax_2TH) over packed sequences."""
+    T = q_THD.shape[0]
+    tiles, position_T = (work_list(bounds_B1, T, TILE_TOKENS), TILE_TOKENS), positions(bounds_B1, T)
+    return gpu_attention.forward(q_THD, k_TKD, v_TKE, position_T, tiles, scores, sinks_H, input_precision)
+
+
+def packed_attention_gradients(
+    dout_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    kept: tuple[torch.Tensor, torch.Tensor],
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return (dq, dk, dv, dsinks)."""
+    return backward(dout_THE, q_THD, k_TKD, v_TKE, *kept, bounds_B1, scores, sinks_H, input_precision)
+
+
+def paged_attention(
+    q_THD: torch.Tensor,
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    paging: tuple[torch.Tensor, torch.Tensor],
+    tiles: Tiles,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+    prefix: SharedPrefix | None,
+) -> torch.Tensor:
+    """Return out_THE over pages; a shared prefix is read once a group."""
+    return gpu_attention.paged(
+        q_THD, k_PKDS, v_PKSE, *paging, tiles, scores, sinks_H, input_precision, prefix
+    )
+
+
+def _read_as(sinks_H: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return the sinks in a dtype that goes with queries of this one."""
+    return sinks_H if sinks_H is None or sinks_H.dtype == dtype else sinks_H.float()

@@ -1,9 +1,9 @@
 """Rotary embedding (Su et al., 2021) in Triton, and keys and values into the paged cache.
 
-Turned in float32 with float32 tables and rounded once. The gradient of a rotation is the rotation by the
+Rotated in float32 with float32 tables and rounded once. The gradient of a rotation is the rotation by the
 opposite angle, so one kernel is both.
 
-Legend: T packed tokens, H query heads, K kv heads, D head dim, E values' head dim, R pairs that turn,
+Legend: T packed tokens, H query heads, K kv heads, D head dim, E values' head dim, R pairs that are rotated,
 M positions, P pages, S page size, X columns of q, k and v side by side.
 """
 
@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from kernels.gpu.language import rounded
-from kernels.gpu.launch import TYPES, expect, on, target, variant
+from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 
 
@@ -29,38 +29,21 @@ class Block:
 
 
 def config(target: str, D: int) -> Block:
-    """About 1024 numbers a program."""
+    """Choose about 1024 numbers a program."""
     return Block(32 if target == "interpret" else max(1, 1024 // triton.next_power_of_2(D)), 4)
 
 
 @triton.jit(do_not_specialize=["T"])
 def _rope_store(
-    p_qkv: tl.tensor,
-    p_cos: tl.tensor,
-    p_sin: tl.tensor,
-    p_growth: tl.tensor,
-    p_position: tl.tensor,
-    p_slot: tl.tensor,
-    p_q: tl.tensor,
-    p_k: tl.tensor,
-    p_v: tl.tensor,
-    p_k_pages: tl.tensor,
+    p_qkv: tl.tensor, p_cos: tl.tensor, p_sin: tl.tensor, p_growth: tl.tensor, p_position: tl.tensor,
+    p_slot: tl.tensor, p_q: tl.tensor, p_k: tl.tensor, p_v: tl.tensor, p_k_pages: tl.tensor,
     p_v_pages: tl.tensor,
-    T: tl.tensor,
-    H: tl.tensor,
-    K: tl.tensor,
-    D: tl.tensor,
-    E: tl.tensor,
-    R: tl.tensor,
-    S: tl.tensor,
+    T: tl.tensor, H: tl.tensor, K: tl.tensor, D: tl.tensor, E: tl.tensor, R: tl.tensor, S: tl.tensor,
     BACKWARD: tl.constexpr,
-    INTERLEAVED: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-) -> None:
-    """Program (tokens, head): q, k, v side by side -> q, k, pages; BACKWARD: dq, dk, dv -> side by side."""
+    BLOCK_T: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
+) -> None:  # fmt: skip
+    """Rotate one head of some tokens: qkv -> q, k, pages; BACKWARD: dq, dk, dv -> dqkv."""
+    TYPE: tl.constexpr = p_qkv.dtype.element_ty
     o_t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     m_t = o_t < T
     i_head = tl.program_id(1)
@@ -83,32 +66,26 @@ def _rope_store(
         b_sin = tl.load(p_sin + b_position * R + o_r, mask=m_r, other=0)
         if BACKWARD:
             b_sin = -b_sin
-        # The pairs are (r, r + R), or (2 r, 2 r + 1) where they are interleaved.
-        o_a = 2 * o_r if INTERLEAVED else o_r
-        o_b = o_a + (1 if INTERLEAVED else R)
-        b_a = tl.load(p_from + o_a, mask=m_r, other=0).to(tl.float32)
+        o_b = o_r + R
+        b_a = tl.load(p_from + o_r, mask=m_r, other=0).to(tl.float32)
         b_b = tl.load(p_from + o_b, mask=m_r, other=0).to(tl.float32)
         b_a, b_b = b_a * b_cos - b_b * b_sin, b_b * b_cos + b_a * b_sin
-        # What does not turn; often nothing.
+        # What is not rotated; often nothing.
         m_d = m_t[:, None] & (o_d >= 2 * R) & (o_d < D)
         b_d = tl.load(p_from + o_d, mask=m_d, other=0).to(tl.float32)
         if p_growth is not None:  # noqa: SIM102
             if not is_key:
                 b_growth = tl.load(p_growth + b_position, mask=m_t[:, None], other=1)
                 b_a, b_b, b_d = b_a * b_growth, b_b * b_growth, b_d * b_growth
-        b_a, b_b, b_d = (
-            rounded(b_a, p_to.dtype.element_ty),
-            rounded(b_b, p_to.dtype.element_ty),
-            rounded(b_d, p_to.dtype.element_ty),
-        )
-        tl.store(p_to + o_a, b_a, mask=m_r)
+        b_a, b_b, b_d = rounded(b_a, TYPE), rounded(b_b, TYPE), rounded(b_d, TYPE)
+        tl.store(p_to + o_r, b_a, mask=m_r)
         tl.store(p_to + o_b, b_b, mask=m_r)
         tl.store(p_to + o_d, b_d, mask=m_d)
         if p_slot is not None:  # noqa: SIM102
             if is_key:
                 # A cache of another dtype holds the rounded key, rounded again, as a reader of k would.
                 p_page = p_k_pages + (b_page + (i_head - H)) * D * S + b_offset
-                tl.store(p_page + o_a * S, rounded(b_a.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
+                tl.store(p_page + o_r * S, rounded(b_a.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
                 tl.store(p_page + o_b * S, rounded(b_b.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_r)
                 tl.store(p_page + o_d * S, rounded(b_d.to(tl.float32), p_k_pages.dtype.element_ty), mask=m_d)
     elif BACKWARD or p_slot is not None:
@@ -134,7 +111,7 @@ def _check_tables(
     position_T: torch.Tensor,
     growth_M1: torch.Tensor | None,
 ) -> int:
-    """R; raises ValueError for tables or positions that do not belong to (T, heads, D)."""
+    """Return R; raise ValueError for tables or positions that do not belong to (T, heads, D)."""
     expect("cos_MR", cos_MR, (None, None), torch.float32, like=x)
     expect("sin_MR", sin_MR, cos_MR.shape, torch.float32, like=x)
     expect("position_T", position_T, (T,), (torch.int64, torch.int32), like=x)
@@ -157,14 +134,13 @@ def rope_store(
     k_PKDS: torch.Tensor | None = None,
     v_PKSE: torch.Tensor | None = None,
     growth_M1: torch.Tensor | None = None,
-    interleaved: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(q_THD, k_TKD) turned, and k and v in their slots (page * S + offset) of the pages, if there are pages.
+    """Return (q_THD, k_TKD) rotated; put k and v into their slots (page * S + offset) of the pages, if any.
 
     `qkv_TX` holds the (H, K, D) = `heads` of q and k and the K of v, E wide, side by side. The first 2 R
-    dimensions turn, in pairs (r, r + R) or, interleaved, (2 r, 2 r + 1); q is multiplied by its position's
-    growth. Tables and growth are float32, pages of any dtype of ours. Raises ValueError for shapes that do
-    not belong together, other dtypes or devices, and tensors that are not contiguous.
+    dimensions are rotated, in pairs (r, r + R); q is multiplied by its position's growth. Tables and growth
+    are float32, pages of any dtype of ours. Raises ValueError for shapes that do not belong together, other
+    dtypes or devices, and tensors that are not contiguous.
     """
     expect("qkv_TX", qkv_TX, (None, None))
     (T, X), (H, K, D) = qkv_TX.shape, heads
@@ -181,11 +157,12 @@ def rope_store(
         P, S = k_PKDS.shape[0], k_PKDS.shape[3]
         expect("v_PKSE", v_PKSE, (P, K, S, E), k_PKDS.dtype, like=qkv_TX)
     q_THD, k_TKD = qkv_TX.new_empty(T, H, D), qkv_TX.new_empty(T, K, D)
+    block = config(target(qkv_TX.device), D)
     # The values' heads only go into pages.
-    columns = H + K + K * cached
-    _launch(
-        qkv_TX, (cos_MR, sin_MR, growth_M1, position_T), slot_T, (q_THD, k_TKD, None), (k_PKDS, v_PKSE),
-        (T, H, K, D, E, R, S), columns, interleaved, backward=False,
+    launch(
+        _rope_store, (triton.cdiv(T, block.BLOCK_T), H + K + K * cached),
+        qkv_TX, cos_MR, sin_MR, growth_M1, position_T, slot_T, q_THD, k_TKD, None, k_PKDS, v_PKSE,
+        T, H, K, D, E, R, S, BACKWARD=False, **_blocks(block, D, E, R), num_warps=block.num_warps,
     )  # fmt: skip
     return q_THD, k_TKD
 
@@ -198,9 +175,8 @@ def rope_gradient(
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
     growth_M1: torch.Tensor | None = None,
-    interleaved: bool = False,
 ) -> torch.Tensor:
-    """dqkv_TX from the gradients of what `rope_store` turned and of the values. Raises as it does."""
+    """Compute dqkv_TX from the gradients of what `rope_store` rotated and of values. Raises as it does."""
     expect("dq_THD", dq_THD, (None, None, None))
     T, H, D = dq_THD.shape
     expect("dk_TKD", dk_TKD, (T, None, D), like=dq_THD)
@@ -209,61 +185,38 @@ def rope_gradient(
     E = dv_TKE.shape[2]
     R = _check_tables(dq_THD, T, D, cos_MR, sin_MR, position_T, growth_M1)
     dqkv_TX = dq_THD.new_empty(T, (H + K) * D + K * E)
-    _launch(
-        dqkv_TX, (cos_MR, sin_MR, growth_M1, position_T), None, (dq_THD, dk_TKD, dv_TKE), (None, None),
-        (T, H, K, D, E, R, 1), H + 2 * K, interleaved, backward=True,
+    block = config(target(dq_THD.device), D)
+    launch(
+        _rope_store, (triton.cdiv(T, block.BLOCK_T), H + 2 * K),
+        dqkv_TX, cos_MR, sin_MR, growth_M1, position_T, None, dq_THD, dk_TKD, dv_TKE, None, None,
+        T, H, K, D, E, R, 1, BACKWARD=True, **_blocks(block, D, E, R), num_warps=block.num_warps,
     )  # fmt: skip
     return dqkv_TX
 
 
-def _launch(
-    qkv_TX: torch.Tensor,
-    tables: tuple[torch.Tensor | None, ...],
-    slot_T: torch.Tensor | None,
-    parts: tuple[torch.Tensor | None, ...],
-    pages: tuple[torch.Tensor | None, ...],
-    sizes: tuple[int, ...],
-    columns: int,
-    interleaved: bool,
-    backward: bool,
-) -> None:
-    T, _, _, D, E, R, _ = sizes
-    if not T:
-        return
-    block = config(target(qkv_TX.device), D)
-    with on(qkv_TX.device):
-        _rope_store[(triton.cdiv(T, block.BLOCK_T), columns)](
-            qkv_TX, *tables, slot_T, *parts, *pages, *sizes,
-            **_constants(block, D, E, R, interleaved, backward), num_warps=block.num_warps,
-        )  # fmt: skip
-
-
-def _constants(block: Block, D: int, E: int, R: int, interleaved: bool, backward: bool) -> dict[str, object]:
+def _blocks(block: Block, D: int, E: int, R: int) -> dict[str, int]:
     widths = {f"BLOCK_{name}": triton.next_power_of_2(size) for name, size in (("R", R), ("D", D), ("E", E))}
-    return {"BACKWARD": backward, "INTERLEAVED": interleaved, "BLOCK_T": block.BLOCK_T, **widths}
+    return {"BLOCK_T": block.BLOCK_T, **widths}
 
 
 def variants() -> list[Variant]:
-    """Qwen3's heads (D = 128) with and without a cache, interleaved with half of the dimensions, backward."""
+    """List Qwen3's heads (D = 128) with and without a cache, half of the dimensions, backward."""
     found = []
     for kind in TYPES.values():
         types = {
-            **dict.fromkeys(("p_qkv", "p_q", "p_k", "p_v", "p_k_pages", "p_v_pages"), f"*{kind}"),
-            **dict.fromkeys(("p_cos", "p_sin", "p_growth"), "*fp32"),
-            **dict.fromkeys(("p_position", "p_slot"), "*i64"),
-            **dict.fromkeys("THK", "i32"),
-            **dict.fromkeys("DERS", "i32:16"),
+            "p_qkv p_q p_k p_v p_k_pages p_v_pages": f"*{kind}",
+            **{"p_cos p_sin p_growth": "*fp32", "p_position p_slot": "*i64", "T H K": "i32"},
+            "D E R S": "i32:16",
         }
         block = config("sm_90", 128)
-        paged = ("p_slot", "p_k_pages", "p_v_pages")
-        for name, R, interleaved, backward, absent in (
-            ("rope_store", 64, False, False, ("p_growth", "p_v")),
-            ("rope_store interleaved partial growth", 32, True, False, ("p_v",)),
-            ("rope_store without pages", 64, False, False, ("p_growth", "p_v", *paged)),
-            ("rope_gradient", 64, False, True, ("p_growth", *paged)),
+        for name, R, backward, absent in (
+            ("rope_store", 64, False, "p_growth p_v"),
+            ("rope_store partial growth", 32, False, "p_v"),
+            ("rope_store without pages", 64, False, "p_growth p_v p_slot p_k_pages p_v_pages"),
+            ("rope_gradient", 64, True, "p_growth p_slot p_k_pages p_v_pages"),
         ):
-            constants = {**dict.fromkeys(absent), **_constants(block, 128, 128, R, interleaved, backward)}
-            label = f"{name} {kind} 128"
+            constants = {**dict.fromkeys(absent.split()), "BACKWARD": backward, **_blocks(block, 128, 128, R)}
             targets = None if name in ("rope_store", "rope_gradient") else [REFERENCE]
+            label = f"{name} {kind} 128"
             found.append(variant(label, _rope_store, types, constants, block.num_warps, 1, targets))
     return found

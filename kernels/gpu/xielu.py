@@ -14,7 +14,7 @@ import triton.language as tl
 
 from kernels.gpu.activation import config
 from kernels.gpu.language import rounded
-from kernels.gpu.launch import TYPES, expect, on, target, variant
+from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 from kernels.knobs import XIELU_BETA, XIELU_EPS, XIELU_SERIES
 
@@ -25,14 +25,14 @@ TERMS = tl.constexpr(len(XIELU_SERIES))
 
 @triton.jit
 def _softplus(x: tl.tensor) -> tl.tensor:
-    """log(1 + exp(x)), in float64 on the way: one number, which multiplies all others."""
+    """Compute log(1 + exp(x)), in float64 on the way: one number, which multiplies all others."""
     wide = x.to(tl.float64)
     return (tl.maximum(wide, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(wide)))).to(tl.float32)
 
 
 @triton.jit
 def _expm1(b_z: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
-    """(expm1(z), expm1(z) - z) for z <= 0; near zero, where they would cancel, by the second's series."""
+    """Compute (expm1(z), expm1(z) - z) for z <= 0; near zero, where they cancel, by the second's series."""
     b_near = tl.maximum(b_z, -1.0)
     b_p = tl.full(b_z.shape, SERIES[TERMS - 1], tl.float32)
     for i in tl.static_range(TERMS - 1):
@@ -45,7 +45,7 @@ def _expm1(b_z: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
 def _read(
     p_x: tl.tensor, p_alpha_p: tl.tensor, p_alpha_n: tl.tensor, F: tl.tensor, BLOCK_F: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """(places, mask, x, min(x, eps)) of this program's block of a row, and the numbers p and n."""
+    """Read (places, mask, x, min(x, eps)) of this program's block of a row, and the numbers p and n."""
     o_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     m_f = o_f < F
     o_x = tl.program_id(0).to(tl.int64) * F + o_f
@@ -57,13 +57,9 @@ def _read(
 
 @triton.jit
 def _xielu(
-    p_x: tl.tensor,
-    p_alpha_p: tl.tensor,
-    p_alpha_n: tl.tensor,
-    p_out: tl.tensor,
-    F: tl.tensor,
+    p_x: tl.tensor, p_alpha_p: tl.tensor, p_alpha_n: tl.tensor, p_out: tl.tensor, F: tl.tensor,
     BLOCK_F: tl.constexpr,
-) -> None:
+) -> None:  # fmt: skip
     o_x, m_f, b_x, b_z, p, n = _read(p_x, p_alpha_p, p_alpha_n, F, BLOCK_F)
     _, b_less = _expm1(b_z)
     b_bent = tl.where(b_x > 0, p * b_x * b_x, n * (b_less + (b_z - b_x)))
@@ -72,15 +68,9 @@ def _xielu(
 
 @triton.jit
 def _gradient(
-    p_x: tl.tensor,
-    p_alpha_p: tl.tensor,
-    p_alpha_n: tl.tensor,
-    p_dout: tl.tensor,
-    p_dx: tl.tensor,
-    p_parts: tl.tensor,
-    F: tl.tensor,
-    BLOCK_F: tl.constexpr,
-) -> None:
+    p_x: tl.tensor, p_alpha_p: tl.tensor, p_alpha_n: tl.tensor, p_dout: tl.tensor, p_dx: tl.tensor,
+    p_parts: tl.tensor, F: tl.tensor, BLOCK_F: tl.constexpr,
+) -> None:  # fmt: skip
     o_x, m_f, b_x, b_z, p, n = _read(p_x, p_alpha_p, p_alpha_n, F, BLOCK_F)
     b_d = tl.load(p_dout + o_x, mask=m_f, other=0).to(tl.float32)
     b_expm1, b_less = _expm1(b_z)
@@ -96,7 +86,7 @@ def _gradient(
 
 
 def _check(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> tuple[int, int]:
-    """T and F."""
+    """Return (T, F); raise ValueError for what does not belong together."""
     expect("x_TF", x_TF, (None, None))
     expect("alpha_p_1", alpha_p_1, (1,), like=x_TF)
     expect("alpha_n_1", alpha_n_1, (1,), like=x_TF)
@@ -111,11 +101,8 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
     T, F = _check(x_TF, alpha_p_1, alpha_n_1)
     out_TF = torch.empty_like(x_TF)
     BLOCK_F, num_warps = config(target(x_TF.device))
-    if out_TF.numel():
-        with on(x_TF.device):
-            _xielu[(T, triton.cdiv(F, BLOCK_F))](
-                x_TF, alpha_p_1, alpha_n_1, out_TF, F, BLOCK_F=BLOCK_F, num_warps=num_warps
-            )
+    grid, constants = (T, triton.cdiv(F, BLOCK_F)), {"BLOCK_F": BLOCK_F, "num_warps": num_warps}
+    launch(_xielu, grid, x_TF, alpha_p_1, alpha_n_1, out_TF, F, **constants)
     return out_TF
 
 
@@ -132,11 +119,8 @@ def xielu_gradient(
     BLOCK_F, num_warps = config(target(x_TF.device))
     G = triton.cdiv(F, BLOCK_F)
     parts_TG2 = torch.zeros((T, G, 2), dtype=torch.float64, device=x_TF.device)
-    if dx_TF.numel():
-        with on(x_TF.device):
-            _gradient[(T, G)](
-                x_TF, alpha_p_1, alpha_n_1, dout_TF, dx_TF, parts_TG2, F, BLOCK_F=BLOCK_F, num_warps=num_warps
-            )
+    constants = {"BLOCK_F": BLOCK_F, "num_warps": num_warps}
+    launch(_gradient, (T, G), x_TF, alpha_p_1, alpha_n_1, dout_TF, dx_TF, parts_TG2, F, **constants)
     # softplus' slope is the sigmoid.
     alpha_2 = torch.cat((alpha_p_1, alpha_n_1)).double()
     dalpha_2 = (parts_TG2.sum((0, 1)) * torch.sigmoid(alpha_2)).to(x_TF.dtype)
@@ -144,12 +128,11 @@ def xielu_gradient(
 
 
 def variants() -> list[Variant]:
-    """Both directions in every dtype."""
+    """List both directions in every dtype."""
     BLOCK_F, num_warps = config("sm_90")
     found = []
     for kind in TYPES.values():
-        pointers = ("p_x", "p_alpha_p", "p_alpha_n", "p_out", "p_dout", "p_dx")
-        types = {**dict.fromkeys(pointers, f"*{kind}"), "p_parts": "*fp64", "F": "i32:16"}
+        types = {"p_x p_alpha_p p_alpha_n p_out p_dout p_dx": f"*{kind}", "p_parts": "*fp64", "F": "i32:16"}
         targets = None if kind == "bf16" else [REFERENCE]
         found += [
             variant(f"{what} {kind}", kernel, types, {"BLOCK_F": BLOCK_F}, num_warps, 1, targets)

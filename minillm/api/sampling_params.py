@@ -6,6 +6,7 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -299,7 +300,9 @@ def penalize(
         factor = params.repetition_penalty
         logits_V = logits_V.index_copy(0, seen, torch.where(values > 0, values / factor, values * factor))
     if (params.frequency_penalty or params.presence_penalty) and output_ids:
-        given = torch.tensor(output_ids, device=logits_V.device)
-        count_V = torch.bincount(given, minlength=logits_V.shape[0]).to(logits_V.dtype)
+        # Counted here: torch.bincount waits for a GPU.
+        counts = Counter(output_ids)
+        seen = torch.tensor(list(counts), device=logits_V.device)
+        count_V = torch.zeros_like(logits_V).index_copy_(0, seen, logits_V.new_tensor(list(counts.values())))
         logits_V = logits_V - params.frequency_penalty * count_V - params.presence_penalty * (count_V > 0)
     return logits_V

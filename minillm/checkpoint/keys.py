@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from kernels.packing import pack_rows, quantize_rows
+from kernels.ops.packing import pack_rows, quantize_rows
 from kernels.panels import unpack
 from minillm.checkpoint import mxfp4
 from minillm.checkpoint.families import FAMILIES

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 
-from kernels.cpu.recording import Arena, record
+from kernels.backend import Recorder, recorder
 from minillm.model.batch import Batch
 from minillm.model.kv_cache import KVCache
 from minillm.model.transformer import Transformer
@@ -31,7 +30,7 @@ class DecodeGraphs:
 
     def __init__(self, model: Transformer, cache: KVCache) -> None:
         self._model, self._blocks = model, partial(model.blocks, cache.layers)
-        self._arena = Arena()
+        self._recorder = recorder(model.head.device)
         self._steps: dict[tuple[int, int], _Step] = {}
         self._places: list[int] = []
 
@@ -47,21 +46,13 @@ class DecodeGraphs:
         # Tables grow by doubling, so that a longer one rarely needs a recording of its own.
         key = batch.page_BP.shape[0], max(PAGES, 1 << (batch.page_BP.shape[1] - 1).bit_length())
         if (step := self._steps.get(key)) is None:
-            step = self._steps[key] = _Step(self._blocks, x_TC, batch, key, self._arena)
+            step = self._steps[key] = _Step(self._blocks, x_TC, batch, key, self._recorder)
             return step.hidden_TC.clone()
         if step.recording is None:
             return self._blocks(x_TC, torch.zeros_like(x_TC), batch)
         step.write(x_TC, batch)
         step.recording.run()
         return step.hidden_TC.clone()
-
-
-def _record(step: Callable[[], torch.Tensor], device: torch.device, arena: Arena) -> tuple[torch.Tensor, Any]:
-    if device.type == "cpu":
-        return record(step, arena)
-    from kernels.gpu import recording  # Triton is not everywhere
-
-    return recording.record(step)
 
 
 class _Step:
@@ -73,7 +64,7 @@ class _Step:
         x_TC: torch.Tensor,
         batch: Batch,
         shape: tuple[int, int],
-        arena: Arena,
+        recorder: Recorder,
     ) -> None:
         # Tensors made in inference mode could not be written outside of it.
         with torch.inference_mode(False), torch.no_grad():
@@ -84,11 +75,10 @@ class _Step:
                 batch.page_BP.new_zeros(shape),
                 batch.bounds,
                 batch.starts,
+                batch.num_pages,
             )
             self.write(x_TC, batch)
-            self.hidden_TC, self.recording = _record(
-                lambda: blocks(self.x_TC, self.residual_TC, self.batch), x_TC.device, arena
-            )
+            self.hidden_TC, self.recording = recorder(lambda: blocks(self.x_TC, self.residual_TC, self.batch))
 
     def write(self, x_TC: torch.Tensor, batch: Batch) -> None:
         """Another step's inputs, where the kernels read them."""

@@ -26,6 +26,13 @@ LOGPROBS_MODES = (
     "tempered_logprobs", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits",
 )  # fmt: skip
 
+# What a row has in a token's place where it has none.
+NAN, NONE_LEFT = -1, -2
+FAILURES = {
+    NAN: "the model's logits are not numbers (NaN)",
+    NONE_LEFT: "no token is left to sample: allowed tokens, bad words and processors exclude all",
+}
+
 Entries = dict[int, Logprob]
 
 
@@ -46,93 +53,105 @@ class Sampler:
         changed = [i for i, sample in enumerate(samples) if not sample.params.is_plain]
         if changed:
             source_RV = logits_RV.clone()
+            left_R = torch.ones(len(samples), dtype=torch.bool, device=logits_RV.device)
             for i in changed:
                 try:
-                    source_RV[i] = _processed(samples[i], logits_RV[i])
+                    row_V = _processed(samples[i], logits_RV[i])
+                    left_R[i] = left = (row_V > -torch.inf).any()
+                    source_RV[i] = torch.where(left, row_V, logits_RV[i])  # something can always be drawn
                 except Exception as error:  # of a request's own processor or grammar: the others go on
                     errors[i] = error
         every = [sample.params for sample in samples]
-        heat_R = logits_RV.new_tensor([params.temperature or 1.0 for params in every])
-        drawn = Rows(source_RV, heat_R)
+        temperature_R = logits_RV.new_tensor([params.temperature or 1.0 for params in every])
+        drawn = Rows(source_RV, temperature_R)
         if cut := [i for i in changed if every[i].temperature > 0 and every[i].truncates]:
             # After the temperature, which these rows then have behind them.
-            cut_RV, cut_R = source_RV.clone(), heat_R.clone()
+            cut_RV, cut_R = source_RV.clone(), temperature_R.clone()
             for i in cut:
-                cut_RV[i], cut_R[i] = truncate(source_RV[i] / heat_R[i], every[i]), 1.0
+                cut_RV[i], cut_R[i] = truncate(source_RV[i] / temperature_R[i], every[i]), 1.0
             drawn = Rows(cut_RV, cut_R)
-        tokens = _tokens(samples, source_RV, drawn)
-        for i in [i for i, token in enumerate(tokens) if token < 0]:
-            tokens[i], errors[i] = 0, MinillmError("the model's logits are not numbers (NaN)")
-        found: list[Entries | None] = [None] * len(samples)
+        token_R = _tokens(samples, source_RV, drawn)
+        if changed:
+            token_R = token_R.masked_fill(~left_R & (token_R >= 0), NONE_LEFT)
         if any(params.wants_logprobs for params in every):
             processed = self._mode.startswith("processed")
-            found = self.entries(every, tokens, drawn if processed else self.rows(logits_RV, heat_R))
-        return [errors.get(i, (tokens[i], found[i])) for i in range(len(samples))]
+            found = self.entries(every, token_R, drawn if processed else self.rows(logits_RV, temperature_R))
+        else:
+            found = [(token, None) for token in token_R.tolist()]
+        for i, (token, _) in enumerate(found):
+            if token < 0:
+                errors[i] = MinillmError(FAILURES[token])
+        return [errors.get(i, pair) for i, pair in enumerate(found)]
 
-    def rows(self, logits_RV: torch.Tensor, heat_R: torch.Tensor) -> Rows:
+    def rows(self, logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> Rows:
         """Untouched logits over what they are reported over."""
-        return Rows(logits_RV, torch.ones_like(heat_R) if self._mode.startswith("raw") else heat_R)
+        return Rows(
+            logits_RV, torch.ones_like(temperature_R) if self._mode.startswith("raw") else temperature_R
+        )
 
     def entries(
-        self, every: Sequence[SamplingParams], tokens: Sequence[int], rows: Rows
-    ) -> list[Entries | None]:
-        """For each row that wants logprobs the token's, then the likeliest ones' or those of chosen ids."""
+        self, every: Sequence[SamplingParams], token_R: torch.Tensor, rows: Rows
+    ) -> list[tuple[int, Entries | None]]:
+        """Each row's token, and, where it wants logprobs, the token's, then the likeliest or chosen ids'."""
         V, device = rows.logits_RV.shape[1], rows.logits_RV.device
         counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in every]
         most = min(max(counts, default=0), V)
-        token_R = torch.tensor(tokens, device=device)
-        columns = [token_R.unsqueeze(1)]
+        listed = [tuple(params.logprob_token_ids or ()) for params in every]
+        widest = max(map(len, listed))
+        columns = [token_R.clamp(min=0).unsqueeze(1)]
         if most:
             columns.append(rows.logits_RV.topk(most)[1])
-        listed = [tuple(params.logprob_token_ids or ()) for params in every]
-        if widest := max(map(len, listed)):
+        if widest:
             filled = [[*ids, *[0] * (widest - len(ids))] for ids in listed]
             columns.append(torch.tensor(filled, device=device))
         column_RX = torch.cat(columns, dim=1)
         if self._mode.endswith("_logits"):
-            value_RX = rows.logits_RV.gather(1, column_RX) / rows.heat_R.unsqueeze(1)
+            value_RX = rows.logits_RV.gather(1, column_RX) / rows.temperature_R.unsqueeze(1)
         else:
             value_RX = rows.at(column_RX)
-        ranks, values, ids = rows.ranks(token_R).tolist(), value_RX.tolist(), column_RX.tolist()
-        found: list[Entries | None] = []
-        for r, params in enumerate(every):
+        ranked = [column_RX[:, x].contiguous() for x in (0, *range(1 + most, 1 + most + widest))]
+        ranks = [rows.ranks(column_R).unsqueeze(1) for column_R in ranked]
+        # A GPU is waited for once: float64 holds each of these as it is.
+        read_RY = torch.cat((token_R.double().unsqueeze(1), value_RX, *ranks, column_RX), dim=1).tolist()
+        found: list[tuple[int, Entries | None]] = []
+        for params, chosen, count, (token, *read) in zip(every, listed, counts, read_RY, strict=True):
             if not params.wants_logprobs:
-                found.append(None)
+                found.append((int(token), None))
                 continue
-            row = {tokens[r]: Logprob(values[r][0], ranks[r])}
-            if listed[r]:
-                start, end = 1 + most, 1 + most + len(listed[r])
-                place = rows.logits_RV[r]
-                for x in range(start, end):
-                    rank = int((place > place[ids[r][x]]).sum()) + 1
-                    row.setdefault(ids[r][x], Logprob(values[r][x], rank))
+            values, read = read[: 1 + most + widest], read[1 + most + widest :]
+            (rank, *places), ids = map(int, read[: 1 + widest]), list(map(int, read[1 + widest :]))
+            row = {ids[0]: Logprob(values[0], rank)}
+            if chosen:
+                for x, place in enumerate(places[: len(chosen)], start=1 + most):
+                    row.setdefault(ids[x], Logprob(values[x], place))
             else:
-                for x in range(1, 1 + min(counts[r], V)):
-                    row.setdefault(ids[r][x], Logprob(values[r][x], x))
+                for x in range(1, 1 + min(count, V)):
+                    row.setdefault(ids[x], Logprob(values[x], x))
             for i, entry in row.items():
                 entry.decoded_token = self._text_of(i)
-            found.append(row)
+            found.append((int(token), row))
         return found
 
 
-def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> list[int]:
-    """The likeliest token, the drawn one, or the one that is due."""
-    tokens = [0] * len(samples)
+def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> torch.Tensor:
+    """The likeliest token, the drawn one, or the one that is due, (R,); `NAN` where logits are no numbers."""
     greedy = [i for i, sample in enumerate(samples) if sample.params.temperature == 0]
-    if greedy:
-        every = len(greedy) == len(samples)
-        rows = Rows(source_RV, drawn.heat_R) if every else Rows(source_RV[greedy], drawn.heat_R[greedy])
-        for i, token in zip(greedy, rows.likeliest().tolist(), strict=True):
-            tokens[i] = token
-    if hot := [i for i, sample in enumerate(samples) if sample.params.temperature > 0]:
-        noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]
-        rows = Rows(drawn.logits_RV[hot], drawn.heat_R[hot]) if greedy else drawn
-        for i, token in zip(hot, rows.draw(noise).tolist(), strict=True):
-            tokens[i] = token
+    hot = [i for i, sample in enumerate(samples) if sample.params.temperature > 0]
+    noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]
+    if not greedy:
+        token_R = drawn.draw(noise)
+    elif not hot:
+        token_R = Rows(source_RV, drawn.temperature_R).likeliest()
+    else:
+        device = source_RV.device
+        token_R = torch.empty(len(samples), dtype=torch.int64, device=device)
+        greedy_X, hot_X = torch.tensor(greedy, device=device), torch.tensor(hot, device=device)
+        token_R[greedy_X] = Rows(source_RV[greedy_X], drawn.temperature_R[greedy_X]).likeliest()
+        token_R[hot_X] = Rows(drawn.logits_RV[hot_X], drawn.temperature_R[hot_X]).draw(noise)
     for i, sample in enumerate(samples):
         if (trace := sample.params.trace_decode_token_ids) is not None:
-            tokens[i] = trace[len(sample.output.token_ids)]
-    return tokens
+            token_R[i] = trace[len(sample.output.token_ids)]
+    return token_R
 
 
 def _processed(sample: Sample, logits_V: torch.Tensor) -> torch.Tensor:
@@ -160,10 +179,7 @@ def _processed(sample: Sample, logits_V: torch.Tensor) -> torch.Tensor:
             logits_V = process(prompt_ids, output_ids, logits_V)
         else:
             logits_V = process(output_ids, logits_V)
-    logits_V = penalize(logits_V, params, prompt_ids, output_ids)
-    if not bool((logits_V > -torch.inf).any()):
-        raise MinillmError("no token is left to sample: allowed tokens, bad words and processors exclude all")
-    return logits_V
+    return penalize(logits_V, params, prompt_ids, output_ids)
 
 
 def _ends_with(ids: Sequence[int], end: Sequence[int]) -> bool:

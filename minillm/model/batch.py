@@ -25,7 +25,7 @@ class Batch:
     """Sequence b owns the packed tokens bounds[b] to bounds[b + 1]; the first stands at starts[b].
 
     `position_T` and `slot_T` (page * PAGE_SIZE + offset) are each token's place in its sequence and in the
-    cache, `page_BP` the block table; all int64.
+    cache, `page_BP` the block table; all int64. `num_pages` is one more than the highest page in it.
     """
 
     position_T: torch.Tensor
@@ -33,6 +33,7 @@ class Batch:
     page_BP: torch.Tensor
     bounds: list[int]
     starts: list[int]
+    num_pages: int
 
     @classmethod
     def build(
@@ -58,6 +59,7 @@ class Batch:
             torch.tensor(padded, device=device),
             bounds,
             list(starts),
+            max(map(max, padded)) + 1,
         )
 
     @classmethod
@@ -74,11 +76,6 @@ class Batch:
     def is_decode(self) -> bool:
         """Whether every sequence has just one token here."""
         return len(self.starts) == self.position_T.shape[0]
-
-    @property
-    def num_pages(self) -> int:
-        """One more than the highest page that the block table names."""
-        return int(self.page_BP.max()) + 1
 
     @cached_property
     def tiles(self) -> tuple[torch.Tensor, int]:

@@ -6,13 +6,14 @@ Legend: R rows, C model width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 
-from kernels import logprob
-from kernels.logprob import Rows as Rows
-from kernels.logprob import logprobs as logprobs
+from kernels.ops import logprobs as logprob_ops
+from kernels.ops.logprobs import Rows as Rows
+from kernels.ops.logprobs import logprobs as logprobs
 from kernels.panels import pack, unpack
 from minillm.errors import MinillmError
 from minillm.model.batch import Batch
@@ -32,20 +33,29 @@ class _ChosenLogprobs(torch.autograd.Function):
         token_R: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
-        heat_R = torch.full(token_R.shape, temperature, dtype=model.precision.logits, device=token_R.device)
-        ctx.save_for_backward(hidden_RC, head_PCW, token_R, heat_R)
+        temperature_R = torch.full(
+            token_R.shape, temperature, dtype=model.precision.logits, device=token_R.device
+        )
+        ctx.save_for_backward(hidden_RC, head_PCW, token_R, temperature_R)
         ctx.model, ctx.bias_dtype = model, None if bias_V is None else bias_V.dtype
-        return logprob.chosen(hidden_RC, token_R, heat_R, model.logits)
+        return logprob_ops.chosen(hidden_RC, token_R, temperature_R, model.logits)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        hidden_RC, head_PCW, token_R, heat_R = ctx.saved_tensors
+        hidden_RC, head_PCW, token_R, temperature_R = ctx.saved_tensors
         config = ctx.model.config
         wide = torch.promote_types(head_PCW.dtype, torch.float32)
         head_CV = unpack(head_PCW.to(wide), config.vocab_size)
         knobs = (config.logit_multiplier, config.final_softcap)
-        dhidden_RC, dhead_CV, dbias_V = logprob.gradients(
-            grads[0], hidden_RC, head_CV, token_R, heat_R, ctx.model.logits, *knobs, ctx.needs_input_grad[1]
+        dhidden_RC, dhead_CV, dbias_V = logprob_ops.gradients(
+            grads[0],
+            hidden_RC,
+            head_CV,
+            token_R,
+            temperature_R,
+            ctx.model.logits,
+            *knobs,
+            ctx.needs_input_grad[1],
         )
         dbias = dbias_V.to(ctx.bias_dtype) if ctx.bias_dtype is not None else None
         dhead_PCW = None if dhead_CV is None else pack(dhead_CV.to(head_PCW.dtype))
@@ -80,9 +90,9 @@ def token_logprobs(
     tokens_T = torch.tensor([t for s in sequences for t in s], device=device)
     batch = Batch.packed([len(s) for s in sequences], device)
     hidden_TC = model(tokens_T, batch)
-    ends = torch.tensor(batch.bounds[1:], device=device) - 1
-    inner = torch.ones(len(tokens_T), dtype=torch.bool, device=device).index_fill_(0, ends, False)
-    row_R = inner.nonzero().squeeze(1)
+    # Of each sequence all rows but the last; made here, since a GPU would have to be waited for.
+    rows = [row for start, end in pairwise(batch.bounds) for row in range(start, end - 1)]
+    row_R = torch.tensor(rows, dtype=torch.int64, device=device)
     chosen_R = chosen_logprobs(model, hidden_TC[row_R], tokens_T[row_R + 1], temperature)
     return list(chosen_R.split([len(s) - 1 for s in sequences]))
 

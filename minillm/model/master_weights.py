@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from kernels import dispatch
+from kernels.ops.packing import round_into
 
 
 def version(tensors: Iterable[torch.Tensor]) -> int:
@@ -38,7 +38,7 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
             copy = None if found is None else found[1]
             if copy is None or copy.shape != w.shape or copy.device != w.device:
                 copy = torch.empty_like(w, dtype=dtype)
-            dispatch.round_into(w, copy)
+            round_into(w, copy)
         found = kept[dtype] = (state, copy)
     if torch.is_grad_enabled() and w.requires_grad:
         return _Rounded.apply(w, [found[1]])  # type: ignore[no-any-return]

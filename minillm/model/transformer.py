@@ -15,9 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import dispatch
 from kernels.cpu.memory import zeros
 from kernels.knobs import SIGMOID, TANH, Activation, Norm, Scores
+from kernels.ops.activation import activate, xielu
+from kernels.ops.matmul import grouped_matmul, matmul
+from kernels.ops.norm import add_norm, norm_qk
+from kernels.ops.rope import rope as rotate
+from kernels.ops.rope_store_attention import rope_store_attention
 from kernels.panels import CODES, columns, packed_shape, packed_shapes, unpack
 from minillm.errors import MinillmError
 from minillm.model import moe, rope
@@ -224,7 +228,7 @@ class Transformer(nn.Module):
             x_TC = x_TC + self.positions[row_T].to(compute)
         if (multiplier := self.config.embedding_multiplier) != 1:
             # Rounded to the weights' dtype first, as in the models that have one.
-            x_TC = x_TC * torch.tensor(multiplier, dtype=compute, device=x_TC.device)
+            x_TC = x_TC * torch.full((), multiplier, dtype=compute, device=x_TC.device)
         if self.config.embed_norm:
             x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
         return x_TC
@@ -267,7 +271,7 @@ class Transformer(nn.Module):
             return x_TC, x_TC
         found = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
         w_C, b_C = (p if p is None else rounded(p, x_TC.dtype) for p in found)
-        return dispatch.add_norm(x_TC, out_TC, w_C, b_C, self._norm)
+        return add_norm(x_TC, out_TC, w_C, b_C, self._norm)
 
     def _after(self, out_TC: torch.Tensor, layer: Layer, name: str) -> torch.Tensor:
         """What a sub-layer's output goes through before it is added to the residual."""
@@ -298,10 +302,10 @@ class Transformer(nn.Module):
             self.observer(i, "qkv", qkv_TX)
         tables = self.rope_tables(i)
         if normed and config.qk_norm_last:
-            qkv_TX = dispatch.rope(qkv_TX, config.heads, tables, batch.position_T, self._turned)
+            qkv_TX = rotate(qkv_TX, config.heads, tables, batch.position_T, self._turned)
             qkv_TX = self._norm_qk(layer, qkv_TX)
             tables = self._tables[-1]
-        heads_THD = dispatch.rope_store_attention(
+        heads_THD = rope_store_attention(
             _to(qkv_TX, self.precision.attention),
             config.heads,
             tables,
@@ -321,7 +325,7 @@ class Transformer(nn.Module):
             for p in map(layer.get, ("q_norm", "q_norm_bias", "k_norm", "k_norm_bias"))
         )
         sizes = (H * D, K * D) if config.qk_norm == "full" else (D, D)
-        return dispatch.norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
+        return norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
 
     def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         """Queries, and keys and values expanded for each head; the turned dimensions of a head come first."""
@@ -342,7 +346,7 @@ class Transformer(nn.Module):
     def _narrow_norm(self, x_TC: torch.Tensor, w_C: torch.Tensor) -> torch.Tensor:
         assert self.config.latent is not None
         norm = replace(self._norm, eps=self.config.latent.norm_eps)
-        return dispatch.add_norm(x_TC, None, rounded(w_C, x_TC.dtype), None, norm)[1]
+        return add_norm(x_TC, None, rounded(w_C, x_TC.dtype), None, norm)[1]
 
     def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         experts = self.config.experts
@@ -354,7 +358,7 @@ class Transformer(nn.Module):
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
-                gate_T1 = dispatch.activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
+                gate_T1 = activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
                 shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
             if experts.float_sum:
                 out_TC = (_to(out_TC, self.precision.norm) + _to(shared_TC, self.precision.norm)).to(
@@ -374,11 +378,11 @@ class Transformer(nn.Module):
             router_EC = unpack(layer["router"].to(dtype), experts.count).t().contiguous()
             logits_TE = F.linear(x_TC, router_EC)
         else:
-            logits_TE = dispatch.matmul(_to(x_TC, dtype), rounded(layer["router"], dtype), experts.count)
+            logits_TE = matmul(_to(x_TC, dtype), rounded(layer["router"], dtype), experts.count)
         if (bias := layer.get("router_bias")) is not None:
             logits_TE = logits_TE + rounded(bias, dtype)
         made_in = torch.promote_types(dtype, torch.float32) if experts.native else self.precision.norm
-        sigmoid = torch.sigmoid if stock else partial(dispatch.activate, activation=SIGMOID)
+        sigmoid = torch.sigmoid if stock else partial(activate, activation=SIGMOID)
         correction = layer.get("router_correction")
         weights_TN, chosen_TN = moe.route(logits_TE, experts, correction, made_in, sigmoid)
         return weights_TN[:T], chosen_TN[:T]
@@ -396,9 +400,9 @@ class Transformer(nn.Module):
         hidden_TX = self._linear(layer, i, first, x_TC, bound_E1)
         if self.config.activation == "xielu":
             alphas = (rounded(layer[name], hidden_TX.dtype) for name in ("act_alpha_p", "act_alpha_n"))
-            hidden_TX = dispatch.xielu(hidden_TX, *alphas)
+            hidden_TX = xielu(hidden_TX, *alphas)
         else:
-            hidden_TX = dispatch.activate(hidden_TX, self._activation)
+            hidden_TX = activate(hidden_TX, self._activation)
         return self._linear(layer, i, f"{prefix}down", hidden_TX, bound_E1)
 
     def _linear(
@@ -417,7 +421,7 @@ class Transformer(nn.Module):
         if (multiplier := self.config.logit_multiplier) != 1:
             logits_RV = logits_RV * multiplier
         if (cap := self.config.final_softcap) is not None:
-            logits_RV = dispatch.activate(logits_RV / cap, TANH) * cap
+            logits_RV = activate(logits_RV / cap, TANH) * cap
         return logits_RV
 
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
@@ -455,5 +459,5 @@ def _matmul(
     w = w if scales is not None else rounded(w, x_RK.dtype)
     bias = bias if bias is None else rounded(bias, x_RK.dtype)
     if bound_E1 is None:
-        return dispatch.matmul(x_RK, w, N, scales, bias, wide)
-    return dispatch.grouped_matmul(x_RK, w, N, bound_E1, scales, bias)
+        return matmul(x_RK, w, N, scales, bias, wide)
+    return grouped_matmul(x_RK, w, N, bound_E1, scales, bias)

@@ -66,6 +66,18 @@ def test_every_kernel_compiles_for_every_target() -> None:
     assert ", 0 of them with problems" in done.stdout
 
 
+def test_one_token_is_a_number_like_any_other() -> None:
+    """A launch makes a constant of a number that is 1, as T is in decode, unless a kernel forbids it."""
+    code = """if True:
+        from kernels.aot import Config, jobs, variants
+        kernels = {variants(job.module)[job.index].kernel for job in jobs(Config())}
+        rows = [x for kernel in kernels for x in kernel.params if x.name == "T"]
+        assert len(rows) >= 6 and all(x.do_not_specialize for x in rows), rows
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=Path(__file__).parents[2])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -18,9 +18,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernels import blockwise, reference
-from kernels.attention import attention
 from kernels.knobs import Scores
-from kernels.paged import paged_attention
+from kernels.ops.attention import attention
+from kernels.ops.paged_attention import paged_attention
 from kernels.tiling import KEY_BLOCK, SharedPrefix, positions, work_list
 
 LENGTHS = (1, 63, 64, 0, 65, 111, 257)
@@ -239,8 +239,8 @@ def test_opcheck(with_sinks: bool) -> None:
     runs = work_list(bounds[[0, 2, 3]], 72, 16)
     torch.library.opcheck(
         torch.ops.minillm.paged_attention.default,
-        (q, cache[0], cache[1], positions(bounds, 72), cache[2], runs, 16, 0.25, 0, None,
-         None if given is None else given.detach(), "ieee", None, None, 0, None, None),
+        (q, list(cache[:2]), [positions(bounds, 72), cache[2], runs], [], [16, 0], 0, [0.25, 0.0],
+         None if given is None else given.detach(), None, "ieee"),
     )  # fmt: skip
 
 

@@ -66,23 +66,24 @@ class Case:
         self.q = noise(self.T, H, self.D, gain=self.gain)
         self.k, self.v = noise(self.T, K, self.D, gain=self.gain), noise(self.T, K, self.E)
         self.dout = noise(self.T, H, self.E)
-        self.options = {"scale": self.D**-0.5, **self.knobs}
-        self.sinks = noise(H) if self.options.pop("sinks", False) else None
-        self.options["sinks_H"] = self.sinks
-        slopes = 0.6 ** torch.arange(1.0, H + 1, device=DEVICE)
-        self.options["slopes_H"] = slopes if self.options.pop("slopes", False) else None
+        knobs = {"scale": self.D**-0.5, **self.knobs}
+        self.sinks = noise(H) if knobs.pop("sinks", False) else None
+        slopes = 0.6 ** torch.arange(1.0, H + 1, device=DEVICE) if knobs.pop("slopes", False) else None
+        precision = knobs.pop("input_precision", "ieee")
+        self.scores = Scores(**knobs, slopes_H=slopes)
+        self.options = (self.scores, self.sinks, precision)
 
     def forward(self, tile_tokens: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
         """The kernel over packed keys."""
-        tile = work_list(self.bounds, self.T, tile_tokens)
+        tiles = (work_list(self.bounds, self.T, tile_tokens), tile_tokens)
         position = positions(self.bounds, self.T)
-        return attention.forward(self.q, self.k, self.v, position, tile, tile_tokens, **self.options)
+        return attention.forward(self.q, self.k, self.v, position, tiles, *self.options)
 
     def ours(self) -> list[torch.Tensor]:
         """The output and all gradients."""
         out, softmax = self.forward()
         found = attention_backward.backward(
-            self.dout, self.q, self.k, self.v, out, softmax, self.bounds, **self.options
+            self.dout, self.q, self.k, self.v, out, softmax, self.bounds, *self.options
         )
         return [out, *(x for x in found if x is not None)]
 
@@ -90,12 +91,10 @@ class Case:
         """The same from plain torch."""
         inputs = [self.q, self.k, self.v, *([] if self.sinks is None else [self.sinks])]
         leaves = [x.detach().to(dtype).requires_grad_() for x in inputs]
-        knobs = {name: self.options.get(name, 0) for name in ("scale", "window")}
-        scores = Scores(**knobs, softcap=self.options.get("softcap"), slopes_H=self.options["slopes_H"])
         bounds = sorted(set(self.bounds.tolist()))
         starts = [0] * (len(bounds) - 1)
         sinks = leaves[3] if len(leaves) > 3 else None
-        out = reference.attention(leaves[0], leaves[1], leaves[2], bounds, starts, scores, sinks)
+        out = reference.attention(leaves[0], leaves[1], leaves[2], bounds, starts, self.scores, sinks)
         return [out.detach(), *torch.autograd.grad(out, leaves, self.dout.to(dtype))]
 
 
@@ -180,7 +179,7 @@ def test_no_sequence_and_no_token() -> None:
     out, softmax = case.forward()
     assert out.shape == (0, 2, 16)
     found = attention_backward.backward(
-        case.dout, case.q, case.k, case.v, out, softmax, case.bounds, **case.options
+        case.dout, case.q, case.k, case.v, out, softmax, case.bounds, *case.options
     )
     assert [x.shape[0] for x in found if x is not None] == [0, 0, 0, 2]
     assert found[3] is not None and not found[3].any()
@@ -241,16 +240,16 @@ def check_rows(case: Case) -> None:
         # Chosen tokens, each by itself: a decode step.
         at = torch.tensor(pick, device=DEVICE)
         runs = tiles(*[(int((case.bounds[1:] <= t).sum()), i, 1) for i, t in enumerate(pick)])
+        paging = attention.Paging(paged.page)
         out, _ = attention.forward(
-            case.q[at], paged.k, paged.v, position[at], runs, 1, page_BP=paged.page, **case.options
+            case.q[at], paged.k, paged.v, position[at], (runs, 1), *case.options, paging
         )
         assert torch.equal(out, whole[at])
     chunks = [(0, t, min(37, bounds[1] - t)) for t in range(0, bounds[1], 37)]
     runs = tiles(*chunks, *[(b, bounds[b], case.lengths[b]) for b in range(1, len(case.lengths))])
     longest = max(37, *case.lengths[1:])
-    out, _ = attention.forward(
-        case.q, paged.k, paged.v, position, runs, longest, page_BP=paged.page, **case.options
-    )
+    paging = attention.Paging(paged.page)
+    out, _ = attention.forward(case.q, paged.k, paged.v, position, (runs, longest), *case.options, paging)
     assert torch.equal(out, whole)
 
 
@@ -301,9 +300,9 @@ def test_a_shared_prefix_changes_no_bit(knobs: dict[str, Any], dtype: torch.dtyp
         torch.tensor([2, 2, 0], device=DEVICE),
     )
     runs = tiles((0, 0, 3), (1, 3, 2), (2, 5, 1))
-    arguments = (case.q[at], paged.k, paged.v, positions(case.bounds, case.T)[at], paged.page, runs, 3)
-    assert torch.equal(attention.paged(*arguments, **case.options), whole[at])
-    assert torch.equal(attention.paged(*arguments, prefix, **case.options), whole[at])
+    arguments = (case.q[at], paged.k, paged.v, positions(case.bounds, case.T)[at], paged.page, (runs, 3))
+    assert torch.equal(attention.paged(*arguments, *case.options), whole[at])
+    assert torch.equal(attention.paged(*arguments, *case.options, prefix), whole[at])
 
 
 @pytest.mark.parametrize(("dtype", "cache"), [(FP32, BF16), (BF16, FP32), (FP16, FP32)])
@@ -312,21 +311,20 @@ def test_a_cache_of_another_dtype(dtype: torch.dtype, cache: torch.dtype) -> Non
     case = Case((70,), (2, 1), 16, 16, dtype, {})
     case.k, case.v = case.k.to(cache).to(dtype), case.v.to(cache).to(dtype)
     paged = Paged.of(case, cache)
-    tile = work_list(case.bounds, case.T, 16)
-    position = positions(case.bounds, case.T)
-    out, _ = attention.forward(
-        case.q, paged.k, paged.v, position, tile, 16, page_BP=paged.page, **case.options
-    )
+    tiles = (work_list(case.bounds, case.T, 16), 16)
+    position, paging = positions(case.bounds, case.T), attention.Paging(paged.page)
+    out, _ = attention.forward(case.q, paged.k, paged.v, position, tiles, *case.options, paging)
     assert torch.equal(out, case.forward()[0])
 
 
 def test_rows_that_visit_no_key_put_out_zero() -> None:
     case = Case((70,), (2, 1), 16, 16, FP32, {})
     paged = Paged.of(case)
+    position, none = positions(case.bounds, case.T)[:3], tiles((0, 0, 0))[:, :2].contiguous()
+    paging = attention.Paging(paged.page, none)
     out, softmax = attention.forward(
-        case.q[:3], paged.k, paged.v, positions(case.bounds, case.T)[:3], tiles((0, 0, 3)), 3,
-        page_BP=paged.page, blocks_B2=tiles((0, 0, 0))[:, :2].contiguous(), **case.options,
-    )  # fmt: skip
+        case.q[:3], paged.k, paged.v, position, (tiles((0, 0, 3)), 3), *case.options, paging
+    )
     assert not out.any()
     assert (softmax[0] == -torch.inf).all() and not softmax[1].any()
 
@@ -337,11 +335,14 @@ def test_rows_that_visit_no_key_put_out_zero() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"q": torch.zeros(3, 2, 300)}, "k must have shape"),
-        ({"q": torch.zeros(3, 2, 300), "k": torch.zeros(3, 1, 300)}, "q must have a head dim of 1 to 256"),
-        ({"q": torch.zeros(3, 2, 16, dtype=torch.float64)}, "q must be of"),
+        ({"q_THD": torch.zeros(3, 2, 300)}, "k must have shape"),
+        (
+            {"q_THD": torch.zeros(3, 2, 300), "k": torch.zeros(3, 1, 300)},
+            "q must have a head dim of 1 to 256",
+        ),
+        ({"q_THD": torch.zeros(3, 2, 16, dtype=torch.float64)}, "q must be of"),
         ({"k": torch.zeros(3, 1, 16, dtype=BF16)}, "k must be of torch.float32"),
-        ({"q": torch.zeros(2, 3, 16).transpose(0, 1)}, "q must be contiguous"),
+        ({"q_THD": torch.zeros(2, 3, 16).transpose(0, 1)}, "q must be contiguous"),
         ({"k": torch.zeros(3, 3, 16), "v": torch.zeros(3, 3, 16)}, "number of heads that divides q's 2"),
         ({"v": torch.zeros(3, 1, 16, device="meta")}, "v must be on"),
         ({"position_T": torch.zeros(3)}, "position_T must be of torch.int64"),
@@ -352,20 +353,19 @@ def test_rows_that_visit_no_key_put_out_zero() -> None:
         ({"input_precision": "fast"}, "input_precision must be one of"),
         ({"sinks_H": torch.zeros(3)}, "sinks_H must have shape"),
         ({"slopes_H": torch.zeros(3)}, "slopes_H must have shape"),
-        ({"out_THE": torch.zeros(3, 2, 16, dtype=BF16)}, "out_THE must be of"),
-        ({"blocks_B2": torch.zeros(1, 2, dtype=torch.int64)}, "blocks_B2 must come with page_BP"),
+        ({"page_BP": torch.zeros(1, 1)}, "page_BP must be of torch.int64"),
+        ({"blocks_B2": torch.zeros(2, 2, dtype=torch.int64)}, "blocks_B2 must have shape"),
         ({"state": (torch.zeros(3, 2, 16), torch.zeros(3, 2))}, r"state\[1\] must have shape"),
     ],
     ids=str,
 )
 def test_arguments_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
-        "q": torch.zeros(3, 2, 16),
+        "q_THD": torch.zeros(3, 2, 16),
         "k": torch.zeros(3, 1, 16),
         "v": torch.zeros(3, 1, 16),
         "position_T": torch.arange(3),
         "tile_N3": torch.tensor([[0, 0, 3]]),
-        "tile_tokens": 3,
         "scale": 1.0,
         **change,
     }
@@ -373,9 +373,23 @@ def test_arguments_that_do_not_fit(change: dict[str, Any], message: str) -> None
         name: x.to(DEVICE) if isinstance(x, torch.Tensor) and x.device.type == "cpu" else x
         for name, x in arguments.items()
     }
-    positional = [arguments.pop(name) for name in list(arguments)[:6]]
+    # In pages, unless packed tensors are what does not fit.
+    paging = {name: arguments.pop(name) for name in ("page_BP", "blocks_B2", "state") if name in arguments}
+    if paging:
+        arguments |= {
+            "k": torch.zeros(1, 1, 16, 64, device=DEVICE),
+            "v": torch.zeros(1, 1, 64, 16, device=DEVICE),
+        }
+        paging = {"page_BP": torch.zeros(1, 1, dtype=torch.int64, device=DEVICE), **paging}
+    knobs = {
+        name: arguments.pop(name) for name in ("scale", "window", "softcap", "slopes_H") if name in arguments
+    }
+    tiles = (arguments.pop("tile_N3"), 3)
     with pytest.raises(ValueError, match=message):
-        attention.forward(*positional, **arguments)
+        attention.forward(
+            **arguments, tiles=tiles, scores=Scores(**knobs),
+            paging=attention.Paging(**paging) if paging else None,
+        )  # fmt: skip
 
 
 def test_work_list_and_positions() -> None:

@@ -426,14 +426,11 @@ def tables(R: int, M: int = 300) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize(
     ("T", "heads", "E", "R", "grown"),
     [(1, (3, 1, 16), 16, 8, False), (65, (2, 2, 20), 12, 5, True), (33, (4, 1, 7), 7, 1, True)],
 )
-def test_rope(
-    T: int, heads: tuple[int, int, int], E: int, R: int, grown: bool, interleaved: bool, dtype: torch.dtype
-) -> None:
+def test_rope(T: int, heads: tuple[int, int, int], E: int, R: int, grown: bool, dtype: torch.dtype) -> None:
     H, K, D = heads
     cos, sin, growth_M1 = tables(R)
     growth = growth_M1 if grown else None
@@ -445,13 +442,13 @@ def test_rope(
 
     def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
         wide = torch.promote_types(q.dtype, torch.float32)
-        turned = [reference.rope(x, cos.to(wide), sin.to(wide), position, None, interleaved) for x in (q, k)]
+        rotated = [reference.rope(x, cos.to(wide), sin.to(wide), position, None) for x in (q, k)]
         if growth is not None:
-            turned[0] = turned[0] * growth[position].unsqueeze(1).to(q.dtype)
-        return turned[0], turned[1], v * 1
+            rotated[0] = rotated[0] * growth[position].unsqueeze(1).to(q.dtype)
+        return rotated[0], rotated[1], v * 1
 
-    q, k = rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth, interleaved=interleaved)
-    dqkv = rope.rope_gradient(*grads, cos, sin, position, growth, interleaved)
+    q, k = rope.rope_store(qkv, heads, cos, sin, position, growth_M1=growth)
+    dqkv = rope.rope_gradient(*grads, cos, sin, position, growth)
     back = [
         x.unflatten(1, (n, -1)) for x, n in zip(dqkv.split((H * D, K * D, K * E), 1), (H, K, K), strict=True)
     ]
@@ -498,93 +495,34 @@ def test_rope_refuses_what_does_not_fit() -> None:
 # --- logprobs ---
 
 
-def logprob_inputs(
-    R: int, C: int, V: int, dtype: torch.dtype, scale: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """hidden, head, bias, token."""
-    generator = torch.Generator().manual_seed(V)
-    token = torch.randint(0, V, (R,), generator=generator).to(DEVICE)
-    hidden, head = noise(R, C, dtype=dtype, seed=1, scale=scale), noise(C, V, dtype=dtype, seed=2)
-    return hidden, head, noise(V, dtype=dtype, seed=3), token
+@pytest.mark.parametrize("columns", [1, 65, 4096, 5000])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_log_softmax(columns: int, scale: float) -> None:
+    """Over one block of columns and several; thousands overflow unless the maximum is taken off first."""
+    logits = noise(17, columns, dtype=torch.float32, scale=scale)
+    temperature = torch.linspace(0.5, 2.0, 17, device=DEVICE)
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(x / temperature.to(x.dtype).unsqueeze(1), dim=-1)
+
+    ours = logprob.log_softmax(logits, temperature)
+    check([ours], [plain(logits)], [plain(logits.double())])
+    top_R, log_R = logprob.softmax(logits, temperature)
+    assert torch.equal((logits / temperature[:, None] - top_R[:, None]) - log_R[:, None], ours)
+    order = torch.randperm(17, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    for rows in (order, order[:1], order[3:10]):
+        assert torch.equal(logprob.log_softmax(logits[rows], temperature[rows]), ours[rows])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "knobs"),
-    [
-        ((1, 63, 257), {}),
-        ((65, 33, 111), {"temperature": 0.7, "softcap": 5.0, "multiplier": 0.5, "bias": True}),
-        ((17, 64, 300), {"temperature": "rows", "bias": True}),
-        ((33, 1, 65), {"softcap": 30.0}),
-        ((3, 35, 1), {"multiplier": 2.0}),
-    ],
-)
-def test_chosen_logprobs(
-    shape: tuple[int, int, int], knobs: dict[str, object], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Over several chunks forward, and several spans backward."""
-    monkeypatch.setattr(logprob, "SPAN", 96)
-    R, C, V = shape
-    hidden, head, bias, token = logprob_inputs(R, C, V, dtype)
-    heat = knobs.get("temperature", 1.0)
-    if heat == "rows":
-        heat = torch.linspace(0.5, 2.0, R, device=DEVICE)
-    how = {"multiplier": knobs.get("multiplier", 1.0), "softcap": knobs.get("softcap"), "temperature": heat}
-    inputs = [hidden, head, *[bias] * ("bias" in knobs)]
-    given = {**how, "bias_V": bias if "bias" in knobs else None}
-    grad = noise(R, dtype=torch.float32, seed=4)
-
-    def plain(hidden: torch.Tensor, head: torch.Tensor, *bias: torch.Tensor) -> tuple[torch.Tensor]:
-        return (reference.chosen_logprobs(hidden, head, token, bias_V=bias[0] if bias else None, **how),)
-
-    ours, softmax = logprob.chosen_logprobs(hidden, pack(head), V, token, **given)
-    dhidden, dhead, dbias = logprob.chosen_logprobs_gradient(
-        hidden, pack(head), V, token, softmax, grad, **given
-    )
-    found = [ours, dhidden, unpack(dhead, V), *[dbias] * ("bias" in knobs)]
-    check_with_gradients(found, plain, inputs, [grad])
-    assert not unpack(dhead, dhead.shape[0] * PANEL)[:, V:].any()
-
-
-def test_chosen_logprobs_of_large_logits() -> None:
-    """Thousands: their exponentials overflow unless the maximum is taken off first."""
-    hidden, head, _, token = logprob_inputs(17, 33, 200, torch.float32, scale=1e3)
-    ours, _ = logprob.chosen_logprobs(hidden, pack(head), 200, token)
-    usual = reference.chosen_logprobs(hidden, head, token)
-    check([ours], [usual], [reference.chosen_logprobs(hidden.double(), head.double(), token)])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_chosen_logprobs_rows_are_their_own(dtype: torch.dtype) -> None:
-    hidden, head, _, token = logprob_inputs(40, 33, 270, dtype)
-    panels = pack(head)
-    together = logprob.chosen_logprobs(hidden, panels, 270, token, temperature=0.8)[0]
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    for rows in (order, order[:1], order[3:20], torch.arange(15, 18, device=DEVICE)):
-        alone = logprob.chosen_logprobs(hidden[rows], panels, 270, token[rows], temperature=0.8)[0]
-        assert torch.equal(alone, together[rows])
-
-
-def test_chosen_logprobs_of_no_token_is_nan() -> None:
-    hidden, head, _, token = logprob_inputs(3, 33, 40, torch.float32)
-    token[0], token[2] = -1, 40
-    ours, softmax = logprob.chosen_logprobs(hidden, pack(head), 40, token)
-    assert ours.isnan().tolist() == [True, False, True] and softmax.isfinite().all()
-
-
-def test_chosen_logprobs_refuses_what_does_not_fit() -> None:
-    hidden, head, bias, token = logprob_inputs(3, 33, 40, torch.float32)
-    panels, logprobs, gradient = pack(head), logprob.chosen_logprobs, logprob.chosen_logprobs_gradient
+def test_log_softmax_refuses_what_does_not_fit() -> None:
+    logits, temperature = noise(3, 40, dtype=torch.float32), torch.ones(3, device=DEVICE)
     for message, call in (
-        (r"head_PCW must have shape \(3, 33, 32\)", lambda: logprobs(hidden, panels, 65, token)),
-        ("head_PCW must be of torch.bfloat16", lambda: logprobs(hidden.bfloat16(), panels, 40, token)),
-        ("token_R must have shape", lambda: logprobs(hidden, panels, 40, token[:2])),
-        ("temperature must be above 0, got 0", lambda: logprobs(hidden, panels, 40, token, 0)),
-        ("temperature must have shape", lambda: logprobs(hidden, panels, 40, token, bias)),
-        ("softcap must be above 0", lambda: logprobs(hidden, panels, 40, token, softcap=-1.0)),
-        ("bias_V must have shape", lambda: logprobs(hidden, panels, 40, token, bias_V=bias[:3])),
-        ("softmax_2R must have shape", lambda: gradient(hidden, panels, 40, token, bias, bias)),
-    ):  # fmt: skip
+        ("logits_RV must be of torch.float32", lambda: logprob.log_softmax(logits.bfloat16(), temperature)),
+        ("logits_RV must have shape", lambda: logprob.log_softmax(logits[0], temperature)),
+        ("logits_RV must be contiguous", lambda: logprob.softmax(logits.t(), temperature)),
+        ("temperature_R must have shape", lambda: logprob.softmax(logits, temperature[:2])),
+        ("temperature_R must be of torch.float32", lambda: logprob.softmax(logits, temperature.double())),
+    ):
         with pytest.raises(ValueError, match=message):
             call()
 
@@ -601,10 +539,7 @@ def test_no_rows(dtype: torch.dtype) -> None:
     assert norm.add_norm(x, x, x.new_ones(8), None, Norm(1e-5))[1].shape == (0, 8)
     assert activation.activate(x, Activation()).shape == (0, 4)
     assert rope.rope_store(noise(0, 16, dtype=dtype), (2, 1, 4), cos, sin, token)[0].shape == (0, 2, 4)
-    chosen, softmax = logprob.chosen_logprobs(x, panels, 40, token)
-    assert chosen.shape == (0,)
-    dhidden, dhead, _ = logprob.chosen_logprobs_gradient(x, panels, 40, token, softmax, chosen)
-    assert dhidden.shape == (0, 8) and not dhead.any()
+    assert logprob.log_softmax(x.float(), x.new_ones(0, dtype=torch.float32)).shape == (0, 8)
 
 
 @pytest.mark.gpu

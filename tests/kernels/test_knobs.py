@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import dispatch, reference
+from kernels import reference
 from kernels.knobs import Activation, Norm, Scores
+from kernels.ops.activation import activate, xielu
+from kernels.ops.norm import add_norm, norm_qk
+from kernels.ops.rope import rope as rotate
+from kernels.ops.rope_store_attention import rope_store_attention
 from minillm.model.batch import PAGE_SIZE, Batch
 
 ops = runpy.run_path(str(Path(__file__).with_name("test_ops.py")))
@@ -47,7 +51,7 @@ def test_norms(norm: Norm, given: str, C: int, dtype: torch.dtype) -> None:
 
         return call
 
-    check(op(dispatch.add_norm), op(reference.add_norm), inputs)
+    check(op(add_norm), op(reference.add_norm), inputs)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -67,7 +71,7 @@ def test_norm_of_queries_and_keys(kind: str, dtype: torch.dtype) -> None:
 
     widths = (H * D, K * D)
     check(
-        lambda x, *w: (dispatch.norm_qk(x, weights(*w), widths, sizes, norm),),
+        lambda x, *w: (norm_qk(x, weights(*w), widths, sizes, norm),),
         lambda x, *w: (reference.norm_qk(x, *weights(*w), (widths, sizes, norm)),),
         inputs,
     )
@@ -93,13 +97,13 @@ def test_activations(activation: Activation, F: int, dtype: torch.dtype) -> None
     x[0], x[1], x[2] = 0, 200, -200
     x[3] *= 1e-4
     check(
-        lambda x: (dispatch.activate(x, activation),),
+        lambda x: (activate(x, activation),),
         lambda x: (reference.activate(x, activation),),
         [x],
     )
     with torch.no_grad():
-        whole = dispatch.activate(x, activation)
-        assert all(torch.equal(dispatch.activate(x[i : i + 1], activation)[0], whole[i]) for i in range(65))
+        whole = activate(x, activation)
+        assert all(torch.equal(activate(x[i : i + 1], activation)[0], whole[i]) for i in range(65))
 
 
 def activated(kernel: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor]]:
@@ -115,10 +119,10 @@ def test_xielu(alphas: tuple[float, float], F: int, dtype: torch.dtype) -> None:
     x[3] *= 1e-4
     x[4] *= 1e-7
     numbers = [torch.tensor([a]).to(dtype) for a in alphas]
-    check(activated(dispatch.xielu), activated(reference.xielu), [x, *numbers])
+    check(activated(xielu), activated(reference.xielu), [x, *numbers])
     with torch.no_grad():
-        whole = dispatch.xielu(x, *numbers)
-        assert all(torch.equal(dispatch.xielu(x[i : i + 1], *numbers)[0], whole[i]) for i in range(65))
+        whole = xielu(x, *numbers)
+        assert all(torch.equal(xielu(x[i : i + 1], *numbers)[0], whole[i]) for i in range(65))
 
 
 def test_xielu_of_small_numbers_is_as_exact_as_of_large_ones() -> None:
@@ -126,7 +130,7 @@ def test_xielu_of_small_numbers_is_as_exact_as_of_large_ones() -> None:
     x = -torch.logspace(-5, 1.5, 2000).unsqueeze(0)
     numbers = [torch.tensor([0.3]), torch.tensor([5.0])]
     exact = reference.xielu(x.double(), *(a.double() for a in numbers))
-    assert ((dispatch.xielu(x, *numbers) - exact) / x).abs().max() < 2e-6
+    assert ((xielu(x, *numbers) - exact) / x).abs().max() < 2e-6
 
 
 # (H, K, D, E, R): what families have, and what they might.
@@ -190,9 +194,7 @@ class Attention:
     ) -> torch.Tensor:
         heads = (self.H, self.K, self.D)
         cache = cache or self.cache(batch.num_pages + 1, qkv.dtype)
-        return dispatch.rope_store_attention(
-            qkv, heads, self.tables, *cache, batch, self.scores, sinks, self.growth
-        )
+        return rope_store_attention(qkv, heads, self.tables, *cache, batch, self.scores, sinks, self.growth)
 
     def plain(self, batch: Batch, qkv: torch.Tensor, sinks: torch.Tensor | None = None) -> torch.Tensor:
         H, K, D, E = self.H, self.K, self.D, self.E
@@ -221,14 +223,14 @@ def test_rope_by_itself(shape: str, dtype: torch.dtype) -> None:
         return (torch.cat((q, k, v), dim=1),)
 
     check(
-        lambda x: (dispatch.rope(x, (H, K, D), setting.tables, batch.position_T),),
+        lambda x: (rotate(x, (H, K, D), setting.tables, batch.position_T),),
         plain,
         [qkv],
     )
     with torch.no_grad():
         whole = setting.ours(batch, qkv)
-        turned = dispatch.rope(qkv, (H, K, D), setting.tables, batch.position_T)
-        alone = dispatch.rope(qkv[100:101], (H, K, D), setting.tables, batch.position_T[100:101])
+        turned = rotate(qkv, (H, K, D), setting.tables, batch.position_T)
+        alone = rotate(qkv[100:101], (H, K, D), setting.tables, batch.position_T[100:101])
         assert torch.equal(alone, turned[100:101])
         setting.tables = torch.ones(512, 1), torch.zeros(512, 1)
         assert torch.equal(setting.ours(batch, turned), whole)

@@ -1,4 +1,4 @@
-"""`kernels.ops` as torch.library wants them, under torch.compile, and `kernels.dispatch` on wrong arguments.
+"""`kernels.ops` as torch.library wants them, under torch.compile, and on wrong arguments.
 
 Legend: T tokens or rows, C model width, F MLP width, V vocabulary.
 """
@@ -11,9 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from kernels import dispatch, ops, reference
-from kernels.knobs import SWIGLU, Activation, Norm, Scores
-from kernels.packing import quantize_rows
+from kernels import backend, reference
+from kernels.knobs import TANH, Activation, Norm, Scores
+from kernels.ops.activation import activate, xielu
+from kernels.ops.logprobs import Rows, chosen, gradients, logprobs
+from kernels.ops.matmul import grouped_matmul, matmul
+from kernels.ops.norm import add_norm, norm_qk
+from kernels.ops.packing import quantize_rows
+from kernels.ops.rope import rope as rotate
+from kernels.ops.rope_store_attention import rope_store_attention
 from kernels.panels import CODES, pack, packed_shapes, unpack
 from minillm.model.batch import PAGE_SIZE, Batch
 
@@ -31,7 +37,9 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             pytest.skip("Triton compiles here: tests/kernels/test_gpu_ops.py runs on the GPU")
         from kernels.gpu import ops as gpu_ops
 
-        monkeypatch.setattr(ops, "backend", lambda device, dtype: None if dtype == torch.float64 else gpu_ops)
+        monkeypatch.setattr(
+            backend, "find", lambda device, dtype: None if dtype == torch.float64 else gpu_ops
+        )
     return str(request.param)
 
 
@@ -72,10 +80,10 @@ def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "add_norm": (minillm.add_norm, (x, noise(T, C, seed=4), w, None, *rms)),
         "norm": (minillm.add_norm, (x, None, w, noise(C, seed=5), 1e-5, True, 0.0)),
         "bare norm": (minillm.add_norm, (x, None, None, None, *rms)),
-        "norm_qk": (minillm.norm_qk, (x, noise(8), None, noise(8), None, [16, 8], [8, 8], *rms)),
-        "norm_qk by head": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8], [8, 8], *rms)),
-        "norm_qk full": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8], [16, 8], *rms)),
-        "norm_qk bare": (minillm.norm_qk, (x, None, None, None, None, [16, 8], [8, 8], *rms)),
+        "norm_qk": (minillm.norm_qk, (x, noise(8), None, noise(8), None, [16, 8, 8, 8], *rms)),
+        "norm_qk by head": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8, 8, 8], *rms)),
+        "norm_qk full": (minillm.norm_qk, (x, noise(16), None, noise(8), None, [16, 8, 16, 8], *rms)),
+        "norm_qk bare": (minillm.norm_qk, (x, None, None, None, None, [16, 8, 8, 8], *rms)),
         "swiglu": (minillm.activate, (x, "silu", True, None)),
         "clamped": (minillm.activate, (x, "silu", True, 0.5)),
         **{
@@ -89,10 +97,7 @@ def cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
             minillm.rope_store,
             (noise(T, 32), [2, 1, 8], *rope_tables(), batch.position_T, batch.slot_T, k_PKDS, v_PKSE, None),
         ),
-        "logprobs": (
-            minillm.chosen_logprobs,
-            (x, panels(C, V), noise(V, seed=6), torch.arange(T) * 7, torch.full((T,), 0.7), V, 0.5, 20.0),
-        ),
+        "logprobs": (minillm.log_softmax, (noise(T, V), torch.full((T,), 0.7))),
     }
 
 
@@ -111,22 +116,23 @@ def test_opcheck(name: str) -> None:
     learns = name not in ("int8", "int4", "rope_store")
     arguments = leaves(arguments, learns)
     # Of temperatures and angles there is no gradient.
-    for i in {"logprobs": (4,), "rope": (2, 3)}.get(name, ()):
+    for i in {"logprobs": (1,), "rope": (2, 3)}.get(name, ()):
         arguments[i].requires_grad_(False)
     torch.library.opcheck(op.default, arguments)
 
 
-# What a model does between two attentions, on the ops that dispatch chooses.
+# What a model does between two attentions.
 def block(
     x_TC: torch.Tensor, w_C: torch.Tensor, up: torch.Tensor, down: torch.Tensor, head: torch.Tensor
 ) -> torch.Tensor:
-    sum_TC, y_TC = dispatch.add_norm(x_TC, x_TC * 0.5, w_C, None, Norm(1e-5))
-    y_TC = dispatch.matmul(dispatch.activate(dispatch.matmul(y_TC, up, 2 * F), SWIGLU), down, C)
-    experts = dispatch.grouped_matmul(y_TC, up.expand(E, -1, -1, -1).contiguous(), 2 * F, BOUND)
-    y_TC = y_TC + dispatch.matmul(dispatch.activate(experts, Activation("gelu")), down, C)
-    _, y_TC = dispatch.add_norm(sum_TC, y_TC, w_C, None, Norm(1e-5))
-    y_TC = dispatch.norm_qk(y_TC, (w_C[:8], None, None, None), (16, 8), (8, 8), Norm(1e-5))
-    return dispatch.chosen_logprobs(y_TC, head, V, torch.arange(T), 0.8, softcap=15.0)
+    sum_TC, y_TC = add_norm(x_TC, x_TC * 0.5, w_C, None, Norm(1e-5))
+    y_TC = matmul(activate(matmul(y_TC, up, 2 * F), Activation()), down, C)
+    experts = grouped_matmul(y_TC, up.expand(E, -1, -1, -1).contiguous(), 2 * F, BOUND)
+    y_TC = y_TC + matmul(activate(experts, Activation("gelu")), down, C)
+    _, y_TC = add_norm(sum_TC, y_TC, w_C, None, Norm(1e-5))
+    y_TC = norm_qk(y_TC, (w_C[:8], None, None, None), (16, 8), (8, 8), Norm(1e-5))
+    logits_RV = activate(matmul(y_TC, head, V, wide=True) / 15.0, TANH) * 15.0
+    return logprobs(logits_RV, 0.8).gather(1, torch.arange(T).unsqueeze(1))
 
 
 def weights() -> list[torch.Tensor]:
@@ -148,24 +154,20 @@ def test_compiled_is_one_graph_and_has_the_same_bits() -> None:
 
 
 def test_gradients_are_those_of_the_oracle() -> None:
-    """In float64 dispatch runs the oracle under torch's own autograd."""
+    """In float64 the oracle runs under torch's own autograd."""
     exact = run(block, [x.double() for x in weights()])
     for name, a, b in zip(("out", "x", "w", "up", "down", "head"), run(block, weights()), exact, strict=True):
         error = float((a.double() - b).abs().max() / b.abs().max())
         assert error < 1e-5, f"{name}: {error:.1e}"
 
 
-def test_attention_without_gradient_compiles(kernels: str) -> None:
-    if kernels == "interpreter":
-        pytest.skip("paged attention goes by the device, and that is the CPU")
+def test_attention_without_gradient_compiles() -> None:
     batch, k_PKDS, v_PKSE = paging()
     slopes_H = torch.tensor([0.5, 0.2])
 
     def attend(x_TX: torch.Tensor, k_PKDS: torch.Tensor, v_PKSE: torch.Tensor) -> torch.Tensor:
         scores = Scores(0.3, window=4, slopes_H=slopes_H)
-        return dispatch.rope_store_attention(
-            x_TX * 2, (2, 1, 8), rope_tables(), k_PKDS, v_PKSE, batch, scores
-        )
+        return rope_store_attention(x_TX * 2, (2, 1, 8), rope_tables(), k_PKDS, v_PKSE, batch, scores)
 
     with torch.no_grad():
         caches = [(k_PKDS.clone(), v_PKSE.clone()) for _ in range(2)]
@@ -175,35 +177,42 @@ def test_attention_without_gradient_compiles(kernels: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*caches, strict=True))
 
 
-def test_chosen_logprobs_keep_no_matrix_and_agree() -> None:
+def test_chosen_logprobs_and_their_gradients() -> None:
+    """Over several parts of the rows: near float64's, and a row's bits are its own."""
     R, rows = 300, noise(300, C)
-    token_R, heat_R = torch.arange(R) % V, torch.linspace(0.5, 2, R)
-    head, bias = panels(C, V), noise(V, seed=6)
-    found = dispatch.chosen_logprobs(rows, head, V, token_R, heat_R, bias, 0.5, 20.0)
-    exact = reference.chosen_logprobs(
-        rows.double(), unpack(head.double(), V), token_R, heat_R, bias.double(), 0.5, 20.0
-    )
-    assert float((found - exact).abs().max()) < 1e-5
-    alone = [
-        dispatch.chosen_logprobs(rows[[i]], head, V, token_R[[i]], heat_R[[i]], bias, 0.5, 20.0)
-        for i in (0, 128, 299)
-    ]
+    token_R, temperature_R = torch.arange(R) % V, torch.linspace(0.5, 2, R)
+    head, bias, grad_R = panels(C, V), noise(V, seed=6), noise(R, seed=7)
+
+    def logits(hidden: torch.Tensor) -> torch.Tensor:
+        return activate(matmul(hidden, head, V, bias_N=bias, wide=True) * 0.5 / 20, TANH) * 20
+
+    found = chosen(rows, token_R, temperature_R, logits)
+    leaves = [x.double().requires_grad_() for x in (rows, unpack(head, V), bias)]
+    capped = torch.tanh((leaves[0] @ leaves[1] + leaves[2]) * 0.5 / 20) * 20
+    exact_RV = torch.log_softmax(capped / temperature_R.double().unsqueeze(1), dim=-1)
+    exact = exact_RV.gather(1, token_R.unsqueeze(1)).squeeze(1)
+    assert float((found - exact.detach()).abs().max()) < 1e-5
+    alone = [chosen(rows[[i]], token_R[[i]], temperature_R[[i]], logits) for i in (0, 128, 299)]
     assert torch.equal(torch.cat(alone), found[[0, 128, 299]])
+    ours = gradients(grad_R, rows, unpack(head, V), token_R, temperature_R, logits, 0.5, 20.0)
+    theirs = torch.autograd.grad((exact * grad_R).sum(), leaves)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a is not None and float((a - b).abs().max()) < 1e-4 * float(b.abs().max())
 
 
 def test_grouped_rows_have_the_bits_of_single_products() -> None:
     x, w, bias = noise(T, C), panels(C, F, E), noise(E, F, seed=3)
     with torch.no_grad():
-        together = dispatch.grouped_matmul(x, w, F, BOUND, bias_EN=bias)
+        together = grouped_matmul(x, w, F, BOUND, bias_EN=bias)
         for e in range(E):
             rows = slice(int(BOUND[e]), int(BOUND[e + 1]))
-            assert torch.equal(dispatch.matmul(x[rows], w[e], F, bias_N=bias[e]), together[rows])
+            assert torch.equal(matmul(x[rows], w[e], F, bias_N=bias[e]), together[rows])
 
 
 def test_whole_numbers_pass_no_gradient_on() -> None:
     x, (code, scales) = noise(T, C).requires_grad_(), codes(C, F, 8)
     with pytest.raises(RuntimeError, match="weights of whole numbers"):
-        dispatch.matmul(x, code, F, scales).sum().backward()
+        matmul(x, code, F, scales).sum().backward()
 
 
 # --- arguments ---
@@ -221,46 +230,46 @@ def attend_with(**change: Any) -> torch.Tensor:
         "scores": Scores(0.3),
         **change,
     }
-    return dispatch.rope_store_attention(*given.values())
+    return rope_store_attention(*given.values())
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: dispatch.matmul(noise(T), panels(C, F), F), "x_RK must have shape"),
-        (lambda: dispatch.matmul(noise(T, C + 1), panels(C, F), F), r"w_PKW must have shape \(2, 41, 32\)"),
-        (lambda: dispatch.matmul(noise(T, C), panels(C, F), F + 32), r"w_PKW must have shape \(3, 40"),
-        (lambda: dispatch.matmul(noise(T, C), panels(C, F).bfloat16(), F), "w_PKW must be of torch.float32"),
-        (lambda: dispatch.matmul(noise(T, C), panels(C, F).to("meta"), F), "w_PKW must be on cpu"),
+        (lambda: matmul(noise(T), panels(C, F), F), "x_RK must have shape"),
+        (lambda: matmul(noise(T, C + 1), panels(C, F), F), r"w_PKW must have shape \(2, 41, 32\)"),
+        (lambda: matmul(noise(T, C), panels(C, F), F + 32), r"w_PKW must have shape \(3, 40"),
+        (lambda: matmul(noise(T, C), panels(C, F).bfloat16(), F), "w_PKW must be of torch.float32"),
+        (lambda: matmul(noise(T, C), panels(C, F).to("meta"), F), "w_PKW must be on cpu"),
         (
-            lambda: dispatch.matmul(noise(T, C), panels(C, F).mT.contiguous().mT, F),
+            lambda: matmul(noise(T, C), panels(C, F).mT.contiguous().mT, F),
             "w_PKW must be contiguous",
         ),
-        (lambda: dispatch.matmul(noise(T, C), panels(C, F), F, bias_N=noise(F + 1)), "bias must have shape"),
-        (lambda: dispatch.matmul(noise(T, C), *codes(C, F, 8)[:1], F, noise(2, 1, 32)), "scales must be of"),
-        (lambda: dispatch.matmul(noise(T, C).int(), panels(C, F), F), "x_RK must be of"),
+        (lambda: matmul(noise(T, C), panels(C, F), F, bias_N=noise(F + 1)), "bias must have shape"),
+        (lambda: matmul(noise(T, C), *codes(C, F, 8)[:1], F, noise(2, 1, 32)), "scales must be of"),
+        (lambda: matmul(noise(T, C).int(), panels(C, F), F), "x_RK must be of"),
         (
-            lambda: dispatch.grouped_matmul(noise(T, C), panels(C, F, E), F, BOUND[:-1]),
+            lambda: grouped_matmul(noise(T, C), panels(C, F, E), F, BOUND[:-1]),
             "bound_E1 must have shape",
         ),
         (
-            lambda: dispatch.add_norm(noise(T, C), noise(T, F), None, None, Norm(1e-5)),
+            lambda: add_norm(noise(T, C), noise(T, F), None, None, Norm(1e-5)),
             "residual_TC must have",
         ),
-        (lambda: dispatch.add_norm(noise(T, C), None, noise(F), None, Norm(1e-5)), "w_C must have shape"),
+        (lambda: add_norm(noise(T, C), None, noise(F), None, Norm(1e-5)), "w_C must have shape"),
         (
-            lambda: dispatch.norm_qk(noise(T, C), (noise(7), None, None, None), (16, 8), (8, 8), Norm(1e-5)),
+            lambda: norm_qk(noise(T, C), (noise(7), None, None, None), (16, 8), (8, 8), Norm(1e-5)),
             r"weights\[0\] must have shape \(8\)",
         ),
         (
-            lambda: dispatch.norm_qk(noise(T, C), (None,) * 4, (15, 8), (8, 8), Norm(1e-5)),
+            lambda: norm_qk(noise(T, C), (None,) * 4, (15, 8), (8, 8), Norm(1e-5)),
             "widths must be whole pieces",
         ),
-        (lambda: dispatch.activate(noise(T, F), SWIGLU), "x_TX must have an even number"),
-        (lambda: dispatch.activate(noise(T, F), Activation("mish")), "activation.name must be one of silu"),
-        (lambda: dispatch.xielu(noise(T, F), noise(2), noise(1)), r"alpha_p_1 must have shape \(1\)"),
+        (lambda: activate(noise(T, F), Activation()), "x_TX must have an even number"),
+        (lambda: activate(noise(T, F), Activation("mish")), "activation.name must be one of silu"),
+        (lambda: xielu(noise(T, F), noise(2), noise(1)), r"alpha_p_1 must have shape \(1\)"),
         (
-            lambda: dispatch.xielu(noise(T, F), noise(1), noise(1).bfloat16()),
+            lambda: xielu(noise(T, F), noise(1), noise(1).bfloat16()),
             "alpha_n_1 must be of torch.float32",
         ),
         (lambda: attend_with(qkv=noise(T, 31)), r"qkv_TX must have shape \(any, 32\)"),
@@ -268,32 +277,24 @@ def attend_with(**change: Any) -> torch.Tensor:
         (lambda: attend_with(heads=(3, 2, 8)), "k_PKDS must have shape"),
         (
             lambda: attend_with(k=torch.zeros(2, 1, 8, PAGE_SIZE).bfloat16()),
-            "v_PKSD must be of torch.bfloat16",
+            "v_PKSE must be of torch.bfloat16",
         ),
         (lambda: attend_with(v=torch.zeros(2, 1, PAGE_SIZE, 300)), "v must have a head dim of 1 to 256"),
         (lambda: attend_with(tables=(noise(16, 5), noise(16, 5))), "tables must have at most 4 columns"),
         (
-            lambda: dispatch.rope(noise(T, 32), (2, 1, 8), (noise(16, 5), noise(16, 5)), torch.arange(T)),
+            lambda: rotate(noise(T, 32), (2, 1, 8), (noise(16, 5), noise(16, 5)), torch.arange(T)),
             "tables must have at most 4 columns",
         ),
         (
-            lambda: dispatch.rope(noise(T, 24), (2, 1, 8), rope_tables(), torch.arange(T)),
+            lambda: rotate(noise(T, 24), (2, 1, 8), rope_tables(), torch.arange(T)),
             "qkv_TX must hold 2",
         ),
         (
-            lambda: dispatch.rope(noise(T, 32), (2, 1, 8), rope_tables(), torch.arange(T + 1)),
+            lambda: rotate(noise(T, 32), (2, 1, 8), rope_tables(), torch.arange(T + 1)),
             "position_T must have shape",
         ),
-        (
-            lambda: dispatch.chosen_logprobs(noise(T, C), panels(C, V), V, torch.arange(T), 0.0),
-            "temperature must be above 0",
-        ),
-        (
-            lambda: dispatch.chosen_logprobs(noise(T, C), panels(C, V), V, torch.arange(T - 1)),
-            "token_R must have shape",
-        ),
     ],
-    ids=range(29),
+    ids=range(27),
 )
 def test_arguments_that_do_not_belong_together(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -314,17 +315,15 @@ def test_autograd_from_the_middle_of_a_sequence_is_refused() -> None:
 @pytest.mark.parametrize("columns", [1, 7, 131, 256, 5000])
 def test_rows_of_logits(columns: int, kernels: str) -> None:
     """Logprobs near float64's, equal however asked for and whatever stands beside; draws and ranks."""
-    from kernels import logprob
-
-    logits, heat = noise(5, columns) * 4, torch.tensor([0.3, 0.7, 1.0, 1.0, 2.0])
-    whole = logprob.logprobs(logits, heat.unsqueeze(1))
-    exact = torch.log_softmax(logits.double() / heat.double().unsqueeze(1), dim=-1)
-    usual = torch.log_softmax(logits / heat.unsqueeze(1), dim=-1)
+    logits, temperature = noise(5, columns) * 4, torch.tensor([0.3, 0.7, 1.0, 1.0, 2.0])
+    whole = logprobs(logits, temperature.unsqueeze(1))
+    exact = torch.log_softmax(logits.double() / temperature.double().unsqueeze(1), dim=-1)
+    usual = torch.log_softmax(logits / temperature.unsqueeze(1), dim=-1)
     assert float((whole - exact).abs().max()) <= 2 * float((usual - exact).abs().max()) + 1e-6
-    rows = logprob.Rows(logits, heat)
+    rows = Rows(logits, temperature)
     assert torch.equal(rows.at(torch.arange(columns).expand(5, -1)), whole)
     for r in range(5):
-        assert torch.equal(logprob.logprobs(logits[r : r + 1], float(heat[r])), whole[r : r + 1])
+        assert torch.equal(logprobs(logits[r : r + 1], float(temperature[r])), whole[r : r + 1])
     token_R = torch.arange(5) % columns
     better = (logits > logits.gather(1, token_R.unsqueeze(1))).sum(1)
     assert torch.equal(rows.ranks(token_R), better + 1)
@@ -338,36 +337,30 @@ def test_rows_of_logits(columns: int, kernels: str) -> None:
 
 
 def test_rows_with_nothing_left_out_of_most(kernels: str) -> None:
-    from kernels import logprob
-
     logits = torch.full((2, 600), -torch.inf)
     logits[0, 599], logits[1, 3], logits[1, 300] = 2.0, 1.0, 1.0
-    rows = logprob.Rows(logits, torch.ones(2))
+    rows = Rows(logits, torch.ones(2))
     assert rows.draw([1 - 2.0**-53, 0.49]).tolist() == [599, 3]
     assert rows.draw([0.0, 0.51]).tolist() == [599, 300]
-    found = logprob.logprobs(logits)
+    found = logprobs(logits)
     assert found[0, 599] == 0 and found[0, 0] == -torch.inf
 
 
 def test_the_likeliest_is_the_first_of_equals_and_none_where_a_logit_is_missing(kernels: str) -> None:
-    from kernels import logprob
-
     logits = torch.zeros(6, 600)
     logits[0, [301, 300, 599]] = 1.0
     logits[1] = -torch.inf
     logits[2, 7] = logits[3, 599] = torch.nan
     logits[4, 257] = torch.inf
-    assert logprob.Rows(logits, torch.ones(6)).likeliest().tolist() == [300, 0, -1, -1, 257, 0]
+    assert Rows(logits, torch.ones(6)).likeliest().tolist() == [300, 0, -1, -1, 257, 0]
 
 
 def test_gradient_of_logprobs() -> None:
-    from kernels import logprob
-
-    logits, heat = noise(4, 77), torch.tensor([[0.5], [1.0], [2.0], [1.3]])
+    logits, temperature = noise(4, 77), torch.tensor([[0.5], [1.0], [2.0], [1.3]])
     seed = noise(4, 77, seed=3)
     found, exact = (
-        torch.autograd.grad((logprob.logprobs(x, heat) * seed).sum(), x)[0]
+        torch.autograd.grad((logprobs(x, temperature) * seed).sum(), x)[0]
         for x in (logits.clone().requires_grad_(), logits.double().requires_grad_())
     )
-    assert float((found - exact).abs().max()) < 1e-5
-    torch.library.opcheck(minillm.log_softmax.default, (logits.requires_grad_(), heat.flatten()))
+    assert float((found - exact.detach()).abs().max()) < 1e-5
+    torch.library.opcheck(minillm.log_softmax.default, (logits.requires_grad_(), temperature.flatten()))

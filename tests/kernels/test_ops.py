@@ -1,4 +1,4 @@
-"""Every op of `kernels.dispatch` against the oracle in float64, and its bits against themselves.
+"""Every op of `kernels.ops` against the oracle in float64, and its bits against themselves.
 
 An error is allowed to be twice that of plain torch in the same dtype, measured here on the same inputs.
 
@@ -13,8 +13,13 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from kernels import dispatch, reference
-from kernels.knobs import SWIGLU, Norm, Scores
+from kernels import reference
+from kernels.knobs import Activation, Norm, Scores
+from kernels.ops.activation import activate
+from kernels.ops.matmul import matmul
+from kernels.ops.norm import add_norm
+from kernels.ops.packing import round_into
+from kernels.ops.rope_store_attention import rope_store_attention
 from kernels.panels import pack
 from minillm.model.batch import PAGE_SIZE, Batch
 
@@ -72,7 +77,7 @@ def test_matmul(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     R, K, N = shape
     inputs = [noise(R, K, dtype=dtype), noise(K, N, dtype=dtype, seed=1), noise(N, dtype=dtype, seed=2)]
     check(
-        lambda x, w, bias: (dispatch.matmul(x, pack(w), N, None, bias),),
+        lambda x, w, bias: (matmul(x, pack(w), N, None, bias),),
         lambda x, w, bias: (x @ w + bias,),
         inputs,
     )
@@ -82,18 +87,18 @@ def test_matmul(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
 @torch.no_grad()
 def test_matmul_rows_are_their_own(dtype: torch.dtype) -> None:
     x, w = noise(401, 300, dtype=dtype), pack(noise(300, 70, dtype=dtype, seed=1))
-    together = dispatch.matmul(x, w, 70)
+    together = matmul(x, w, 70)
     for rows in (*range(1, 14), 64, 191, 192, 193, 384, 385, 400):
-        assert torch.equal(dispatch.matmul(x[:rows], w, 70), together[:rows]), rows
-        assert torch.equal(dispatch.matmul(x[-rows:], w, 70), together[-rows:]), rows
+        assert torch.equal(matmul(x[:rows], w, 70), together[:rows]), rows
+        assert torch.equal(matmul(x[-rows:], w, 70), together[-rows:]), rows
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16, torch.float64])
 def test_a_wide_matmul_is_not_rounded(dtype: torch.dtype) -> None:
     x, w = noise(9, 300, dtype=dtype), noise(300, 40, dtype=dtype, seed=1)
-    wide = dispatch.matmul(x, pack(w), 40, wide=True)
+    wide = matmul(x, pack(w), 40, wide=True)
     assert wide.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert torch.equal(wide.to(dtype), dispatch.matmul(x, pack(w), 40))
+    assert torch.equal(wide.to(dtype), matmul(x, pack(w), 40))
     if dtype == torch.bfloat16:
         assert error(wide, x.double() @ w.double()) <= 2 * error(
             x.float() @ w.float(), x.double() @ w.double()
@@ -110,7 +115,7 @@ def test_add_rms_norm(rows: int, width: int, dtype: torch.dtype) -> None:
         noise(width, dtype=dtype, seed=3),
     ]
     check(
-        lambda x, r, w: dispatch.add_norm(x, r, w, None, Norm(1e-5)),
+        lambda x, r, w: add_norm(x, r, w, None, Norm(1e-5)),
         lambda x, r, w: reference.add_norm(x, r, w, None, Norm(1e-5)),
         inputs,
     )
@@ -121,7 +126,7 @@ def test_add_rms_norm(rows: int, width: int, dtype: torch.dtype) -> None:
 def test_add_rms_norm_of_tiny_and_huge_rows(scale: float, dtype: torch.dtype) -> None:
     x, residual = (noise(257, 53, dtype=dtype, seed=s, scale=scale) for s in (1, 2))
     w = noise(53, dtype=dtype, seed=3)
-    _, ours = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
+    _, ours = add_norm(x, residual, w, None, Norm(1e-5))
     _, theirs = reference.add_norm(x, residual, w, None, Norm(1e-5))
     _, exact = reference.add_norm(x.double(), residual.double(), w.double(), None, Norm(1e-5))
     assert error(ours, exact) <= 2 * error(theirs, exact)
@@ -131,9 +136,9 @@ def test_add_rms_norm_of_tiny_and_huge_rows(scale: float, dtype: torch.dtype) ->
 def test_add_rms_norm_rows_are_their_own(dtype: torch.dtype) -> None:
     x, residual = (noise(257, 53, dtype=dtype, seed=s) for s in (1, 2))
     w = noise(53, dtype=dtype, seed=3)
-    together = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
+    together = add_norm(x, residual, w, None, Norm(1e-5))
     for rows in (slice(0, 1), slice(256, 257), slice(100, 163)):
-        alone = dispatch.add_norm(x[rows].clone(), residual[rows].clone(), w, None, Norm(1e-5))
+        alone = add_norm(x[rows].clone(), residual[rows].clone(), w, None, Norm(1e-5))
         assert all(torch.equal(a, b[rows]) for a, b in zip(alone, together, strict=True))
 
 
@@ -145,8 +150,8 @@ def test_add_rms_norm_rows_are_their_own(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("rows", LENGTHS)
 def test_swiglu(rows: int, width: int, dtype: torch.dtype) -> None:
     check(
-        lambda x: (dispatch.activate(x, SWIGLU),),
-        lambda x: (reference.activate(x, SWIGLU),),
+        lambda x: (activate(x, Activation()),),
+        lambda x: (reference.activate(x, Activation()),),
         [noise(rows, 2 * width, dtype=dtype, scale=3)],
     )
 
@@ -157,8 +162,8 @@ def test_swiglu_of_large_gates(dtype: torch.dtype) -> None:
     gate = torch.linspace(-1e4, 1e4, 2001).to(dtype)
     up = noise(2001, dtype=dtype)
     check(
-        lambda x: (dispatch.activate(x, SWIGLU),),
-        lambda x: (reference.activate(x, SWIGLU),),
+        lambda x: (activate(x, Activation()),),
+        lambda x: (reference.activate(x, Activation()),),
         [torch.cat((gate, up)).unsqueeze(0)],
     )
 
@@ -166,9 +171,9 @@ def test_swiglu_of_large_gates(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_swiglu_rows_are_their_own(dtype: torch.dtype) -> None:
     x = noise(257, 106, dtype=dtype, scale=3)
-    together = dispatch.activate(x, SWIGLU)
+    together = activate(x, Activation())
     for rows in (slice(0, 1), slice(256, 257), slice(100, 163)):
-        assert torch.equal(dispatch.activate(x[rows].clone(), SWIGLU), together[rows])
+        assert torch.equal(activate(x[rows].clone(), Activation()), together[rows])
 
 
 # --- rope, paged cache and attention ---
@@ -199,7 +204,7 @@ def attend(
     D = heads[2]
     if cache is None:
         cache = poisoned(batch.num_pages + 1, heads, qkv_TX.dtype)
-    return dispatch.rope_store_attention(qkv_TX, heads, tables(D), *cache, batch, Scores(D**-0.5))
+    return rope_store_attention(qkv_TX, heads, tables(D), *cache, batch, Scores(D**-0.5))
 
 
 def plain_attend(qkv_TX: torch.Tensor, heads: Heads, batch: Batch) -> torch.Tensor:
@@ -377,8 +382,8 @@ def test_a_graph_changes_no_bit(dtype: torch.dtype) -> None:
     def run() -> list[torch.Tensor]:
         return [
             attend(qkv, heads, batch),
-            *dispatch.add_norm(x, x, w, None, Norm(1e-5)),
-            dispatch.activate(qkv, SWIGLU),
+            *add_norm(x, x, w, None, Norm(1e-5)),
+            activate(qkv, Activation()),
         ]
 
     with torch.no_grad():
@@ -402,8 +407,8 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             with torch.no_grad():
-                norm = dispatch.add_norm(x, x, w, None, Norm(1e-5))
-                found.append([attend(qkv, heads, batch), *norm, dispatch.activate(qkv, SWIGLU)])
+                norm = add_norm(x, x, w, None, Norm(1e-5))
+                found.append([attend(qkv, heads, batch), *norm, activate(qkv, Activation())])
     finally:
         torch.set_num_threads(threads)
     for other in found[1:]:
@@ -418,12 +423,12 @@ def test_inputs_with_strides_are_read_as_they_are(dtype: torch.dtype) -> None:
     batch = Batch.packed([65])
     wide = noise(65, 2 * width(heads), dtype=dtype)
     qkv = wide[:, ::2]
-    assert torch.equal(dispatch.activate(qkv, SWIGLU), dispatch.activate(qkv.contiguous(), SWIGLU))
+    assert torch.equal(activate(qkv, Activation()), activate(qkv.contiguous(), Activation()))
     assert torch.equal(attend(qkv, heads, batch), attend(qkv.contiguous(), heads, batch))
     x, residual = noise(53, 65, dtype=dtype).t(), noise(65, 106, dtype=dtype, seed=1)[:, 53:]
     w = noise(106, dtype=dtype, seed=2)[::2]
-    strided = dispatch.add_norm(x, residual, w, None, Norm(1e-5))
-    plain = dispatch.add_norm(x.contiguous(), residual.contiguous(), w.contiguous(), None, Norm(1e-5))
+    strided = add_norm(x, residual, w, None, Norm(1e-5))
+    plain = add_norm(x.contiguous(), residual.contiguous(), w.contiguous(), None, Norm(1e-5))
     assert all(torch.equal(a, b) for a, b in zip(strided, plain, strict=True))
 
 
@@ -433,11 +438,11 @@ def test_rounding_is_that_of_torch(size: int) -> None:
     x[: min(size, 4)] = torch.tensor([torch.nan, torch.inf, -torch.inf, 1.00390625])[: min(size, 4)]
     out = torch.zeros(size, dtype=torch.bfloat16)
     version = out._version
-    dispatch.round_into(x, out)
+    round_into(x, out)
     assert torch.equal(out.nan_to_num(7.0), x.bfloat16().nan_to_num(7.0))
     assert out._version > version
     wide = torch.zeros(size, dtype=torch.float64)
-    dispatch.round_into(x, wide)
+    round_into(x, wide)
     assert torch.equal(wide.nan_to_num(7.0), x.double().nan_to_num(7.0))
     with pytest.raises(ValueError, match="out must have shape"):
-        dispatch.round_into(x, torch.zeros(size + 1))
+        round_into(x, torch.zeros(size + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.packing import pack_rows
+from kernels.ops.packing import pack_rows
 from kernels.panels import pack, packed_shape, unpack
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

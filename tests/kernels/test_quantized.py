@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import dispatch
-from kernels.packing import quantize_rows
+from kernels.ops.matmul import matmul
+from kernels.ops.packing import quantize_rows
 from kernels.panels import CODES, GROUP, columns, dequantize, pack, packed_shapes
 
 SHAPES = ((1, 1), (37, 53), (64, 8), (33, 129), (7, 64), (96, 200))
@@ -82,7 +82,7 @@ def test_product_is_as_exact_as_plain_torch(K: int, N: int, dtype: torch.dtype, 
     x_RK = torch.randn(13, K, generator=generator).to(dtype)
     w_KN = dequantize(codes, scales, N)
     exact = x_RK.double() @ w_KN.double()
-    ours = dispatch.matmul(x_RK, codes, N, scales)
+    ours = matmul(x_RK, codes, N, scales)
     plain = (x_RK.float() @ w_KN).to(dtype)
     assert (ours - exact).abs().max() <= 2 * (plain - exact).abs().max() + torch.finfo(
         torch.float32
@@ -95,10 +95,10 @@ def test_rows_do_not_depend_on_their_number(dtype: torch.dtype, bits: int) -> No
     generator = torch.Generator().manual_seed(3)
     codes, scales = quantized(torch.randn(70, 200, generator=generator), bits)
     x_RK = torch.randn(130, 200, generator=generator).to(dtype)
-    whole = dispatch.matmul(x_RK, codes, 70, scales)
+    whole = matmul(x_RK, codes, 70, scales)
     for R in range(1, 130):
-        assert torch.equal(dispatch.matmul(x_RK[:R], codes, 70, scales), whole[:R])
-        assert torch.equal(dispatch.matmul(x_RK[R : R + 1], codes, 70, scales), whole[R : R + 1])
+        assert torch.equal(matmul(x_RK[:R], codes, 70, scales), whole[:R])
+        assert torch.equal(matmul(x_RK[R : R + 1], codes, 70, scales), whole[R : R + 1])
 
 
 def digest_of_products() -> str:
@@ -109,7 +109,7 @@ def digest_of_products() -> str:
         weights = [(pack(w_NK.t().to(dtype)), None), *(quantized(w_NK, bits) for bits in (8, 4))]
         for w, scales in weights:
             for R in (*range(1, 8), 15):
-                out_RN = dispatch.matmul(x_RK[:R].to(dtype), w, 89, scales, wide=True)
+                out_RN = matmul(x_RK[:R].to(dtype), w, 89, scales, wide=True)
                 digest.update(out_RN.numpy().tobytes())
     return digest.hexdigest()
 

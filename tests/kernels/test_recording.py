@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kernels import dispatch
 from kernels.cpu.recording import Arena, current, empty, record
 from kernels.knobs import Activation, Norm
+from kernels.ops.activation import activate
+from kernels.ops.matmul import matmul
+from kernels.ops.norm import add_norm
 from kernels.panels import pack
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -29,11 +31,9 @@ def mlp(x_TC: torch.Tensor, weights: tuple[torch.Tensor, ...]) -> torch.Tensor:
     norm_C, up_PCW, down_PFW = weights
     C, F = norm_C.shape[0], down_PFW.shape[1]
     with torch.no_grad():
-        sum_TC, normed_TC = dispatch.add_norm(x_TC, x_TC, norm_C, None, Norm(1e-5))
-        out_TC = dispatch.matmul(
-            dispatch.activate(dispatch.matmul(normed_TC, up_PCW, 2 * F), Activation()), down_PFW, C
-        )
-        return dispatch.add_norm(sum_TC, out_TC, norm_C, None, Norm(1e-5))[1]
+        sum_TC, normed_TC = add_norm(x_TC, x_TC, norm_C, None, Norm(1e-5))
+        out_TC = matmul(activate(matmul(normed_TC, up_PCW, 2 * F), Activation()), down_PFW, C)
+        return add_norm(sum_TC, out_TC, norm_C, None, Norm(1e-5))[1]
 
 
 def make(dtype: torch.dtype, T: int = 5) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import ops
+from kernels import backend
 from minillm import LLM, SamplingParams, Transformer, load_model
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
@@ -76,7 +76,7 @@ def test_triton_models(
     wanted = packed(usual, ids)
     noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
     (wanted * noise).sum().backward()
-    monkeypatch.setattr(ops, "backend", lambda device, dtype: gpu_ops)
+    monkeypatch.setattr(backend, "find", lambda device, dtype: gpu_ops)
     model = load(name, tmp_path, precision, device)
     found = packed(model, ids)
     (found * noise.to(device)).sum().backward()

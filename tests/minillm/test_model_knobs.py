@@ -133,7 +133,7 @@ def test_triton_kernels(make: MakeModel, monkeypatch: pytest.MonkeyPatch) -> Non
     launch = pytest.importorskip("kernels.gpu.launch")
     if not launch.INTERPRET:
         pytest.skip("Triton compiles here, and these are the CPU's tensors")
-    from kernels import ops
+    from kernels import backend
     from kernels.gpu import ops as gpu_ops
 
     everything = POSITIONS | EMBED_NORM | QK_NORM_LAST | ALIBI | XIELU | {"layer_rope": (0, 0)}
@@ -145,7 +145,7 @@ def test_triton_kernels(make: MakeModel, monkeypatch: pytest.MonkeyPatch) -> Non
         return out.detach(), list(torch.autograd.grad((out * noise).sum(), list(model.parameters())))
 
     wanted, exact = run()
-    monkeypatch.setattr(ops, "backend", lambda device, dtype: gpu_ops)
+    monkeypatch.setattr(backend, "find", lambda device, dtype: gpu_ops)
     found, gradients = run()
     for a, b in zip([found, *gradients], [wanted, *exact], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * float(b.abs().max()))

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from kernels import dispatch
+from kernels.ops.rope_store_attention import rope_store_attention
 from minillm import LLM, RequestOutput, SamplingParams, Transformer, load_model, token_logprobs
 from minillm.engine.engine import Engine
+from minillm.model import transformer
 from minillm.model.kv_cache import KVCache
 
 PRECISIONS = ("fp32", "bf16", "fp32-attn-bf16", "bf16-master-fp32")
@@ -333,7 +334,7 @@ def test_attention_that_rounds_otherwise_in_decode_is_caught(
     """A decode kernel that is off by one unit in the last place of one head."""
     model = tiny_llama("fp32")
     prompts = prompts_of(5, model.config.vocab_size)
-    exact = dispatch.rope_store_attention
+    exact = rope_store_attention
 
     def faulty(qkv_TX: torch.Tensor, *rest: Any) -> torch.Tensor:
         out_THD = exact(qkv_TX, *rest)
@@ -341,7 +342,7 @@ def test_attention_that_rounds_otherwise_in_decode_is_caught(
             out_THD[:, 0] = torch.nextafter(out_THD[:, 0], torch.tensor(torch.inf))
         return out_THD
 
-    monkeypatch.setattr(dispatch, "rope_store_attention", faulty)
+    monkeypatch.setattr(transformer, "rope_store_attention", faulty)
     outputs = sample(small_llm(model), prompts)
     assert not is_parity(model, outputs, 1.0)
     monkeypatch.undo()

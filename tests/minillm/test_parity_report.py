@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import dispatch, ops
 from kernels.cpu import ops as cpu_ops
+from kernels.ops import matmul as matmul_op
+from kernels.ops.matmul import grouped_matmul, matmul
 from kernels.panels import unpack
 from minillm import (
     LLM,
@@ -34,7 +35,9 @@ from minillm import (
 )
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
+from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.engine import Engine
+from minillm.model import transformer
 from minillm.model.master_weights import rounded
 from minillm.model.precision import PRESETS
 from minillm.parity import Parity, compare, probe
@@ -155,18 +158,25 @@ def test_sequences_are_shared_out_over_forwards(
     assert len(forwards) == 1
 
 
+def plant(monkeypatch: pytest.MonkeyPatch, name: str, function: Callable[..., torch.Tensor]) -> None:
+    """Put a function in the place of an operation, wherever it is called from."""
+    for module in (transformer, parity):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, function)
+
+
 def test_the_trainers_forward_is_the_one_with_a_gradient(
     tiny_llama: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault of the ops that only autograd sees."""
     model = tiny_llama()
     outputs = sample(small_llm(model))
-    exact: Product = ops.matmul
+    exact: Product = matmul_op._matmul
 
     def faulty(*args: Any) -> torch.Tensor:
         return exact(*args) * (1 + 2**-22)
 
-    monkeypatch.setattr(ops, "matmul", faulty)
+    monkeypatch.setattr(matmul_op, "_matmul", faulty)
     expect_fault(compare(model, outputs), outputs)
     monkeypatch.undo()
     expect_none(compare(model, outputs), 5 * 12, 5)
@@ -241,7 +251,7 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
 
 
 def products(make: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Product:
-    """What `dispatch.matmul` would be with float32 sums made by `make`."""
+    """What `matmul` would be with float32 sums made by `make`."""
 
     def matmul(
         x_RK: torch.Tensor,
@@ -295,11 +305,11 @@ def test_products_of_few_rows_in_another_order(
     if fault is plain and not shows():
         pytest.skip("this machine's F.linear keeps rows apart: no fault to plant")
     model = tiny_llama(precision)
-    monkeypatch.setattr(dispatch, "matmul", products(padded))
+    plant(monkeypatch, "matmul", products(padded))
     control = probe(model)
     assert control.holds, str(control)
     expect_none(compare(model, sample(small_llm(model))), 5 * 12, 5)
-    monkeypatch.setattr(dispatch, "matmul", products(fault))
+    plant(monkeypatch, "matmul", products(fault))
     outputs = sample(small_llm(model))
     expect_fault(compare(model, outputs), outputs)
     said = probe(model)
@@ -317,7 +327,7 @@ def test_products_of_few_rows_in_another_order(
 
 
 def by_blocks(backwards_in_decode: bool) -> Callable[..., torch.Tensor]:
-    """`dispatch.rope_store_attention`, a row at a time in plain torch: pages of keys one after the other."""
+    """`rope_store_attention`, a row at a time in plain torch: pages of keys one after the other."""
 
     def attention(
         qkv_TX: torch.Tensor,
@@ -359,9 +369,9 @@ def by_blocks(backwards_in_decode: bool) -> Callable[..., torch.Tensor]:
 def test_keys_in_another_order(tiny_llama: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode that starts at the last page of keys: the same sum, in another order."""
     model, lengths = tiny_llama(), (65, 20, 130, 3)
-    monkeypatch.setattr(dispatch, "rope_store_attention", by_blocks(False))
+    plant(monkeypatch, "rope_store_attention", by_blocks(False))
     expect_none(compare(model, sample(small_llm(model), lengths)), 4 * 12, 4)
-    monkeypatch.setattr(dispatch, "rope_store_attention", by_blocks(True))
+    plant(monkeypatch, "rope_store_attention", by_blocks(True))
     outputs = sample(small_llm(model), lengths)
     found = compare(model, outputs)
     expect_fault(found, outputs)
@@ -409,20 +419,20 @@ def test_decode_with_a_rounded_copy_of_old_weights(
     model = tiny_llama("bf16-master-fp32")
     outputs = sample(small_llm(model))
     old = {w: rounded(w, torch.bfloat16).detach().clone() for w in model.parameters()}
-    forward, decodes = Transformer.forward, False
+    run, decodes = DecodeGraphs.run, False
 
-    def watched(self: Transformer, tokens_T: torch.Tensor, batch: Any, cache: Any = None) -> torch.Tensor:
+    def watched(self: DecodeGraphs, tokens_T: torch.Tensor, batch: Any) -> torch.Tensor:
         nonlocal decodes
-        decodes = cache is not None and batch.is_decode
+        decodes = True
         try:
-            return forward(self, tokens_T, batch, cache)
+            return run(self, tokens_T, batch)
         finally:
             decodes = False
 
     def stale(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return old[w] if decodes and dtype == torch.bfloat16 else rounded(w, dtype)  # type: ignore[index]
 
-    monkeypatch.setattr(Transformer, "forward", watched)
+    monkeypatch.setattr(DecodeGraphs, "run", watched)
     monkeypatch.setattr("minillm.model.transformer.rounded", stale)
     # Not stale yet, and recorded with the copies' addresses.
     llm = small_llm(model)
@@ -483,12 +493,12 @@ def test_rows_of_experts_are_apart(tmp_path: Path, precision: str, monkeypatch: 
     model = family("qwen2_moe", tmp_path, precision)
     said = probe(model)
     assert said.holds and said.path == "CPU kernels", str(said)
-    exact = dispatch.grouped_matmul
+    exact = grouped_matmul
 
     def faulty(x_RK: torch.Tensor, *rest: Any) -> torch.Tensor:
         return exact(x_RK, *rest) * (1 + (len(x_RK) == 3) / 64)
 
-    monkeypatch.setattr(dispatch, "grouped_matmul", faulty)
+    plant(monkeypatch, "grouped_matmul", faulty)
     again = probe(model)
     assert not again.holds and again.shapes == said.shapes and len(again.broken) == 2
     assert all("experts" in one and one.endswith(" with 3 rows") for one in again.broken), str(again)
@@ -499,14 +509,14 @@ def test_a_router_is_probed_in_the_dtype_that_it_runs_in(
 ) -> None:
     model = family("deepseek_v3", tmp_path, "bf16")
     assert model.config.experts is not None and model.config.experts.float_router
-    exact = dispatch.matmul
+    exact = matmul
 
     def faulty(x_RK: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
         out_RN = exact(x_RK, *rest, **options)
         return out_RN if x_RK.dtype == torch.bfloat16 else out_RN + len(x_RK)
 
     assert probe(model).holds
-    monkeypatch.setattr(dispatch, "matmul", faulty)
+    plant(monkeypatch, "matmul", faulty)
     said = probe(model)
     assert len(said.broken) == 1 and ".router (" in said.broken[0], str(said)
 
@@ -516,11 +526,11 @@ def test_plain_torch_promises_nothing(tiny_llama: MakeModel, monkeypatch: pytest
     said = probe(model)
     assert not said.holds and said.path == "plain torch"
     assert "plain torch" in str(said) and "use fp32 or bf16" in str(said)
-    monkeypatch.setattr(dispatch, "matmul", lambda x, w, N, *rest, **options: x[:, :1] * w[0, 0, 0])
+    plant(monkeypatch, "matmul", lambda x, w, N, *rest, **options: x[:, :1] * w[0, 0, 0])
     apart = probe(model)
     assert not apart.holds and apart.broken == []
     assert "held for all 4 matrix shapes, but plain torch promises none of it" in str(apart)
-    monkeypatch.setattr(dispatch, "matmul", lambda x, w, N, *rest, **options: x.sum(1) + len(x))
+    plant(monkeypatch, "matmul", lambda x, w, N, *rest, **options: x.sum(1) + len(x))
     mixed = probe(model, rows=(2, 5))
     assert [one.endswith(" with 2, 5 rows") for one in mixed.broken] == [True] * 4
     assert "DOES NOT HOLD (plain torch)" in str(mixed) and "use fp32 or bf16" in str(mixed)

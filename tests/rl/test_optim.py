@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from kernels import optim
+from kernels import reference
+from kernels.cpu import ops as cpu_ops
+from kernels.ops.adamw import adamw
 from minillm import MinillmError, Transformer, token_logprobs
 from rl.optim import BF16AdamW, bytes_per_parameter, make_optimizer
 
@@ -45,10 +47,10 @@ def test_the_kernel_has_the_bits_of_the_formula(
         one[0][0], one[1][-1] = 0.0, 0.0
     for step in (1, 2, 3, 50):
         options = {**OPTIONS, "step": step, "lr": 10.0 ** -(2 + step % 5), "keys": [2**32 - step]}
-        optim.adamw([mine], **options)
+        adamw([mine], **options)
         with monkeypatch.context() as patch:
-            patch.setattr(optim.cpu_optim, "adamw", optim.oracle)
-            optim.adamw([plain], **options)
+            patch.setattr(cpu_ops, "adamw", reference.adamw)
+            adamw([plain], **options)
         assert all(torch.equal(a, b) for a, b in zip(patterns(mine), patterns(plain), strict=True)), step
 
 
@@ -60,7 +62,7 @@ def test_threads_change_no_bit_and_a_key_does(carried: bool) -> None:
         for count, key in ((1, 5), (2, 5), (2, 6)):
             torch.set_num_threads(count)
             found.append(tensors(200_000, carried))
-            optim.adamw([found[-1]], **options, keys=[key])
+            adamw([found[-1]], **options, keys=[key])
     finally:
         torch.set_num_threads(threads)
     one, two, other = map(patterns, found)
@@ -72,10 +74,10 @@ def test_threads_change_no_bit_and_a_key_does(carried: bool) -> None:
 def test_many_weights_in_one_launch_are_each_by_itself(carried: bool) -> None:
     sizes, options = (1, 40_000, 7, 100_003, 512, 32_768), {**OPTIONS, "step": 3, "lr": 1e-4}
     together = [tensors(N, carried) for N in sizes]
-    optim.adamw(together, **options, keys=[11 * N for N in sizes])
+    adamw(together, **options, keys=[11 * N for N in sizes])
     for N, found in zip(sizes, together, strict=True):
         alone = tensors(N, carried)
-        optim.adamw([alone], **options, keys=[11 * N])
+        adamw([alone], **options, keys=[11 * N])
         assert all(torch.equal(a, b) for a, b in zip(patterns(found), patterns(alone), strict=True)), N
 
 
@@ -88,7 +90,7 @@ def test_the_noise_is_right_on_average(carried: bool) -> None:
     carry = torch.zeros(N, dtype=torch.int8) if carried else None
     for step in range(1, steps + 1):
         options = {**OPTIONS, "weight_decay": 0.0, "step": step, "lr": lr, "keys": [7919 * step]}
-        optim.adamw([(w, grad, m, v, carry)], **options)
+        adamw([(w, grad, m, v, carry)], **options)
     low = 0 if carry is None else carry.double() * 2.0**-17  # below 0.5 bfloat16s are 2^-9 apart, above 2^-8
     moved = (0.5 - w.double() - low).mean().item()
     # The moments' own noise averages out over weights too; one weight's step is one of 2^-9 now and then.
@@ -108,7 +110,7 @@ def test_the_noise_is_right_on_average(carried: bool) -> None:
 def test_what_is_not_finite_is_not_hidden() -> None:
     w, grad, m, v, _ = tensors(64, False)
     grad[3], grad[40] = torch.nan, torch.inf
-    optim.adamw([(w, grad, m, v, None)], **OPTIONS, step=1, lr=1e-3, keys=[1])
+    adamw([(w, grad, m, v, None)], **OPTIONS, step=1, lr=1e-3, keys=[1])
     assert w[[3, 40]].isnan().all()
     assert w.isfinite().sum() == 62
 
@@ -182,7 +184,7 @@ def test_weights_of_another_dtype_are_refused(tiny_llama: MakeModel) -> None:
         make_optimizer(tiny_llama("int8"), 1e-3)
     with pytest.raises(ValueError, match=r"grad must be of torch\.bfloat16"):
         w = torch.zeros(4, dtype=torch.bfloat16)
-        optim.adamw([(w, w.float(), w.clone(), w.clone(), None)], **OPTIONS, step=1, lr=1.0, keys=[0])
+        adamw([(w, w.float(), w.clone(), w.clone(), None)], **OPTIONS, step=1, lr=1.0, keys=[0])
 
 
 # A fixed small task: as many steps as move the loss well below what it was.

@@ -1,0 +1,149 @@
+"""Logits -> logprobs: all of a row's, those of chosen tokens, and draws.
+
+Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials,
+with the kernel's order of the sum, for whoever asks: a whole row, one token, the sampler, the trainer. Other
+dtypes go by torch's own log_softmax.
+
+Legend: R rows, C model width, V vocabulary, X columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels import backend, reference
+from kernels.library import custom_op
+
+# Rows whose logits are held at a time.
+ROWS = 128
+# hidden_RC -> logits_RV
+Logits = Callable[[Tensor], Tensor]
+
+
+def logprobs(logits_RV: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """log softmax(logits / temperature), (R, V), in the logits' dtype; differentiable in the logits.
+
+    `temperature` is above 0: one for all, or (R, 1), one a row.
+    """
+    temperature = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
+    if _kernels(logits_RV) is None:
+        return torch.log_softmax(logits_RV / temperature, dim=-1)
+    temperature_R = temperature.expand(logits_RV.shape[0], 1).flatten().contiguous()
+    return _log_softmax(logits_RV.contiguous(), temperature_R)
+
+
+class Rows:
+    """Rows of logits over temperatures, ready to be asked for logprobs, (R, V) and (R,)."""
+
+    def __init__(self, logits_RV: Tensor, temperature_R: Tensor) -> None:
+        self.logits_RV, self.temperature_R = logits_RV.contiguous(), temperature_R.contiguous()
+        self._kernels = _kernels(logits_RV)
+
+    def at(self, column_RX: Tensor) -> Tensor:
+        """Logprobs of some columns, (R, X)."""
+        if self._kernels is None:
+            return logprobs(self.logits_RV, self.temperature_R.unsqueeze(1)).gather(1, column_RX)
+        top_R, log_R = self._kernels.softmax(self.logits_RV, self.temperature_R)
+        scaled_RX = self.logits_RV.gather(1, column_RX) / self.temperature_R.unsqueeze(1)
+        logprob_RX: Tensor = (scaled_RX - top_R.unsqueeze(1)) - log_R.unsqueeze(1)
+        return logprob_RX
+
+    def ranks(self, token_R: Tensor) -> Tensor:
+        """1 for the likeliest token of a row, (R,)."""
+        if self._kernels is None:
+            return reference.ranks(self.logits_RV, token_R)
+        return self._kernels.ranks(self.logits_RV, token_R)
+
+    def likeliest(self) -> Tensor:
+        """The first token with the largest logit of each row, (R,) int64; -1 where a logit is NaN."""
+        if self._kernels is None:
+            return reference.argmax(self.logits_RV)
+        return self._kernels.argmax(self.logits_RV)
+
+    def draw(self, uniforms: Sequence[float]) -> Tensor:
+        """One token per row by inverting the cumulative distribution, summed in float64; (R,) int64."""
+        uniform_R = torch.tensor(uniforms, dtype=torch.float64, device=self.logits_RV.device)
+        if self._kernels is None:
+            return reference.draw(logprobs(self.logits_RV, self.temperature_R.unsqueeze(1)), uniform_R)
+        return self._kernels.draw(self.logits_RV, self.temperature_R, uniform_R)
+
+
+def chosen(hidden_RC: Tensor, token_R: Tensor, temperature_R: Tensor, logits: Logits) -> Tensor:
+    """logprobs(logits(hidden), temperature)[r, token_R[r]], (R,)."""
+    parts = [
+        Rows(logits(hidden), temperature).at(token.unsqueeze(1)).squeeze(1)
+        for hidden, token, temperature in zip(
+            hidden_RC.split(ROWS), token_R.split(ROWS), temperature_R.split(ROWS), strict=True
+        )
+    ]
+    return torch.cat(parts)
+
+
+def _kernels(logits_RV: Tensor) -> backend.Backend | None:
+    # Logits are float32 wherever kernels made them, and float64 to check.
+    return backend.find(logits_RV.device, logits_RV.dtype) if logits_RV.dtype == torch.float32 else None
+
+
+def gradients(
+    grad_R: Tensor,
+    hidden_RC: Tensor,
+    head_CV: Tensor,
+    token_R: Tensor,
+    temperature_R: Tensor,
+    logits: Logits,
+    multiplier: float,
+    softcap: float | None,
+    need_head: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(d hidden in its dtype, d head_CV if it is needed, d bias_V) of `chosen`, summed in `head_CV`'s dtype.
+
+    `logits` are cap((hidden @ head + bias) * multiplier), cap(x) = softcap * tanh(x / softcap).
+    """
+    dhidden_RC, wide = torch.empty_like(hidden_RC), head_CV.dtype
+    dhead_CV = torch.zeros_like(head_CV) if need_head else None
+    dbias_V = head_CV.new_zeros(head_CV.shape[1])
+    for start in range(0, hidden_RC.shape[0], ROWS):
+        rows = slice(start, start + ROWS)
+        hidden, grad = hidden_RC[rows], grad_R[rows].unsqueeze(1).to(wide)
+        temperature = temperature_R[rows].unsqueeze(1)
+        # d logprob[chosen] / d logits = onehot(chosen) - softmax.
+        made = logits(hidden)
+        dlogits = logprobs(made, temperature).exp_().mul_(-grad)
+        dlogits.scatter_add_(1, token_R[rows].unsqueeze(1), grad)
+        dlogits.div_(temperature)
+        if softcap is not None:
+            dlogits.mul_(1 - (made / softcap).square())
+        if multiplier != 1:
+            dlogits.mul_(multiplier)
+        dbias_V += dlogits.sum(0)
+        dhidden_RC[rows] = (dlogits @ head_CV.t()).to(hidden.dtype)
+        if dhead_CV is not None:
+            dhead_CV.addmm_(hidden.to(wide).t(), dlogits)
+    return dhidden_RC, dhead_CV, dbias_V
+
+
+@custom_op("log_softmax")
+def _log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
+    """log softmax(logits / temperature), (R, V), of float32 logits and temperatures."""
+    return backend.of(logits_RV).log_softmax(logits_RV, temperature_R)
+
+
+@_log_softmax.register_fake
+def _(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
+    return torch.empty_like(logits_RV)
+
+
+def _keep_logprobs(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(output, inputs[1])
+
+
+def _log_softmax_gradient(ctx: Any, grad_RV: Tensor) -> tuple[Tensor, None]:
+    out_RV, temperature_R = ctx.saved_tensors
+    return (grad_RV - out_RV.exp() * grad_RV.sum(1, keepdim=True)) / temperature_R.unsqueeze(1), None
+
+
+_log_softmax.register_autograd(_log_softmax_gradient, setup_context=_keep_logprobs)

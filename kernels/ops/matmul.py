@@ -1,0 +1,189 @@
+"""Products with weights in panels, of all rows or of each expert's.
+
+Legend: R rows, K inner width, N outer width, E experts, P panels, W panel width,
+G groups of inputs with one scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels import backend, reference
+from kernels.checks import FLOATS, check_tensor
+from kernels.library import custom_op, like, some, traced
+from kernels.panels import CODES, GROUP, PANEL, dequantize, unpack
+
+
+def matmul(
+    x_RK: Tensor,
+    w_PKW: Tensor,
+    N: int,
+    scales_PGW: Tensor | None = None,
+    bias_N: Tensor | None = None,
+    wide: bool = False,
+) -> Tensor:
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.panels`), or codes and scales
+    (`kernels.panels`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
+
+    Weights of whole numbers get no gradient and pass none on: a backward through them is a RuntimeError.
+    Raises ValueError for arguments that do not belong together.
+    """
+    x_RK = x_RK.contiguous()
+    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
+    if (kernels := backend.find(x_RK.device, x_RK.dtype)) is None:
+        out_RN = _in_torch(x_RK, w_PKW, N, scales_PGW, bias_N)
+        return out_RN.float() if wide and out_RN.dtype != torch.float64 else out_RN
+    if traced():
+        return _matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)
+    return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
+
+
+def grouped_matmul(
+    x_RK: Tensor,
+    w_EPKW: Tensor,
+    N: int,
+    bound_E1: Tensor,
+    scales_EPGW: Tensor | None = None,
+    bias_EN: Tensor | None = None,
+) -> Tensor:
+    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, (R, N): the same bits.
+
+    `bound_E1` is int64 and rises from 0 to R. Raises ValueError as `matmul` does.
+    """
+    x_RK, E = x_RK.contiguous(), w_EPKW.shape[0]
+    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
+    check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
+    if (kernels := backend.find(x_RK.device, x_RK.dtype)) is None:
+        return reference.grouped_matmul(_in_torch, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+    if traced():
+        return _grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)
+    return kernels.grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+
+
+def _in_torch(
+    x_RK: Tensor,
+    w_PKW: Tensor,
+    N: int,
+    scales_PGW: Tensor | None,
+    bias_N: Tensor | None,
+) -> Tensor:
+    w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+    return reference.matmul(x_RK, w_KN, bias_N)
+
+
+def _check_product(
+    name: str,
+    x_RK: Tensor,
+    w: Tensor,
+    N: int,
+    scales: Tensor | None,
+    bias: Tensor | None,
+    experts: tuple[int, ...],
+) -> None:
+    check_tensor("x_RK", x_RK, (None, None), FLOATS, x_RK.device)
+    K, P, device = x_RK.shape[1], -(-N // PANEL), x_RK.device
+    if scales is None:
+        check_tensor(name, w, (*experts, P, K, PANEL), (x_RK.dtype,), device)
+    else:
+        width = PANEL // 2 if w.dtype == torch.uint8 else PANEL
+        check_tensor(name, w, (*experts, P, K, width), tuple(CODES.values()), device)
+        check_tensor("scales", scales, (*experts, P, -(-K // GROUP), PANEL), (torch.bfloat16,), device)
+    if bias is not None:
+        check_tensor("bias", bias, (*experts, N), (x_RK.dtype,), device)
+
+
+@custom_op("matmul")
+def _matmul(
+    x_RK: Tensor, w_PKW: Tensor, scales_PGW: Tensor | None, bias_N: Tensor | None, N: int, wide: bool
+) -> Tensor:
+    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales; in float32 where `wide`."""
+    return backend.of(x_RK).matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
+
+
+@_matmul.register_fake
+def _(x_RK: Tensor, w: Tensor, scales: Tensor | None, bias: Tensor | None, N: int, wide: bool) -> Tensor:
+    return x_RK.new_empty(x_RK.shape[0], N, dtype=torch.float32 if wide else x_RK.dtype)
+
+
+@custom_op("matmul_backward")
+def _matmul_gradients(
+    x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    """(dx, dw in panels), each if it is needed."""
+    dx_RK, dw_PKW = backend.of(x_RK).matmul_gradients(x_RK, w_PKW, dy_RN, need_x, need_w)
+    return some(dx_RK, x_RK), some(dw_PKW, x_RK)
+
+
+@_matmul_gradients.register_fake
+def _(x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool) -> tuple[Tensor, Tensor]:
+    return like(x_RK if need_x else None, x_RK), like(w_PKW if need_w else None, x_RK)
+
+
+def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, w, scales, bias, *others = inputs
+    ctx.save_for_backward(x, w, *(p for p in others if isinstance(p, Tensor)))
+    ctx.whole, ctx.bias_dtype = scales is not None, None if bias is None else bias.dtype
+
+
+def _product_gradients(ctx: Any, dy_RN: Tensor) -> tuple[Tensor | None, ...]:
+    if ctx.whole:
+        raise RuntimeError("weights of whole numbers (int8, int4) pass no gradient on: train in fp32 or bf16")
+    x_RK, w, *bound = ctx.saved_tensors
+    (need_x, need_w, _, need_bias, *_), dy_RN = ctx.needs_input_grad, dy_RN.contiguous()
+    if bound:
+        dx_RK, dw = _grouped_matmul_gradients(x_RK, w, dy_RN, bound[0], need_x, need_w)
+    else:
+        dx_RK, dw = _matmul_gradients(x_RK, w, dy_RN, need_x, need_w)
+    dbias = None
+    if need_bias and bound:
+        # By a product with zeros and ones: sums in order, with no atomics.
+        row_R = torch.arange(dy_RN.shape[0], device=dy_RN.device)
+        own_ER = (row_R >= bound[0][:-1, None]) & (row_R < bound[0][1:, None])
+        dbias = (own_ER.float() @ dy_RN.float()).to(ctx.bias_dtype)
+    elif need_bias:
+        dbias = dy_RN.float().sum(0).to(ctx.bias_dtype)
+    nothing = [None] * (len(ctx.needs_input_grad) - 4)
+    return dx_RK if need_x else None, dw if need_w else None, None, dbias, *nothing
+
+
+_matmul.register_autograd(_product_gradients, setup_context=_keep_product)
+
+
+@custom_op("grouped_matmul")
+def _grouped_matmul(
+    x_RK: Tensor,
+    w_EPKW: Tensor,
+    scales_EPGW: Tensor | None,
+    bias_EN: Tensor | None,
+    bound_E1: Tensor,
+    N: int,
+) -> Tensor:
+    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
+    return backend.of(x_RK).grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+
+
+@_grouped_matmul.register_fake
+def _(x_RK: Tensor, *others: Any) -> Tensor:
+    return x_RK.new_empty(x_RK.shape[0], others[-1])
+
+
+@custom_op("grouped_matmul_backward")
+def _grouped_matmul_gradients(
+    x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    """(dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
+    found = backend.of(x_RK).grouped_matmul_gradients(x_RK, w_EPKW, dy_RN, bound_E1, need_x, need_w)
+    return some(found[0], x_RK), some(found[1], x_RK)
+
+
+@_grouped_matmul_gradients.register_fake
+def _(
+    x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    return like(x_RK if need_x else None, x_RK), like(w_EPKW if need_w else None, x_RK)
+
+
+_grouped_matmul.register_autograd(_product_gradients, setup_context=_keep_product)

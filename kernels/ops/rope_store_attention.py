@@ -1,0 +1,182 @@
+"""The attention block: rope, store and attention as one operation, with a gradient.
+
+Not a custom op as a whole, since it writes to the cache, and an op that writes can have no formula.
+
+Legend: T packed tokens, B sequences, X columns side by side, H query heads, K kv heads, D head dim,
+E head dim of values, P pages, S page size, M positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels import backend, reference
+from kernels.checks import FLOATS, check_heads, check_tensor
+from kernels.knobs import Scores
+from kernels.ops.paged_attention import paged_attention
+from kernels.ops.rope import check_tables, rope_store
+from kernels.tiling import Paging
+
+
+def rope_store_attention(
+    qkv_TX: Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[Tensor, Tensor],
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    batch: Paging,
+    scores: Scores,
+    sinks_H: Tensor | None = None,
+    growth_M1: Tensor | None = None,
+) -> Tensor:
+    """Rotate q and k, write k and v into the cache, attend over each sequence's pages; out (T, H, E).
+
+    `heads` is (H, K, D); values may have a head dim of their own, that of the cache. `tables` holds cosines
+    and sines (positions, R <= D/2), `growth_M1` what each position's queries are multiplied by. A gradient
+    flows only through tokens of this call, so under autograd every sequence must start at position 0. Raises
+    ValueError where one does not, and for arguments that do not belong together.
+    """
+    qkv_TX = qkv_TX.contiguous()
+    _check(qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, sinks_H, growth_M1, scores.slopes_H)
+    if (kernels := backend.find(qkv_TX.device, qkv_TX.dtype)) is None:
+        return _in_torch(qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, scores, sinks_H, growth_M1)
+    if torch.is_grad_enabled():
+        if any(batch.starts) and qkv_TX.requires_grad:
+            raise ValueError(
+                "batch.starts must be 0 under autograd, which sees the tokens of one call alone; use "
+                f"torch.no_grad() to go on from a cache. Got {batch.starts}"
+            )
+        inputs = (qkv_TX, sinks_H, kernels, heads, tables, growth_M1, k_PKDS, v_PKSE, batch, scores)
+        out_THE: Tensor = _attend(*inputs)
+        return out_THE
+    slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE)
+    if not torch.compiler.is_compiling():
+        q_THD, _ = kernels.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+        return kernels.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)[0]
+    q_THD, _ = rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+    return paged_attention(
+        q_THD, k_PKDS, v_PKSE, batch.position_T, batch.page_BP, *batch.tiles,
+        scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,
+        slopes_H=scores.slopes_H,
+    )  # fmt: skip
+
+
+@torch.compiler.disable
+def _attend(*inputs: Any) -> Tensor:
+    # Apart, since torch.compile cannot follow an autograd.Function that writes to the cache.
+    out_THE: Tensor = _RopeStoreAttention.apply(*inputs)
+    return out_THE
+
+
+class _RopeStoreAttention(torch.autograd.Function):
+    """q, k, v side by side -> rotated, written into pages, attended to: (T, (H + K) D + K E) -> (T, H, E).
+
+    One function, since the pages that the forward reads are not what the gradient flows through: it flows
+    through this call's own keys and values. So a graph is for sequences that start at position 0.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv_TX: Tensor,
+        sinks_H: Tensor | None,
+        kernels: backend.Backend,
+        heads: tuple[int, int, int],
+        tables: tuple[Tensor, Tensor],
+        growth_M1: Tensor | None,
+        k_PKDS: Tensor,
+        v_PKSE: Tensor,
+        batch: Paging,
+        scores: Scores,
+    ) -> Tensor:
+        slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE)
+        q_THD, k_TKD = kernels.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+        out_THE, kept = kernels.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)
+        if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
+            H, K, D = heads
+            v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
+            # The cache's dtype is part of the forward; the gradient must see what the scores saw.
+            k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
+            inputs = (q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T)
+            ctx.save_for_backward(*inputs, *kept)
+            ctx.kernels, ctx.bounds, ctx.scores = kernels, batch.bounds, scores
+        return out_THE
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T, *kept = ctx.saved_tensors
+        kernels: backend.Backend = ctx.kernels
+        dq_THD, dk_TKD, dv_TKE, dsinks_H = kernels.attention_gradients(
+            grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H, tuple(kept)
+        )
+        dqkv_TX = kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
+        return dqkv_TX.to(q_THD.dtype), dsinks_H, *[None] * 8
+
+
+def _in_torch(
+    qkv_TX: Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[Tensor, Tensor],
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    batch: Paging,
+    scores: Scores,
+    sinks_H: Tensor | None,
+    growth_M1: Tensor | None,
+) -> Tensor:
+    (H, K, D), E = heads, v_PKSE.shape[3]
+    q_THD, k_TKD, v_TKE = (
+        x.unflatten(1, (-1, width))
+        for x, width in zip(qkv_TX.split((H * D, K * D, K * E), dim=1), (D, D, E), strict=True)
+    )
+    q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T, scores.rope_dtype) for x in (q_THD, k_TKD))
+    if growth_M1 is not None:
+        q_THD = q_THD * growth_M1[batch.position_T].unsqueeze(1).to(q_THD.dtype)
+    reference.store(k_TKD.detach(), v_TKE.detach(), batch.slot_T, k_PKDS, v_PKSE)
+    if any(batch.starts):
+        k_TKD, v_TKE = _gather(k_PKDS.transpose(2, 3), batch), _gather(v_PKSE, batch)
+    k_TKD, v_TKE = k_TKD.to(q_THD.dtype), v_TKE.to(q_THD.dtype)
+    return reference.attention(q_THD, k_TKD, v_TKE, batch.bounds, batch.starts, scores, sinks_H)
+
+
+def _gather(x_PKSD: Tensor, batch: Paging) -> Tensor:
+    """Collect each sequence's cached keys or values up to this batch's last token, one after the other."""
+    parts = []
+    for b, page_P in enumerate(batch.page_BP):
+        length = batch.starts[b] + batch.bounds[b + 1] - batch.bounds[b]
+        pages = page_P[: -(-length // x_PKSD.shape[2])]
+        parts.append(x_PKSD[pages].transpose(1, 2).flatten(0, 1)[:length])
+    return torch.cat(parts)
+
+
+def _check(
+    qkv_TX: Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[Tensor, Tensor],
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    batch: Paging,
+    sinks_H: Tensor | None,
+    growth_M1: Tensor | None,
+    slopes_H: Tensor | None,
+) -> None:
+    (H, K, D), device = heads, qkv_TX.device
+    check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
+    P, S, E = k_PKDS.shape[0], k_PKDS.shape[3], v_PKSE.shape[-1]
+    check_tensor("v_PKSE", v_PKSE, (P, K, S, E), (k_PKDS.dtype,), device)
+    check_heads(H, K, D, E)
+    check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
+    T = qkv_TX.shape[0]
+    wide = check_tables(tables, D, qkv_TX)
+    for name, x in (("batch.position_T", batch.position_T), ("batch.slot_T", batch.slot_T)):
+        check_tensor(name, x, (T,), (torch.int64,), device)
+    check_tensor("batch.page_BP", batch.page_BP, (len(batch.starts), None), (torch.int64,), device)
+    if sinks_H is not None:
+        check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
+    if growth_M1 is not None:
+        check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
+    if slopes_H is not None:
+        check_tensor("scores.slopes_H", slopes_H, (H,), wide, device)
