@@ -31,7 +31,7 @@ from minillm.model.config import Matrix
 from minillm.model.logprobs import token_logprobs
 from minillm.model.transformer import Transformer
 from rl.audit_report import Activations, Drift, Moved, Tensors, UpdateReport
-from rl.drift import ProbeTexts, kl
+from rl.evaluate import ProbeTexts, kl
 from rl.optim import check_trainable
 from rl.targets import verdict
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -120,19 +121,13 @@ class UpdateReport:
         """Share of weights that changed in their own dtype."""
         return _total(self.tensors).touched_share
 
-    def layers(self) -> dict[str, Tensors]:
-        """Sum up the weights of each layer, and of those outside."""
-        return self._sums(["outside" if t.layer is None else str(t.layer) for t in self.tensors])
-
-    def kinds(self) -> dict[str, Tensors]:
-        """Sum up the weights of each kind."""
-        return self._sums([t.kind for t in self.tensors])
-
-    def _sums(self, names: Sequence[str]) -> dict[str, Tensors]:
+    def weights_by(self, name: Literal["layer", "kind"]) -> dict[str, Tensors]:
+        """Sum up the weights of each layer, those outside of any included, or of each kind."""
         groups: dict[str, list[Tensors]] = {}
-        for name, tensors in zip(names, self.tensors, strict=True):
-            groups.setdefault(name, []).append(tensors)
-        return {name: _total(group) for name, group in groups.items()}
+        for tensors in self.tensors:
+            value = getattr(tensors, name)
+            groups.setdefault("outside" if value is None else str(value), []).append(tensors)
+        return {key: _total(group) for key, group in groups.items()}
 
     def __str__(self) -> str:
         verdicts = Counter(move.verdict for move in self.moves)
@@ -146,8 +141,8 @@ class UpdateReport:
 
     def tables(self) -> list[Table]:
         """Tabulate moves; weights by layer and by kind; drift."""
-        by_layer = self._weights_table("layer", self.layers())
-        return [self._moves_table(), by_layer, self._weights_table("kind", self.kinds()), self._drift_table()]
+        weights = self._weights_table("layer"), self._weights_table("kind")
+        return [self._moves_table(), *weights, self._drift_table()]
 
     def print(self, console: Console | None = None) -> None:
         """Print the tables, for people."""
@@ -179,7 +174,7 @@ class UpdateReport:
             table.add_row(str(m.token_id), f"{m.prefix_tokens} tokens", *cells, bits, m.verdict)
         return table
 
-    def _weights_table(self, by: str, groups: dict[str, Tensors]) -> Table:
+    def _weights_table(self, by: Literal["layer", "kind"]) -> Table:
         table = Table(title=f"update {self.step}: weights by {by}")
         table.add_column(by)
         names = ["weights", "changed", "at serving precision", "gradient", "update", "norm", "update / norm"]
@@ -188,7 +183,7 @@ class UpdateReport:
             names += ["hidden RMS", "largest logit"]
         for name in names:
             table.add_column(name, justify="right")
-        for name, t in groups.items():
+        for name, t in self.weights_by(by).items():
             numbers = [t.gradient_norm, t.update_norm, t.weight_norm, t.relative_update]
             if a := activations.get(name):
                 numbers += [a.hidden_rms, a.largest_logit]
@@ -232,23 +227,21 @@ def plot(report: UpdateReport, path: Path) -> None:
         moves.plot(places, logprobs, marker, color=color, markersize=size, label=label, zorder=2)
     moves.set(title="moves", ylabel="logprob (nats)")
     moves.set_xticks(places, [f"{m.token_id}\n{m.verdict}" for m in report.moves], fontsize=8)
-    layers = report.layers()
+    layers = report.weights_by("layer")
     for label, field in (("in their own dtype", "touched_share"), ("at serving precision", "changed_share")):
         shares = [100 * getattr(t, field) for t in layers.values()]
         changed.plot(list(layers), shares, "o-", markersize=3, label=label)
     changed.set(title="weights that changed", ylabel="%", xlabel="layer", ylim=(-3, 103))
-    for kind in report.kinds():
+    for kind in report.weights_by("kind"):
         inside = [t for t in report.tensors if t.kind == kind and t.layer is not None and t.weight_norm > 0]
         if inside:
             relative = [t.relative_update for t in inside]
             updates.plot([t.layer for t in inside], relative, "o-", markersize=3, label=kind)
-    updates.set(title="update / weight norm", xlabel="layer")
-    if any(t.update_norm for t in report.tensors):
-        updates.set_yscale("log")
-    numbers = [a.layer for a in report.activations]
+    scale = "log" if any(t.update_norm for t in report.tensors) else "linear"
+    updates.set(title="update / weight norm", xlabel="layer", yscale=scale)
     for label, field in (("hidden RMS", "hidden_rms"), ("largest attention logit", "largest_logit")):
         values = [getattr(a, field) for a in report.activations]
-        activations.plot(numbers, values, "o-", markersize=3, label=label)
+        activations.plot([a.layer for a in report.activations], values, "o-", markersize=3, label=label)
     activations.set(title="activations", xlabel="layer")
     for axes in (moves, changed, updates, activations):
         axes.grid(alpha=0.3)

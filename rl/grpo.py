@@ -69,9 +69,7 @@ class TrainedCompletion:
     """A completion that is trained on, `count` times over: equal ones are one forward."""
 
     prefix_ids: list[int]
-    token_ids: list[int]
-    logprobs: list[float]
-    advantage: float
+    rollout: GroupRollout
     count: int
     divisor: float
 
@@ -147,18 +145,10 @@ class GRPO(AdamWMethod[GRPOConfig]):
                 if rollout.advantage and rollout.token_ids:
                     equal.setdefault((tuple(rollout.token_ids), rollout.advantage), []).append(rollout)
             longest = float(entry.state.k + config.extra_tokens)
-            for (ids, advantage), copies in equal.items():
+            for (ids, _), copies in equal.items():
                 divisor = {"own": float(len(ids)), "mean": mean, "most": longest}[config.length]
-                completions.append(
-                    TrainedCompletion(
-                        entry.state.prefix_ids,
-                        copies[0].token_ids,
-                        copies[0].logprobs,
-                        advantage,
-                        len(copies),
-                        divisor,
-                    )
-                )
+                prefix_ids = entry.state.prefix_ids
+                completions.append(TrainedCompletion(prefix_ids, copies[0], len(copies), divisor))
         return completions
 
     def _train(self, run: Run, completions: list[TrainedCompletion]) -> int:
@@ -167,7 +157,7 @@ class GRPO(AdamWMethod[GRPOConfig]):
         if not completions:
             return 0
         total = sum(completion.count for completion in completions)
-        whole = [[*completion.prefix_ids, *completion.token_ids] for completion in completions]
+        whole = [[*completion.prefix_ids, *completion.rollout.token_ids] for completion in completions]
         reference = None
         if config.kl and run.reference is not None:
             reference = run.reference.token_logprobs(whole)
@@ -178,12 +168,11 @@ class GRPO(AdamWMethod[GRPOConfig]):
                 rows = token_logprobs(run.trainable.model, [whole[i] for i in part])
                 losses = []
                 for i, row in zip(part, rows, strict=True):
-                    completion = completions[i]
-                    first = len(completion.prefix_ids) - 1
+                    completion, rollout = completions[i], completions[i].rollout
+                    first, advantage = len(completion.prefix_ids) - 1, rollout.advantage
                     new_T = row[first:]
-                    ratio_T = (new_T - torch.tensor(completion.logprobs).to(new_T)).exp()
+                    ratio_T = (new_T - torch.tensor(rollout.logprobs).to(new_T)).exp()
                     clipped_T = ratio_T.clamp(1 - config.clip, 1 + config.clip)
-                    advantage = completion.advantage
                     loss_T = -torch.minimum(ratio_T * advantage, clipped_T * advantage)
                     if reference is not None:
                         gap_T = reference[i][first:] - new_T

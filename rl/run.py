@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from rl.curriculum import Redaction
-from rl.drift import ProbeTexts
+from rl.evaluate import ProbeTexts
 from rl.options import check_options, option
 from rl.reference import Reference
 from rl.rollout import RolloutContext

@@ -27,7 +27,7 @@ from rl.update import Outcome, Pull, UpdateOptions, move
 
 
 @dataclass(frozen=True)
-class MethodConfig(Curriculum, UpdateOptions):
+class MethodConfig(UpdateOptions, Curriculum):
     """Options of single-token reinforcement learning: what decides its course, and may not change on resume.
 
     Attributes:
@@ -36,7 +36,7 @@ class MethodConfig(Curriculum, UpdateOptions):
         rollouts: completions of each action at first, and in each further round.
         max_rollouts: the most that an action gets while it is undecided (`rl.allocation`).
         confidence: how sure an action must be better or worse than the others to be trained.
-        min_prob: actions less likely than this are not pushed down: their share of the rewards is small.
+        min_prob: actions less likely than this are not pushed down: nothing is gained by it.
     """
 
     states: int = option(1, "at least 1", lambda self: self.states >= 1)

@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from math import fsum
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.lora import LoRA
-from rl.drift import ProbeTexts, kl
-from rl.evaluate import Measurement, evaluate
+from rl.evaluate import Measurement, ProbeTexts, evaluate, kl
 from rl.journal import Journal
 from rl.metrics import Clock, MetricsLog
 from rl.options import check_options
@@ -170,7 +169,7 @@ class Trainer:
 
     def _evaluate(self, progress: Callable[[int, str], None]) -> None:
         """Measure the policy at the fixed redactions, unless that was done since the last iteration."""
-        state, settings, seed = self.state, self.settings, self.method.config.seed
+        state = self.state
         if state.evaluations and state.evaluations[-1].trained == state.trained:
             return
         clock, iteration = Clock(), self.journal.iteration + 1
@@ -179,37 +178,35 @@ class Trainer:
             clock=Clock(),
             progress=lambda message: progress(state.trained, f"measuring: {message}"),
         )
-        entries: list[Measurement] = []
         with clock.on("evaluation"):
-            for split, problems in (("trained", self.problems), ("held out", self.held_out)):
-                if not problems:
-                    continue
-                starts = evaluate(
+            measured = {
+                split: evaluate(
                     context,
                     [(problem, self._fixed_k(problem)) for problem in problems],
-                    rollouts=settings.evaluate_rollouts,
-                    seed=seed_of(seed, "evaluation"),
+                    rollouts=self.settings.evaluate_rollouts,
+                    seed=seed_of(self.method.config.seed, "evaluation"),
                 )
-                entries += [
-                    Measurement(
-                        iteration=iteration,
-                        state=start.state,
-                        model_version=state.model_version,
-                        split=split,
-                        rollouts=start.rollouts,
-                        state_reward=start.mean_reward,
-                    )
-                    for start in starts
-                ]
+                for split, problems in (("trained", self.problems), ("held out", self.held_out))
+                if problems
+            }
             drift = kl(self._probe_before, self._run.probe.rows())
-        rewards: dict[str, list[float]] = {}
-        for entry in entries:
-            rewards.setdefault(entry.split, []).append(entry.state_reward)
-        means = {split: fsum(values) / len(values) for split, values in rewards.items()}
+        entries = [
+            Measurement(
+                iteration=iteration,
+                state=start.state,
+                model_version=state.model_version,
+                split=split,
+                rollouts=start.rollouts,
+                state_reward=start.mean_reward,
+            )
+            for split, starts in measured.items()
+            for start in starts
+        ]
+        means = {split: fmean(start.mean_reward for start in starts) for split, starts in measured.items()}
         at_first = {
-            entry.state.problem_id: entry.state_reward
-            for entry in entries
-            if entry.split == "trained" and entry.state.k == self._first[entry.state.problem_id]
+            start.problem.id: start.mean_reward
+            for start in measured["trained"]
+            if start.state.k == self._first[start.problem.id]
         }
         state.evaluations.append(Evaluation(state.trained, at_first, means, drift))
         self._commit(entries)

@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 
 from minillm.model.logprobs import nested, next_logprobs
-from rl.drift import ProbeTexts, kl
+from rl.evaluate import ProbeTexts, kl
 from rl.metrics import ProgressCallback, ignore
 from rl.options import option
 from rl.run import batches

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minillm import Transformer, next_logprobs
 from minillm.model.logprobs import nested
 from rl import update
-from rl.drift import ProbeTexts, kl
+from rl.evaluate import ProbeTexts, kl
 from rl.metrics import ProgressCallback, ignore
 from rl.trainable import Trainable
 from rl.update import Outcome, Pull, UpdateOptions, move
