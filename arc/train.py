@@ -18,7 +18,7 @@ the numbers of all runs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +68,13 @@ PROBE = (
 # What may be another when a run goes on.
 FREE = ("run", "iterations", "keep_last", "keep_every")
 FREE_SETTINGS = ("reward_seconds",)
+
+# Of each algorithm the name of its options in `Config`, and its class.
+ALGORITHMS: dict[str, tuple[str, Callable[[Any], Method]]] = {
+    "single-token": ("method", SingleToken),
+    "sft": ("sft", SFT),
+    "grpo": ("grpo", GRPO),
+}
 
 
 @dataclass(frozen=True)
@@ -134,21 +141,19 @@ class Config:
 
     def fixed(self) -> dict[str, Any]:
         """What a run folder is bound to: not where it lies, how long it goes on, or other algorithms."""
-        own = {"single-token": "method", "sft": "sft", "grpo": "grpo"}[self.algorithm]
-        others = {"method", "sft", "grpo"} - {own}
-        found = {k: v for k, v in asdict(self).items() if k not in {*FREE, *others}}
-        settings = {k: v for k, v in found["settings"].items() if k not in FREE_SETTINGS}
-        return {**found, "settings": settings, "warm_start": self.warm_start and str(self.warm_start)}
+        others = {options for name, (options, _) in ALGORITHMS.items() if name != self.algorithm}
+        fixed = {k: v for k, v in asdict(self).items() if k not in {*FREE, *others}}
+        settings = {k: v for k, v in fixed["settings"].items() if k not in FREE_SETTINGS}
+        return {**fixed, "settings": settings, "warm_start": self.warm_start and str(self.warm_start)}
 
     def make_method(self) -> Method:
         """The algorithm, ready to run; raises `MinillmError` for options that make no sense."""
-        if self.algorithm != "single-token" and self.warm_start is not None:
+        if self.algorithm == "single-token":
+            return SingleToken(self.method, self.warm_start, self.stale)
+        if self.warm_start is not None:
             raise MinillmError(f"--warm-start is for single-token learning, not for {self.algorithm}")
-        if self.algorithm == "sft":
-            return SFT(self.sft)
-        if self.algorithm == "grpo":
-            return GRPO(self.grpo)
-        return SingleToken(self.method, self.warm_start, self.stale)
+        options, make = ALGORITHMS[self.algorithm]
+        return make(getattr(self, options))
 
 
 def make_problems(tasks: Sequence[str], tokenizer: Tokenizer, config: Config) -> list[ArcProblem]:

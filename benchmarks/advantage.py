@@ -179,7 +179,12 @@ def compared(
 
     def adaptive(s: Sequence[int], n: Sequence[int], p: Sequence[float]) -> list[int]:
         return more_rollouts(
-            s, n, p, round_size=config.rollouts, most=config.max_rollouts, confidence=config.confidence
+            s,
+            n,
+            p,
+            round_size=config.rollouts,
+            max_rollouts=config.max_rollouts,
+            confidence=config.confidence,
         )
 
     rows = [measure(f"fixed {n}", states, n, fixed, config) for n in FIXED if n <= config.max_rollouts]

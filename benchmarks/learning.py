@@ -168,7 +168,7 @@ def train(name: str, config: Learning, console: Console) -> Path:
                 trainer.run(journal, 1_000_000, show)
         except _TimeIsUp:
             pass
-        trainer.run(journal, journal.state["trained"])
+        trainer.run(journal, trainer.state.trained)
         console.print(f"{name}: done after {(time.perf_counter() - begin) / 60:.1f} min")
     return run
 
@@ -229,23 +229,17 @@ def moves(run: Path, tolerance: float) -> dict[str, Any]:
     """Moves that the trainer called done, those that the sampler confirms, and why others did not arrive."""
     done = confirmed = targets = 0
     others: dict[str, int] = {}
-    for entry in (entry for group in saved_entries(run) for entry in group):
-        for target, advantage, own, now, said in zip(
-            entry.targets,
-            entry.advantages,
-            entry.logprobs_trained or [],
-            entry.logprobs_after or [],
-            entry.verdicts or [],
-            strict=True,
-        ):
-            if target is None or own is None or said == "there already":
-                continue
-            targets += 1
-            if reached(own, target, advantage, tolerance):
-                done += 1
-                confirmed += own == now and said == "reached"
-            if said != "reached":
-                others[str(said)] = others.get(str(said), 0) + 1
+    entries = [entry for group in saved_entries(run) for entry in group]
+    for action in (action for entry in entries for action in entry.actions):
+        target, trained, verdict = action.target, action.logprob_trained, action.verdict
+        if target is None or trained is None or verdict == "there already":
+            continue
+        targets += 1
+        if reached(trained, target, action.advantage, tolerance):
+            done += 1
+            confirmed += trained == action.logprob_after and verdict == "reached"
+        if verdict != "reached":
+            others[str(verdict)] = others.get(str(verdict), 0) + 1
     return {"targets": targets, "done": done, "confirmed": confirmed, "not_reached": others}
 
 

@@ -18,7 +18,7 @@ from minillm.errors import MinillmError
 
 
 def state_reward(rewards: Sequence[float], logprobs: Sequence[float]) -> float:
-    """Mean reward of a state's actions, weighted by the policy's probabilities of them.
+    """Average the mean rewards of a state's actions, weighted by the policy's probabilities of them.
 
     `rewards` are mean rewards and `logprobs` the policy's logprobs, one an action; probabilities
     are normalised over these actions. Raises `MinillmError` where there is no action, where the
@@ -44,7 +44,7 @@ def advantages(
     confidence: float = 0.9,
     min_gain: float = 0.01,
 ) -> list[int]:
-    """Advantage, -1, 0 or +1, of each action of a state, given the counts of its rollouts.
+    """Decide the advantage, -1, 0 or +1, of each action of a state from the counts of its rollouts.
 
     `successes` of `trials` rollouts earned the reward after each action (rewards between 0 and 1 are
     summed, and the part of the sum after the point is no evidence), and `probs` are the
@@ -86,7 +86,7 @@ def advantages(
             return 0
         failures = trials[i] - successes[i]
         better = others.beaten_by(successes[i], failures, confidence, min_gain)
-        worse = others.turned().beaten_by(failures, successes[i], confidence, min_gain)
+        worse = others.exchanged().beaten_by(failures, successes[i], confidence, min_gain)
         return int(better) - int(worse)
 
     return [verdict(i) for i in range(len(trials))]
@@ -107,12 +107,12 @@ class Alternative:
     share: float
     weights: list[tuple[int, float]]
 
-    def turned(self) -> Alternative:
-        """The same with successes and failures exchanged."""
+    def exchanged(self) -> Alternative:
+        """Exchange successes and failures."""
         return replace(self, good=self.bad, bad=self.good)
 
     def beaten_by(self, wins: float, losses: float, confidence: float, min_gain: float) -> bool:
-        """Whether `wins` and `losses` are better by enough, and with evidence enough: see `advantages`."""
+        """Tell whether `wins` and `losses` are better by enough, with evidence enough: see `advantages`."""
         # Q - V = (1 - pi) (Q - V'): what is left to win shrinks as the action takes over.
         if self.share * (wins / (wins + losses) - self.good) < min_gain:
             return False
@@ -127,7 +127,7 @@ class Alternative:
 def alternative(
     i: int, successes: Sequence[float], trials: Sequence[int], probs: Sequence[float]
 ) -> Alternative | None:
-    """What the other actions than the i-th would bring; None where no other that has trials is likely."""
+    """Weigh the other actions than the i-th; None where no other that has trials is likely."""
     others = [j for j, n in enumerate(trials) if n and j != i]
     rest = fsum(probs[j] for j in others)
     if rest == 0:
@@ -143,7 +143,7 @@ def alternative(
 
 
 def p_as_good(successes: int, failures: int, other_successes: float, other_failures: float) -> float:
-    """One-sided p-value of a count against another: how easily an equal does as well or better.
+    """Compute a one-sided p-value of a count against another: how easily an equal does as well or better.
 
     It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance
     is Beta(other_successes + 1, other_failures). For whole numbers that is the p-value of Fisher's
@@ -154,13 +154,17 @@ def p_as_good(successes: int, failures: int, other_successes: float, other_failu
     """
     if other_failures == 0:
         return 1.0
-    n, a, b = successes + failures, other_successes + 1, other_failures
-    log_scale = lgamma(n + 1) - lgamma(n + a + b) + lgamma(a + b) - lgamma(a) - lgamma(b)
-    tail = fsum(
-        exp(log_scale + lgamma(a + x) + lgamma(b + (n - x)) - lgamma(x + 1) - lgamma(n - x + 1))
-        for x in range(successes, n + 1)
-    )
+    tail = beta_binomial_tail(successes, successes + failures, other_successes + 1, other_failures)
     return min(tail, 1.0)
+
+
+def beta_binomial_tail(least: int, n: int, a: float, b: float) -> float:
+    """Sum the probabilities of at least `least` successes in `n` trials whose chance is Beta(a, b)."""
+    log_scale = lgamma(n + 1) - lgamma(n + a + b) + lgamma(a + b) - lgamma(a) - lgamma(b)
+    return fsum(
+        exp(log_scale + lgamma(x + a) + lgamma(n - x + b) - lgamma(x + 1) - lgamma(n - x + 1))
+        for x in range(least, n + 1)
+    )
 
 
 def check_counts(

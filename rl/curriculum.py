@@ -8,52 +8,39 @@ from typing import Literal
 
 from minillm.errors import MinillmError
 from minillm.tokenizer.tokenizer import Tokenizer
+from rl.options import option
 from rl.types import Problem
+
+K_RULE = "at least 1, or 0 for the whole solution", lambda self: self.k >= 0
 
 
 @dataclass(frozen=True)
-class Curriculum:
-    """Options of a method that redacts solutions.
+class Redaction:
+    """Options of every method: which problems come when, and where their solutions are cut off.
 
     Attributes:
         k: tokens redacted at first; 0 for the whole solution.
+        k_unit: "tokens", or "lines": solutions are cut off where a line begins ("redact the last line").
         extra_tokens: by how many tokens a rollout may be longer than the golden rest.
-        grow_above: state reward above which k grows.
-        shrink_below: state reward under which k shrinks.
-        k_step: tokens, or lines, by which k grows.
-        k_unit: "tokens", or "lines": k grows to where a line begins ("redact the last line").
         batch: problems in an iteration, by turns; 0 for all.
         seed: of all draws.
     """
 
-    k: int = 3
-    extra_tokens: int = 8
-    grow_above: float = 0.7
-    shrink_below: float = 0.2
-    k_step: int = 1
-    k_unit: Literal["tokens", "lines"] = "tokens"
-    batch: int = 0
+    k: int = option(3, *K_RULE)
+    k_unit: Literal["tokens", "lines"] = option(
+        "tokens", '"tokens" or "lines"', lambda self: self.k_unit in ("tokens", "lines")
+    )
+    extra_tokens: int = option(8, "at least 1", lambda self: self.extra_tokens >= 1)
+    batch: int = option(0, "not negative", lambda self: self.batch >= 0)
     seed: int = 0
 
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        """For each option whether it makes sense, and what would."""
-        return {
-            "k": (self.k >= 0, "at least 1, or 0 for the whole solution"),
-            "extra_tokens": (self.extra_tokens >= 1, "at least 1"),
-            "grow_above": (self.shrink_below < self.grow_above < 1, "above shrink_below and below 1"),
-            "shrink_below": (self.shrink_below >= 0, "not negative"),
-            "k_step": (self.k_step >= 1, "at least 1"),
-            "batch": (self.batch >= 0, "not negative"),
-            "k_unit": (self.k_unit in ("tokens", "lines"), '"tokens" or "lines"'),
-        }
-
     def turn(self, problems: Sequence[Problem], iteration: int) -> list[Problem]:
-        """The problems of an iteration, counted from 0: all of them come up equally often."""
+        """Choose the problems of an iteration, counted from 0: all of them come up equally often."""
         count = min(self.batch or len(problems), len(problems))
         return [problems[(iteration * count + i) % len(problems)] for i in range(count)]
 
     def stops(self, problem: Problem, tokenizer: Tokenizer) -> list[int]:
-        """The redactions that k may take for a problem, ascending: all, or those before whole lines."""
+        """List the redactions that k may take for a problem, ascending: all, or those before whole lines."""
         golden = problem.golden_ids
         if self.k_unit == "tokens":
             return list(range(1, len(golden) + 1))
@@ -61,14 +48,31 @@ class Curriculum:
         return [k for k in range(1, len(golden)) if ends_line[-k - 1]] + [len(golden)]
 
     def first(self, problem: Problem, tokenizer: Tokenizer) -> int:
-        """k at first: the stop at `k`, or else the one after it."""
+        """Choose k at first: the stop at `k`, or else the one after it."""
         stops = self.stops(problem, tokenizer)
         return next((stop for stop in stops if stop >= self.k), stops[-1]) if self.k else stops[-1]
+
+
+@dataclass(frozen=True)
+class Curriculum(Redaction):
+    """Options of a method that redacts more of a solution as the policy gets better at it.
+
+    Attributes:
+        grow_above: state reward above which k grows.
+        shrink_below: state reward under which k shrinks.
+        k_step: tokens, or lines, by which k grows.
+    """
+
+    grow_above: float = option(
+        0.7, "above shrink_below and below 1", lambda self: self.shrink_below < self.grow_above < 1
+    )
+    shrink_below: float = option(0.2, "not negative", lambda self: self.shrink_below >= 0)
+    k_step: int = option(1, "at least 1", lambda self: self.k_step >= 1)
 
     def next(
         self, k: int, state_reward: float, stops: Sequence[int], golden_reward: float | None = None
     ) -> int:
-        """`next_k` under these options."""
+        """Apply `next_k` under these options."""
         return next_k(
             k,
             state_reward,
@@ -92,7 +96,7 @@ def next_k(
     stops: Sequence[int] | None = None,
     golden_reward: float | None = None,
 ) -> int:
-    """The number of tokens to redact next, in [1, max_k], after `state_reward` was seen at `k`.
+    """Choose how many tokens to redact next, in [1, max_k], after `state_reward` was seen at `k`.
 
     Where the state reward is above `grow_above`, k grows by `step` tokens, or with `stops`, ascending, to the
     `step`-th of those above it: where lines begin, say. Where the state reward is below `shrink_below`, k
@@ -103,7 +107,7 @@ def next_k(
     No oscillation on a fixed policy, however steep: the golden action's reward in a state is the state
     reward at k - 1, so on its way down k meets no redaction that it would grow from again. (Where
     `golden_reward` is not given, that holds as long as the state reward drops by at most grow_above -
-    shrink_below from one k to the next; at a steeper cliff k goes to and fro between the last redaction
+    shrink_below from one k to the next; at a steeper one k alternates between the last redaction
     that is solved and the first that is not.)
 
     Raises `MinillmError` for a reward outside [0, 1], thresholds out of order, or a `k`, `step`, `max_k` or

@@ -1,83 +1,90 @@
-"""How good a policy is at fixed redactions: the chance that what it samples from there is right."""
+"""How good a policy is at fixed redactions, and how far it moved where it was not meant to.
+
+Legend: R probe tokens, V vocabulary.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any
 
-from minillm.llm import LLM
-from rl.rollout import Start, roll_out
-from rl.types import Problem, State, redact
+import torch
+
+from minillm.errors import MinillmError
+from minillm.model.logprobs import next_logprobs
+from minillm.model.transformer import Transformer
+from rl.rollout import RolloutContext, Start, roll_out
+from rl.types import Entry, Problem, Rollout, redact
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Entry):
     """A state with completions that were sampled from its prefix, golden action or not.
 
     Their mean reward estimates the state reward with all of the vocabulary for actions, without bias.
+    `split` is "trained" or "held out".
     """
 
-    state: State
-    start: Start
-
-    @property
-    def rewards(self) -> list[float]:
-        """One for each completion."""
-        return [rollout.reward for rollout in self.start.rollouts]
-
-    @property
-    def mean(self) -> float:
-        """Mean reward."""
-        return fsum(self.rewards) / len(self.rewards)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON data."""
-        return {
-            "state": self.state.to_dict(),
-            "rollouts": [rollout.to_dict() for rollout in self.start.rollouts],
-            "state_reward": self.mean,
-        }
+    kind: str = "measurement"
+    split: str
+    rollouts: list[Rollout]
+    state_reward: float
 
 
 def evaluate(
-    llm: LLM,
-    problems: Sequence[tuple[Problem, Sequence[int]]],
-    *,
-    rollouts: int,
-    extra_tokens: int,
-    seed: int,
-    reward_seconds: float,
-    advance: Callable[[str], None] = lambda message: None,
-) -> list[Measurement]:
-    """`rollouts` completions of each problem at each of its redactions, shorter ones than the solution only.
+    context: RolloutContext, problems: Sequence[tuple[Problem, Sequence[int]]], *, rollouts: int, seed: int
+) -> list[Start]:
+    """Sample `rollouts` completions of each problem at each of its redactions that its solution has.
 
     The same `seed` gives the same draws, so that what differs between two evaluations is the policy.
     """
-    found = [
-        Measurement(state := redact(problem, k), Start(problem, state))
-        for problem, ks in problems
-        for k in ks
+    starts = [
+        Start(problem, redact(problem, k))
+        for problem, redactions in problems
+        for k in redactions
         if k <= len(problem.golden_ids)
     ]
-    roll_out(
-        llm,
-        [one.start for one in found],
-        [rollouts] * len(found),
-        extra_tokens=extra_tokens,
-        seed=seed,
-        reward_seconds=reward_seconds,
-        advance=advance,
-    )
-    return found
+    roll_out(context, starts, [rollouts] * len(starts), seed)
+    return starts
+
+
+class ProbeTexts:
+    """Texts whose logprobs are not meant to move. Raises `MinillmError` for those without two tokens."""
+
+    def __init__(self, model: Transformer, texts: Sequence[Sequence[int]]) -> None:
+        for i, ids in enumerate(texts):
+            if len(ids) < 2:
+                raise MinillmError(f"probe text {i} has {len(ids)} tokens; a logprob needs at least two")
+            model.check_tokens(ids)
+        self.model, self.texts = model, [list(ids) for ids in texts]
+
+    @torch.no_grad()
+    def rows(self) -> torch.Tensor:
+        """Compute the policy before each token of each text but the first ones, (R, V) logprobs."""
+        model = self.model
+        if not self.texts:
+            return torch.empty(0, model.config.vocab_size, device=model.head.device)
+        return next_logprobs(model, [ids[:i] for ids in self.texts for i in range(1, len(ids))])
+
+
+def kl(old_RV: torch.Tensor, new_RV: torch.Tensor) -> float:
+    """Average the Kullback-Leibler divergences of the new rows from the old ones, in nats; 0 for no rows.
+
+    Tokens of probability 0 in the old rows do not count. NaN where a row holds NaN.
+    """
+    if not len(old_RV):
+        return 0.0
+    old_RV = old_RV.double()
+    kl_RV = old_RV.exp() * (old_RV - new_RV.double())
+    return kl_RV.masked_fill(old_RV == -torch.inf, 0.0).sum(1).mean().item()
 
 
 def interval(
     rewards: Sequence[Sequence[float]], confidence: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """A bootstrap interval of the mean over problems of their mean rewards (Efron, 1979: percentiles).
+    """Bootstrap an interval of the mean over problems of their mean rewards (Efron, 1979: percentiles).
 
     Problems are drawn with replacement, and then each one's rewards: both are a sample.
     """

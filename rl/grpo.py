@@ -7,22 +7,24 @@ show to bias it, and its penalty for leaving the reference.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import fsum
 from typing import Any, Literal
 
 import torch
 
-from minillm.errors import MinillmError, check_values
+from minillm.errors import MinillmError
 from minillm.model.logprobs import token_logprobs
 from rl.curriculum import Curriculum
+from rl.options import option
 from rl.rollout import Start, roll_out, seed_of
-from rl.run import Round, Run, Tell, batches
-from rl.types import redact
+from rl.run import AdamWConfig, AdamWMethod, Round, Run, RunState, batches, rollout_metrics
+from rl.types import Entry, Rollout, redact
 
 
 @dataclass(frozen=True)
-class GRPOConfig(Curriculum):
+class GRPOConfig(Curriculum, AdamWConfig):
     """Options of GRPO.
 
     Attributes:
@@ -34,47 +36,46 @@ class GRPOConfig(Curriculum):
             Completions without an advantage are not.
         clip: a token's ratio to the policy that sampled it counts from 1 - clip to 1 + clip.
         inner_steps: optimizer steps on each group.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
     """
 
-    group: int = 16
+    group: int = option(16, "at least 2", lambda self: self.group >= 2)
     divide_by_deviation: bool = True
-    length: Literal["own", "mean", "most"] = "own"
-    kl: float = 0.0
-    clip: float = 0.2
-    inner_steps: int = 1
-    learning_rate: float = 1e-5
-    weight_decay: float = 0.0
-
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        """For each option whether it makes sense, and what would."""
-        return {
-            **super().rules(),
-            "group": (self.group >= 2, "at least 2"),
-            "length": (self.length in ("own", "mean", "most"), '"own", "mean" or "most"'),
-            "kl": (self.kl >= 0, "not negative"),
-            "clip": (self.clip > 0, "above 0"),
-            "inner_steps": (self.inner_steps >= 1, "at least 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "not negative"),
-        }
+    length: Literal["own", "mean", "most"] = option(
+        "own", '"own", "mean" or "most"', lambda self: self.length in ("own", "mean", "most")
+    )
+    kl: float = option(0.0, "not negative", lambda self: self.kl >= 0)
+    clip: float = option(0.2, "above 0", lambda self: self.clip > 0)
+    inner_steps: int = option(1, "at least 1", lambda self: self.inner_steps >= 1)
 
 
 @dataclass(frozen=True)
-class Sample:
+class GroupRollout(Rollout):
+    """A completion, and by how much it did better than its group."""
+
+    advantage: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOEntry(Entry):
+    """A state and its group of completions; `state_reward` is their mean reward."""
+
+    kind: str = "grpo"
+    rollouts: list[GroupRollout]
+    state_reward: float
+
+
+@dataclass(frozen=True)
+class TrainedCompletion:
     """A completion that is trained on, `count` times over: equal ones are one forward."""
 
     prefix_ids: list[int]
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    advantage: float
+    rollout: GroupRollout
     count: int
     divisor: float
 
 
 def group_advantages(rewards: list[float], divide_by_deviation: bool) -> list[float]:
-    """Each reward less the mean, divided by the standard deviation on request; zeros where all are equal."""
+    """Subtract the mean, and divide by the standard deviation on request; zeros where all are equal."""
     mean = fsum(rewards) / len(rewards)
     deviation = (fsum((r - mean) ** 2 for r in rewards) / len(rewards)) ** 0.5
     if deviation < 1e-9:
@@ -82,124 +83,101 @@ def group_advantages(rewards: list[float], divide_by_deviation: bool) -> list[fl
     return [(r - mean) / (deviation if divide_by_deviation else 1.0) for r in rewards]
 
 
-class GRPO:
-    """Groups of completions, and a clipped policy gradient.
+class GRPO(AdamWMethod[GRPOConfig]):
+    """Groups of completions, and a clipped policy gradient."""
 
-    Raises `MinillmError` for options that make no sense.
-    """
-
-    optimizer: torch.optim.Optimizer | None = None
-
-    def __init__(self, config: GRPOConfig) -> None:
-        check_values(config, config.rules())
-        self.config = self.curriculum = config
-
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Make the optimizer. Raises `MinillmError` for a penalty without a reference."""
-        config = self.config
-        if config.kl and run.reference is None:
+        if self.config.kl and run.reference is None:
             raise MinillmError("kl is a penalty for leaving the reference; give the trainer one, or kl=0")
-        self.optimizer = run.trainable.optimizer(
-            config.learning_rate, config.weight_decay, config.seed & 0xFFFFFFFF
-        )
+        super().begin(run, kept)
 
-    def iterate(self, run: Run, state: dict[str, Any], iteration: int, tell: Tell) -> Round:
-        """A group of each problem, steps on all of them, and the next redactions."""
+    def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
+        """Sample a group of each problem, step on all of them, and set the next redactions."""
         config = self.config
-        problems = config.turn(run.problems, state["trained"])
-        starts = [Start(p, redact(p, state["k"][p.id])) for p in problems]
-        roll_out(
-            run.llm,
-            starts,
-            [config.group] * len(starts),
-            extra_tokens=config.extra_tokens,
-            seed=seed_of(config.seed, iteration),
-            reward_seconds=run.settings.reward_seconds,
-            clock=run.clock,
-            advance=tell,
-        )
-        rewards = [[rollout.reward for rollout in start.rollouts] for start in starts]
-        advantages = [group_advantages(own, config.divide_by_deviation) for own in rewards]
-        samples = self._samples(starts, advantages)
+        problems = config.turn(run.problems, state.trained)
+        starts = [Start(p, redact(p, state.problems[p.id].k)) for p in problems]
+        roll_out(run, starts, [config.group] * len(starts), seed_of(config.seed, iteration))
+        entries = [self._entry(start, iteration, state.model_version) for start in starts]
         with run.clock.on("training"):
-            steps = self._train(run, samples, tell)
-        records = [
-            {
-                "kind": "grpo",
-                "iteration": iteration,
-                "state": start.state.to_dict(),
-                "rollouts": [rollout.to_dict() for rollout in start.rollouts],
-                "advantages": own,
-                "state_reward": fsum(r) / len(r),
-                "model_version": state["model_version"],
-            }
-            for start, own, r in zip(starts, advantages, rewards, strict=True)
-        ]
+            steps = self._train(run, self._completions(entries))
         tokenizer = run.llm.get_tokenizer()
-        for start, record in zip(starts, records, strict=True):
+        for start in starts:
             stops = config.stops(start.problem, tokenizer)
-            state["k"][start.problem.id] = config.next(start.state.k, record["state_reward"], stops)
+            state.problems[start.problem.id].k = config.next(start.state.k, start.mean_reward, stops)
         rollouts = [rollout for start in starts for rollout in start.rollouts]
         return Round(
-            records=records,
+            entries=entries,
             metrics={
-                "state_reward": fsum(record["state_reward"] for record in records) / len(records),
-                "k": sum(state["k"].values()) / len(state["k"]),
-                "rollouts": float(len(rollouts)),
-                "sampled_tokens": float(sum(len(rollout.token_ids) for rollout in rollouts)),
-                "groups_with_signal": float(sum(any(own) for own in advantages)),
+                "state_reward": fsum(entry.state_reward for entry in entries) / len(entries),
+                **rollout_metrics(rollouts),
+                "k": state.mean_k,
+                "groups_with_signal": float(sum(any(r.advantage for r in e.rollouts) for e in entries)),
                 "steps": float(steps),
             },
             steps=steps,
         )
 
-    def _samples(self, starts: list[Start], advantages: list[list[float]]) -> list[Sample]:
-        """What has an advantage, equal completions of a group as one."""
-        config = self.config
-        lengths = [len(rollout.token_ids) for start in starts for rollout in start.rollouts]
-        mean = max(1.0, fsum(lengths) / len(lengths))
-        found = []
-        for start, own in zip(starts, advantages, strict=True):
-            counts: dict[tuple[tuple[int, ...], float], int] = {}
-            logprobs = {}
-            for rollout, advantage in zip(start.rollouts, own, strict=True):
-                ids = tuple(rollout.token_ids)
-                if advantage and ids:
-                    counts[ids, advantage] = counts.get((ids, advantage), 0) + 1
-                    logprobs[ids] = tuple(rollout.logprobs)
-            for (ids, advantage), count in counts.items():
-                most = start.most_tokens + config.extra_tokens
-                divisor = {"own": float(len(ids)), "mean": mean, "most": float(most)}[config.length]
-                found.append(Sample(start.state.prefix_ids, ids, logprobs[ids], advantage, count, divisor))
-        return found
+    def _entry(self, start: Start, iteration: int, model_version: int) -> GRPOEntry:
+        """Give each completion of a group its advantage."""
+        rewards = [rollout.reward for rollout in start.rollouts]
+        advantages = group_advantages(rewards, self.config.divide_by_deviation)
+        return GRPOEntry(
+            iteration=iteration,
+            state=start.state,
+            model_version=model_version,
+            rollouts=[
+                GroupRollout(**vars(rollout), advantage=advantage)
+                for rollout, advantage in zip(start.rollouts, advantages, strict=True)
+            ],
+            state_reward=start.mean_reward,
+        )
 
-    def _train(self, run: Run, samples: list[Sample], tell: Tell) -> int:
-        """The optimizer steps that were taken."""
+    def _completions(self, entries: list[GRPOEntry]) -> list[TrainedCompletion]:
+        """Take the completions with an advantage, equal ones of a group as one."""
         config = self.config
-        assert self.optimizer is not None
-        if not samples:
+        lengths = [len(rollout.token_ids) for entry in entries for rollout in entry.rollouts]
+        mean = max(1.0, fsum(lengths) / len(lengths))
+        completions = []
+        for entry in entries:
+            equal: dict[tuple[tuple[int, ...], float], list[GroupRollout]] = {}
+            for rollout in entry.rollouts:
+                if rollout.advantage and rollout.token_ids:
+                    equal.setdefault((tuple(rollout.token_ids), rollout.advantage), []).append(rollout)
+            longest = float(entry.state.k + config.extra_tokens)
+            for (ids, _), copies in equal.items():
+                divisor = {"own": float(len(ids)), "mean": mean, "most": longest}[config.length]
+                prefix_ids = entry.state.prefix_ids
+                completions.append(TrainedCompletion(prefix_ids, copies[0], len(copies), divisor))
+        return completions
+
+    def _train(self, run: Run, completions: list[TrainedCompletion]) -> int:
+        """Take the optimizer steps, and count them."""
+        config = self.config
+        if not completions:
             return 0
-        total = sum(sample.count for sample in samples)
-        whole = [[*sample.prefix_ids, *sample.token_ids] for sample in samples]
+        total = sum(completion.count for completion in completions)
+        whole = [[*completion.prefix_ids, *completion.rollout.token_ids] for completion in completions]
         reference = None
         if config.kl and run.reference is not None:
             reference = run.reference.token_logprobs(whole)
         for step in range(config.inner_steps):
-            tell(f"step {step + 1} of {config.inner_steps}")
+            run.progress(f"step {step + 1} of {config.inner_steps}")
             run.trainable.forget_gradients()
             for part in batches([len(ids) for ids in whole], run.settings.batch_tokens):
                 rows = token_logprobs(run.trainable.model, [whole[i] for i in part])
                 losses = []
                 for i, row in zip(part, rows, strict=True):
-                    sample = samples[i]
-                    new_T = row[len(sample.prefix_ids) - 1 :]
-                    ratio_T = (new_T - torch.tensor(sample.logprobs).to(new_T)).exp()
+                    completion, rollout = completions[i], completions[i].rollout
+                    first, advantage = len(completion.prefix_ids) - 1, rollout.advantage
+                    new_T = row[first:]
+                    ratio_T = (new_T - torch.tensor(rollout.logprobs).to(new_T)).exp()
                     clipped_T = ratio_T.clamp(1 - config.clip, 1 + config.clip)
-                    loss_T = -torch.minimum(ratio_T * sample.advantage, clipped_T * sample.advantage)
+                    loss_T = -torch.minimum(ratio_T * advantage, clipped_T * advantage)
                     if reference is not None:
-                        gap_T = reference[i][len(sample.prefix_ids) - 1 :] - new_T
+                        gap_T = reference[i][first:] - new_T
                         loss_T = loss_T + config.kl * (gap_T.exp() - gap_T - 1)
-                    losses.append(loss_T.sum() * (sample.count / sample.divisor))
+                    losses.append(loss_T.sum() * (completion.count / completion.divisor))
                 (torch.stack(losses).sum() / total).backward()
             run.trainable.step(self.optimizer)
         return config.inner_steps

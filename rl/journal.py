@@ -1,8 +1,8 @@
-"""Everything a run saw, on disk, and where it is to go on after it was killed.
+"""All that a run saw, on disk, and where to resume it after it was killed.
 
 A run folder holds
 
-    config.json             what the run was started with
+    config.json             format of the journal, and what the run was started with
     journal.jsonl           one JSON object a line
     checkpoint-<iteration>  weights, optimizer: whatever the trainer saves
     metrics.jsonl           numbers of each iteration, times among them (`rl.metrics`)
@@ -26,10 +26,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
+from minillm.checkpoint.safetensors import fsync_path
 from minillm.errors import MinillmError
+
+# Grows with every change of what is written: another format is not read.
+FORMAT = 2
 
 _CONFIG = "config.json"
 _JOURNAL = "journal.jsonl"
@@ -47,15 +50,18 @@ class _Committed:
 
     iteration: int
     journal_bytes: int
-    checkpoint: str | None
     state: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return f"checkpoint-{self.iteration}"
 
 
 class Journal:
     """The run folder of one training run, held by one process at a time; see `open`."""
 
     def __init__(self, folder: Path, lock: IO[str], keep_last: int, keep_every: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = lock
         self._keep = keep_last, keep_every
         self._committed = _recover(folder, *self._keep)
@@ -64,14 +70,14 @@ class Journal:
     def open(
         cls, folder: str | Path, config: Mapping[str, Any], keep_last: int = 1, keep_every: int = 0
     ) -> Journal:
-        """Starts a run in `folder`, or goes on with the one in it after its last iteration.
+        """Start a run in `folder`, or go on with the one in it after its last iteration.
 
         `config` is what the run is configured by, as JSON data; a run is gone on with only under
         the configuration it was started with. Of checkpoints the last `keep_last` are kept, and for
         good one every `keep_every` iterations, 0 for none. Raises `MinillmError` where the
         configuration differs (naming the keys and both values), where another process holds the
-        folder, where it holds something else than a run, where a file of it is damaged, and where
-        it cannot be written.
+        folder, where it holds something else than a run, or a run of another `FORMAT`, where a file
+        of it is damaged, and where it cannot be written.
         """
         folder = Path(folder)
         wanted = json.loads(_to_json(config, "the configuration"))
@@ -87,18 +93,14 @@ class Journal:
                 if (folder / _CONFIG).exists():
                     _check_config(folder, wanted)
                 else:
-                    _write_synced(folder / _CONFIG, json.dumps(wanted, indent=2) + "\n")
+                    text = json.dumps({"format": FORMAT, "config": wanted}, indent=2) + "\n"
+                    _write_synced(folder / _CONFIG, text)
                 return cls(folder, lock, keep_last, keep_every)
             except BaseException:
                 lock.close()
                 raise
         except OSError as error:
-            raise MinillmError(f"cannot use {folder} as a run folder: {_reason(error)}") from error
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self._folder
+            raise MinillmError(f"cannot use {folder} as a run folder: {error.strerror or error}") from error
 
     @property
     def iteration(self) -> int:
@@ -108,8 +110,7 @@ class Journal:
     @property
     def checkpoint_path(self) -> Path | None:
         """Folder with the checkpoint of the last finished iteration; None before the first."""
-        name = self._committed.checkpoint
-        return None if name is None else self._folder / name
+        return self.folder / self._committed.checkpoint if self.iteration else None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class Journal:
         state: Mapping[str, Any],
         save_checkpoint: Callable[[Path], None],
     ) -> None:
-        """Finishes an iteration: all of it is kept, or, where anything fails, nothing.
+        """Finish an iteration: all of it is kept, or, where anything fails, nothing.
 
         `records` become one line each. `state` is small JSON data that `Journal.state` returns when
         the run goes on. `save_checkpoint` writes what it likes into the empty folder it is given;
@@ -138,82 +139,60 @@ class Journal:
             )
         lines = [_to_json(record, f"a record of iteration {iteration}") + "\n" for record in records]
         data = "".join(lines).encode()
-        checkpoint = self._folder / f"checkpoint-{iteration}"
-        committed = {
-            "iteration": iteration,
-            "journal_bytes": self._committed.journal_bytes + len(data),
-            "checkpoint": checkpoint.name,
-            "state": state,
-        }
-        state_json = _to_json(committed, f"the state after iteration {iteration}")
+        committed = _Committed(iteration, self._committed.journal_bytes + len(data), dict(state))
+        state_json = _to_json(vars(committed), f"the state after iteration {iteration}")
+        checkpoint = self.folder / committed.checkpoint
+        temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
         try:
             try:
-                self._write(data, checkpoint, save_checkpoint, state_json)
+                with (self.folder / _JOURNAL).open("ab") as journal:
+                    journal.write(data)
+                    journal.flush()
+                    os.fsync(journal.fileno())
+                temporary.mkdir()
+                save_checkpoint(temporary)
+                for path in (*temporary.rglob("*"), temporary):
+                    fsync_path(path)
+                temporary.rename(checkpoint)
+                fsync_path(self.folder)
+                _write_synced(self.folder / _STATE, state_json)
             finally:
                 # Reads `state.json` and not what this process believes, so that an interrupt just
                 # after the rename cannot take a finished iteration for an unfinished one.
-                self._committed = _recover(self._folder, *self._keep)
+                self._committed = _recover(self.folder, *self._keep)
         except OSError as error:
             raise MinillmError(
-                f"iteration {iteration} could not be saved in {self._folder}: {_reason(error)}; "
+                f"iteration {iteration} could not be saved in {self.folder}: {error.strerror or error}; "
                 f"what was learned up to iteration {self.iteration} is kept: make room and start "
                 f"again with the same folder"
             ) from error
 
-    def _write(
-        self,
-        data: bytes,
-        checkpoint: Path,
-        save_checkpoint: Callable[[Path], None],
-        state_json: str,
-    ) -> None:
-        with (self._folder / _JOURNAL).open("ab") as journal:
-            journal.write(data)
-            journal.flush()
-            os.fsync(journal.fileno())
-        temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
-        temporary.mkdir()
-        save_checkpoint(temporary)
-        _sync_tree(temporary)
-        temporary.rename(checkpoint)
-        _sync(self._folder)
-        _write_synced(self._folder / _STATE, state_json)
-
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Release the folder."""
         self._lock.close()
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
-    """The records of the finished iterations of a run, in order, also while it is running.
+    """Read the records of the finished iterations of a run, in order, also while it is running.
 
-    Raises `MinillmError` where `folder` holds no run or a damaged one.
+    Raises `MinillmError` where `folder` holds no run, a damaged one, or one of another `FORMAT`.
     """
     folder = Path(folder)
-    _expect_run(folder)
-    return _records(folder, _read_state(folder).journal_bytes)
-
-
-def _expect_run(folder: Path) -> None:
     if not (folder / _CONFIG).is_file():
         raise MinillmError(f"{folder} is not a run folder: it has no {_CONFIG}")
+    _read_config(folder)
+    return _records(folder / _JOURNAL, _read_state(folder).journal_bytes)
 
 
-def _records(folder: Path, size: int) -> Iterator[dict[str, Any]]:
+def _records(path: Path, size: int) -> Iterator[dict[str, Any]]:
     if size == 0:
         return
-    path = folder / _JOURNAL
     try:
         with path.open("rb") as journal:
             while size > 0:
@@ -243,8 +222,21 @@ def _acquire(folder: Path) -> IO[str]:
     return lock
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    """What the run was started with; raises `MinillmError` for a journal of another format."""
+    path = folder / _CONFIG
+    written = _read_json(path)
+    # Before there was a format, the configuration stood alone.
+    if (found := written.get("format", 1)) != FORMAT:
+        raise MinillmError(
+            f"{path} is of journal format {found!r}, and this version of rl reads format {FORMAT}: choose "
+            "another folder for the run, or go on with the version that started it"
+        )
+    return dict(written["config"])
+
+
 def _check_config(folder: Path, wanted: dict[str, Any]) -> None:
-    was, now = _flat(_read_json(folder / _CONFIG)), _flat(wanted)
+    was, now = _flat(_read_config(folder)), _flat(wanted)
     differences = [
         f"{key} was {was.get(key, 'not set')!r} and is now {now.get(key, 'not set')!r}"
         for key in sorted(was.keys() | now.keys())
@@ -279,7 +271,7 @@ def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
         )
     if size > committed.journal_bytes:
         os.truncate(journal, committed.journal_bytes)
-    if committed.checkpoint is not None and not (folder / committed.checkpoint).is_dir():
+    if committed.iteration and not (folder / committed.checkpoint).is_dir():
         raise MinillmError(f"{folder} is damaged: it lacks {committed.checkpoint}")
     for path in sorted(folder.iterdir()):
         name = path.name.removesuffix(_TEMPORARY)
@@ -298,7 +290,7 @@ def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
 def _read_state(folder: Path) -> _Committed:
     path = folder / _STATE
     if not path.exists():
-        return _Committed(iteration=0, journal_bytes=0, checkpoint=None, state={})
+        return _Committed(iteration=0, journal_bytes=0, state={})
     try:
         return _Committed(**_read_json(path))
     except TypeError:
@@ -323,30 +315,11 @@ def _to_json(value: Mapping[str, Any], name: str) -> str:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Replaces a file in one step, on disk when this returns."""
+    """Replace a file in one step; it is on disk when this returns."""
     temporary = path.with_name(path.name + _TEMPORARY)
     with temporary.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync_tree(folder: Path) -> None:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    fsync_path(path.parent)

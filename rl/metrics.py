@@ -1,5 +1,6 @@
-"""Numbers of a run, an iteration a line: metrics.jsonl in its folder, and TensorBoard's events beside it.
+"""Progress messages, where a run's time goes, and numbers of each iteration.
 
+The numbers are in metrics.jsonl in its folder, an iteration a line, and in TensorBoard's events beside it.
 They hold times, so they are no part of the journal, which is the same for the same seeds.
 """
 
@@ -7,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-from tensorboardX import SummaryWriter
 
 from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
@@ -19,24 +19,53 @@ METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 
 
-class Metrics:
+# Called with a message at each stage of the work.
+ProgressCallback = Callable[[str], None]
+
+
+def ignore(message: str) -> None:
+    """Show no progress."""
+
+
+class Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the time spent inside to `what`."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - begin
+
+    def metrics(self) -> dict[str, float]:
+        """Name the seconds as the run's metrics do."""
+        return {f"seconds/{what}": spent for what, spent in self.seconds.items()}
+
+
+class MetricsLog:
     """Writes a run's metrics; what an earlier process wrote after iteration `last` is dropped.
 
     Raises `MinillmError` where the folder cannot be written.
     """
 
     def __init__(self, folder: Path, last: int) -> None:
+        from tensorboardX import SummaryWriter  # slow to import, and of no use to rollouts alone
+
         self.path = folder / METRICS
         try:
-            kept = [line for line in read_metrics(folder) if line["iteration"] <= last]
-            text = "".join(json.dumps(line) + "\n" for line in kept)
-            write_atomically(self.path, lambda path: path.write_text(text))
+            lines = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["iteration"] <= last]
+            write_atomically(self.path, lambda path: path.write_text("".join(lines)))
             self._writer = SummaryWriter(str(folder / EVENTS), purge_step=last + 1, max_queue=1000)
         except OSError as error:
             raise MinillmError(f"cannot write metrics in {folder}: {error.strerror}") from error
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
-        """One iteration's numbers. Raises `MinillmError` where they cannot be written."""
+        """Write one iteration's numbers. Raises `MinillmError` where they cannot be written."""
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps({"iteration": iteration, **values}) + "\n")
@@ -56,17 +85,13 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The numbers of each iteration so far, none before the first.
+    """Read the numbers of each iteration so far, none before the first.
 
-    A line that a killed process left half written is passed over.
+    A line that a killed process left half written is skipped.
     """
-    found: list[dict[str, float]] = []
     path = folder / METRICS
-    if not path.exists():
-        return found
-    for line in path.read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    lines: list[dict[str, float]] = []
+    for text in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines

@@ -27,6 +27,7 @@ import torch
 from kernels.knobs import Weight
 from kernels.ops.adamw import adamw
 from minillm.errors import MinillmError, check_values
+from minillm.model.master_weights import rounded_copies
 from minillm.model.transformer import Transformer
 
 ROUNDINGS = ("stochastic", "kahan")
@@ -69,9 +70,9 @@ class BF16AdamW(torch.optim.Optimizer):
             "weight_decay": (weight_decay >= 0, "not negative"),
             "rounding": (rounding in ROUNDINGS, f"one of {', '.join(ROUNDINGS)}"),
         }
-        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "rounding": rounding}
-        check_values(SimpleNamespace(**given), rules)
-        super().__init__(params, {**given, "seed": seed})
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "rounding": rounding}
+        check_values(SimpleNamespace(**options), rules)
+        super().__init__(params, {**options, "seed": seed})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add tensors with options of their own."""
@@ -86,7 +87,7 @@ class BF16AdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step for every weight that has a gradient; the closure's loss, if there is one."""
+        """Make one step for every weight that has a gradient; return the closure's loss, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -118,7 +119,7 @@ class BF16AdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Resume where `state_dict` was taken."""
         super().load_state_dict(state_dict)
         for state in self.state.values():
             if (
@@ -128,7 +129,7 @@ class BF16AdamW(torch.optim.Optimizer):
 
 
 def check_trainable(model: Transformer) -> None:
-    """Raise `MinillmError` for weights of whole numbers."""
+    """Raise `MinillmError` for integer-quantised weights."""
     if bits := model.precision.bits:
         raise MinillmError(
             f"weights of {bits} bits are for sampling; load the model in fp32 or bf16 to train"
@@ -138,9 +139,9 @@ def check_trainable(model: Transformer) -> None:
 def make_optimizer(
     model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "stochastic", seed: int = 0
 ) -> torch.optim.Optimizer:
-    """AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
+    """Make AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
 
-    Raises `MinillmError` for weights of whole numbers, which cannot be trained.
+    Raises `MinillmError` for integer-quantised weights, which cannot be trained.
     """
     check_trainable(model)
     params = [p for p in model.parameters() if p.requires_grad]
@@ -150,14 +151,14 @@ def make_optimizer(
 
 
 def bytes_per_parameter(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """What training holds for each weight, in bytes: weights, their rounded copies, gradients and moments.
+    """Count the bytes that training holds for each weight: the weight, rounded copies, gradient, moments.
 
     "gradients" counts one for each weight that the optimizer trains, whether there is one now or not; the
     optimizer's "state" is there after its first step. "total" is their sum.
     """
     count = sum(p.numel() for p in model.parameters())
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    copies = [copy for p in model.parameters() for _, copy in p.__dict__.get("_rounded", {}).values()]
+    copies = [copy for p in model.parameters() for copy in rounded_copies(p)]
     states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, torch.Tensor)]
     sizes = {
         "weights": sum(p.nbytes for p in model.parameters()),
@@ -165,5 +166,5 @@ def bytes_per_parameter(model: Transformer, optimizer: torch.optim.Optimizer) ->
         "gradients": sum(p.nbytes for p in trained),
         "state": sum(x.nbytes for x in states),
     }
-    found = {name: size / count for name, size in sizes.items()}
-    return {**found, "total": sum(found.values())}
+    per_weight = {name: size / count for name, size in sizes.items()}
+    return {**per_weight, "total": sum(per_weight.values())}

@@ -38,18 +38,14 @@ class Reference:
     """
 
     def __init__(
-        self,
-        model: Transformer,
-        extra_bytes: int = 0,
-        in_place: Callable[[], AbstractContextManager[None]] = nullcontext,
+        self, model: Transformer, in_place: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """`model` is the reference within `in_place()`; `extra_bytes` are held for it alone."""
-        self.model = model
-        self._extra_bytes, self._in_place = extra_bytes, in_place
+        """`model` is the reference within `in_place()`."""
+        self.model, self._in_place = model, in_place
 
     @classmethod
     def of_lora(cls, llm_or_model: LLM | Transformer, lora: LoRA) -> Reference:
-        """The base of a LoRA's model: nothing is copied, and each call puts the base in place and back.
+        """Use the base of a LoRA's model: nothing is copied, and each call puts the base in place and back.
 
         Each call writes the adapted weights twice and leaves the bits they had. What holds for `LoRA.off`
         holds for a call: no sampling may be under way, the sampler's prefix cache starts afresh, and a
@@ -58,14 +54,14 @@ class Reference:
         model = llm_or_model.model if isinstance(llm_or_model, LLM) else llm_or_model
         if lora.model is not model:
             raise MinillmError("the LoRA is another model's; give the model that it was made for")
-        return cls(model, 0, lora.off)
+        return cls(model, lora.off)
 
     @classmethod
     def copy_of(cls, model: Transformer, precision: str | Precision = "bf16") -> Reference:
-        """A second model on the same device with the weights that `model` has now, rounded to `precision`.
+        """Make a second model on the same device with the weights of `model` now, rounded to `precision`.
 
-        Give `model.precision` for the same bits. Raises `MinillmError` for weights of whole numbers, unless
-        both have them, of as many bits.
+        Give `model.precision` for the same bits. Raises `MinillmError` for integer-quantised weights, unless
+        both are of as many bits.
         """
         policy = get_precision(precision)
         if policy.bits != model.precision.bits:
@@ -83,30 +79,25 @@ class Reference:
     def from_folder(
         cls, folder: str | Path, precision: str | Precision, device: torch.device | str = "cpu"
     ) -> Reference:
-        """A checkpoint's model; arguments and errors are `load_model`'s."""
+        """Load a checkpoint's model; arguments and errors are `load_model`'s."""
         return cls._of_second(load_model(folder, precision, device))
 
     @classmethod
     def _of_second(cls, model: Transformer) -> Reference:
         model.requires_grad_(False)
-        return cls(model, sum(p.nbytes for p in model.parameters()))
-
-    @property
-    def extra_bytes(self) -> int:
-        """Bytes of weights that are held for the reference alone."""
-        return self._extra_bytes
+        return cls(model)
 
     @torch.no_grad()
     def token_logprobs(
         self, sequences: Sequence[Sequence[int]], temperature: float = 1.0
     ) -> list[torch.Tensor]:
-        """As `minillm.token_logprobs`, without a gradient: (n - 1,) for each list of n token ids."""
+        """Compute `minillm.token_logprobs` without a gradient: (n - 1,) for each list of n token ids."""
         with self._in_place():
             return token_logprobs(self.model, sequences, temperature)
 
     @torch.no_grad()
     def logprobs(self, prefixes: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """Logprobs of the whole vocabulary after each list of token ids, (R, V), without a gradient.
+        """Compute logprobs of the whole vocabulary after each list of token ids, (R, V), without a gradient.
 
         In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes,
         an empty one or one that the model cannot read, and a temperature that is not above 0.

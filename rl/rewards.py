@@ -1,6 +1,6 @@
 """Rewards from a problem that may be wrong, raise, or never come back.
 
-A reward function is somebody else's code: what it gives is looked at, and it is not waited for without end.
+A reward function is somebody else's code: what it returns is checked, and it has a time limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rl.types import Problem
 
 
 def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: float) -> list[float]:
-    """The reward of each completion, a number in [0, 1].
+    """Ask a problem for the reward of each completion, a number in [0, 1].
 
     The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python
     cannot end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that
@@ -24,12 +24,12 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
     Raises `MinillmError`, with the problem's name, where the function raises or does not return in time,
     and where what it returns is not one number in [0, 1] for each completion.
     """
-    found: list[list[float]] = []
+    answers: list[list[float]] = []
     raised: list[BaseException] = []
 
     def ask() -> None:
         try:
-            found.append(list(problem.rewards(completions)))
+            answers.append(list(problem.rewards(completions)))
         except BaseException as error:
             raised.append(error)
 
@@ -40,18 +40,19 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
     if raised:
         kind = type(raised[0]).__name__
         raise MinillmError(f"{who} raised {kind}: {raised[0]}") from raised[0]
-    if not found:
+    if not answers:
         raise MinillmError(
             f"{who} did not return within {timeout:g} s for {len(completions)} completions; "
             "mend it, or give it more time with reward_seconds"
         )
-    if len(found[0]) != len(completions):
-        raise MinillmError(f"{who} returned {len(found[0])} rewards for {len(completions)} completions")
-    for i, reward in enumerate(found[0]):
-        # Not a number fails every comparison, too.
+    (rewards,) = answers
+    if len(rewards) != len(completions):
+        raise MinillmError(f"{who} returned {len(rewards)} rewards for {len(completions)} completions")
+    for i, reward in enumerate(rewards):
+        # NaN fails every comparison, too.
         if not isinstance(reward, Real) or not 0 <= reward <= 1:
             raise MinillmError(f"{who} returned {reward!r} for completion {i}; rewards lie in [0, 1]")
-    return [float(reward) for reward in found[0]]
+    return [float(reward) for reward in rewards]
 
 
 def check_problems(

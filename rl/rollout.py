@@ -16,7 +16,7 @@ from minillm.api.sampling_params import SamplingParams, uniform
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.model.logprobs import Rows
-from rl.clock import Clock
+from rl.metrics import Clock, ProgressCallback, ignore
 from rl.rewards import rewards_of
 from rl.types import Action, Problem, Rollout, State
 
@@ -25,29 +25,29 @@ Allocate = Callable[[Sequence[float], Sequence[int], Sequence[float]], Sequence[
 
 
 def seed_of(*parts: object) -> int:
-    """A 63-bit seed that is a function of `parts` alone, so that a resumed run draws what it would have."""
+    """Hash `parts` to a seed of 63 bits, so that a resumed run draws what it would have drawn."""
     text = " ".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 def sample_actions(logprobs_V: torch.Tensor, golden_id: int, count: int, seed: int) -> list[int]:
-    """Distinct next tokens: `count` drawn from the policy without repetition, and the golden one.
+    """Choose distinct next tokens: `count` drawn from the policy without repetition, and the golden one.
 
-    A drawn token's mass is taken out before the next draw, which is sampling without replacement.
+    A drawn token's probability is taken out before the next draw, which is sampling without replacement.
     """
-    left_V = logprobs_V.clone()
+    remaining_V = logprobs_V.clone()
     tokens: list[int] = []
-    while len(tokens) < min(count, len(left_V)) and left_V.max() > -torch.inf:
-        rows = Rows(left_V.unsqueeze(0), left_V.new_ones(1))
+    while len(tokens) < min(count, len(remaining_V)) and remaining_V.max() > -torch.inf:
+        rows = Rows(remaining_V.unsqueeze(0), remaining_V.new_ones(1))
         token = int(rows.draw([uniform(seed, 0, len(tokens))]))
         tokens.append(token)
-        left_V[token] = -torch.inf
+        remaining_V[token] = -torch.inf
     return tokens if golden_id in tokens else [*tokens, golden_id]
 
 
 @dataclass
 class Start:
-    """Where rollouts start: after a state's prefix and, perhaps, an action, and those made so far."""
+    """Where rollouts start, a state's prefix and perhaps an action, and those made from there so far."""
 
     problem: Problem
     state: State
@@ -60,130 +60,122 @@ class Start:
         return [*self.state.prefix_ids, *([] if self.action is None else [self.action])]
 
     @property
-    def most_tokens(self) -> int:
-        """Golden tokens that are left after it."""
+    def golden_tokens_left(self) -> int:
+        """Number of golden tokens after it."""
         return self.state.k - (self.action is not None)
 
+    @property
+    def mean_reward(self) -> float:
+        """Mean reward of the rollouts."""
+        return fsum(rollout.reward for rollout in self.rollouts) / len(self.rollouts)
 
-def roll_out(
-    llm: LLM,
-    starts: Sequence[Start],
-    counts: Sequence[int],
-    *,
-    extra_tokens: int,
-    seed: int,
-    reward_seconds: float,
-    clock: Clock | None = None,
-    advance: Callable[[str], None] = lambda message: None,
-) -> None:
-    """Add counts[i] rewarded rollouts to starts[i], sampled at temperature 1 from the full vocabulary.
 
-    A rollout may be `extra_tokens` longer than the golden rest of its solution. `seed` makes all draws, with
-    how many rollouts a start already has; `clock` counts seconds of "rollouts" and "rewards", and `advance`
-    is told what is going on. Raises `MinillmError` where a problem's rewards fail (`rl.rewards`), and where
-    the policy cannot be sampled from, its logits being no numbers.
+@dataclass(kw_only=True)
+class RolloutContext:
+    """What makes rollouts.
+
+    Attributes:
+        llm: samples them, at temperature 1 from the full vocabulary.
+        extra_tokens: by how many tokens a rollout may be longer than the golden rest of its solution.
+        reward_seconds: how long a problem's reward function may take for one call.
+        clock: counts seconds of "rollouts" and "rewards".
+        progress: called with a message at each stage of the work.
     """
-    clock = clock or Clock()
-    advance("sampling rollouts")
+
+    llm: LLM
+    extra_tokens: int
+    reward_seconds: float
+    clock: Clock = field(default_factory=Clock)
+    progress: ProgressCallback = ignore
+
+
+def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[int], seed: int) -> None:
+    """Add counts[i] rewarded rollouts to starts[i].
+
+    `seed` makes all draws, with how many rollouts a start already has. Raises `MinillmError` where a
+    problem's rewards fail (`rl.rewards`), and where the policy cannot be sampled from, its logits being no
+    numbers.
+    """
+    llm, clock = context.llm, context.clock
+    context.progress("sampling rollouts")
     wanted = [(start, count) for start, count in zip(starts, counts, strict=True) if count]
-    ended = [_ends(llm, start) for start, _ in wanted]
-    open_ = [pair for pair, over in zip(wanted, ended, strict=True) if not over]
+    unfinished = [(start, count) for start, count in wanted if not _ends(llm, start)]
     with clock.on("rollouts"):
         outputs = llm.generate(
-            [start.token_ids for start, _ in open_],
+            [start.token_ids for start, _ in unfinished],
             [
                 SamplingParams(
                     n=count,
-                    max_tokens=start.most_tokens + extra_tokens,
+                    max_tokens=start.golden_tokens_left + context.extra_tokens,
                     seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
                     stop=start.problem.stop,
                     logprobs=0,
                 )
-                for start, count in open_
+                for start, count in unfinished
             ],
         )
-    for (start, _), output in zip(open_, outputs, strict=True):
+    # Token ids, logprobs and finish reason of each new rollout, by its start.
+    drafts: dict[int, list[tuple[list[int], list[float], str]]] = {
+        id(start): [([], [], "stop")] * count for start, count in wanted
+    }
+    for (start, _), output in zip(unfinished, outputs, strict=True):
         for completion in output.outputs:
             if completion.finish_reason == "error":
                 raise MinillmError(f"problem {start.problem.id}: a rollout failed: {completion.stop_reason}")
-    sampled = iter(outputs)
-    drafts: list[list[tuple[list[int], list[float], str]]] = [
-        [([], [], "stop")] * count
-        if over
-        else [(c.token_ids, c.token_logprobs, c.finish_reason or "") for c in next(sampled).outputs]
-        for (_, count), over in zip(wanted, ended, strict=True)
-    ]
-    advance("running programs")
+        drafts[id(start)] = [(c.token_ids, c.token_logprobs, c.finish_reason or "") for c in output.outputs]
+    context.progress("running programs")
     for problem in {id(start.problem): start.problem for start, _ in wanted}.values():
-        mine = [i for i, (start, _) in enumerate(wanted) if start.problem is problem]
-        begin = len(problem.prompt_ids)
-        completions = [[*wanted[i][0].token_ids[begin:], *ids] for i in mine for ids, _, _ in drafts[i]]
+        of_problem = [start for start, _ in wanted if start.problem is problem]
+        prompt = len(problem.prompt_ids)
+        completions = [
+            [*start.token_ids[prompt:], *ids] for start in of_problem for ids, _, _ in drafts[id(start)]
+        ]
         with clock.on("rewards"):
-            rewards = iter(rewards_of(problem, completions, reward_seconds))
-        for i in mine:
-            wanted[i][0].rollouts += [
-                Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in drafts[i]
+            rewards = iter(rewards_of(problem, completions, context.reward_seconds))
+        for start in of_problem:
+            start.rollouts += [
+                Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in drafts[id(start)]
             ]
 
 
 def collect(
-    llm: LLM,
+    context: RolloutContext,
     states: Sequence[tuple[Problem, State]],
     *,
     actions: int,
     rollouts: int,
     allocate: Allocate,
-    extra_tokens: int,
     seed: int,
-    reward_seconds: float,
-    clock: Clock | None = None,
-    advance: Callable[[str], None] = lambda message: None,
 ) -> list[list[Action]]:
-    """For each state: `actions` next tokens of the policy and the golden one, with their rewarded rollouts.
+    """Try `actions` next tokens of the policy and the golden one in each state, with rewarded rollouts.
 
-    Each action gets `rollouts`, and then, in rounds, what `allocate` says of its state. The rest is
-    `roll_out`'s.
+    Each action gets `rollouts`, and then, in rounds, what `allocate` says of its state. Raises what
+    `roll_out` raises.
     """
-    advance("sampling actions")
-    clock = clock or Clock()
-    with clock.on("rollouts"):
-        policy = llm.next_token_logprobs([state.prefix_ids for _, state in states])
-    plans: list[list[Start]] = []
-    logprobs: list[list[float]] = []
+    context.progress("sampling actions")
+    with context.clock.on("rollouts"):
+        policy = context.llm.next_token_logprobs([state.prefix_ids for _, state in states])
+    tried: list[list[Action]] = []
+    starts: list[Start] = []
     for (problem, state), logprobs_V in zip(states, policy, strict=True):
-        own_seed = seed_of(seed, problem.id, state.k, "actions")
-        tokens = sample_actions(logprobs_V, problem.golden_ids[-state.k], actions, own_seed)
-        plans.append([Start(problem, state, token) for token in tokens])
-        logprobs.append([logprobs_V[token].item() for token in tokens])
-    starts = [start for plan in plans for start in plan]
+        golden_id = problem.golden_ids[-state.k]
+        draw_seed = seed_of(seed, problem.id, state.k, "actions")
+        tokens = sample_actions(logprobs_V, golden_id, actions, draw_seed)
+        tried.append([Action(token, token == golden_id, logprobs_V[token].item(), []) for token in tokens])
+        # An action and its start share one list of rollouts.
+        starts += [Start(problem, state, action.token_id, action.rollouts) for action in tried[-1]]
     counts = [rollouts] * len(starts)
     while any(counts):
-        roll_out(
-            llm,
-            starts,
-            counts,
-            extra_tokens=extra_tokens,
-            seed=seed,
-            reward_seconds=reward_seconds,
-            clock=clock,
-            advance=advance,
-        )
+        roll_out(context, starts, counts, seed)
         counts = []
-        for plan, own in zip(plans, logprobs, strict=True):
-            successes = [fsum(rollout.reward for rollout in start.rollouts) for start in plan]
-            counts += allocate(successes, [len(start.rollouts) for start in plan], [exp(x) for x in own])
-    return [
-        [
-            Action(token, token == problem.golden_ids[-state.k], logprob, start.rollouts)
-            for start, logprob in zip(plan, own, strict=True)
-            if (token := start.action) is not None
-        ]
-        for (problem, state), plan, own in zip(states, plans, logprobs, strict=True)
-    ]
+        for group in tried:
+            probs = [exp(action.logprob) for action in group]
+            counts += allocate([a.successes for a in group], [a.trials for a in group], probs)
+    return tried
 
 
 def _ends(llm: LLM, start: Start) -> bool:
-    """Whether the action itself ends the completion, so that nothing follows it."""
+    """Whether the action itself ends the completion, so that there is no rollout."""
     if start.action is None:
         return False
     tokenizer = llm.get_tokenizer()

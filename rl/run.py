@@ -1,22 +1,20 @@
-"""What every method of training finds in a run, and what it leaves of an iteration."""
+"""What a method of training works on, and what it returns of an iteration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from minillm.llm import LLM
-from rl.clock import Clock
-from rl.curriculum import Curriculum
-from rl.drift import Probe
+from rl.curriculum import Redaction
+from rl.evaluate import ProbeTexts
+from rl.options import check_options, option
 from rl.reference import Reference
+from rl.rollout import RolloutContext
 from rl.trainable import Trainable
-from rl.types import Problem
-
-Tell = Callable[[str], None]
+from rl.types import Entry, Problem, Rollout
 
 
 @dataclass(frozen=True)
@@ -32,30 +30,164 @@ class Settings:
         patience: training ends after so many evaluations without a better one; 0 for never.
     """
 
-    reward_seconds: float = 600.0
-    batch_tokens: int = 4096
-    evaluate_every: int = 0
-    evaluate_k: tuple[int, ...] = ()
-    evaluate_rollouts: int = 16
-    patience: int = 0
+    reward_seconds: float = option(600.0, "above 0", lambda self: self.reward_seconds > 0)
+    batch_tokens: int = option(4096, "at least 1", lambda self: self.batch_tokens >= 1)
+    evaluate_every: int = option(0, "not negative", lambda self: self.evaluate_every >= 0)
+    evaluate_k: tuple[int, ...] = option(
+        (), "at least 1 each", lambda self: all(k >= 1 for k in self.evaluate_k)
+    )
+    evaluate_rollouts: int = option(16, "at least 1", lambda self: self.evaluate_rollouts >= 1)
+    patience: int = option(
+        0,
+        "0, or above 0 with evaluate_every above 0",
+        lambda self: self.patience == 0 or (self.patience > 0 and self.evaluate_every > 0),
+    )
 
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        """For each option whether it makes sense, and what would."""
-        return {
-            "reward_seconds": (self.reward_seconds > 0, "above 0"),
-            "batch_tokens": (self.batch_tokens >= 1, "at least 1"),
-            "evaluate_every": (self.evaluate_every >= 0, "not negative"),
-            "evaluate_k": (all(k >= 1 for k in self.evaluate_k), "at least 1 each"),
-            "evaluate_rollouts": (self.evaluate_rollouts >= 1, "at least 1"),
-            "patience": (
-                self.patience == 0 or (self.patience > 0 and self.evaluate_every > 0),
-                "0, or above 0 with evaluate_every above 0",
-            ),
-        }
+
+@dataclass(kw_only=True)
+class Run(RolloutContext):
+    """What a method works on."""
+
+    trainable: Trainable
+    problems: Sequence[Problem]
+    probe: ProbeTexts
+    reference: Reference | None
+    settings: Settings
+
+
+@dataclass
+class ProblemState:
+    """A problem's next redaction, and the moves on it that were checked and confirmed."""
+
+    k: int
+    moves_checked: int = 0
+    moves_confirmed: int = 0
+
+
+@dataclass
+class Evaluation:
+    """The policy after `trained` iterations.
+
+    `rewards` has each trained problem's mean reward at its first k, `means` that of all measurements of each
+    split, "trained" and "held out"; `drift` is the mean KL over the probe texts from the start of the run.
+    """
+
+    trained: int
+    rewards: dict[str, float]
+    means: dict[str, float]
+    drift: float
+
+
+@dataclass
+class RunState:
+    """What a run knows after an iteration, beside weights and optimizer.
+
+    `base` is the fingerprint of the weights that it began with, `problems` go by id, `model_version` counts
+    optimizer steps, and `trained` the iterations but those of saved entries.
+    """
+
+    base: str
+    problems: dict[str, ProblemState]
+    model_version: int = 0
+    trained: int = 0
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    @property
+    def mean_k(self) -> float:
+        """Mean redaction of all problems."""
+        return sum(problem.k for problem in self.problems.values()) / len(self.problems)
+
+
+@dataclass
+class Round:
+    """What one iteration left.
+
+    Attributes:
+        entries: for the journal, of data that depends on nothing but seeds and weights.
+        metrics: numbers by name.
+        steps: optimizer steps that were taken.
+        moves: problem's id, and whether the sampler confirmed it, of each move that was checked.
+        counts: whether it counts as an iteration; one of saved entries does not.
+    """
+
+    entries: Sequence[Entry]
+    metrics: dict[str, float]
+    steps: int
+    moves: Sequence[tuple[str, bool]] = ()
+    counts: bool = True
+
+
+class Method(Protocol):
+    """A way to train on problems."""
+
+    @property
+    def config(self) -> Redaction:
+        """Its options, among them where solutions are cut off."""
+        ...
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
+        ...
+
+    def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
+        """Make the optimizer, and resume from what `state_dict` gave an earlier process, if anything.
+
+        Called once, before the state of the optimizer is loaded.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the method's own state as JSON data, which the journal keeps after each iteration."""
+        ...
+
+    def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
+        """Run one iteration, and set each problem's next redaction in `state`."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdamWConfig(Redaction):
+    """Options of a method that keeps one AdamW for a whole run.
+
+    Attributes:
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+    """
+
+    learning_rate: float = option(1e-5, "above 0", lambda self: self.learning_rate > 0)
+    weight_decay: float = option(0.0, "not negative", lambda self: self.weight_decay >= 0)
+
+
+C = TypeVar("C", bound=AdamWConfig)
+
+
+class AdamWMethod(Generic[C]):
+    """A method that keeps one AdamW for a whole run, and nothing else.
+
+    Raises `MinillmError` for options that make no sense.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, config: C) -> None:
+        check_options(config)
+        self.config = config
+
+    def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
+        """Make the optimizer."""
+        config = self.config
+        self.optimizer = run.trainable.optimizer(
+            config.learning_rate, config.weight_decay, config.seed & 0xFFFFFFFF
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give nothing: all that is kept is in the optimizer."""
+        return {}
 
 
 def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices in order, in groups whose lengths come to at most `tokens`, or of one that is longer."""
+    """Group indices in order, so that a group's lengths come to at most `tokens`, or it has one alone."""
     groups: list[list[int]] = []
     size = 0
     for i, length in enumerate(lengths):
@@ -67,53 +199,9 @@ def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     return groups
 
 
-@dataclass
-class Run:
-    """What a method works on."""
-
-    llm: LLM
-    trainable: Trainable
-    problems: Sequence[Problem]
-    probe: Probe
-    reference: Reference | None
-    settings: Settings
-    clock: Clock = field(default_factory=Clock)
-
-
-@dataclass
-class Round:
-    """What one iteration left.
-
-    Attributes:
-        records: for the journal, JSON data that depends on nothing but seeds and weights.
-        metrics: numbers by name.
-        steps: optimizer steps that were taken.
-        sampled: whether it counts as an iteration; one of saved entries does not.
-    """
-
-    records: list[dict[str, Any]]
-    metrics: dict[str, float]
-    steps: int
-    sampled: bool = True
-
-
-class Method(Protocol):
-    """A way to train on problems."""
-
-    @property
-    def curriculum(self) -> Curriculum:
-        """Where solutions are cut off."""
-        ...
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer | None:
-        """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
-        ...
-
-    def begin(self, run: Run) -> None:
-        """Called once, before the state of an earlier process is loaded."""
-        ...
-
-    def iterate(self, run: Run, state: dict[str, Any], iteration: int, tell: Tell) -> Round:
-        """One iteration: `state` is JSON data that is kept; "k" in it has each problem's redaction."""
-        ...
+def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Count an iteration's rollouts and their tokens."""
+    return {
+        "rollouts": float(len(rollouts)),
+        "sampled_tokens": float(sum(len(rollout.token_ids) for rollout in rollouts)),
+    }

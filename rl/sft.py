@@ -3,88 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from minillm.errors import check_values
 from minillm.model.logprobs import token_logprobs
-from rl.curriculum import Curriculum
-from rl.run import Round, Run, Tell, batches
-from rl.types import redact
+from rl.curriculum import K_RULE
+from rl.options import option
+from rl.run import AdamWConfig, AdamWMethod, Round, Run, RunState, batches
+from rl.types import Entry, redact
 
 
 @dataclass(frozen=True)
-class SFTConfig(Curriculum):
-    """Options of supervised fine-tuning; a solution's last `k` golden tokens are trained, 0 for all.
+class SFTConfig(AdamWConfig):
+    """Options of supervised fine-tuning; a solution's last `k` golden tokens are trained, 0 for all."""
 
-    Attributes:
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-    """
-
-    k: int = 0
-    learning_rate: float = 1e-5
-    weight_decay: float = 0.0
-
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        """For each option whether it makes sense, and what would."""
-        return {
-            **super().rules(),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "not negative"),
-        }
+    k: int = option(0, *K_RULE)
 
 
-class SFT:
-    """One optimizer step an iteration, over all problems: the mean of their mean losses of a golden token.
+@dataclass(frozen=True, kw_only=True)
+class SFTEntry(Entry):
+    """A problem's last golden tokens, and their mean loss before the step."""
 
-    Raises `MinillmError` for options that make no sense.
-    """
+    kind: str = "sft"
+    loss: float
 
-    optimizer: torch.optim.Optimizer | None = None
 
-    def __init__(self, config: SFTConfig) -> None:
-        check_values(config, config.rules())
-        self.config = self.curriculum = config
+class SFT(AdamWMethod[SFTConfig]):
+    """One optimizer step an iteration, over all problems: the mean of their mean losses of a golden token."""
 
-    def begin(self, run: Run) -> None:
-        """Make the optimizer."""
-        config = self.config
-        self.optimizer = run.trainable.optimizer(
-            config.learning_rate, config.weight_decay, config.seed & 0xFFFFFFFF
-        )
-
-    def iterate(self, run: Run, state: dict[str, Any], iteration: int, tell: Tell) -> Round:
-        """A step down the gradient of the golden tokens' loss."""
-        assert self.optimizer is not None
-        tell("training")
-        losses: dict[str, float] = {}
-        problems = self.config.turn(run.problems, state["trained"])
-        sequences = {p.id: [*p.prompt_ids, *p.golden_ids] for p in problems}
+    def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
+        """Step down the gradient of the golden tokens' loss."""
+        run.progress("training")
+        problems = self.config.turn(run.problems, state.trained)
+        redactions = [state.problems[problem.id].k for problem in problems]
+        sequences = [[*problem.prompt_ids, *problem.golden_ids] for problem in problems]
+        losses: list[float] = []
         with run.clock.on("training"):
             run.trainable.forget_gradients()
-            for part in batches([len(ids) for ids in sequences.values()], run.settings.batch_tokens):
-                mine = [problems[i] for i in part]
-                rows = token_logprobs(run.trainable.model, [sequences[p.id] for p in mine])
-                each = [-row[-state["k"][p.id] :].mean() for p, row in zip(mine, rows, strict=True)]
-                losses |= {p.id: loss.item() for p, loss in zip(mine, each, strict=True)}
-                (torch.stack(each).sum() / len(problems)).backward()
+            for part in batches([len(ids) for ids in sequences], run.settings.batch_tokens):
+                rows = token_logprobs(run.trainable.model, [sequences[i] for i in part])
+                part_losses = [-row[-redactions[i] :].mean() for i, row in zip(part, rows, strict=True)]
+                losses += [loss.item() for loss in part_losses]
+                (torch.stack(part_losses).sum() / len(problems)).backward()
             run.trainable.step(self.optimizer)
         return Round(
-            records=[
-                {
-                    "kind": "sft",
-                    "iteration": iteration,
-                    "state": redact(problem, state["k"][problem.id]).to_dict(),
-                    "loss": losses[problem.id],
-                    "model_version": state["model_version"],
-                }
-                for problem in problems
+            entries=[
+                SFTEntry(
+                    iteration=iteration,
+                    state=redact(problem, k),
+                    model_version=state.model_version,
+                    loss=loss,
+                )
+                for problem, k, loss in zip(problems, redactions, losses, strict=True)
             ],
-            metrics={
-                "loss": sum(losses.values()) / len(losses),
-                "trained_tokens": float(sum(state["k"][problem.id] for problem in problems)),
-            },
+            metrics={"loss": sum(losses) / len(losses), "trained_tokens": float(sum(redactions))},
             steps=1,
         )

@@ -1,9 +1,9 @@
-"""The method, top to bottom: sample actions, roll them out, reward, decide, move logprobs, check, go on."""
+"""Single-token reinforcement learning: sample actions, roll out, decide, move logprobs, confirm, advance."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import exp
@@ -12,20 +12,22 @@ from typing import Any, Literal
 
 import torch
 
-from minillm.errors import MinillmError, check_values
+from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
 from rl.allocation import more_rollouts
 from rl.curriculum import Curriculum
 from rl.journal import read_records
+from rl.options import check_options, option
+from rl.reference import Reference
 from rl.rollout import collect, seed_of
-from rl.run import Round, Run, Tell
+from rl.run import Round, Run, RunState, rollout_metrics
 from rl.targets import moved_as_intended, reached, target_logprobs, verdict
-from rl.types import Action, Problem, State, TrainingEntry, redact
-from rl.update import Outcome, Pull, move
+from rl.types import Action, Problem, State, TrainingEntry, from_dict, redact
+from rl.update import Outcome, Pull, UpdateOptions, move
 
 
 @dataclass(frozen=True)
-class MethodConfig(Curriculum):
+class MethodConfig(UpdateOptions, Curriculum):
     """Options of single-token reinforcement learning: what decides its course, and may not change on resume.
 
     Attributes:
@@ -34,45 +36,15 @@ class MethodConfig(Curriculum):
         rollouts: completions of each action at first, and in each further round.
         max_rollouts: the most that an action gets while it is undecided (`rl.allocation`).
         confidence: how sure an action must be better or worse than the others to be trained.
-        learning_rate: of AdamW, at the most: where steps go too far it is halved (`rl.update`). It is the
-            largest change of a weight in one optimizer step.
-        inner_steps: most optimizer steps in one iteration.
-        tolerance: how close to its target a logprob counts as there, in nats.
-        overshoot: a step that carries a logprob past its target by more than this share of its way is
-            taken back.
-        max_drift: so is one after which the probe's distributions are further than this from what they
-            were before the iteration: mean KL in nats.
-        min_prob: actions less likely than this are not pushed down: it buys nothing.
+        min_prob: actions less likely than this are not pushed down: nothing is gained by it.
     """
 
-    states: int = 1
-    actions: int = 4
-    rollouts: int = 4
-    max_rollouts: int = 48
-    confidence: float = 0.9
-    learning_rate: float = 3e-6
-    inner_steps: int = 6
-    tolerance: float = 0.05
-    overshoot: float = 0.5
-    max_drift: float = 0.05
-    min_prob: float = 0.01
-
-    def rules(self) -> dict[str, tuple[bool, str]]:
-        """For each option whether it makes sense, and what would."""
-        return {
-            **super().rules(),
-            "states": (self.states >= 1, "at least 1"),
-            "actions": (self.actions >= 1, "at least 1"),
-            "rollouts": (self.rollouts >= 1, "at least 1"),
-            "max_rollouts": (self.max_rollouts >= self.rollouts, "at least rollouts"),
-            "confidence": (0.5 < self.confidence < 1, "between 0.5 and 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "inner_steps": (self.inner_steps >= 1, "at least 1"),
-            "tolerance": (self.tolerance >= 0, "not negative"),
-            "overshoot": (self.overshoot >= 0, "not negative"),
-            "max_drift": (self.max_drift > 0, "above 0"),
-            "min_prob": (0 <= self.min_prob < 1, "from 0 to below 1"),
-        }
+    states: int = option(1, "at least 1", lambda self: self.states >= 1)
+    actions: int = option(4, "at least 1", lambda self: self.actions >= 1)
+    rollouts: int = option(4, "at least 1", lambda self: self.rollouts >= 1)
+    max_rollouts: int = option(48, "at least rollouts", lambda self: self.max_rollouts >= self.rollouts)
+    confidence: float = option(0.9, "between 0.5 and 1", lambda self: 0.5 < self.confidence < 1)
+    min_prob: float = option(0.01, "from 0 to below 1", lambda self: 0 <= self.min_prob < 1)
 
 
 class SingleToken:
@@ -82,12 +54,12 @@ class SingleToken:
         config: its options.
         warm_start: a run's folder, whose entries are trained on before anything is sampled.
         stale: what becomes of saved entries that another policy left: their logprobs, advantages and
-            targets are found anew under the present one ("rescore"), or they are left out ("drop").
+            targets are computed anew under the present one ("rescore"), or they are left out ("drop").
 
     Raises `MinillmError` for options that make no sense, and a folder that holds no run.
     """
 
-    optimizer: torch.optim.Optimizer | None = None
+    optimizer = None  # each update makes its own
 
     def __init__(
         self,
@@ -95,257 +67,250 @@ class SingleToken:
         warm_start: Path | None = None,
         stale: Literal["rescore", "drop"] = "rescore",
     ) -> None:
-        check_values(config, config.rules())
+        check_options(config)
         if stale not in ("rescore", "drop"):
             raise MinillmError(f'stale must be "rescore" or "drop", got {stale!r}')
-        self.config = self.curriculum = config
-        self.stale = stale
+        self.config, self.stale = config, stale
         self.saved = [] if warm_start is None else saved_entries(warm_start)
 
-    def begin(self, run: Run) -> None:
-        """Nothing is kept between iterations but the weights."""
-
-    def iterate(self, run: Run, state: dict[str, Any], iteration: int, tell: Tell) -> Round:
-        """Rollouts, decisions, an update, its check, and the next redactions."""
-        config = self.config
-        dropped = 0
+    def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
+        """Resume from what `state_dict` gave, or start anew."""
+        # Of the last update's end: a rate that was too high is not tried again.
+        self.learning_rate = kept.get("learning_rate", self.config.learning_rate)
+        self.saved_taken = kept.get("saved_taken", 0)
         # As many as there were when the run began: the other run may have gone on since.
-        total = state.setdefault("saved_total", len(self.saved))
-        if warm := state.setdefault("saved_iterations", 0) < total:
-            entries, dropped = self._from_saved(run, state, iteration, tell)
-        else:
-            problems = config.turn(run.problems, state["trained"])
-            states = self._states(problems, state["k"], iteration)
-            found = collect(
-                run.llm,
-                states,
-                actions=config.actions,
-                rollouts=config.rollouts,
-                allocate=partial(
-                    more_rollouts,
-                    round_size=config.rollouts,
-                    most=config.max_rollouts,
-                    confidence=config.confidence,
-                    min_prob=config.min_prob,
-                ),
-                extra_tokens=config.extra_tokens,
-                seed=seed_of(config.seed, iteration),
-                reward_seconds=run.settings.reward_seconds,
-                clock=run.clock,
-                advance=tell,
-            )
-            entries = [
-                self.decide(iteration, redacted, actions, state["model_version"])
-                for (_, redacted), actions in zip(states, found, strict=True)
-            ]
-            entries = self._with_reference(run, entries)
+        self.saved_total = kept.get("saved_total", len(self.saved))
 
-        with run.clock.on("training"):
-            pulls = pulls_of(entries)
-            seed = seed_of(config.seed, state["model_version"], iteration) & 0xFFFFFFFF
-            # From the rate that the last update ended with: what was found to be too much is not tried again.
-            outcome = self._move(run, pulls, state.get("learning_rate", config.learning_rate), seed, tell)
-            state["learning_rate"] = outcome.learning_rate
-        tell("checking through the sampler")
-        with run.clock.on("checks"):
-            entries = confirm(run, entries, outcome, config.tolerance)
+    def state_dict(self) -> dict[str, Any]:
+        """Give the learning rate, and how many of the saved iterations were trained on."""
+        return {name: getattr(self, name) for name in ("learning_rate", "saved_taken", "saved_total")}
 
+    def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
+        """Collect entries or take saved ones, decide, move, confirm, and set the next redactions."""
+        warm = self.saved_taken < self.saved_total
+        source = self._take_saved if warm else self._collect
+        entries, dropped = source(run, state, iteration)
+        entries = [self.decide(entry) for entry in entries]
+        if run.reference is not None:
+            entries = compared(run, entries, run.reference)
+        outcome = self._move(run, state, iteration, entries)
+        entries = confirm(run, entries, outcome, self.config.tolerance)
         if not warm:
             self._advance(run, state, entries)
-        return Round(
-            records=[{"kind": "warm" if warm else "training", **entry.to_dict()} for entry in entries],
-            metrics={
-                **_metrics(entries, outcome),
-                "k": sum(state["k"].values()) / len(state["k"]),
-                "entries_dropped": float(dropped),
-            },
-            steps=outcome.steps,
-            sampled=not warm,
+        metrics = {**_metrics(entries, outcome), "k": state.mean_k, "entries_dropped": float(dropped)}
+        moves = [
+            (entry.state.problem_id, action.moved)
+            for entry in entries
+            for action in entry.actions
+            if action.moved is not None
+        ]
+        return Round(entries, metrics, outcome.steps, moves, counts=not warm)
+
+    def _collect(self, run: Run, state: RunState, iteration: int) -> tuple[list[TrainingEntry], int]:
+        """Try actions in states of the problems whose turn it is; none of the entries is dropped."""
+        config = self.config
+        problems = config.turn(run.problems, state.trained)
+        states = self._states(problems, {p.id: state.problems[p.id].k for p in problems}, iteration)
+        tried = collect(
+            run,
+            states,
+            actions=config.actions,
+            rollouts=config.rollouts,
+            allocate=partial(
+                more_rollouts,
+                round_size=config.rollouts,
+                max_rollouts=config.max_rollouts,
+                confidence=config.confidence,
+                min_prob=config.min_prob,
+            ),
+            seed=seed_of(config.seed, iteration),
         )
+        return [
+            TrainingEntry(
+                kind="training",
+                iteration=iteration,
+                state=redacted,
+                model_version=state.model_version,
+                actions=actions,
+            )
+            for (_, redacted), actions in zip(states, tried, strict=True)
+        ], 0
 
     def _states(
-        self, problems: Sequence[Problem], k: dict[str, int], iteration: int
+        self, problems: Sequence[Problem], k: Mapping[str, int], iteration: int
     ) -> list[tuple[Problem, State]]:
-        """Each problem at its k, and at others below it."""
-        found = []
+        """Redact each problem at its k, and at others below it."""
+        states = []
         for problem in problems:
-            at = k[problem.id]
+            longest = k[problem.id]
             generator = random.Random(seed_of(self.config.seed, iteration, problem.id, "states"))
-            below = generator.sample(range(1, at), min(self.config.states, at) - 1)
-            found += [(problem, redact(problem, chosen)) for chosen in (at, *sorted(below, reverse=True))]
-        return found
+            below = generator.sample(range(1, longest), min(self.config.states, longest) - 1)
+            states += [(problem, redact(problem, i)) for i in (longest, *sorted(below, reverse=True))]
+        return states
 
-    def decide(
-        self, iteration: int, state: State, actions: Sequence[Action], model_version: int
-    ) -> TrainingEntry:
-        """Rewards to advantages to targets; pure, given the rollouts."""
-        before = [action.logprob for action in actions]
+    def _take_saved(self, run: Run, state: RunState, iteration: int) -> tuple[list[TrainingEntry], int]:
+        """Take the saved run's next iteration, with this policy's logprobs; and count what is dropped."""
+        group = self.saved[self.saved_taken]
+        self.saved_taken += 1
+        run.progress(f"saved entries, {self.saved_taken} of {len(self.saved)}")
+        problems = {problem.id: problem for problem in run.problems}
+        usable = [entry for entry in group if _is_of(entry.state, problems.get(entry.state.problem_id))]
+        entries = []
+        for entry, logprobs_V in _with_logprobs(run, usable, run.llm.next_token_logprobs):
+            actions = [
+                Action(a.token_id, a.golden, logprobs_V[a.token_id].item(), a.rollouts) for a in entry.actions
+            ]
+            # An entry of this very policy has its bits.
+            fresh = all(a.logprob == b.logprob for a, b in zip(actions, entry.actions, strict=True))
+            if fresh or self.stale == "rescore":
+                version = state.model_version
+                entries.append(
+                    replace(entry, kind="warm", iteration=iteration, model_version=version, actions=actions)
+                )
+        return entries, len(group) - len(entries)
+
+    def decide(self, entry: TrainingEntry) -> TrainingEntry:
+        """Turn rewards into advantages and targets; pure, given the rollouts."""
+        logprobs = [action.logprob for action in entry.actions]
         decided = advantages(
-            [action.successes for action in actions],
-            [action.trials for action in actions],
-            [min(1.0, exp(logprob)) for logprob in before],
+            [action.successes for action in entry.actions],
+            [action.trials for action in entry.actions],
+            [min(1.0, exp(logprob)) for logprob in logprobs],
             confidence=self.config.confidence,
         )
-        return TrainingEntry(
-            iteration=iteration,
-            state=state,
-            actions=list(actions),
-            state_reward=state_reward([action.mean_reward for action in actions], before),
-            advantages=decided,
-            targets=target_logprobs(before, decided, min_prob=self.config.min_prob),
-            logprobs_before=before,
-            logprobs_after=None,
-            moved=[None] * len(actions),
-            model_version=model_version,
+        targets = target_logprobs(logprobs, decided, min_prob=self.config.min_prob)
+        return replace(
+            entry,
+            actions=[
+                replace(action, advantage=advantage, target=target)
+                for action, advantage, target in zip(entry.actions, decided, targets, strict=True)
+            ],
+            state_reward=state_reward([action.mean_reward for action in entry.actions], logprobs),
         )
 
-    def _from_saved(
-        self, run: Run, state: dict[str, Any], iteration: int, tell: Tell
-    ) -> tuple[list[TrainingEntry], int]:
-        """The next iteration of the saved run, as this policy sees it; and how many entries were left out."""
-        group = self.saved[state["saved_iterations"]]
-        state["saved_iterations"] += 1
-        tell(f"saved entries, {state['saved_iterations']} of {len(self.saved)}")
-        problems = {problem.id: problem for problem in run.problems}
-        usable = []
-        for entry in group:
-            problem = problems.get(entry.state.problem_id)
-            # Another prompt, or another solution, is another problem.
-            if problem is None or entry.state.k > len(problem.golden_ids):
-                continue
-            if redact(problem, entry.state.k) == entry.state:
-                usable.append(entry)
-        with run.clock.on("checks"):
-            prefixes = [entry.state.prefix_ids for entry in usable]
-            policy = list(run.llm.next_token_logprobs(prefixes)) if usable else []
-        entries = []
-        for entry, logprobs_V in zip(usable, policy, strict=True):
-            actions = [replace(a, logprob=logprobs_V[a.token_id].item()) for a in entry.actions]
-            # An entry of this very policy has its bits.
-            if self.stale == "drop" and actions != entry.actions:
-                continue
-            entries.append(self.decide(iteration, entry.state, actions, state["model_version"]))
-        return self._with_reference(run, entries), len(group) - len(entries)
+    def _move(self, run: Run, state: RunState, iteration: int, entries: Sequence[TrainingEntry]) -> Outcome:
+        """Pull the logprobs of the actions that have a target."""
+        with run.clock.on("training"):
+            outcome = move(
+                run.trainable,
+                pulls_of(entries),
+                self.config,
+                learning_rate=self.learning_rate,
+                probe=run.probe,
+                batch_tokens=run.settings.batch_tokens,
+                seed=seed_of(self.config.seed, state.model_version, iteration) & 0xFFFFFFFF,
+                progress=run.progress,
+            )
+        self.learning_rate = outcome.learning_rate
+        return outcome
 
-    def _with_reference(self, run: Run, entries: list[TrainingEntry]) -> list[TrainingEntry]:
-        """The entries with the reference's logprobs of their actions, where there is a reference."""
-        if run.reference is None or not entries:
-            return entries
-        with run.clock.on("checks"):
-            rows_RV = run.reference.logprobs([entry.state.prefix_ids for entry in entries])
-        return [
-            replace(entry, logprobs_reference=row_V[[a.token_id for a in entry.actions]].tolist())
-            for entry, row_V in zip(entries, rows_RV, strict=True)
-        ]
-
-    def _move(self, run: Run, pulls: Sequence[Pull], rate: float, seed: int, tell: Tell) -> Outcome:
-        config = self.config
-        if not pulls:
-            return Outcome(0, 0, [], 0.0, rate)
-        return move(
-            run.trainable,
-            pulls,
-            learning_rate=rate,
-            most=config.learning_rate,
-            steps=config.inner_steps,
-            tolerance=config.tolerance,
-            overshoot=config.overshoot,
-            max_drift=config.max_drift,
-            probe=run.probe,
-            batch_tokens=run.settings.batch_tokens,
-            seed=seed,
-            tell=tell,
-        )
-
-    def _advance(self, run: Run, state: dict[str, Any], entries: Sequence[TrainingEntry]) -> None:
-        """The next redaction of each problem, from what was seen at the present one."""
+    def _advance(self, run: Run, state: RunState, entries: Sequence[TrainingEntry]) -> None:
+        """Set the next redaction of each problem, from what was seen at the present one."""
         at_k = {(entry.state.problem_id, entry.state.k): entry for entry in entries}
         tokenizer = run.llm.get_tokenizer()
         for problem in run.problems:
-            entry = at_k.get((problem.id, state["k"][problem.id]))
+            progress = state.problems[problem.id]
+            entry = at_k.get((problem.id, progress.k))
             if entry is None:  # another turn's
                 continue
             golden = next(action.mean_reward for action in entry.actions if action.golden)
             stops = self.config.stops(problem, tokenizer)
-            state["k"][problem.id] = self.config.next(entry.state.k, entry.state_reward, stops, golden)
+            progress.k = self.config.next(entry.state.k, entry.state_reward, stops, golden)
 
 
 def pulls_of(entries: Sequence[TrainingEntry]) -> list[Pull]:
-    """What the entries ask for, entry by entry."""
+    """List what the entries ask for, entry by entry."""
     return [
-        Pull(entry.state.prefix_ids, action.token_id, before, target)
+        Pull(entry.state.prefix_ids, action.token_id, action.logprob, action.target)
         for entry in entries
-        for action, before, target in zip(entry.actions, entry.logprobs_before, entry.targets, strict=True)
-        if target is not None
+        for action in entry.actions
+        if action.target is not None
+    ]
+
+
+def compared(run: Run, entries: Sequence[TrainingEntry], reference: Reference) -> list[TrainingEntry]:
+    """Add the reference's logprobs of the actions."""
+    return [
+        replace(
+            entry,
+            actions=[replace(a, logprob_reference=logprobs_V[a.token_id].item()) for a in entry.actions],
+        )
+        for entry, logprobs_V in _with_logprobs(run, entries, reference.logprobs)
     ]
 
 
 def confirm(
     run: Run, entries: Sequence[TrainingEntry], outcome: Outcome, tolerance: float
 ) -> list[TrainingEntry]:
-    """What trainer and sampler say of every action now, and what became of the trained ones."""
-    if not entries:
-        return []
-    policy = run.llm.next_token_logprobs([entry.state.prefix_ids for entry in entries])
+    """Add what trainer and sampler say of every action now, and what became of the trained ones."""
+    run.progress("checking through the sampler")
     trained = iter(outcome.logprobs)
     confirmed = []
-    for entry, logprobs_V in zip(entries, policy, strict=True):
-        after = [logprobs_V[action.token_id].item() for action in entry.actions]
-        own = [None if target is None else next(trained) for target in entry.targets]
-        moved: list[bool | None] = []
-        verdicts: list[str | None] = []
-        for before, mine, now, target, advantage in zip(
-            entry.logprobs_before, own, after, entry.targets, entry.advantages, strict=True
-        ):
-            if target is None or mine is None:
-                moved.append(None)
-                verdicts.append(None)
-                continue
-            # What was close enough before pulls only where others drag it away.
-            there = reached(before, target, advantage, tolerance)
-            moved.append(None if there else moved_as_intended(before, now, advantage))
-            if mine != now:
-                verdicts.append("other bits than the trainer's")
-            elif there and reached(now, target, advantage, tolerance):
-                verdicts.append("there already")
-            elif outcome.steps == 0 and outcome.taken_back:
-                verdicts.append("taken back")
-            else:
-                verdicts.append(verdict(before, now, target, mine - before, tolerance))
-        confirmed.append(
-            replace(
-                entry,
-                logprobs_after=after,
-                logprobs_trained=own,
-                moved=moved,
-                verdicts=verdicts,
-                steps=outcome.steps,
-            )
-        )
+    for entry, logprobs_V in _with_logprobs(run, entries, run.llm.next_token_logprobs):
+        actions = []
+        for action in entry.actions:
+            after = logprobs_V[action.token_id].item()
+            logprob = None if action.target is None else next(trained)
+            action = replace(action, logprob_after=after, logprob_trained=logprob)
+            actions.append(_confirmed(action, outcome, tolerance))
+        confirmed.append(replace(entry, actions=actions, steps=outcome.steps))
     return confirmed
 
 
+def _confirmed(action: Action, outcome: Outcome, tolerance: float) -> Action:
+    """Judge a move by the logprobs before and after it."""
+    before, after, target = action.logprob, action.logprob_after, action.target
+    trained, advantage = action.logprob_trained, action.advantage
+    if target is None or trained is None or after is None:
+        return action
+    # What was close enough before pulls only where others drag it away.
+    there = reached(before, target, advantage, tolerance)
+    if trained != after:
+        said = "other bits than the trainer's"
+    elif there and reached(after, target, advantage, tolerance):
+        said = "there already"
+    elif outcome.steps == 0 and outcome.taken_back:
+        said = "taken back"
+    else:
+        said = verdict(before, after, target, trained - before, tolerance)
+    return replace(action, moved=None if there else moved_as_intended(before, after, advantage), verdict=said)
+
+
+def _with_logprobs(
+    run: Run,
+    entries: Sequence[TrainingEntry],
+    policy: Callable[[Sequence[Sequence[int]]], torch.Tensor],
+) -> list[tuple[TrainingEntry, torch.Tensor]]:
+    """Pair each entry with a policy's logprobs in its state, (V,)."""
+    with run.clock.on("checks"):
+        rows = list(policy([entry.state.prefix_ids for entry in entries])) if entries else []
+    return list(zip(entries, rows, strict=True))
+
+
+def _is_of(state: State, problem: Problem | None) -> bool:
+    """Whether a saved state is one of the problem: with another prompt or solution it is another's."""
+    return problem is not None and state.k <= len(problem.golden_ids) and redact(problem, state.k) == state
+
+
 def saved_entries(folder: Path) -> list[list[TrainingEntry]]:
-    """The training entries that a run left, by iteration. Raises `MinillmError` where there is no run."""
+    """Read the training entries that a run left, by iteration. Raises `MinillmError` for no run."""
     groups: dict[int, list[TrainingEntry]] = {}
     for record in read_records(folder):
         if record["kind"] == "training":
-            fields = {name: value for name, value in record.items() if name != "kind"}
-            groups.setdefault(record["iteration"], []).append(TrainingEntry.from_dict(fields))
+            groups.setdefault(record["iteration"], []).append(from_dict(TrainingEntry, record))
     return list(groups.values())
 
 
 def _metrics(entries: Sequence[TrainingEntry], outcome: Outcome) -> dict[str, float]:
-    verdicts = [v for entry in entries for v in entry.verdicts or [] if v not in (None, "there already")]
-    rollouts = [r for entry in entries for action in entry.actions for r in action.rollouts]
-    rewards = [entry.state_reward for entry in entries]
+    actions = [action for entry in entries for action in entry.actions]
+    verdicts = [a.verdict for a in actions if a.verdict not in (None, "there already")]
+    rollouts = [rollout for action in actions for rollout in action.rollouts]
     return {
-        "state_reward": sum(rewards) / len(rewards) if rewards else 0.0,
-        "rollouts": float(len(rollouts)),
-        "sampled_tokens": float(sum(len(r.token_ids) for r in rollouts)),
+        "state_reward": sum(entry.state_reward for entry in entries) / max(1, len(entries)),
+        **rollout_metrics(rollouts),
         "targets": float(len(verdicts)),
         "targets_reached": float(verdicts.count("reached")),
-        "moves_confirmed": float(sum(m is True for entry in entries for m in entry.moved)),
+        "moves_confirmed": float(sum(action.moved is True for action in actions)),
         "steps": float(outcome.steps),
         "steps_taken_back": float(outcome.taken_back),
         "drift": outcome.drift,

@@ -23,7 +23,7 @@ _NOTICED = 1e-5
 def target_logprobs(
     logprobs: Sequence[float], advantages: Sequence[int], *, min_prob: float = 1e-3
 ) -> list[float | None]:
-    """Target logprob of each action of a state; None where the action is not to be trained.
+    """Set a target logprob for each action of a state; None where the action is not to be trained.
 
     `logprobs` are the policy's of distinct actions, `advantages` are -1, 0 or +1.
 
@@ -35,7 +35,7 @@ def target_logprobs(
     None.
 
     What is not worth a step gets None as well: lowering an action of probability below `min_prob`
-    (the move is large in logprob and nothing in probability, and drags its neighbours along),
+    (the move is large in logprob and nothing in probability, and moves its neighbours too),
     raising one that lacks `min_prob` or less to certainty, and doubling a logprob of 0.
 
     Raises `MinillmError` for lengths that differ, an advantage that is none, logprobs that are
@@ -62,7 +62,7 @@ def target_logprobs(
 
 
 def reached(logprob: float, target: float, advantage: int, tolerance: float) -> bool:
-    """Whether `logprob` is at its target or beyond it, `tolerance` nats short of it at most.
+    """Tell whether `logprob` is at its target or beyond it, `tolerance` nats short of it at most.
 
     An advantage of 0 asks for nothing and is always reached.
     """
@@ -70,14 +70,14 @@ def reached(logprob: float, target: float, advantage: int, tolerance: float) -> 
 
 
 def moved_as_intended(before: float, after: float, advantage: int) -> bool:
-    """Whether a logprob rose for +1, or fell for -1; an advantage of 0 intends nothing."""
+    """Tell whether a logprob rose for +1, or fell for -1; an advantage of 0 intends nothing."""
     return advantage == 0 or advantage * (after - before) > 0
 
 
 def verdict(
     before: float, after: float, target: float | None, exact_change: float, close: float = 0.05
 ) -> str:
-    """What became of a move: the sampler's logprobs before and after, and the change in exact arithmetic.
+    """Judge a move by the sampler's logprobs before and after, and the change in exact arithmetic.
 
     "reached" is at most `close` short of the target, or beyond it; "vanished" is there in exact arithmetic
     and gone at serving precision; the others are "on its way", "wrong way", "did not move", and "watched"

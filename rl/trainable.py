@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minillm.checkpoint.load import load_weights, save_weights
+from minillm.checkpoint.load import load_weights, save_model
 from minillm.errors import MinillmError
 from minillm.lora import LoRA
 from minillm.model.transformer import Transformer
@@ -23,7 +23,7 @@ class Trainable:
         model_folder: whose config and tokenizer files are copied beside each checkpoint's weights.
         lora: trained in place of the model's own weights, where there is one.
 
-    Raises `MinillmError` for weights of whole numbers.
+    Raises `MinillmError` for integer-quantised weights.
     """
 
     def __init__(self, model: Transformer, model_folder: Path, lora: LoRA | None = None) -> None:
@@ -38,7 +38,7 @@ class Trainable:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def optimizer(self, lr: float, weight_decay: float = 0.0, seed: int = 0) -> torch.optim.Optimizer:
-        """A new AdamW; `seed` is of the rounding of bf16 weights. After its steps the model is as trained."""
+        """Make an AdamW whose steps leave the model as trained; `seed` is of the rounding of bf16 weights."""
         if self.lora is None:
             return make_optimizer(self.model, lr, weight_decay, seed=seed)
         optimizer = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay)
@@ -47,12 +47,11 @@ class Trainable:
 
     @torch.no_grad()
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """A step of one of its optimizers, and gradients forgotten.
+        """Make a step of one of its optimizers, and forget the gradients.
 
         Raises `MinillmError`, and makes no step, where a gradient is infinite or no number.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not all(gradient.isfinite().all() for gradient in gradients):
+        if not all(p.grad.isfinite().all() for p in self.parameters if p.grad is not None):
             raise MinillmError(
                 "training diverged: gradients are infinite or no numbers; the last iteration is kept, but "
                 "these options do not lead on from there: start anew with a lower learning rate"
@@ -62,34 +61,34 @@ class Trainable:
 
     @torch.no_grad()
     def copy(self) -> list[torch.Tensor]:
-        """All parameters as they are."""
+        """Copy all parameters."""
         return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
     def put_back(self, copy: list[torch.Tensor]) -> None:
-        """All parameters as they were when `copy` was made."""
+        """Set all parameters to what they were when `copy` was made."""
         for p, was in zip(self.parameters, copy, strict=True):
             p.copy_(was)
         if self.lora is not None:
             self.lora.merge()
 
     def forget_gradients(self) -> None:
-        """Free them: they are as large as the weights, and rollouts need the room."""
+        """Free the gradients: they are as large as the weights, and rollouts need the memory."""
         for p in self.parameters:
             p.grad = None
 
     def save(self, folder: Path) -> None:
-        """Weights in Hugging Face's layout, or an adapter in PEFT's; config and tokenizer beside them."""
+        """Write weights in Hugging Face's layout, or an adapter in PEFT's, with config and tokenizer."""
         for path in self.model_folder.iterdir():
             if path.suffix in (".json", ".jinja", ".model") and "index" not in path.name:
                 shutil.copyfile(path, folder / path.name)
         if self.lora is None:
-            save_weights(self.model, folder)
+            save_model(self.model, folder)  # with the config of weights as they are written now
         else:
             self.lora.save(folder)
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote."""
+        """Read what `save` wrote."""
         if self.lora is None:
             load_weights(self.model, folder)
         else:

@@ -1,33 +1,31 @@
-"""The loop of a run: train, evaluate, commit, go on where it was stopped. An iteration is its method's."""
+"""The loop of a run: train, evaluate, commit, resume. What an iteration does is the method's."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import fsum
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
-from minillm.errors import MinillmError, check_values
+from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.lora import LoRA
-from rl.drift import Probe, kl
-from rl.evaluate import Measurement, evaluate
+from rl.evaluate import Measurement, ProbeTexts, evaluate, kl
 from rl.journal import Journal
-from rl.metrics import Metrics
+from rl.metrics import Clock, MetricsLog
+from rl.options import check_options
 from rl.reference import Reference
 from rl.rewards import check_problems
 from rl.rollout import seed_of
-from rl.run import Method, Run, Settings
+from rl.run import Evaluation, Method, ProblemState, Run, RunState, Settings
 from rl.single_token import MethodConfig as MethodConfig
 from rl.single_token import SingleToken
 from rl.trainable import Trainable
-from rl.types import Problem
-
-Progress = Callable[[int, str], None]
+from rl.types import Entry, Problem, from_dict
 
 OPTIMIZER = "optimizer.pt"
 
@@ -58,7 +56,7 @@ class Trainer:
         problems: each is refused, by name, if its golden solution does not earn 1.
         method: a method, or `MethodConfig` for single-token reinforcement learning.
         model_folder: whose config and tokenizer files are copied beside each checkpoint's weights.
-        settings: how the run goes about its work.
+        settings: evaluation, and limits of the work.
         held_out: problems that are evaluated and never trained.
         probe: token ids of texts that should stay as likely as they are.
         lora: trained in place of the model's weights, where there is one.
@@ -82,147 +80,138 @@ class Trainer:
         reference: Reference | None = None,
     ) -> None:
         settings = settings or Settings()
-        check_values(settings, settings.rules())
+        check_options(settings)
         self.method: Method = SingleToken(method) if isinstance(method, MethodConfig) else method
         self.llm, self.model = llm, llm.model
         self.problems, self.held_out, self.settings = problems, held_out, settings
+        config = self.method.config
         trainable = Trainable(llm.model, model_folder, lora)
-        extra, seconds = self.method.curriculum.extra_tokens, settings.reward_seconds
-        check_problems(problems, held_out, llm, extra, seconds)
-        self._run = Run(llm, trainable, problems, Probe(llm.model, probe), reference, settings)
+        check_problems(problems, held_out, llm, config.extra_tokens, settings.reward_seconds)
+        self._run = Run(
+            llm=llm,
+            extra_tokens=config.extra_tokens,
+            reward_seconds=settings.reward_seconds,
+            trainable=trainable,
+            problems=problems,
+            probe=ProbeTexts(llm.model, probe),
+            reference=reference,
+            settings=settings,
+        )
         self._base = fingerprint(self.model)
         self._probe_before = self._run.probe.rows()
-        self._first = {
-            problem.id: self.method.curriculum.first(problem, llm.get_tokenizer())
-            for problem in (*problems, *held_out)
-        }
+        tokenizer = llm.get_tokenizer()
+        self._first = {problem.id: config.first(problem, tokenizer) for problem in (*problems, *held_out)}
 
     def run(
         self,
         journal: Journal,
         iterations: int,
-        progress: Progress = lambda done, message: None,
+        progress: Callable[[int, str], None] = lambda done, message: None,
     ) -> list[Summary]:
         """Train until `iterations` are done in all, evaluating before, in between and after.
 
         A run that the journal holds goes on after its last finished iteration, with its weights and its
-        optimizer. `progress` is told how many iterations are done and what is going on.
+        optimizer. `progress` is called with the number of iterations that are done and a message.
         """
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
-        self.journal, settings = journal, self.settings
-        # A copy: what an iteration changes counts when all of it is committed.
-        self.state = copy.deepcopy(journal.state) or {
-            "base": self._base,
-            "model_version": 0,
-            "trained": 0,
-            "k": {problem.id: self._first[problem.id] for problem in self.problems},
-            "moves_checked": dict.fromkeys((problem.id for problem in self.problems), 0),
-            "moves_confirmed": dict.fromkeys((problem.id for problem in self.problems), 0),
-            "evaluations": [],
-        }
-        state = self.state
-        if state["base"] != self._base:
+        self.journal = journal
+        self._begin()
+        state, every = self.state, self.settings.evaluate_every
+        with closing(MetricsLog(journal.folder, journal.iteration)) as self._metrics:
+            if not state.evaluations:
+                self._evaluate(progress)
+            while state.trained < iterations and not self._stalled():
+                self._iterate(progress)
+                if every and state.trained % every == 0:
+                    self._evaluate(progress)
+            self._evaluate(progress)
+        return [self._summary(problem) for problem in self.problems]
+
+    def _begin(self) -> None:
+        """Resume the run that the journal holds, or start a new one."""
+        names = [problem.id for problem in self.problems]
+        if kept := self.journal.state:
+            self.state = from_dict(RunState, kept["run"])
+        else:
+            self.state = RunState(self._base, {name: ProblemState(self._first[name]) for name in names})
+        if self.state.base != self._base:
             raise MinillmError("the run began with other weights; give the model that it was started with")
-        if state["k"].keys() != {problem.id for problem in self.problems}:
+        if self.state.problems.keys() != set(names):
             raise MinillmError(
-                f"the run trains {', '.join(sorted(state['k']))}; it goes on with those that it began with"
+                f"the run trains {', '.join(sorted(self.state.problems))}; it goes on with those that it "
+                "began with"
             )
-        self.method.begin(self._run)
-        if journal.checkpoint_path is not None:
-            self._load(journal.checkpoint_path)
+        self.method.begin(self._run, kept.get("method", {}))
+        if self.journal.checkpoint_path is not None:
+            self._load(self.journal.checkpoint_path)
         elif fingerprint(self.model) != self._base:
             raise MinillmError(
                 "the model was trained since this trainer was made; make another for another run"
             )
-        metrics = Metrics(journal.folder, journal.iteration)
-        try:
-            self._evaluate_if(not state["evaluations"], metrics, progress)
-            while state["trained"] < iterations and not self._stalled():
-                self._iterate(metrics, progress)
-                every = settings.evaluate_every
-                self._evaluate_if(
-                    bool(every) and state["trained"] % every == 0 and state["trained"] < iterations,
-                    metrics,
-                    progress,
-                )
-            self._evaluate_if(True, metrics, progress)
-        finally:
-            metrics.close()
-        return [self._summary(problem) for problem in self.problems]
 
-    def _iterate(self, metrics: Metrics, progress: Progress) -> None:
-        """One iteration of the method, and the commit of all of it."""
-        state, iteration = self.state, self.journal.iteration + 1
+    def _iterate(self, progress: Callable[[int, str], None]) -> None:
+        """Run one iteration of the method, and commit all of it."""
+        run, state, iteration = self._run, self.state, self.journal.iteration + 1
+        run.progress = lambda message: progress(state.trained, message)
+        run.clock.seconds.clear()
+        done = self.method.iterate(run, state, iteration)
+        for problem_id, confirmed in done.moves:
+            state.problems[problem_id].moves_checked += 1
+            state.problems[problem_id].moves_confirmed += confirmed
+        state.model_version += done.steps
+        state.trained += done.counts
+        run.progress("saving")
+        with run.clock.on("saving"):
+            self._commit(done.entries)
+        self._metrics.add(iteration, {**done.metrics, **run.clock.metrics()})
+        run.progress("")
 
-        def tell(message: str) -> None:
-            progress(state["trained"], message)
-
-        self._run.clock.seconds.clear()
-        found = self.method.iterate(self._run, state, iteration, tell)
-        for record in found.records:
-            id = record["state"]["problem_id"]
-            checked = [moved for moved in record.get("moved", ()) if moved is not None]
-            state["moves_checked"][id] += len(checked)
-            state["moves_confirmed"][id] += sum(checked)
-        state["model_version"] += found.steps
-        state["trained"] += found.sampled
-        tell("saving")
-        with self._run.clock.on("saving"):
-            self.journal.commit(iteration, found.records, state, self._save)
-        seconds = {f"seconds/{what}": spent for what, spent in self._run.clock.seconds.items()}
-        metrics.add(iteration, {**found.metrics, **seconds})
-        progress(state["trained"], "")
-
-    # ---------------------------------------------------------------- evaluation
-
-    def _evaluate_if(self, wanted: bool, metrics: Metrics, progress: Progress) -> None:
-        """Measure the policy at the fixed redactions, unless the policy was measured as it is."""
-        state, iteration = self.state, self.journal.iteration + 1
-        done = state["evaluations"]
-        if not wanted or (done and done[-1]["trained"] == state["trained"]):
+    def _evaluate(self, progress: Callable[[int, str], None]) -> None:
+        """Measure the policy at the fixed redactions, unless that was done since the last iteration."""
+        state = self.state
+        if state.evaluations and state.evaluations[-1].trained == state.trained:
             return
-
-        def tell(message: str) -> None:
-            progress(state["trained"], f"measuring: {message}")
-
-        found: dict[str, list[Measurement]] = {}
-        self._run.clock.seconds.clear()
-        with self._run.clock.on("evaluation"):
-            for split, problems in (("trained", self.problems), ("held out", self.held_out)):
-                if problems:
-                    found[split] = evaluate(
-                        self.llm,
-                        [(problem, self._fixed_k(problem)) for problem in problems],
-                        rollouts=self.settings.evaluate_rollouts,
-                        extra_tokens=self.method.curriculum.extra_tokens,
-                        seed=seed_of(self.method.curriculum.seed, "evaluation"),
-                        reward_seconds=self.settings.reward_seconds,
-                        advance=tell,
-                    )
-            drift = kl(self._probe_before, self._run.probe.rows())
-        means = {split: fsum(m.mean for m in ms) / len(ms) for split, ms in found.items() if ms}
-        firsts = {
-            m.state.problem_id: m.mean
-            for m in found["trained"]
-            if m.state.k == self._first[m.state.problem_id]
-        }
-        done.append({"trained": state["trained"], "rewards": firsts, "means": means, "drift": drift})
-        records = [
-            {
-                "kind": "measurement",
-                "iteration": iteration,
-                "split": split,
-                **one.to_dict(),
-                "model_version": state["model_version"],
+        clock, iteration = Clock(), self.journal.iteration + 1
+        context = replace(
+            self._run,
+            clock=Clock(),
+            progress=lambda message: progress(state.trained, f"measuring: {message}"),
+        )
+        with clock.on("evaluation"):
+            measured = {
+                split: evaluate(
+                    context,
+                    [(problem, self._fixed_k(problem)) for problem in problems],
+                    rollouts=self.settings.evaluate_rollouts,
+                    seed=seed_of(self.method.config.seed, "evaluation"),
+                )
+                for split, problems in (("trained", self.problems), ("held out", self.held_out))
+                if problems
             }
-            for split, measured in found.items()
-            for one in measured
+            drift = kl(self._probe_before, self._run.probe.rows())
+        entries = [
+            Measurement(
+                iteration=iteration,
+                state=start.state,
+                model_version=state.model_version,
+                split=split,
+                rollouts=start.rollouts,
+                state_reward=start.mean_reward,
+            )
+            for split, starts in measured.items()
+            for start in starts
         ]
-        self.journal.commit(iteration, records, state, self._save)
+        means = {split: fmean(start.mean_reward for start in starts) for split, starts in measured.items()}
+        at_first = {
+            start.problem.id: start.mean_reward
+            for start in measured["trained"]
+            if start.state.k == self._first[start.problem.id]
+        }
+        state.evaluations.append(Evaluation(state.trained, at_first, means, drift))
+        self._commit(entries)
         named = {f"evaluation/{split}": mean for split, mean in means.items()}
-        seconds = {f"seconds/{what}": spent for what, spent in self._run.clock.seconds.items()}
-        metrics.add(iteration, {**named, "evaluation/drift": drift, **seconds})
+        self._metrics.add(iteration, {**named, "evaluation/drift": drift, **clock.metrics()})
 
     def _fixed_k(self, problem: Problem) -> list[int]:
         """Redactions at which a problem is evaluated, its first one among them."""
@@ -232,14 +221,19 @@ class Trainer:
     def _stalled(self) -> bool:
         """Whether the last `patience` evaluations brought nothing better."""
         split = "held out" if self.held_out else "trained"
-        scores = [one["means"][split] for one in self.state["evaluations"]]
+        scores = [evaluation.means[split] for evaluation in self.state.evaluations]
         patience = self.settings.patience
         return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
-    # ---------------------------------------------------------------- checkpoints
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        """Finish an iteration: entries, state, and a checkpoint."""
+        kept = {"run": asdict(self.state), "method": self.method.state_dict()}
+        self.journal.commit(
+            self.journal.iteration + 1, [asdict(entry) for entry in entries], kept, self._save
+        )
 
     def _save(self, folder: Path) -> None:
-        """A checkpoint that `load_model` opens, or an adapter that `LoRA.load` does, and the optimizer."""
+        """Write a checkpoint for `load_model`, or an adapter for `LoRA.load`, and the optimizer."""
         self._run.trainable.save(folder)
         if self.method.optimizer is not None:
             try:
@@ -253,21 +247,22 @@ class Trainer:
             self.method.optimizer.load_state_dict(torch.load(folder / OPTIMIZER, weights_only=True))
 
     def _summary(self, problem: Problem) -> Summary:
-        state, id = self.state, problem.id
+        first, last = self.state.evaluations[0], self.state.evaluations[-1]
+        end = self.state.problems[problem.id]
         return Summary(
-            problem_id=id,
-            k_start=self._first[id],
-            k_end=state["k"][id],
-            reward_before=state["evaluations"][0]["rewards"][id],
-            reward_after=state["evaluations"][-1]["rewards"][id],
-            moves_checked=state["moves_checked"][id],
-            moves_confirmed=state["moves_confirmed"][id],
+            problem_id=problem.id,
+            k_start=self._first[problem.id],
+            k_end=end.k,
+            reward_before=first.rewards[problem.id],
+            reward_after=last.rewards[problem.id],
+            moves_checked=end.moves_checked,
+            moves_confirmed=end.moves_confirmed,
         )
 
 
 @torch.no_grad()
 def fingerprint(model: torch.nn.Module) -> str:
-    """A hash of all weights: which policy a run began with."""
+    """Hash all weights: which policy a run began with."""
     digest = hashlib.blake2b(digest_size=16)
     for p in model.parameters():
         digest.update(p.detach().contiguous().cpu().view(torch.uint8).numpy().data)

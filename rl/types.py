@@ -1,16 +1,19 @@
-"""What the method speaks of: problems, states, actions, rollouts, and the entry each state leaves.
+"""The method's records: problems, states, actions, rollouts, and the entry that each state leaves.
 
 Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids:
 what is left is the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*.
 Everything is token ids, so nothing is decoded and tokenised again on the way to a loss.
+
+`dataclasses.asdict` turns a record into JSON data, `from_dict` turns it back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
+from functools import cache
 from math import fsum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from minillm.errors import MinillmError
 
@@ -66,27 +69,37 @@ class Rollout:
                 f"a rollout has {len(self.token_ids)} tokens but {len(self.logprobs)} logprobs"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """This rollout as JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Rollout:
-        """Inverse of `to_dict`; raises `MinillmError` for data of another shape."""
-        return _build(cls, data)
-
 
 @dataclass(frozen=True)
 class Action:
-    """One next token in a state, with the rollouts that followed it.
+    """One next token in a state: its rollouts, what was decided on it, and what the update did to it.
 
-    `logprob` is the behaviour policy's in the state; `golden` marks the known solution's token.
+    Attributes:
+        token_id: the token.
+        golden: whether it is the known solution's.
+        logprob: of the policy that sampled it, before the update.
+        rollouts: completions that follow it.
+        advantage: -1, 0 or +1.
+        target: logprob that the update aims at; None where the action is not trained.
+        logprob_reference: of the policy that the run started with; None where no reference is kept.
+        logprob_after: of the sampler after the update; None until then.
+        logprob_trained: of the trainer after the update; None until then, and without a target.
+        moved: whether the sampler's logprob went towards the target; None where it was not meant to move.
+        verdict: what became of the move, in the words of `rl.targets.verdict`, "taken back", "there already"
+            or "other bits than the trainer's"; None without a target.
     """
 
     token_id: int
     golden: bool
     logprob: float
     rollouts: list[Rollout]
+    advantage: int = 0
+    target: float | None = None
+    logprob_reference: float | None = None
+    logprob_after: float | None = None
+    logprob_trained: float | None = None
+    moved: bool | None = None
+    verdict: str | None = None
 
     @property
     def trials(self) -> int:
@@ -105,15 +118,6 @@ class Action:
             raise MinillmError(f"action {self.token_id} has no rollouts to average")
         return self.successes / self.trials
 
-    def to_dict(self) -> dict[str, Any]:
-        """This action as JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Action:
-        """Inverse of `to_dict`; raises `MinillmError` for data of another shape."""
-        return _build(cls, data, rollouts=_each(Rollout.from_dict))
-
 
 @dataclass(frozen=True)
 class State:
@@ -123,67 +127,38 @@ class State:
     k: int
     prefix_ids: list[int]
 
-    def to_dict(self) -> dict[str, Any]:
-        """This state as JSON data."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> State:
-        """Inverse of `to_dict`; raises `MinillmError` for data of another shape."""
-        return _build(cls, data)
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the journal: one state in one iteration.
 
-
-@dataclass(frozen=True)
-class TrainingEntry:
-    """All that one state brought in one iteration; lists run parallel to `actions`.
-
-    `advantages` are -1, 0 or +1. `targets` are target logprobs, None where the action is not
-    trained. Of the action's logprob there are five: `logprobs_reference` of the policy that the run
-    started with (None where no reference is kept), `logprobs_before` and `logprobs_after` the
-    sampler's before and after the update, `logprobs_trained` the trainer's own of what has a target
-    (both None until it is done). `verdicts` say what became of a trained action, in the words of
-    `rl.targets.verdict`, "taken back", or "there already" (None for the others); `moved` whether it
-    went where it was meant to, by the sampler, None where it was not meant to move. `steps` counts
-    the optimizer steps of the update, and `model_version` those the policy had taken when the actions
-    were sampled. Raises `MinillmError` where the lists differ in length.
+    `kind` tells the classes of entries apart; `model_version` counts the optimizer steps that the policy had
+    taken when the iteration began.
     """
 
+    kind: str
     iteration: int
     state: State
+    model_version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEntry(Entry):
+    """A state of single-token learning; `kind` is "training", or "warm" for rollouts of another run.
+
+    `state_reward` is the actions' mean reward under the policy (`rl.advantage.state_reward`), `steps` counts
+    the optimizer steps of the update.
+    """
+
     actions: list[Action]
-    state_reward: float
-    advantages: list[int]
-    targets: list[float | None]
-    logprobs_before: list[float]
-    logprobs_after: list[float] | None
-    moved: list[bool | None]
+    state_reward: float = 0.0
     steps: int = 0
-    model_version: int = 0
-    logprobs_reference: list[float] | None = None
-    logprobs_trained: list[float | None] | None = None
-    verdicts: list[str | None] | None = None
-
-    def __post_init__(self) -> None:
-        for name, values in vars(self).items():
-            if isinstance(values, list) and len(values) != len(self.actions):
-                raise MinillmError(
-                    f"a training entry has {len(self.actions)} actions but {len(values)} {name}"
-                )
-
-    def to_dict(self) -> dict[str, Any]:
-        """This entry as JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TrainingEntry:
-        """Inverse of `to_dict`; raises `MinillmError` for data of another shape."""
-        return _build(cls, data, state=State.from_dict, actions=_each(Action.from_dict))
 
 
 def redact(problem: Problem, k: int) -> State:
-    """The state of `problem` without the last `k` tokens of its golden solution.
+    """Cut the last `k` tokens off the golden solution of `problem`.
 
-    The golden action in it is `problem.golden_ids[-k]`. Raises `MinillmError` unless
+    The golden action in the state is `problem.golden_ids[-k]`. Raises `MinillmError` unless
     1 <= k <= len(golden_ids).
     """
     golden = problem.golden_ids
@@ -192,13 +167,27 @@ def redact(problem: Problem, k: int) -> State:
     return State(problem.id, k, [*problem.prompt_ids, *golden[:-k]])
 
 
-def _build(make: Callable[..., T], data: Mapping[str, Any], **nested: Callable[[Any], Any]) -> T:
-    """`make(**data)` after the fields in `nested` have been built themselves."""
+def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
+    """Build a dataclass, and those in its fields, from JSON data: the inverse of `dataclasses.asdict`.
+
+    Raises `MinillmError` for data of another shape.
+    """
+    hints = _type_hints(cls)
     try:
-        return make(**{k: nested[k](v) if k in nested else v for k, v in data.items()})
+        return cls(**{name: _build(hints.get(name), value) for name, value in data.items()})
     except (TypeError, AttributeError) as error:
         raise MinillmError(f"not a record of this version: {error}") from None
 
 
-def _each(build: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda items: [build(item) for item in items]
+def _build(hint: Any, value: Any) -> Any:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_dict(hint, value)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is list:
+        return [_build(args[0], item) for item in value]
+    if origin is dict:
+        return {key: _build(args[1], item) for key, item in value.items()}
+    return value
+
+
+_type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)

@@ -6,17 +6,41 @@ Legend: R pulls' prefixes, V vocabulary.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 
 from minillm.model.logprobs import nested, next_logprobs
-from rl.drift import Probe, kl
+from rl.evaluate import ProbeTexts, kl
+from rl.metrics import ProgressCallback, ignore
+from rl.options import option
 from rl.run import batches
 from rl.targets import reached
 from rl.trainable import Trainable
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """Options of an update.
+
+    Attributes:
+        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change
+            of a weight in one optimizer step.
+        inner_steps: most optimizer steps in one iteration.
+        tolerance: how close to its target a logprob counts as there, in nats.
+        overshoot: a step that carries a logprob past its target by more than this share of its way is
+            taken back.
+        max_drift: so is one after which the probe's distributions are further than this from what they
+            were before the iteration: mean KL in nats.
+    """
+
+    learning_rate: float = option(3e-6, "above 0", lambda self: self.learning_rate > 0)
+    inner_steps: int = option(6, "at least 1", lambda self: self.inner_steps >= 1)
+    tolerance: float = option(0.05, "not negative", lambda self: self.tolerance >= 0)
+    overshoot: float = option(0.5, "not negative", lambda self: self.overshoot >= 0)
+    max_drift: float = option(0.05, "above 0", lambda self: self.max_drift > 0)
 
 
 @dataclass(frozen=True)
@@ -34,11 +58,11 @@ class Pull:
         return 1 if self.target > self.before else -1
 
     def short(self, logprob: float, tolerance: float) -> bool:
-        """Whether it is further than `tolerance` on this side of its target."""
+        """Tell whether it is further than `tolerance` on this side of its target."""
         return not reached(logprob, self.target, self.sign, tolerance)
 
     def past(self, logprob: float) -> float:
-        """How far it is beyond the target, in nats; negative before it."""
+        """Measure how far it is beyond the target, in nats; negative before it."""
         return self.sign * (logprob - self.target)
 
 
@@ -64,60 +88,50 @@ class Outcome:
 def move(
     trainable: Trainable,
     pulls: Sequence[Pull],
+    options: UpdateOptions,
     *,
     learning_rate: float,
-    most: float,
-    steps: int,
-    tolerance: float,
-    overshoot: float,
-    max_drift: float,
-    probe: Probe,
+    probe: ProbeTexts,
     batch_tokens: int,
     seed: int,
-    tell: Callable[[str], None] = lambda message: None,
+    progress: ProgressCallback = ignore,
 ) -> Outcome:
-    """Pull logprobs until none is short of its target, in at most `steps` optimizer steps.
+    """Pull logprobs until none is short of its target, in at most `inner_steps` optimizer steps.
 
     The loss is the summed Huber distance of the pulls that are short; one that has arrived does not pull. One
     forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`.
     AdamW starts afresh: the momentum of moves that are done would carry their neighbours on.
 
-    After each step it is looked whether it was a good one, and if not, it is taken back, bit for bit, and
-    tried at half the learning rate. It was not where the summed distance grew, where a pull went past its
-    target by more than `tolerance` and `overshoot` of its way, or where the probe's mean KL from before the
-    update is above `max_drift`. A step that closed less than a quarter of the distance doubles the rate, up
-    to `most`. Steps that were taken back count against `steps`.
+    After each step `_fault` says whether it was a good one, and if not, it is taken back, bit for bit, and
+    tried at half the learning rate, which begins at `learning_rate`. A step that closed less than a quarter
+    of the distance doubles the rate, up to the options'. Steps that were taken back count against
+    `inner_steps`.
     """
-    before_RV = probe.rows()
     rate, tries, stand, drift = learning_rate, 0, 0, 0.0
+    if not pulls:
+        return Outcome(0, 0, [], drift, rate)
+    tolerance = options.tolerance
+    before_RV = probe.rows()
     optimizer = trainable.optimizer(rate, seed=seed)
-    copy: list[torch.Tensor] | None = None
+    saved: list[torch.Tensor] | None = None
     good = [pull.before for pull in pulls]
     while True:
         trainable.forget_gradients()
-        last = tries == steps
+        last = tries == options.inner_steps
         now = pull(trainable, pulls, tolerance=tolerance, batch_tokens=batch_tokens, backward=not last)
-        if copy is not None:  # a step was made: was it a good one?
+        if saved is not None:  # a step was made
             now_drift = kl(before_RV, probe.rows())
-            # Comparisons are written so that a policy that is no number any more fails them.
-            worse = not _distance(pulls, now, tolerance) <= _distance(pulls, good, tolerance)
-            over = any(
-                p.past(x) > max(tolerance + overshoot * abs(p.target - p.before), p.past(was))
-                for p, x, was in zip(pulls, now, good, strict=True)
-            )
-            drifted = not now_drift <= max_drift
-            if worse or over or drifted:
-                why = "distance grew" if worse else "went past a target" if over else "the probe drifted"
-                tell(f"step {tries} taken back: {why}")
-                trainable.put_back(copy)
-                copy, rate = None, rate / 2
+            if fault := _fault(pulls, good, now, now_drift, options):
+                progress(f"step {tries} taken back: {fault}")
+                trainable.put_back(saved)
+                saved, rate = None, rate / 2
                 if last:
                     break
                 optimizer = trainable.optimizer(rate, seed=seed + tries)
                 continue
             gained = 1 - _distance(pulls, now, tolerance) / (_distance(pulls, good, tolerance) or 1.0)
-            if gained < 0.25 and rate < most:
-                rate = min(2 * rate, most)
+            if gained < 0.25 and rate < options.learning_rate:
+                rate = min(2 * rate, options.learning_rate)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             stand, drift = stand + 1, now_drift
@@ -125,18 +139,40 @@ def move(
         if last or not any(p.short(x, tolerance) for p, x in zip(pulls, now, strict=True)):
             break
         tries += 1
-        tell(f"step {tries} of at most {steps}")
-        copy = trainable.copy()
+        progress(f"step {tries} of at most {options.inner_steps}")
+        saved = trainable.copy()
         optimizer.step()
     trainable.forget_gradients()
     return Outcome(stand, tries - stand, good, drift, rate)
 
 
+def _fault(
+    pulls: Sequence[Pull],
+    before: Sequence[float],
+    after: Sequence[float],
+    drift: float,
+    options: UpdateOptions,
+) -> str | None:
+    """What was wrong with a step, by the pulls' logprobs on either side of it; None for a good one.
+
+    The summed distance grew, a pull went past its target by more than `tolerance` and `overshoot` of its way,
+    or the probe's mean KL from before the update is above `max_drift`.
+    """
+    tolerance = options.tolerance
+    # Comparisons are written so that a policy that is no number any more fails them.
+    if not _distance(pulls, after, tolerance) <= _distance(pulls, before, tolerance):
+        return "distance grew"
+    for p, was, now in zip(pulls, before, after, strict=True):
+        if p.past(now) > max(tolerance + options.overshoot * abs(p.target - p.before), p.past(was)):
+            return "went past a target"
+    return None if drift <= options.max_drift else "the probe drifted"
+
+
 def pull(
     trainable: Trainable, pulls: Sequence[Pull], *, tolerance: float, batch_tokens: int, backward: bool
 ) -> list[float]:
-    """The trainer's logprob of each pull, and, on request, gradients of the loss added to what is there."""
-    found = [0.0] * len(pulls)
+    """Compute the trainer's logprob of each pull; `backward` adds the loss's gradients to the weights'."""
+    logprobs = [0.0] * len(pulls)
     for part in _parts(pulls, batch_tokens):
         with torch.set_grad_enabled(backward):
             prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
@@ -146,13 +182,13 @@ def pull(
             chosen = logprobs_RV[rows, tokens]
             losses = []
             for i, value, logprob in zip(part, chosen.tolist(), chosen, strict=True):
-                found[i] = value
+                logprobs[i] = value
                 if pulls[i].short(value, tolerance):
-                    goal = torch.full_like(logprob, pulls[i].target)
-                    losses.append(torch.nn.functional.huber_loss(logprob, goal))
+                    target = torch.full_like(logprob, pulls[i].target)
+                    losses.append(torch.nn.functional.huber_loss(logprob, target))
             if losses and backward:
                 torch.stack(losses).sum().backward()
-    return found
+    return logprobs
 
 
 def _distance(pulls: Sequence[Pull], logprobs: Sequence[float], tolerance: float) -> float:
@@ -165,6 +201,6 @@ def _parts(pulls: Sequence[Pull], batch_tokens: int) -> list[list[int]]:
     sequences, places = nested([pull.prefix_ids for pull in pulls])
     lengths = [len(sequence) for sequence in sequences]
     ends = list(accumulate(lengths))
-    home = [bisect_right(ends, place) for place in places]
-    order = sorted(range(len(pulls)), key=lambda i: (home[i], -places[i]))
-    return [[i for i in order if home[i] in group] for group in batches(lengths, batch_tokens)]
+    sequence_of = [bisect_right(ends, place) for place in places]
+    order = sorted(range(len(pulls)), key=lambda i: (sequence_of[i], -places[i]))
+    return [[i for i in order if sequence_of[i] in group] for group in batches(lengths, batch_tokens)]

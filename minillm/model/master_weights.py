@@ -45,6 +45,11 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return found[1]
 
 
+def rounded_copies(w: torch.Tensor) -> list[torch.Tensor]:
+    """List the copies that `rounded` keeps with `w`."""
+    return [copy for _, copy in w.__dict__.get("_rounded", {}).values()]
+
+
 class _Rounded(torch.autograd.Function):
     """A copy that is there, as `w.to(dtype)`."""
 

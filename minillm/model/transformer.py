@@ -164,6 +164,10 @@ class Transformer(nn.Module):
             for table, values in zip(mine, new, strict=True):
                 table.copy_(values)  # in place: recorded decode steps hold the tables
 
+    def rope_tables(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Look up the cosines and sines, (positions, rotated dims / 2) each, of a layer's rope."""
+        return self._tables[self.config.layer_rope[layer]]
+
     def read_dtype(self, name: str) -> torch.dtype:
         """What products read a parameter in: the compute dtype, but for routers that are wider."""
         experts = self.config.experts
@@ -296,7 +300,7 @@ class Transformer(nn.Module):
             qkv_TX = qkv_TX.clamp(-config.clip_qkv, config.clip_qkv)
         if self.observer is not None:
             self.observer(i, "qkv", qkv_TX)
-        tables = self._tables[config.layer_rope[i]]
+        tables = self.rope_tables(i)
         if normed and config.qk_norm_last:
             qkv_TX = rotate(qkv_TX, config.heads, tables, batch.position_T, self._turned)
             qkv_TX = self._norm_qk(layer, qkv_TX)

@@ -24,9 +24,13 @@ def counts(draw: st.DrawFn) -> tuple[list[int], list[int], list[float]]:
 
 
 def more(
-    successes: list[int], trials: list[int], probs: list[float], round_size: int = ROUND, most: int = MOST
+    successes: list[int],
+    trials: list[int],
+    probs: list[float],
+    round_size: int = ROUND,
+    max_rollouts: int = MOST,
 ) -> list[int]:
-    return more_rollouts(successes, trials, probs, round_size=round_size, most=most)
+    return more_rollouts(successes, trials, probs, round_size=round_size, max_rollouts=max_rollouts)
 
 
 @given(counts())
@@ -57,7 +61,7 @@ def test_an_open_question_gets_a_round() -> None:
     # 3 of 4 against 1 of 4 is no evidence yet.
     assert advantages([3, 1], [4, 4], [0.5, 0.5]) == [0, 0]
     assert more([3, 1], [4, 4], [0.5, 0.5]) == [ROUND, ROUND]
-    assert more([3, 1], [14, 14], [0.5, 0.5], most=16)[0] in (0, 2)
+    assert more([3, 1], [14, 14], [0.5, 0.5], max_rollouts=16)[0] in (0, 2)
 
 
 def test_a_verdict_that_leads_to_no_target_is_not_pursued() -> None:
@@ -99,9 +103,9 @@ def test_it_ends_and_errs_no_more_often_than_allowed() -> None:
     assert spent / verdicts < 0.75 * MOST  # all alike: less than the most
 
 
-@pytest.mark.parametrize("arguments", [{"round_size": 0}, {"most": 0}])
+@pytest.mark.parametrize("arguments", [{"round_size": 0}, {"max_rollouts": 0}])
 def test_sizes_that_make_no_sense(arguments: dict[str, int]) -> None:
-    with pytest.raises(MinillmError, match="round_size and most"):
+    with pytest.raises(MinillmError, match="round_size and max_rollouts"):
         more([1], [2], [0.5], **arguments)
 
 

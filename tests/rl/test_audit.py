@@ -13,7 +13,8 @@ import torch
 from minillm import LLM, MinillmError, Transformer, token_logprobs
 from minillm.model.batch import Batch
 from minillm.model.config import Matrix
-from rl.audit import Audit, Move, Report
+from rl.audit import Audit, Move
+from rl.audit_report import UpdateReport
 from rl.optim import make_optimizer
 
 MakeModel = Callable[..., Transformer]
@@ -29,7 +30,7 @@ def pull(model: Transformer, target_up: bool = True) -> None:
 
 def audited(
     model: Transformer, lr: float, steps: int = 1, target: float | None = None, **options: str
-) -> tuple[Report, Audit]:
+) -> tuple[UpdateReport, Audit]:
     audit = Audit(LLM(model, kv_cache_memory_bytes=1 << 24), PROBE)
     update = audit.begin([Move(PREFIX, TOKEN, target), Move(PREFIX[:3], 1)])
     optimizer = make_optimizer(model, lr, **options)

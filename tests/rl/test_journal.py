@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from minillm.errors import MinillmError
-from rl.journal import Journal, read_records
+from rl.journal import FORMAT, Journal, read_records
 
 CONFIG: dict[str, Any] = {"lr": 3e-6, "model": {"name": "demo", "dtype": "fp32"}, "tasks": ["a"]}
 LINES = 3
@@ -264,6 +264,28 @@ def test_another_configuration_is_refused_by_key(tmp_path: Path) -> None:
     assert "seed was 'not set' and is now 1" in message
     assert "choose another folder" in message
     assert "lr" not in message
+    assert check_whole(tmp_path) == 1
+
+
+def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, CONFIG) as journal:
+        finish(journal)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    assert written == {"format": FORMAT, "config": CONFIG}
+    # One from before there was a format, and one of a later version.
+    for text, found in ((CONFIG, 1), ({**written, "format": FORMAT + 1}, FORMAT + 1)):
+        path.write_text(json.dumps(text))
+        for use in (lambda: Journal.open(tmp_path, CONFIG), lambda: read_records(tmp_path)):
+            with pytest.raises(MinillmError) as caught:
+                use()
+            message = str(caught.value)
+            assert (
+                f"{path} is of journal format {found}, and this version of rl reads format {FORMAT}"
+                in message
+            )
+            assert "choose another folder" in message and "\n" not in message
+    path.write_text(json.dumps(written))
     assert check_whole(tmp_path) == 1
 
 

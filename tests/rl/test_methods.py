@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from minillm import LLM, MinillmError, Tokenizer, load_model, next_logprobs, token_logprobs
 from minillm.lora import LoRA
@@ -132,7 +135,7 @@ def test_precisions_and_adapters(name: str, kind: str, folder: Path, tmp_path: P
     if name == "single-token":
         for group in saved_entries(tmp_path / "run"):
             for entry in group:
-                assert "other bits than the trainer's" not in (entry.verdicts or [])
+                assert "other bits than the trainer's" not in [action.verdict for action in entry.actions]
 
 
 def test_sft_is_the_gradient_of_the_golden_tail(folder: Path, tmp_path: Path) -> None:
@@ -164,12 +167,10 @@ def test_grpo_goes_up_for_what_earned_more(folder: Path, tmp_path: Path) -> None
             whole = [[*prefix, *rollout["token_ids"]] for rollout in record["rollouts"]]
             with torch.no_grad():
                 old, new = (token_logprobs(model, whole) for model in (start, end))
-            for rollout, advantage, a, b in zip(
-                record["rollouts"], record["advantages"], old, new, strict=True
-            ):
+            for rollout, a, b in zip(record["rollouts"], old, new, strict=True):
                 # The sampler's logprobs are the trainer's.
                 assert torch.equal(a[len(prefix) - 1 :], torch.tensor(rollout["logprobs"]))
-                gain += advantage * (b - a)[len(prefix) - 1 :].sum().item()
+                gain += rollout["advantage"] * (b - a)[len(prefix) - 1 :].sum().item()
     assert gain > 0
 
 
@@ -206,6 +207,11 @@ def test_a_penalty_needs_a_reference(folder: Path, tmp_path: Path) -> None:
 def test_options_that_make_no_sense(make: Callable[[], Method], message: str) -> None:
     with pytest.raises(MinillmError, match=message):
         make()
+
+
+def test_options_are_those_that_a_method_uses() -> None:
+    shared = {"k", "k_unit", "extra_tokens", "batch", "seed"}
+    assert {f.name for f in fields(SFTConfig)} == shared | {"learning_rate", "weight_decay"}
 
 
 def test_patience_wants_evaluations(folder: Path) -> None:
@@ -265,14 +271,13 @@ def test_entries_have_the_reference_and_the_trainers_logprobs(folder: Path, tmp_
         for entry in group:
             with torch.no_grad():
                 row = next_logprobs(start, [entry.state.prefix_ids])[0]
-            assert entry.logprobs_reference == [row[a.token_id].item() for a in entry.actions]
-            assert entry.logprobs_trained and entry.logprobs_after and entry.verdicts
-            for target, own, now, said in zip(
-                entry.targets, entry.logprobs_trained, entry.logprobs_after, entry.verdicts, strict=True
-            ):
-                assert (target is None) == (own is None) == (said is None)
-                assert own in (None, now)
-                done += said == "reached"
+            for action in entry.actions:
+                assert action.logprob_reference == row[action.token_id].item()
+                trained, after = action.logprob_trained, action.logprob_after
+                assert after is not None
+                assert (action.target is None) == (trained is None) == (action.verdict is None)
+                assert trained in (None, after)
+                done += action.verdict == "reached"
     assert done > 0
 
 
@@ -300,9 +305,7 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
     # The first entries are of the very policy that this run begins with.
     first = [record for record in records if record["kind"] == "warm"][:4]
     for record, entry in zip(first, saved[0], strict=True):
-        assert record["advantages"] == entry.advantages
-        assert record["logprobs_after"] == entry.logprobs_after
-        assert record["actions"] == entry.to_dict()["actions"]
+        assert record["actions"] == asdict(entry)["actions"]
     if stale == "rescore":
         assert kinds[:-4] == ["warm"] * 12
         assert [line["entries_dropped"] for line in metrics] == [0, 0, 0, 0]
@@ -315,8 +318,9 @@ def test_a_warm_start_trains_on_saved_entries_first(stale: Any, folder: Path, tm
     assert kinds.count("warm") == (12 if stale == "rescore" else 0)
     if stale == "rescore":
         record = next(record for record in read_records(tmp_path / "third") if record["kind"] == "warm")
-        assert record["logprobs_before"] != saved[0][0].logprobs_before
-        assert record["actions"][0]["rollouts"] == saved[0][0].to_dict()["actions"][0]["rollouts"]
+        first_actions = asdict(saved[0][0])["actions"]
+        assert [a["logprob"] for a in record["actions"]] != [a["logprob"] for a in first_actions]
+        assert record["actions"][0]["rollouts"] == first_actions[0]["rollouts"]
 
 
 def test_entries_of_as_many_other_steps_are_stale(folder: Path, tmp_path: Path) -> None:
@@ -342,14 +346,10 @@ def test_what_was_there_already_is_no_move(folder: Path, tmp_path: Path) -> None
     run(trainer, tmp_path, 3)
     kinds: dict[str, int] = {}
     for entry in (entry for group in saved_entries(tmp_path) for entry in group):
-        for before, now, target, said, moved in zip(
-            entry.logprobs_before,
-            entry.logprobs_after or [],
-            entry.targets,
-            entry.verdicts or [],
-            entry.moved,
-            strict=True,
-        ):
+        for action in entry.actions:
+            before, now, target = action.logprob, action.logprob_after, action.target
+            said, moved = action.verdict, action.moved
+            assert now is not None
             if target is None:
                 assert said is None and moved is None
             elif abs(target - before) <= wide.tolerance:
@@ -414,7 +414,7 @@ def test_evaluation_metrics_and_early_stop(folder: Path, tmp_path: Path) -> None
     method = SFT(SFTConfig(k=2, learning_rate=1e-12))
     trainer = trainer_of(folder, method, settings=settings)
     run(trainer, tmp_path / "run", 9)
-    assert trainer.state["trained"] == 2
+    assert trainer.state.trained == 2
     records = [r for r in read_records(tmp_path / "run") if r["kind"] == "measurement"]
     assert {(r["split"], r["state"]["k"]) for r in records} == {
         (split, k) for split in ("trained", "held out") for k in (1, 2, 3)
@@ -432,6 +432,26 @@ def test_checkpoints_are_pruned_by_rule(folder: Path, tmp_path: Path) -> None:
     assert names == [3, 6, 7, 8]
     saved = torch.load(tmp_path / "checkpoint-8" / "optimizer.pt", weights_only=True)
     assert saved["state"][0]["step"] == 6
+
+
+def test_a_checkpoint_of_an_fp8_model_says_that_its_weights_are_plain(folder: Path, tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    shutil.copytree(folder, published)
+    config = json.loads((folder / "config.json").read_text())
+    quantised = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+    (published / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in list(tensors.items()):
+        if name.endswith("proj.weight"):
+            tensors[name] = tensor.to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale_inv"] = torch.ones([-(-n // 16) for n in tensor.shape])
+    save_file(tensors, published / "model.safetensors", metadata={"format": "pt"})
+    trainer = trainer_of(published, METHODS["sft"]())
+    run(trainer, tmp_path / "run", 1)
+    checkpoint = tmp_path / "run" / "checkpoint-3"
+    assert json.loads((checkpoint / "config.json").read_text()) == config
+    saved = load_model(checkpoint)
+    assert all(map(torch.equal, parameters(trainer), [p.detach() for p in saved.parameters()]))
 
 
 def test_a_run_goes_on_with_its_own_model_only(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from minillm import LLM, Tokenizer, load_model, next_logprobs
 from rl import single_token
 from rl.evaluate import evaluate
 from rl.journal import Journal
-from rl.rollout import collect
+from rl.rollout import RolloutContext, collect
 from rl.single_token import MethodConfig
 from rl.trainer import Trainer
 from rl.types import redact
@@ -86,26 +86,22 @@ def run(llm: LLM, path: Path, iterations: int = 25) -> None:
 
 
 def test_the_sampled_state_reward_converges_to_the_exact_one(llm: LLM) -> None:
-    problem = Sums()
+    problem, context = Sums(), RolloutContext(llm=llm, extra_tokens=1, reward_seconds=10.0)
     for k in (1, 2, 3):
         exact = exact_value(llm, problem, k)
         assert 0.05 < exact < 0.6
         for rollouts in (64, 4096):
-            (one,) = evaluate(
-                llm, [(problem, [k])], rollouts=rollouts, extra_tokens=1, seed=3, reward_seconds=10.0
-            )
-            assert abs(one.mean - exact) < 4 * sqrt(exact * (1 - exact) / rollouts)
+            (start,) = evaluate(context, [(problem, [k])], rollouts=rollouts, seed=3)
+            assert abs(start.mean_reward - exact) < 4 * sqrt(exact * (1 - exact) / rollouts)
     # By actions: all of them, each with its own rollouts, weighted by the policy.
     state = redact(problem, 2)
     (actions,) = collect(
-        llm,
+        context,
         [(problem, state)],
         actions=VOCABULARY,
         rollouts=512,
         allocate=lambda s, n, p: [0] * len(s),
-        extra_tokens=1,
         seed=5,
-        reward_seconds=10.0,
     )
     found = single_token.state_reward([a.mean_reward for a in actions], [a.logprob for a in actions])
     exact = exact_value(llm, problem, 2)

@@ -26,6 +26,10 @@ def weights_of(model: Transformer) -> list[torch.Tensor]:
     return [p.detach().clone() for p in model.parameters()]
 
 
+def size_of(model: Transformer) -> int:
+    return sum(p.nbytes for p in model.parameters())
+
+
 def train(model: Transformer, optimizer: torch.optim.Optimizer) -> None:
     torch.cat(token_logprobs(model, SEQUENCES)).mean().backward()
     optimizer.step()
@@ -42,7 +46,7 @@ def test_of_lora_is_the_base_and_leaves_the_live_weights(tiny_llama: MakeModel, 
     optimizer = torch.optim.AdamW(lora.parameters(), lr=0.02)
     lora.attach(optimizer)
     reference = Reference.of_lora(llm, lora)
-    assert reference.extra_bytes == 0
+    assert reference.model is model  # nothing is copied
     params = SamplingParams(max_tokens=6, logprobs=0, seed=1, ignore_eos=True)
     for _ in range(2):
         train(model, optimizer)
@@ -65,11 +69,10 @@ def test_of_lora_is_the_base_and_leaves_the_live_weights(tiny_llama: MakeModel, 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-master-fp32"])
 def test_copy_of_is_the_model_of_then_in_half_the_bytes(tiny_llama: MakeModel, precision: str) -> None:
     model = tiny_llama(precision, tie_word_embeddings=False)
-    size = sum(p.nbytes for p in model.parameters())
+    size = size_of(model)
     before = [x.detach() for x in token_logprobs(model, SEQUENCES)]
     half, same = Reference.copy_of(model), Reference.copy_of(model, model.precision)
-    assert (half.extra_bytes, same.extra_bytes) == (size // 2, size)
-    assert half.extra_bytes == sum(p.nbytes for p in half.model.parameters())
+    assert (size_of(half.model), size_of(same.model)) == (size // 2, size)
     rounded = half.token_logprobs(SEQUENCES)
     train(model, torch.optim.AdamW(model.parameters(), lr=1e-2))
     assert not equal(token_logprobs(model, SEQUENCES), before)
@@ -86,12 +89,12 @@ def test_bf16_copy_is_what_the_checkpoint_gives_in_bf16(tiny_llama: MakeModel, t
     folder, copy = Reference.from_folder(tmp_path, "bf16"), Reference.copy_of(model, "bf16")
     assert equal(folder.token_logprobs(SEQUENCES), copy.token_logprobs(SEQUENCES))
     assert torch.equal(folder.logprobs(SEQUENCES), copy.logprobs(SEQUENCES))
-    assert folder.extra_bytes == copy.extra_bytes
+    assert size_of(folder.model) == size_of(copy.model)
     assert not any(p.requires_grad for p in folder.model.parameters())
     exact = Reference.from_folder(tmp_path, "fp32")
     assert equal(exact.token_logprobs(SEQUENCES), [x.detach() for x in token_logprobs(model, SEQUENCES)])
     small = Reference.from_folder(tmp_path, "int8")
-    assert small.extra_bytes < copy.extra_bytes
+    assert size_of(small.model) < size_of(copy.model)
     assert small.logprobs(SEQUENCES).shape == (4, 131)
     assert equal(
         Reference.copy_of(small.model, "int8").token_logprobs(SEQUENCES), small.token_logprobs(SEQUENCES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import MinillmError
-from rl.types import Action, Problem, Rollout, State, TrainingEntry, redact
+from rl.run import Evaluation, ProblemState, RunState
+from rl.types import Action, Problem, Rollout, State, TrainingEntry, from_dict, redact
 
 TOKENS = st.integers(0, 200_000)
 LOGPROBS = st.floats(-100, 0)
@@ -36,37 +37,57 @@ def rollouts(draw: st.DrawFn) -> Rollout:
     return Rollout(tokens, logprobs, draw(st.sampled_from([0.0, 0.25, 1.0])), draw(st.text(max_size=5)))
 
 
-actions = st.builds(Action, TOKENS, st.booleans(), LOGPROBS, st.lists(rollouts(), max_size=3))
+actions = st.builds(
+    Action,
+    token_id=TOKENS,
+    golden=st.booleans(),
+    logprob=LOGPROBS,
+    rollouts=st.lists(rollouts(), max_size=3),
+    advantage=st.sampled_from([-1, 0, 1]),
+    target=st.none() | LOGPROBS,
+    logprob_reference=st.none() | LOGPROBS,
+    logprob_after=st.none() | LOGPROBS,
+    logprob_trained=st.none() | LOGPROBS,
+    moved=st.none() | st.booleans(),
+    verdict=st.none() | st.just("reached"),
+)
+entries = st.builds(
+    TrainingEntry,
+    kind=st.sampled_from(["training", "warm"]),
+    iteration=st.integers(1, 99),
+    state=st.builds(State, st.text(), st.integers(1, 99), st.lists(TOKENS)),
+    model_version=st.integers(0, 99),
+    actions=st.lists(actions, min_size=1, max_size=4),
+    state_reward=st.floats(0, 1),
+    steps=st.integers(0, 9),
+)
+run_states = st.builds(
+    RunState,
+    base=st.text(),
+    problems=st.dictionaries(st.text(), st.builds(ProblemState, *[st.integers(1, 99)] * 3)),
+    model_version=st.integers(0, 99),
+    trained=st.integers(0, 99),
+    evaluations=st.lists(
+        st.builds(
+            Evaluation,
+            trained=st.integers(0, 99),
+            rewards=st.dictionaries(st.text(), st.floats(0, 1)),
+            means=st.dictionaries(st.sampled_from(["trained", "held out"]), st.floats(0, 1)),
+            drift=st.floats(0, 9),
+        ),
+        max_size=3,
+    ),
+)
 
 
-@st.composite
-def entries(draw: st.DrawFn) -> TrainingEntry:
-    sampled = draw(st.lists(actions, min_size=1, max_size=4))
-
-    def each(values: st.SearchStrategy[Any]) -> list[Any]:
-        return [draw(values) for _ in sampled]
-
-    return TrainingEntry(
-        iteration=draw(st.integers(1, 99)),
-        state=State(draw(st.text()), draw(st.integers(1, 99)), draw(st.lists(TOKENS))),
-        actions=sampled,
-        state_reward=draw(st.floats(0, 1)),
-        advantages=each(st.sampled_from([-1, 0, 1])),
-        targets=each(st.none() | LOGPROBS),
-        logprobs_before=each(LOGPROBS),
-        logprobs_after=draw(st.sampled_from([None, each(LOGPROBS)])),
-        moved=each(st.none() | st.booleans()),
-        logprobs_reference=draw(st.sampled_from([None, each(LOGPROBS)])),
-        logprobs_trained=draw(st.sampled_from([None, each(st.none() | LOGPROBS)])),
-        verdicts=draw(st.sampled_from([None, each(st.none() | st.just("reached"))])),
-        steps=draw(st.integers(0, 9)),
-        model_version=draw(st.integers(0, 99)),
-    )
-
-
-@given(entries())
+@given(entries)
 def test_entry_round_trips_through_json(entry: TrainingEntry) -> None:
-    assert TrainingEntry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
+    assert from_dict(TrainingEntry, json.loads(json.dumps(asdict(entry)))) == entry
+
+
+@given(run_states)
+def test_a_runs_state_round_trips_through_json(state: RunState) -> None:
+    assert from_dict(RunState, json.loads(json.dumps(asdict(state)))) == state
 
 
 @given(st.lists(TOKENS), st.lists(TOKENS, min_size=1), st.data())
@@ -100,11 +121,9 @@ def test_rollout_refuses_other_rewards(reward: float) -> None:
 def test_records_refuse_lists_that_do_not_match() -> None:
     with pytest.raises(MinillmError, match="1 tokens but 0 logprobs"):
         Rollout([1], [], 0.0, "stop")
-    with pytest.raises(MinillmError, match="1 actions but 0 targets"):
-        TrainingEntry(1, State("p", 1, []), [Action(1, True, -1.0, [])], 0.0, [0], [], [-1.0], None, [None])
 
 
 @pytest.mark.parametrize("data", [{}, {"problem_id": "p", "k": 1, "prefix_ids": [], "more": 1}])
 def test_from_dict_refuses_another_shape(data: dict[str, Any]) -> None:
     with pytest.raises(MinillmError, match="not a record of this version"):
-        State.from_dict(data)
+        from_dict(State, data)

@@ -20,7 +20,7 @@ from rl.journal import Journal, read_records
 from rl.rollout import sample_actions
 from rl.run import Settings
 from rl.trainer import MethodConfig, Summary, Trainer
-from rl.types import Action, TrainingEntry
+from rl.types import Action, TrainingEntry, from_dict
 
 VOCAB = 40
 EOS, STOP = 0, 1
@@ -74,11 +74,7 @@ def trainer_of(folder: Path, toys: Sequence[GoodLetters], method: MethodConfig =
 
 
 def entries_of(run: Path) -> list[TrainingEntry]:
-    return [
-        TrainingEntry.from_dict({key: value for key, value in record.items() if key != "kind"})
-        for record in read_records(run)
-        if record["kind"] == "training"
-    ]
+    return [from_dict(TrainingEntry, record) for record in read_records(run) if record["kind"] == "training"]
 
 
 def own_logprobs(model: Transformer, entries: Sequence[TrainingEntry]) -> list[list[float]]:
@@ -136,7 +132,11 @@ def completions(entry: TrainingEntry | dict[str, Any], problem: GoodLetters) -> 
     start = prefix_ids[len(problem.prompt_ids) :]
     if isinstance(entry, dict) and entry["kind"] == "measurement":
         return [[*start, *rollout["token_ids"]] for rollout in entry["rollouts"]]
-    actions = entry.actions if isinstance(entry, TrainingEntry) else map(Action.from_dict, entry["actions"])
+    actions = (
+        entry.actions
+        if isinstance(entry, TrainingEntry)
+        else [from_dict(Action, action) for action in entry["actions"]]
+    )
     return [
         [*start, action.token_id, *rollout.token_ids] for action in actions for rollout in action.rollouts
     ]
@@ -175,7 +175,7 @@ def test_the_journal_holds_every_rollout(finished: Run) -> None:
                 assert record["state"]["k"] == METHOD.k
                 assert len(record["rollouts"]) == Settings().evaluate_rollouts
                 continue
-            actions = [Action.from_dict(action) for action in record["actions"]]
+            actions = [from_dict(Action, action) for action in record["actions"]]
             tokens = [action.token_id for action in actions]
             golden = problem.golden_ids[-record["state"]["k"]]
             assert len(set(tokens)) == len(tokens) and METHOD.actions <= len(tokens) <= METHOD.actions + 1
@@ -197,15 +197,10 @@ def test_the_journal_holds_every_rollout(finished: Run) -> None:
 def test_moves_go_where_they_were_meant_to(finished: Run) -> None:
     checked = confirmed = 0
     for entry in finished.entries:
-        assert entry.logprobs_after is not None
-        for before, after, target, advantage, moved in zip(
-            entry.logprobs_before,
-            entry.logprobs_after,
-            entry.targets,
-            entry.advantages,
-            entry.moved,
-            strict=True,
-        ):
+        for action in entry.actions:
+            before, after, target = action.logprob, action.logprob_after, action.target
+            advantage, moved = action.advantage, action.moved
+            assert after is not None
             assert (target is None) == (moved is None)
             if target is None:
                 continue
@@ -214,12 +209,12 @@ def test_moves_go_where_they_were_meant_to(finished: Run) -> None:
             checked, confirmed = checked + 1, confirmed + bool(moved)
         # An entry that asks for something costs steps, and no more than were allowed.
         assert entry.steps <= METHOD.inner_steps
-        assert not any(entry.moved) or entry.steps > 0
+        assert not any(action.moved for action in entry.actions) or entry.steps > 0
     assert checked == sum(summary.moves_checked for summary in finished.summaries)
     assert confirmed == sum(summary.moves_confirmed for summary in finished.summaries)
     assert confirmed >= 0.9 * checked > 0
     # An action better than the others was asked up, and one worse than them down.
-    asked = {advantage for entry in finished.entries for advantage in entry.advantages}
+    asked = {action.advantage for entry in finished.entries for action in entry.actions}
     assert asked == {-1, 0, 1}
 
 
@@ -237,9 +232,8 @@ def test_sampler_and_trainer_agree_bit_for_bit(finished: Run) -> None:
     assert len(finished.forwards) == ITERATIONS
     for i, (before, after) in enumerate(finished.forwards):
         entries = finished.entries[i * count : (i + 1) * count]
-        assert [entry.logprobs_before for entry in entries] == before
-        assert [entry.logprobs_after for entry in entries] == after
         assert [[action.logprob for action in entry.actions] for entry in entries] == before
+        assert [[action.logprob_after for action in entry.actions] for entry in entries] == after
 
 
 def test_rollout_logprobs_are_those_of_the_model(folder: Path, finished: Run) -> None:

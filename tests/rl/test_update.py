@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from minillm import Transformer, next_logprobs
 from minillm.model.logprobs import nested
 from rl import update
-from rl.drift import Probe, kl
+from rl.evaluate import ProbeTexts, kl
+from rl.metrics import ProgressCallback, ignore
 from rl.trainable import Trainable
-from rl.update import Outcome, Pull, move
+from rl.update import Outcome, Pull, UpdateOptions, move
 
 MakeModel = Callable[..., Transformer]
 LONG = [5, 6, 7, 8, 9, 10, 11]
@@ -57,20 +58,26 @@ def pulls_on(model: Transformer) -> list[Pull]:
     ]
 
 
-def run(model: Transformer, pulls: list[Pull], **options: object) -> Outcome:
-    given_: dict[str, object] = {
-        "learning_rate": 1e-2,
-        "most": 1e-2,
-        "steps": 40,
-        "tolerance": 0.05,
-        "overshoot": 0.5,
-        "max_drift": 1e9,
-        "probe": Probe(model, []),
-        "batch_tokens": 4096,
-        "seed": 0,
-        **options,
-    }
-    return move(Trainable(model, Path()), pulls, **given_)  # type: ignore[arg-type]
+def run(
+    model: Transformer,
+    pulls: list[Pull],
+    learning_rate: float = 1e-2,
+    inner_steps: int = 40,
+    max_drift: float = 1e9,
+    probe: ProbeTexts | None = None,
+    batch_tokens: int = 4096,
+    progress: ProgressCallback = ignore,
+) -> Outcome:
+    return move(
+        Trainable(model, Path()),
+        pulls,
+        UpdateOptions(learning_rate, inner_steps, tolerance=0.05, overshoot=0.5, max_drift=max_drift),
+        learning_rate=learning_rate,
+        probe=probe or ProbeTexts(model, []),
+        batch_tokens=batch_tokens,
+        seed=0,
+        progress=progress,
+    )
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
@@ -101,7 +108,7 @@ def test_steps_that_go_too_far_are_taken_back_bit_for_bit(tiny_llama: MakeModel)
     model = tiny_llama()
     start = [p.detach().clone() for p in model.parameters()]
     pulls = pulls_on(model)
-    outcome = run(model, pulls, learning_rate=10.0, most=10.0, steps=2)
+    outcome = run(model, pulls, learning_rate=10.0, inner_steps=2)
     assert (outcome.steps, outcome.taken_back, outcome.learning_rate) == (0, 2, 2.5)
     assert outcome.logprobs == [pull.before for pull in pulls] and outcome.drift == 0
     assert all(torch.equal(p, was) for p, was in zip(model.parameters(), start, strict=True))
@@ -111,10 +118,9 @@ def test_steps_that_go_too_far_are_taken_back_bit_for_bit(tiny_llama: MakeModel)
 def test_a_step_into_no_numbers_is_taken_back(tiny_llama: MakeModel, learning_rate: float) -> None:
     model = tiny_llama()
     start = [p.detach().clone() for p in model.parameters()]
-    probe = Probe(model, [[20, 21, 22, 23]])
+    probe = ProbeTexts(model, [[20, 21, 22, 23]])
     before = probe.rows()
-    rates = {"learning_rate": learning_rate, "most": learning_rate}
-    outcome = run(model, pulls_on(model), **rates, steps=2, probe=probe, max_drift=0.05)
+    outcome = run(model, pulls_on(model), learning_rate, inner_steps=2, probe=probe, max_drift=0.05)
     assert (outcome.steps, outcome.taken_back, outcome.drift) == (0, 2, 0.0)
     assert all(torch.equal(p, was) for p, was in zip(model.parameters(), start, strict=True))
     assert torch.equal(probe.rows(), before)
@@ -135,7 +141,7 @@ def test_drift_is_no_number_where_the_policy_is_none() -> None:
 def test_a_rate_that_is_too_high_is_halved_until_it_works(tiny_llama: MakeModel) -> None:
     model = tiny_llama()
     said: list[str] = []
-    outcome = run(model, pulls_on(model), learning_rate=1.0, most=1.0, tell=said.append)
+    outcome = run(model, pulls_on(model), learning_rate=1.0, progress=said.append)
     assert outcome.taken_back > 0 and outcome.steps > 0 and outcome.learning_rate < 1
     assert sum("taken back" in message for message in said) == outcome.taken_back
 
@@ -143,9 +149,9 @@ def test_a_rate_that_is_too_high_is_halved_until_it_works(tiny_llama: MakeModel)
 def test_the_probe_holds_steps_back(tiny_llama: MakeModel) -> None:
     texts = [[20, 21, 22, 23], [24, 25]]
     free_model, held_model = tiny_llama(), tiny_llama()
-    free = run(free_model, pulls_on(free_model), probe=Probe(free_model, texts))
+    free = run(free_model, pulls_on(free_model), probe=ProbeTexts(free_model, texts))
     bound = free.drift / 4
-    probe = Probe(held_model, texts)
+    probe = ProbeTexts(held_model, texts)
     before = probe.rows()
     held = run(held_model, pulls_on(held_model), probe=probe, max_drift=bound)
     assert 0 < held.drift <= bound < free.drift and held.taken_back > 0
@@ -157,7 +163,7 @@ def test_a_taken_back_step_is_noticed(tiny_llama: MakeModel, monkeypatch: pytest
     monkeypatch.setattr(Trainable, "put_back", lambda self, copy: None)
     model = tiny_llama()
     pulls = pulls_on(model)
-    outcome = run(model, pulls, learning_rate=10.0, most=10.0, steps=1)
+    outcome = run(model, pulls, learning_rate=10.0, inner_steps=1)
     with torch.no_grad():
         rows = next_logprobs(model, [pull.prefix_ids for pull in pulls])
     assert outcome.logprobs != [row[p.token_id].item() for row, p in zip(rows, pulls, strict=True)]
