@@ -76,81 +76,85 @@ class Pool:
         self._threads = threads
 
 
-def _compile() -> tuple[Any, int, int, int]:
-    """(engine that owns the code, addresses of run(words, job), alone(words, job) and work(words))."""
-    module = ir.Module(name="pool")
-    module.triple = llvm.get_process_triple()
-    pointer = _I64.as_pointer()
-    job = ir.FunctionType(ir.VoidType(), [_I64])
-    yield_now = ir.Function(module, ir.FunctionType(_I32, []), "sched_yield")
-    syscall = ir.Function(module, ir.FunctionType(_I64, [_I64], var_arg=True), "syscall")
+_WORDS = _I64.as_pointer()
+_JOB = ir.FunctionType(ir.VoidType(), [_I64])
 
-    def word(value: int) -> Any:
-        return ir.Constant(_I64, value)
 
-    def at(b: Any, words: Any, index: int) -> Any:
-        return b.gep(words, [word(index)])
+def _word(value: int) -> Any:
+    return ir.Constant(_I64, value)
 
-    def read(b: Any, words: Any, index: int) -> Any:
-        return b.load_atomic(at(b, words, index), "seq_cst", 8)
 
-    def add(b: Any, words: Any, index: int, value: int) -> Any:
-        return b.atomic_rmw("add", at(b, words, index), word(value), "seq_cst")
+def _at(b: Any, words: Any, index: int) -> Any:
+    return b.gep(words, [_word(index)])
 
-    def call_job(b: Any, kernel: Any, arguments: Any) -> None:
-        b.call(b.inttoptr(kernel, job.as_pointer()), [arguments])
 
-    def futex(b: Any, words: Any, operation: int, value: Any) -> None:
-        b.call(syscall, [word(_FUTEX or 0), at(b, words, SEQUENCE), word(operation), value, word(0)])
+def _read(b: Any, words: Any, index: int) -> Any:
+    return b.load_atomic(_at(b, words, index), "seq_cst", 8)
 
-    def define_run(name: str, shared: bool) -> None:
-        """void name(words, job): every job of the list, in order."""
-        run = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, _I64]), name)
-        words, first = run.args
-        entry, job_, alone, post, check, wait, after, done = (
-            run.append_basic_block(block)
-            for block in ("entry", "job", "alone", "post", "check", "wait", "after", "done")
-        )
-        b = ir.IRBuilder(entry)
-        b.branch(job_)
-        b.position_at_end(job_)
-        job = b.phi(_I64)
-        job.add_incoming(first, entry)
-        fields = b.inttoptr(job, pointer)
-        kernel, arguments = b.load(at(b, fields, 0)), b.add(job, word(8 * OWN))
-        b.store(word(0), at(b, fields, OWN))
-        several = b.icmp_signed(">", b.load(at(b, fields, TASKS)), word(1))
-        b.cbranch(b.and_(several, ir.Constant(ir.IntType(1), shared)), post, alone)
-        b.position_at_end(alone)
-        call_job(b, kernel, arguments)
-        b.branch(after)
-        b.position_at_end(post)
-        b.store_atomic(kernel, at(b, words, KERNEL), "seq_cst", 8)
-        b.store_atomic(arguments, at(b, words, ARGUMENTS), "seq_cst", 8)
-        b.atomic_rmw("or", at(b, words, STATE), word(OPEN), "seq_cst")
-        add(b, words, SEQUENCE, 1)
-        with b.if_then(b.icmp_signed(">", read(b, words, SLEEPERS), word(0))):
-            futex(b, words, _WAKE, word(0x7FFFFFFF))
-        call_job(b, kernel, arguments)
-        # No task is left to draw: closed to those who have not come, then waiting for those inside.
-        b.atomic_rmw("and", at(b, words, STATE), word(OPEN - 1), "seq_cst")
-        b.branch(check)
-        b.position_at_end(check)
-        b.cbranch(b.icmp_signed("==", read(b, words, STATE), word(0)), after, wait)
-        b.position_at_end(wait)
-        b.call(yield_now, [])
-        b.branch(check)
-        b.position_at_end(after)
-        following = b.load(at(b, fields, NEXT))
-        job.add_incoming(following, after)
-        b.cbranch(b.icmp_signed("!=", following, word(0)), job_, done)
-        b.position_at_end(done)
-        b.ret_void()
 
-    define_run("run", shared=True)
-    define_run("alone", shared=False)
+def _add(b: Any, words: Any, index: int, value: int) -> Any:
+    return b.atomic_rmw("add", _at(b, words, index), _word(value), "seq_cst")
 
-    work = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "work")
+
+def _call_job(b: Any, kernel: Any, arguments: Any) -> None:
+    b.call(b.inttoptr(kernel, _JOB.as_pointer()), [arguments])
+
+
+def _futex(b: Any, words: Any, operation: int, value: Any) -> None:
+    b.call(
+        b.module.get_global("syscall"),
+        [_word(_FUTEX or 0), _at(b, words, SEQUENCE), _word(operation), value, _word(0)],
+    )
+
+
+def _define_run(module: Any, name: str, shared: bool) -> None:
+    """void name(words, job): every job of the list, in order."""
+    run = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORDS, _I64]), name)
+    words, first = run.args
+    entry, job_, alone, post, check, wait, after, done = (
+        run.append_basic_block(block)
+        for block in ("entry", "job", "alone", "post", "check", "wait", "after", "done")
+    )
+    b = ir.IRBuilder(entry)
+    b.branch(job_)
+    b.position_at_end(job_)
+    job = b.phi(_I64)
+    job.add_incoming(first, entry)
+    fields = b.inttoptr(job, _WORDS)
+    kernel, arguments = b.load(_at(b, fields, 0)), b.add(job, _word(8 * OWN))
+    b.store(_word(0), _at(b, fields, OWN))
+    several = b.icmp_signed(">", b.load(_at(b, fields, TASKS)), _word(1))
+    b.cbranch(b.and_(several, ir.Constant(ir.IntType(1), shared)), post, alone)
+    b.position_at_end(alone)
+    _call_job(b, kernel, arguments)
+    b.branch(after)
+    b.position_at_end(post)
+    b.store_atomic(kernel, _at(b, words, KERNEL), "seq_cst", 8)
+    b.store_atomic(arguments, _at(b, words, ARGUMENTS), "seq_cst", 8)
+    b.atomic_rmw("or", _at(b, words, STATE), _word(OPEN), "seq_cst")
+    _add(b, words, SEQUENCE, 1)
+    with b.if_then(b.icmp_signed(">", _read(b, words, SLEEPERS), _word(0))):
+        _futex(b, words, _WAKE, _word(0x7FFFFFFF))
+    _call_job(b, kernel, arguments)
+    # No task is left to draw: closed to those who have not come, then waiting for those inside.
+    b.atomic_rmw("and", _at(b, words, STATE), _word(OPEN - 1), "seq_cst")
+    b.branch(check)
+    b.position_at_end(check)
+    b.cbranch(b.icmp_signed("==", _read(b, words, STATE), _word(0)), after, wait)
+    b.position_at_end(wait)
+    b.call(module.get_global("sched_yield"), [])
+    b.branch(check)
+    b.position_at_end(after)
+    following = b.load(_at(b, fields, NEXT))
+    job.add_incoming(following, after)
+    b.cbranch(b.icmp_signed("!=", following, _word(0)), job_, done)
+    b.position_at_end(done)
+    b.ret_void()
+
+
+def _define_work(module: Any) -> None:
+    """void work(words): a thread that waits for jobs."""
+    work = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORDS]), "work")
     (words,) = work.args
     entry, idle, look, patient, sleep, enter, inside, leave = (
         work.append_basic_block(name)
@@ -159,41 +163,51 @@ def _compile() -> tuple[Any, int, int, int]:
     b = ir.IRBuilder(entry)
     seen = b.alloca(_I64)
     tries = b.alloca(_I64)
-    b.store(word(0), seen)
+    b.store(_word(0), seen)
     b.branch(idle)
     b.position_at_end(idle)
-    b.store(word(0), tries)
+    b.store(_word(0), tries)
     b.branch(look)
     b.position_at_end(look)
-    now = read(b, words, SEQUENCE)
+    now = _read(b, words, SEQUENCE)
     b.cbranch(b.icmp_signed("!=", now, b.load(seen)), enter, patient)
     b.position_at_end(patient)
-    b.call(yield_now, [])
-    tried = b.add(b.load(tries), word(1))
+    b.call(module.get_global("sched_yield"), [])
+    tried = b.add(b.load(tries), _word(1))
     b.store(tried, tries)
-    b.cbranch(b.icmp_signed("<", tried, word(PATIENCE)), look, sleep)
+    b.cbranch(b.icmp_signed("<", tried, _word(PATIENCE)), look, sleep)
     b.position_at_end(sleep)
-    add(b, words, SLEEPERS, 1)
+    _add(b, words, SLEEPERS, 1)
     # Returns at once if SEQUENCE has moved meanwhile: no wake-up is lost. The futex is its low 32 bits.
-    futex(b, words, _WAIT, b.load(seen))
-    add(b, words, SLEEPERS, -1)
+    _futex(b, words, _WAIT, b.load(seen))
+    _add(b, words, SLEEPERS, -1)
     b.branch(idle)
     b.position_at_end(enter)
-    b.store(read(b, words, SEQUENCE), seen)
-    state = read(b, words, STATE)
-    is_open = b.icmp_signed("!=", b.and_(state, word(OPEN)), word(0))
+    b.store(_read(b, words, SEQUENCE), seen)
+    state = _read(b, words, STATE)
+    is_open = b.icmp_signed("!=", b.and_(state, _word(OPEN)), _word(0))
     swap = work.append_basic_block("swap")
     b.cbranch(is_open, swap, idle)
     b.position_at_end(swap)
-    swapped = b.cmpxchg(at(b, words, STATE), state, b.add(state, word(1)), "seq_cst", "seq_cst")
+    swapped = b.cmpxchg(_at(b, words, STATE), state, b.add(state, _word(1)), "seq_cst", "seq_cst")
     b.cbranch(b.extract_value(swapped, 1), inside, enter)
     b.position_at_end(inside)
-    call_job(b, read(b, words, KERNEL), read(b, words, ARGUMENTS))
+    _call_job(b, _read(b, words, KERNEL), _read(b, words, ARGUMENTS))
     b.branch(leave)
     b.position_at_end(leave)
-    add(b, words, STATE, -1)
+    _add(b, words, STATE, -1)
     b.branch(idle)
 
+
+def _compile() -> tuple[Any, int, int, int]:
+    """Make (engine that owns the code, addresses of run(words, job), alone(words, job) and work(words))."""
+    module = ir.Module(name="pool")
+    module.triple = llvm.get_process_triple()
+    ir.Function(module, ir.FunctionType(_I32, []), "sched_yield")
+    ir.Function(module, ir.FunctionType(_I64, [_I64], var_arg=True), "syscall")
+    _define_run(module, "run", shared=True)
+    _define_run(module, "alone", shared=False)
+    _define_work(module)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(opt=2)
