@@ -1,20 +1,21 @@
 """Do two checkouts of this library compute the same bits? Digests of what is sampled, trained and recorded.
 
     python -m benchmarks.digests --save before.json
-    python -m benchmarks.digests --against before.json      # exit status 1 where one differs, with its name
+    python -m benchmarks.digests --against before.json   # exit status 1 where one differs, with its name
 
-Each group is a line with the SHA-256 of raw bytes: token ids, logprobs, gradients, weights. The models are tiny,
-their weights a function of names and shapes; `--demo` adds a few tokens of the demo model. What is compared:
+Each group is a line with the SHA-256 of raw bytes: token ids, logprobs, gradients, weights. The models are
+tiny, their weights a function of names and shapes; `--demo` adds a few tokens of the demo model. What is
+compared:
 
 - samples: batches of 1, 7 and 64 prompts that are prefilled in chunks, forked, cached or not, and preempted;
   greedy decoding, each sampling parameter, beam search, logprobs of prompts, every mode of logprobs;
 - families: samples and gradients of each case of tests/golden/families.json;
 - optimizers: three steps of each kind, and samples after them;
-- runs: what a short run of each method of `rl` sampled, decided and trained. "journal" is the digest of the file
-  itself, which a new format of the journal changes: it is printed, and never makes the comparison fail.
+- runs: what a short run of each method of `rl` sampled, decided and trained. "journal" is the digest of the
+  file itself, which a new format of the journal changes: it is printed, and never fails the comparison.
 
-A digest depends neither on the number of threads nor on the machine (minillm/README.md says where a step rests on a
-library).
+It runs in checkouts of other commits too: `PYTHONPATH=<root> python -P <this file>` there. A digest depends
+neither on the number of threads nor on the machine (minillm/README.md says where a step rests on a library).
 """
 
 from __future__ import annotations
@@ -195,8 +196,10 @@ def outputs(requests: Sequence[Any]) -> list[Any]:
             request.prompt_token_ids,
             entries(request.prompt_logprobs),
             [
-                (sample.token_ids, sample.text, sample.finish_reason, sample.stop_reason)
-                + (sample.cumulative_logprob, entries(sample.logprobs))
+                (
+                    *(sample.token_ids, sample.text, sample.finish_reason, sample.stop_reason),
+                    *(sample.cumulative_logprob, entries(sample.logprobs)),
+                )
                 for sample in request.outputs
             ],
         ]
@@ -418,7 +421,7 @@ REPEATED = ("logprobs_before",)
 
 
 def content(record: Mapping[str, Any], words: dict[str, int]) -> dict[str, Any]:
-    """Bring a record of the journal into one shape: a field of an action or rollout stands in it, None nowhere.
+    """Bring a record of the journal into one shape: fields of an action or rollout stand in it, None nowhere.
 
     Verdicts are numbered in `words` as they appear, so that another wording is not another content.
     """
@@ -444,7 +447,7 @@ def without_none(value: Any) -> Any:
 
 
 def runs() -> Iterator[Group]:
-    """Train by each method, in two precisions, with a reference and a probe; and from another run's entries."""
+    """Train by each method, in two precisions, with reference and probe; and from another run's entries."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_letters(Path(temporary) / "letters")
         single = MethodConfig(
