@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -91,7 +92,10 @@ def sources(root: Path, packages: tuple[str, ...] = PACKAGES) -> Iterator[tuple[
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
             if "golden" not in path.parts:
-                yield path.relative_to(root).as_posix(), ast.parse(path.read_text(), str(path))
+                yield path.relative_to(root).as_posix(), parse(path.read_text())
+
+
+parse = cache(ast.parse)
 
 
 def module_of(path: str) -> str:
