@@ -30,10 +30,10 @@ from kernels.gpu.variant import REFERENCE, Variant
 from minillm import LLM, SamplingParams, Transformer, next_logprobs, token_logprobs
 from minillm.checkpoint.read_config import read_config
 from minillm.model.precision import get_precision
-from rl.drift import Probe
+from rl.evaluate import ProbeTexts
 from rl.optim import make_optimizer
 from rl.trainable import Trainable
-from rl.update import Pull, move
+from rl.update import Pull, UpdateOptions, move
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = json.loads((ROOT / "tests/golden/published_configs.json").read_text())
@@ -103,8 +103,8 @@ def update(gpu: FakeGpu, llm: LLM, phases: dict[str, Phase]) -> None:
     pulls = [Pull(ids, 3, 0.0, -2.0) for ids in SEQUENCES]
     with gpu.phase() as phases["moves"]:
         move(
-            Trainable(model, Path()), pulls, learning_rate=1e-5, most=1e-4, steps=2, tolerance=0.1,
-            overshoot=0.5, max_drift=1.0, probe=Probe(model, SEQUENCES[1:2]), batch_tokens=4096, seed=0,
+            Trainable(model, Path()), pulls, UpdateOptions(1e-4, 2, 0.1, 0.5, 1.0), learning_rate=1e-5,
+            probe=ProbeTexts(model, SEQUENCES[1:2]), batch_tokens=4096, seed=0,
         )  # fmt: skip
     with gpu.phase() as phases["check of moves"]:
         llm.next_token_logprobs(SEQUENCES)[:, 3].tolist()
