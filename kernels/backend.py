@@ -218,3 +218,8 @@ def recorder(device: torch.device) -> Recorder:
     from kernels.gpu import recording  # Triton is not everywhere
 
     return recording.record
+
+
+def memory_of(device: torch.device) -> tuple[int, int] | None:
+    """Return a GPU's free and whole memory in bytes; None for the CPU, whose memory is not its own."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None

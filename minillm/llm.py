@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kernels.backend import memory_of
 from minillm.api.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.structured_outputs import Grammars
@@ -577,8 +578,8 @@ def _cache_bytes(model: Transformer, bytes_given: int | None, utilization: float
         raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization}")
     if bytes_given is not None:
         return bytes_given
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
+    if (memory := memory_of(device)) is not None:
+        free, total = memory
         return max(0, int(total * (0.9 if utilization is None else utilization)) - (total - free))
     if utilization is not None:
         raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
