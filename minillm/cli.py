@@ -29,7 +29,7 @@ from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.errors import MinillmError
+from minillm.errors import MinillmError, install_hint
 from minillm.llm import LLM, Prompt
 
 API_KEY = "MINILLM_API_KEY"
@@ -155,7 +155,7 @@ class Serve(Model):
             from minillm.serve import server
         except ImportError as error:
             raise MinillmError(
-                f"serving needs packages that are not there ({error}); pip install 'minillm[serve]'"
+                f"serving needs packages that are not there ({error}); {install_hint('serve')}"
             ) from error
         key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
         if key == "":

@@ -12,6 +12,11 @@ class MinillmError(ValueError):
     """Base of every error that bad input can raise here; command lines print it without a traceback."""
 
 
+def install_hint(extra: str) -> str:
+    """Say how to install the packages of `extra`, one of pyproject.toml's, in a clone."""
+    return f"pip install -e '.[{extra}]' in the folder of the clone"
+
+
 def check_values(values: object, rules: Mapping[str, tuple[bool, str]]) -> None:
     """Raise `MinillmError` for the first attribute of `values` whose rule does not hold, or that is infinite.
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from minillm.errors import MinillmError, refusing
+from minillm.errors import MinillmError, install_hint, refusing
 from minillm.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Grammars:
             import llguidance
         except ImportError as error:
             raise MinillmError(
-                "structured outputs need the package llguidance; pip install 'minillm[structured]'"
+                f"structured outputs need the package llguidance; {install_hint('structured')}"
             ) from error
         eos = [i for i in tokenizer.eos_token_ids if i < vocab_size]
         tokens = [token if b"\xff" not in token else b"" for token in tokenizer.token_bytes()[:vocab_size]]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-import minillm
+import minillm.serve
 from minillm import LLM, SamplingParams, Transformer, cli, save_model
 
 ROOT = Path(__file__).parents[2]
@@ -292,12 +292,12 @@ def test_serving_without_its_packages_says_what_to_install(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "minillm.serve.server", raising=False)
-    monkeypatch.delattr(minillm, "server", raising=False)
+    monkeypatch.delattr(minillm.serve, "server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     status, _, err = run("serve", "--port", "0")
     assert status == 1
     assert err.startswith("error: serving needs packages that are not there")
-    assert err.endswith("pip install 'minillm[serve]'\n")
+    assert err.endswith("pip install -e '.[serve]' in the folder of the clone\n")
 
 
 def test_help_and_misuse(capsys: pytest.CaptureFixture[str]) -> None:
