@@ -500,5 +500,5 @@ def test_params_are_values() -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    with pytest.raises(MinillmError, match=r"pip install 'minillm\[structured\]'"):
+    with pytest.raises(MinillmError, match=r"pip install -e '\.\[structured\]' in the folder of the clone"):
         Grammars(words("a"), 1)
