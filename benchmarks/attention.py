@@ -34,8 +34,9 @@ from benchmarks import gpu
 from benchmarks.gpu import DEVICE, SMOKE, Check, Report, Verdict, Work, different, first_of, noise
 from kernels import reference
 from kernels.gpu import attention, attention_backward
+from kernels.gpu.ops import RUN_TOKENS
 from kernels.knobs import Scores
-from kernels.tiling import KEY_BLOCK, TILE_TOKENS, SharedPrefix, positions, work_list
+from kernels.tiling import KEY_BLOCK, SharedPrefix, positions, work_list
 
 # Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim, P pages, S page size.
 
@@ -100,7 +101,7 @@ class Packed:
         """Of the inputs."""
         return sum(x.nbytes for x in (self.q, self.k, self.v))
 
-    def forward(self, tile_tokens: int = TILE_TOKENS) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, tile_tokens: int = RUN_TOKENS) -> tuple[torch.Tensor, torch.Tensor]:
         """(out, softmax): what the public operation launches."""
         tiles = (work_list(self.bounds, self.T, tile_tokens), tile_tokens)
         position_T = positions(self.bounds, self.T)

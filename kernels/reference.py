@@ -154,13 +154,13 @@ def store(
     v_TKD: torch.Tensor,
     slot_T: torch.Tensor,
     k_PKDS: torch.Tensor,
-    v_PKSD: torch.Tensor,
+    v_PKSE: torch.Tensor,
 ) -> None:
     """Write each token's key and value into its slot (page * S + offset) of the paged cache."""
     S = k_PKDS.shape[3]
     page_T, offset_T = slot_T // S, slot_T % S
     k_PKDS[page_T, :, :, offset_T] = k_TKD.to(k_PKDS.dtype)
-    v_PKSD[page_T, :, offset_T] = v_TKD.to(v_PKSD.dtype)
+    v_PKSE[page_T, :, offset_T] = v_TKD.to(v_PKSE.dtype)
 
 
 def attention(

@@ -12,8 +12,8 @@ import torch
 
 # Keys per step of the running softmax, counted from position 0 of a sequence, and positions per page.
 KEY_BLOCK = 64
-# Query tokens that a run holds at most, by default; a kernel cuts a run into tiles of its own size.
-TILE_TOKENS = 64
+# Query tokens that a run holds at most; a kernel cuts a run into tiles of its own size.
+TILE_TOKENS = 16
 
 
 # Runs of tokens (N, 3) int64: sequence, first token, number of tokens; and the largest number.

@@ -85,7 +85,7 @@ class LLM:
             temperature), "processed_logprobs" (of what is drawn from), "raw_logits", "processed_logits".
         generation_config: "auto": defaults of sampling parameters from the model's generation_config.json;
             "vllm": vLLM's own; or a folder.
-        enable_sleep_mode: says nothing here: `sleep` is always there.
+        enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.
     """
 
     def __init__(
@@ -544,13 +544,13 @@ class LLM:
         request, sample = owner
         output, params = request.output, sample.params
         assert output.prompt_logprobs is not None and params.prompt_logprobs is not None
-        prompt, heat = output.prompt_token_ids, params.temperature or 1.0
+        prompt, temperature = output.prompt_token_ids, params.temperature or 1.0
         asked = replace(params, logprobs=params.prompt_logprobs, logprob_token_ids=None)
         first = len(output.prompt_logprobs) - 1
         for at in range(max(first, start), min(start + hidden_TC.shape[0], len(prompt) - 1), ROWS):
             until = min(at + ROWS, start + hidden_TC.shape[0], len(prompt) - 1)
             logits_RV = self.model.logits(hidden_TC[at - start : until - start])
-            rows = self._sampler.rows(logits_RV, logits_RV.new_full((until - at,), heat))
+            rows = self._sampler.rows(logits_RV, logits_RV.new_full((until - at,), temperature))
             token_R = torch.tensor(prompt[at + 1 : until + 1], device=logits_RV.device)
             found = self._sampler.entries([asked] * len(token_R), token_R, rows)
             output.prompt_logprobs += [entries for _, entries in found]

@@ -69,7 +69,7 @@ class LoRA:
         seed: of A, which is drawn uniformly from +-1 / sqrt(K) (Kaiming, as the paper's code and PEFT do); B
             is zero, so the model is at first the base, bit for bit.
 
-    Raises `MinillmError` for a rank below 1, targets that the model does not have, weights of whole numbers,
+    Raises `MinillmError` for a rank below 1, targets that the model does not have, integer-quantised weights,
     and a model that has a LoRA.
     """
 

@@ -38,13 +38,11 @@ from kernels.cpu.runtime import (
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 from kernels.knobs import Scores
-from kernels.tiling import KEY_BLOCK, positions, work_list
+from kernels.tiling import KEY_BLOCK, TILE_TOKENS, positions, work_list
 
 NEGATIVE = np.float32(-np.inf)
 # Dimensions that one chain of additions runs over: longer ones round worse.
 D_CHUNK = 128
-# Query tokens of a run of `packed`.
-TILE_TOKENS = 16
 
 
 # What a tile's rows have gone through: their running maximum, sum and accumulator; and scratch for one row.

@@ -17,10 +17,12 @@ from kernels.gpu import xielu as gpu_xielu
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
 from kernels.knobs import PieceNorms, Scores
-from kernels.tiling import TILE_TOKENS, Paging, SharedPrefix, Tiles, positions, work_list
+from kernels.tiling import Paging, SharedPrefix, Tiles, positions, work_list
 
 # Of float32's products: no rounding but float32's own.
 PRECISION = "ieee"
+# Query tokens of a run of whole sequences by themselves.
+RUN_TOKENS = 64
 
 add_norm = norm.add_norm
 add_norm_gradient = norm.add_norm_gradient
@@ -189,7 +191,7 @@ def packed_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (out_THE, softmax_2TH) over packed sequences."""
     T = q_THD.shape[0]
-    tiles, position_T = (work_list(bounds_B1, T, TILE_TOKENS), TILE_TOKENS), positions(bounds_B1, T)
+    tiles, position_T = (work_list(bounds_B1, T, RUN_TOKENS), RUN_TOKENS), positions(bounds_B1, T)
     return gpu_attention.forward(q_THD, k_TKD, v_TKE, position_T, tiles, scores, sinks_H, input_precision)
 
 

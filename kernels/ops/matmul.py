@@ -28,7 +28,7 @@ def matmul(
     """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.panels`), or codes and scales
     (`kernels.panels`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
 
-    Weights of whole numbers get no gradient and pass none on: a backward through them is a RuntimeError.
+    Integer-quantised weights get no gradient and pass none on: a backward through them is a RuntimeError.
     Raises ValueError for arguments that do not belong together.
     """
     x_RK = x_RK.contiguous()
@@ -130,7 +130,9 @@ def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _product_gradients(ctx: Any, dy_RN: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.whole:
-        raise RuntimeError("weights of whole numbers (int8, int4) pass no gradient on: train in fp32 or bf16")
+        raise RuntimeError(
+            "integer-quantised weights (int8, int4) pass no gradient on: train in fp32 or bf16"
+        )
     x_RK, w, *bound = ctx.saved_tensors
     (need_x, need_w, _, need_bias, *_), dy_RN = ctx.needs_input_grad, dy_RN.contiguous()
     if bound:

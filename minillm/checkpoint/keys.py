@@ -101,7 +101,7 @@ def _matrix(
     rows: Iterator[tuple[int, torch.Tensor]],
     order: torch.Tensor | None,
 ) -> None:
-    """Rows of a stored matrix, (place, (N, K)), into one in panels, of whole numbers where it has scales."""
+    """Rows of a stored matrix, (place, (N, K)), into one in panels, integer-quantised where it has scales."""
     if order is not None:  # few, and small: q, k and v
         rows = iter([(0, torch.cat([block for _, block in rows])[order])])
     for start, block in rows:

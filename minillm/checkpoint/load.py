@@ -61,7 +61,7 @@ def _read_weights(model: Transformer, folder: Path, published: ModelConfig) -> N
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:
     """Write the weights as safetensors in the family's Hugging Face layout, in files of limited size.
 
-    Raises `MinillmError` for weights of whole numbers, and where a file cannot be written.
+    Raises `MinillmError` for integer-quantised weights, and where a file cannot be written.
     """
     if model.precision.bits:
         raise MinillmError(

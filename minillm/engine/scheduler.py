@@ -2,7 +2,7 @@
 
 First come, first served. Running sequences go first, each with its next token; prompts fill the rest of the
 step in chunks. Pages are given out as tokens need them; where there are none left, the sequence that was
-admitted last gives its pages back and waits, to be computed again later: its tokens stay, and by row
+admitted last is preempted: it gives its pages back, and is recomputed later. Its tokens stay, and by row
 invariance its bits. The sequence admitted first is never sent back for another, so that there is progress.
 """
 

@@ -11,13 +11,11 @@ from functools import cached_property
 
 import torch
 
-from kernels.tiling import KEY_BLOCK
+from kernels.tiling import KEY_BLOCK, TILE_TOKENS
 
 # Positions per page, and keys per block of attention: one number, since blocks are counted from position
 # 0 of a sequence and a page is one of its blocks.
 PAGE_SIZE = KEY_BLOCK
-# Query tokens that attention takes together; it changes no bit of the result.
-TILE_TOKENS = 16
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ class KVCache:
     ) -> None:
         L, (_, K, D), dtype = config.num_layers, config.heads, precision.kv_cache
         self.k_LPKDS = zeros((L, num_pages, K, D, PAGE_SIZE), dtype, torch.device(device))
-        self.v_LPKSD = zeros((L, num_pages, K, PAGE_SIZE, config.v_dim), dtype, torch.device(device))
-        self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSD.unbind(), strict=True))
+        self.v_LPKSE = zeros((L, num_pages, K, PAGE_SIZE, config.v_dim), dtype, torch.device(device))
+        self.layers = list(zip(self.k_LPKDS.unbind(), self.v_LPKSE.unbind(), strict=True))
 
     @staticmethod
     def pages(
@@ -47,4 +47,4 @@ class KVCache:
     def copy_page(self, source: int, target: int) -> None:
         """Copy a page's keys and values in every layer."""
         self.k_LPKDS[:, target] = self.k_LPKDS[:, source]
-        self.v_LPKSD[:, target] = self.v_LPKSD[:, source]
+        self.v_LPKSE[:, target] = self.v_LPKSE[:, source]

@@ -20,7 +20,7 @@ class Precision:
     `norm` is what norms, the angles of rope and routers are computed in: float32, as transformers does for
     every dtype, double too. Sums inside kernels are kept in float32 (float64 where the inputs are).
 
-    `bits` of 8 or 4 keeps the layers' matrices as whole numbers with a scale for each group of inputs
+    `bits` of 8 or 4 keeps the layers' matrices as integers with a scale for each group of inputs
     (`kernels.panels`), and the head in 8: for sampling from models that are larger than memory, not for
     training. Embeddings, norms, biases and routers stay as they are. 0 keeps all in `weights`.
     """

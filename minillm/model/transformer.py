@@ -183,7 +183,7 @@ class Transformer(nn.Module):
         """
         policy = replace(get_precision(precision), weights=self.precision.weights)
         if policy.bits or self.precision.bits:
-            raise MinillmError("weights of whole numbers have one precision only; load the model in another")
+            raise MinillmError("integer-quantised weights have one precision only; load the model in another")
         view = copy(self)
         view.observer = None
         view._set(policy, self.head.device)

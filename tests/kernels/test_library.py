@@ -211,7 +211,7 @@ def test_grouped_rows_have_the_bits_of_single_products() -> None:
 
 def test_whole_numbers_pass_no_gradient_on() -> None:
     x, (code, scales) = noise(T, C).requires_grad_(), codes(C, F, 8)
-    with pytest.raises(RuntimeError, match="weights of whole numbers"):
+    with pytest.raises(RuntimeError, match="integer-quantised weights"):
         matmul(x, code, F, scales).sum().backward()
 
 

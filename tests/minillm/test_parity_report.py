@@ -334,12 +334,12 @@ def by_blocks(backwards_in_decode: bool) -> Callable[..., torch.Tensor]:
         heads: tuple[int, int, int],
         tables: tuple[torch.Tensor, torch.Tensor],
         k_PKDS: torch.Tensor,
-        v_PKSD: torch.Tensor,
+        v_PKSE: torch.Tensor,
         batch: Any,
         scores: Any,
         *others: Any,
     ) -> torch.Tensor:
-        slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSD)
+        slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE)
         q_THD, _ = cpu_ops.rope_store(qkv_TX.detach(), heads, *tables, *slots, None)
         group, S, rows = heads[0] // heads[1], k_PKDS.shape[3], []
         for b, (begin, end) in enumerate(pairwise(batch.bounds)):
@@ -349,10 +349,10 @@ def by_blocks(backwards_in_decode: bool) -> Callable[..., torch.Tensor]:
                 if backwards_in_decode and batch.is_decode and any(batch.starts):
                     pages.reverse()
                 m = torch.full(heads[:1], -torch.inf)
-                total, acc = torch.zeros(heads[0]), torch.zeros(heads[0], v_PKSD.shape[3])
+                total, acc = torch.zeros(heads[0]), torch.zeros(heads[0], v_PKSE.shape[3])
                 for j, page in pages:
                     n = min(S, keys - j * S)
-                    k, v = k_PKDS[page, :, :, :n].transpose(1, 2), v_PKSD[page, :, :n]
+                    k, v = k_PKDS[page, :, :, :n].transpose(1, 2), v_PKSE[page, :, :n]
                     k, v = (x.repeat_interleave(group, 0).contiguous() for x in (k, v))
                     s = (q_THD[t].unsqueeze(1) * k).sum(-1) * scores.scale
                     top = torch.maximum(m, s.amax(1))
