@@ -125,11 +125,11 @@ def _(x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool) ->
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, w, scales, bias, *others = inputs
     ctx.save_for_backward(x, w, *(p for p in others if isinstance(p, Tensor)))
-    ctx.whole, ctx.bias_dtype = scales is not None, None if bias is None else bias.dtype
+    ctx.quantised, ctx.bias_dtype = scales is not None, None if bias is None else bias.dtype
 
 
 def _product_gradients(ctx: Any, dy_RN: Tensor) -> tuple[Tensor | None, ...]:
-    if ctx.whole:
+    if ctx.quantised:
         raise RuntimeError(
             "integer-quantised weights (int8, int4) pass no gradient on: train in fp32 or bf16"
         )

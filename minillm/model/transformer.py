@@ -178,8 +178,8 @@ class Transformer(nn.Module):
         """The same live weights under another policy: a model that shares every parameter with this one.
 
         Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
-        else; copies that are rounded so are kept with the parameters. Raises `MinillmError` for weights of
-        whole numbers, on either side.
+        else; copies that are rounded so are kept with the parameters. Raises `MinillmError` for
+        integer-quantised weights, on either side.
         """
         policy = replace(get_precision(precision), weights=self.precision.weights)
         if policy.bits or self.precision.bits:

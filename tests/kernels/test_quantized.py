@@ -1,4 +1,4 @@
-"""Matrices of whole numbers: layout, rounding, the product's error and its rows' bits."""
+"""Integer-quantised matrices: layout, rounding, the product's error and its rows' bits."""
 
 from __future__ import annotations
 
