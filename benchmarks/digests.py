@@ -14,8 +14,8 @@ compared:
 - runs: what a short run of each method of `rl` sampled, decided and trained. "journal" is the digest of the
   file itself, which a new format of the journal changes: it is printed, and never fails the comparison.
 
-It runs in checkouts of other commits too: `PYTHONPATH=<root> python -P <this file>` there. Give both sides the
-same number of threads: float32 gradients of matrices are a library's sums, whose order depends on it.
+It runs in checkouts of other commits too: `PYTHONPATH=<root> python -P <this file>` there. Give both sides
+the same number of threads: float32 gradients of matrices are a library's sums, whose order depends on it.
 """
 
 from __future__ import annotations
