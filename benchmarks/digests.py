@@ -14,8 +14,8 @@ compared:
 - runs: what a short run of each method of `rl` sampled, decided and trained. "journal" is the digest of the
   file itself, which a new format of the journal changes: it is printed, and never fails the comparison.
 
-It runs in checkouts of other commits too: `PYTHONPATH=<root> python -P <this file>` there. A digest depends
-neither on the number of threads nor on the machine (minillm/README.md says where a step rests on a library).
+It runs in checkouts of other commits too: `PYTHONPATH=<root> python -P <this file>` there. Give both sides
+the same number of threads: float32 gradients of matrices are a library's sums, whose order depends on it.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ class Config:
         save: file that the digests are written to.
         against: file that they are compared with.
         demo: also the packaged demo model.
-        threads: of torch and of the kernels; None leaves torch's default.
+        threads: of torch and of the kernels.
         only: leave out groups whose name does not begin so.
     """
 
     save: Path | None = None
     against: Path | None = None
     demo: bool = False
-    threads: int | None = None
+    threads: int = 1
     only: str = ""
 
 
@@ -548,8 +548,7 @@ def differences(found: Mapping[str, str], before: Mapping[str, str]) -> list[str
 def main() -> int:
     """The command line; returns the exit status."""
     config = tyro.cli(Config, description=__doc__)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads)
     # Of keys in the golden values' configs that a family does not read.
     warnings.filterwarnings("ignore", message=".*nothing in a")
     begin, found = time.perf_counter(), {}
