@@ -8,8 +8,8 @@ SmolLM2-135M's shape) or the same folder, and the same tokens. They take turns, 
 goes first alternates; the other one waits. A ratio is of two neighbouring measurements, new over old, so that
 what slows the machine for a while slows both.
 
-Where in memory a process finds room for its weights makes a step up to 30% slower or faster, for as long as it
-lives: one checkout against itself showed it. So both are started anew several times, in alternating order.
+Where in memory a process finds room for its weights makes a step up to 30% slower or faster, for as long as
+it lives: one checkout against itself showed it. So both are started anew several times, in alternating order.
 Exit status 1 where a case is slower than `tolerance` allows by the median of its ratios and by the fastest
 measurements of both sides, too.
 """

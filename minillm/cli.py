@@ -16,10 +16,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -28,6 +28,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
+from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError, install_hint
 from minillm.llm import LLM, Prompt
@@ -39,6 +40,15 @@ Whole = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=""
 Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+# How the command line takes a parameter of each type, and what stands for one that is left out.
+OPTIONS: dict[Any, tuple[Any, Any]] = {
+    float: (Number, None),
+    int: (Whole, None),
+    int | None: (Whole, None),
+    bool: (bool, False),
+    str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
+}
+Class = TypeVar("Class")
 
 
 @dataclass(frozen=True)
@@ -87,39 +97,37 @@ class Model:
         return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
 
 
+def options(params: type) -> dict[str, tuple[Any, Any]]:
+    """Return the type and the default of each option that the parameters of a dataclass declare."""
+    hints = get_type_hints(params)
+    found = {}
+    for name, one in parameters(params).items():
+        if one.cli is not None:
+            kind, default = OPTIONS[hints[name]]
+            found[name] = (Annotated[kind, tyro.conf.arg(help=one.cli)], default)
+    return found
+
+
+def offering(params: type) -> Callable[[type[Class]], type[Class]]:
+    """Give a class those options, for `dataclass` to make fields of."""
+
+    def wrap(cls: type[Class]) -> type[Class]:
+        for name, (kind, default) in options(params).items():
+            cls.__annotations__[name] = kind
+            setattr(cls, name, default)
+        return cls
+
+    return wrap
+
+
 @dataclass(frozen=True)
+@offering(SamplingParams)
 class Sampling(Model):
-    """How to sample; what is left out is the model's own default.
-
-    Attributes:
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_p: sample from the smallest set of tokens of this mass.
-        top_k: sample from the k likeliest tokens; 0 for all.
-        min_p: sample from the tokens at least this many times as likely as the likeliest.
-        presence_penalty: taken off the logit of every token that was sampled before.
-        frequency_penalty: the same, for each time that it was.
-        repetition_penalty: divides positive logits of tokens in prompt and output, multiplies negative ones.
-        max_tokens: most tokens of a sample; without it, to the end of the context.
-        min_tokens: before so many, nothing ends a sample.
-        stop: a text that ends a sample; may be given several times.
-        ignore_eos: go on after the model's end-of-sequence token.
-    """
-
-    temperature: Number = None
-    top_p: Number = None
-    top_k: Whole = None
-    min_p: Number = None
-    presence_penalty: Number = None
-    frequency_penalty: Number = None
-    repetition_penalty: Number = None
-    max_tokens: Whole = None
-    min_tokens: Whole = None
-    stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    ignore_eos: bool = False
+    """How to sample; what is left out is the model's own default."""
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
         """The model's defaults with what was given here, and `more`."""
-        names = [field.name for field in fields(Sampling) if field.name not in Model.__dataclass_fields__]
+        names = options(SamplingParams)
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
 
@@ -178,6 +186,7 @@ class Generate(Sampling):
             they are in a file whose name ends in .jsonl.
         json: print an object with all there is to know of a prompt's samples, one a line.
         n: samples of each prompt.
+        max_tokens: most tokens of a sample.
         logprobs: with --json, logprobs of sampled tokens, and of this many of the likeliest.
         prompt_logprobs: with --json, the same for the prompt's tokens.
     """

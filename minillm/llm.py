@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kernels.backend import memory_of
+from minillm import inputs
 from minillm.api.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.structured_outputs import Grammars
@@ -26,13 +26,11 @@ from minillm.engine.request import Request, Sample
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError, refusing
+from minillm.inputs import Messages, Prompt
 from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
-
-Prompt = str | Sequence[int] | Mapping[str, Any]
-Messages = Sequence[Mapping[str, Any]]
 
 KV_CACHE_BYTES = 1 << 30
 # Rows of logits that are held at a time for a prompt's logprobs.
@@ -132,7 +130,7 @@ class LLM:
         model.set_context(self.max_model_len)
         self._sampler = Sampler(logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
         self._grammars: Grammars | None = None
-        self._defaults = _default_params(folder, generation_config)
+        self._defaults = inputs.default_params(folder, generation_config)
         self._metrics = Metrics()
         self._number = 0
         self._requests: dict[str, Request] = {}
@@ -171,7 +169,7 @@ class LLM:
         request ends that one, with the finish reason "error".
         """
         self._expect_idle("generate")
-        each = self._each(batch := _as_list(prompts), sampling_params)
+        each = inputs.params_of_each(batch := inputs.as_list(prompts), sampling_params, self._defaults)
         silent = [replace(one, output_kind=RequestOutputKind.FINAL_ONLY) for one in each]
         requests = [self._request(prompt, one, None) for prompt, one in zip(batch, silent, strict=True)]
         columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -223,31 +221,21 @@ class LLM:
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The prompt that `chat` samples from."""
-        if taken := {"messages", "add_generation_prompt", "chat_template"} & (options or {}).keys():
-            raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
-        if continue_final_message and add_generation_prompt:
-            raise MinillmError("continue_final_message goes with add_generation_prompt=False")
-        tokenizer, mark, last = self.get_tokenizer(), "<continue here> ", ""
-        if continue_final_message:
-            last = str(messages[-1]["content"])
-            messages = [*messages[:-1], {**messages[-1], "content": last + mark}]
-        text = tokenizer.apply_chat_template(
-            messages, add_generation_prompt, chat_template=chat_template, **(options or {})
+        return inputs.chat_prompt(
+            self.get_tokenizer(),
+            messages,
+            chat_template,
+            add_generation_prompt,
+            continue_final_message,
+            options or {},
         )
-        if continue_final_message:
-            # As in transformers: a template that strips its messages takes the mark's space, and ours too.
-            at = text.rfind(mark.strip())
-            if at < 0 or last.strip() not in text[:at]:
-                raise MinillmError("the chat template changes the last message; it cannot be continued")
-            text = text[:at] if text.startswith(mark, at) else text[:at].rstrip()
-        return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
     def beam_search(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
     ) -> list[BeamSearchOutput]:
         """The `beam_width` best continuations of each prompt that beam search finds."""
         self._expect_idle("beam_search")
-        batch = [list(self._tokens(prompt)[1]) for prompt in _as_list(prompts)]
+        batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
             self._check(token_ids)
         ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
@@ -345,7 +333,7 @@ class LLM:
         Leaving the loop aborts what has not finished.
         """
         self._expect_idle("stream")
-        each = self._each(batch := _as_list(prompts), sampling_params)
+        each = inputs.params_of_each(batch := inputs.as_list(prompts), sampling_params, self._defaults)
         requests = [self._request(batch[i], one, str(i)) for i, one in enumerate(each)]
         try:
             for request in requests:
@@ -371,9 +359,7 @@ class LLM:
 
     def get_tokenizer(self) -> Tokenizer:
         """The tokenizer; `MinillmError` where the `LLM` was made without one."""
-        if self.tokenizer is None:
-            raise MinillmError("this LLM was made without a tokenizer; pass token ids, or tokenizer=")
-        return self.tokenizer
+        return inputs.expect_tokenizer(self.tokenizer)
 
     def get_default_sampling_params(self) -> SamplingParams:
         """vLLM's defaults, changed by the model's generation_config.json."""
@@ -410,15 +396,6 @@ class LLM:
 
     # ---------------------------------------------------------------- requests
 
-    def _each(
-        self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
-    ) -> list[SamplingParams]:
-        if params is None or isinstance(params, SamplingParams):
-            return [params or self.get_default_sampling_params()] * len(prompts)
-        if len(params) != len(prompts):
-            raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
-        return list(params)
-
     def _expect_idle(self, what: str) -> None:
         if self._requests:
             raise MinillmError(
@@ -435,8 +412,7 @@ class LLM:
             )
 
     def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None) -> Request:
-        text, token_ids = self._tokens(prompt)
-        token_ids = list(token_ids)
+        text, token_ids = inputs.parse(prompt, self.tokenizer)
         self._check(token_ids)
         self._check_params(params)
         room = self.max_model_len - len(token_ids)
@@ -445,7 +421,7 @@ class LLM:
         while request_id is None and str(number) in self._requests:
             number += 1  # an id that somebody chose
         self._number = number + 1
-        bad_ids = _bad_ids(params, self.tokenizer)
+        bad_ids = inputs.bad_word_ids(params, self.tokenizer)
         ends = frozenset(self.tokenizer.eos_token_ids if self.tokenizer is not None else ())
         samples: list[Sample] = []
         for i in range(params.n):
@@ -499,21 +475,6 @@ class LLM:
         for name in (*names, "stop_token_ids"):
             if wrong := [t for t in getattr(params, name) or () if not 0 <= t < V]:
                 raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {V}")
-
-    def _tokens(self, prompt: Prompt) -> tuple[str | None, Sequence[int]]:
-        text: str | None = None
-        ids: Any = prompt
-        if isinstance(prompt, Mapping) and "prompt_token_ids" in prompt:
-            text, ids = prompt.get("prompt"), prompt["prompt_token_ids"]
-        elif isinstance(prompt, Mapping | str):
-            if "prompt" not in prompt and not isinstance(prompt, str):
-                raise MinillmError(f"a prompt needs 'prompt' or 'prompt_token_ids', got {list(prompt)}")
-            text = prompt if isinstance(prompt, str) else str(prompt["prompt"])
-            return text, self.get_tokenizer().encode(text)
-        listed = isinstance(ids, Sequence) and not isinstance(ids, str)
-        if not listed or not all(isinstance(token, int) for token in ids):
-            raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
-        return text, [int(token) for token in ids]
 
     def _submit(self, request: Request) -> None:
         for sample in request.samples:
@@ -584,49 +545,6 @@ def _cache_bytes(model: Transformer, bytes_given: int | None, utilization: float
     if utilization is not None:
         raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
     return KV_CACHE_BYTES
-
-
-def _default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
-    if generation_config == "vllm" or (folder is None and generation_config == "auto"):
-        return SamplingParams()
-    path = (folder if generation_config == "auto" else Path(generation_config)) / "generation_config.json"  # type: ignore[operator]
-    if not path.is_file():
-        if generation_config == "auto":
-            return SamplingParams()
-        raise MinillmError(f"generation_config: there is no {path}")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        stored = None
-    if not isinstance(stored, dict):
-        return SamplingParams()  # it is an accessory, and some on the hub are no JSON
-    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
-    found = {name: stored[name] for name in names if stored.get(name) is not None}
-    if stored.get("max_new_tokens") is not None:
-        found["max_tokens"] = stored["max_new_tokens"]
-    try:
-        return SamplingParams(**found)
-    except MinillmError as error:
-        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
-
-
-def _bad_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Token ids of each bad word, as it stands at the start of a text and after a space."""
-    found: list[list[int]] = []
-    for word in params.bad_words or ():
-        assert tokenizer is not None
-        plain, spaced = (
-            tokenizer.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " ")
-        )
-        found += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
-    return found
-
-
-def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    if isinstance(prompts, str | Mapping):
-        return [prompts]
-    several: list[Any] = list(prompts)
-    return [several] if several and all(isinstance(x, int) for x in several) else several
 
 
 def _stderr() -> Any:

@@ -10,9 +10,32 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from typing import Any
 
 import torch
 
+from minillm.api.parameters import (
+    FLAG,
+    IDS,
+    NUMBER,
+    OBJECT,
+    TEXT_OR_TEXTS,
+    TEXTS,
+    WHOLE,
+    WHOLE64,
+    Check,
+    instance,
+    is_list,
+    is_number,
+    is_plain,
+    is_whole,
+    number,
+    param,
+    rules,
+    tokens,
+    whole,
+)
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError, check_values, refusing
 
@@ -20,6 +43,19 @@ from minillm.errors import MinillmError, check_values, refusing
 LogitsProcessor = Callable[..., torch.Tensor]
 # Below it vLLM takes this temperature instead.
 LOWEST_TEMPERATURE = 0.01
+
+_COUNT = whole(-1, "None, -1 for all, or not negative", none=True)
+_IDS = tokens(1, "token ids, of which there is at least one, or None")
+
+
+def _is_bias(x: Any) -> bool:
+    return x is None or (
+        isinstance(x, Mapping) and all(is_whole(t, 0) and is_number(b, -100, 100) for t, b in x.items())
+    )
+
+
+def _are_words(x: Any) -> bool:
+    return is_list(x or ()) and all(isinstance(word, str) and word.strip() for word in x or ())
 
 
 class RequestOutputKind(Enum):
@@ -85,34 +121,137 @@ class SamplingParams:
     are of is said by `LLM`'s `logprobs_mode`.
     """
 
-    n: int = 1
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    stop: str | Sequence[str] | None = None
-    stop_token_ids: Sequence[int] | None = None
-    ignore_eos: bool = False
-    max_tokens: int | None = 16
-    min_tokens: int = 0
-    logprobs: int | None = None
-    prompt_logprobs: int | None = None
-    logprob_token_ids: Sequence[int] | None = None
-    detokenize: bool = True
-    skip_special_tokens: bool = True
-    include_stop_str_in_output: bool = False
-    output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
-    structured_outputs: StructuredOutputsParams | None = None
-    logit_bias: Mapping[int, float] | None = None
-    allowed_token_ids: Sequence[int] | None = None
-    bad_words: Sequence[str] | None = None
-    skip_reading_prefix_cache: bool | None = None
-    trace_decode_token_ids: Sequence[int] | None = None
-    logits_processors: Sequence[LogitsProcessor] | None = None
+    n: int = param(1, check=whole(1, "a whole number, at least 1"), changes=None, cli=None, http=WHOLE)
+    presence_penalty: float = param(
+        0.0,
+        check=number(-2, 2),
+        changes=bool,
+        cli="taken off the logit of every token that was sampled before.",
+        http=NUMBER,
+    )
+    frequency_penalty: float = param(
+        0.0, check=number(-2, 2), changes=bool, cli="the same, for each time that it was.", http=NUMBER
+    )
+    repetition_penalty: float = param(
+        1.0,
+        check=number(1e-5, 1e5, "a number above 0 (1 for none)"),
+        changes=lambda penalty: penalty != 1,
+        cli="divides positive logits of tokens in prompt and output, multiplies negative ones.",
+        http=NUMBER,
+    )
+    temperature: float = param(
+        1.0,
+        check=number(0, 2),
+        changes=None,
+        cli="divides the logits; 0 takes the likeliest token.",
+        http=NUMBER,
+    )
+    top_p: float = param(
+        1.0,
+        check=number(1e-9, 1, "above 0 and at most 1"),
+        changes=lambda mass: mass < 1,
+        cli="sample from the smallest set of tokens of this mass.",
+        http=NUMBER,
+    )
+    top_k: int = param(
+        0,
+        check=whole(-1, "a whole number, 0 or -1 for all"),
+        changes=lambda k: k > 0,
+        cli="sample from the k likeliest tokens; 0 for all.",
+        http=WHOLE,
+    )
+    min_p: float = param(
+        0.0,
+        check=number(0, 1),
+        changes=bool,
+        cli="sample from the tokens at least this many times as likely as the likeliest.",
+        http=NUMBER,
+    )
+    seed: int | None = param(
+        None,
+        check=Check(lambda x, _: x is None or isinstance(x, int), "a whole number or None"),
+        changes=None,
+        cli=None,
+        http=WHOLE64,
+    )
+    stop: str | Sequence[str] | None = param(
+        None,
+        check=Check(
+            lambda _, params: all(isinstance(s, str) and s for s in params.stop_strings), "non-empty strings"
+        ),
+        changes=None,
+        cli="a text that ends a sample; may be given several times.",
+        http=TEXT_OR_TEXTS,
+    )
+    stop_token_ids: Sequence[int] | None = param(
+        None, check=tokens(0, "token ids"), changes=None, cli=None, http=IDS
+    )
+    ignore_eos: bool = param(
+        False, check=None, changes=None, cli="go on after the model's end-of-sequence token.", http=FLAG
+    )
+    max_tokens: int | None = param(
+        16,
+        check=whole(1, "a whole number, at least 1, or None", none=True),
+        changes=None,
+        cli="most tokens of a sample; without it, to the end of the context.",
+        http=WHOLE,
+    )
+    min_tokens: int = param(
+        0,
+        check=Check(
+            lambda x, params: (
+                is_whole(x, 0) and not (is_whole(params.max_tokens, 1) and x > params.max_tokens)
+            ),
+            "a whole number, and at most max_tokens ({max_tokens})",
+        ),
+        changes=bool,
+        cli="before so many, nothing ends a sample.",
+        http=WHOLE,
+    )
+    logprobs: int | None = param(None, check=_COUNT, changes=None, cli=None, http=WHOLE)
+    prompt_logprobs: int | None = param(None, check=_COUNT, changes=None, cli=None, http=WHOLE)
+    logprob_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=IDS)
+    detokenize: bool = param(True, check=None, changes=None, cli=None, http=None)
+    skip_special_tokens: bool = param(True, check=None, changes=None, cli=None, http=FLAG)
+    include_stop_str_in_output: bool = param(False, check=None, changes=None, cli=None, http=FLAG)
+    output_kind: RequestOutputKind = param(
+        RequestOutputKind.CUMULATIVE,
+        check=instance(RequestOutputKind, "a RequestOutputKind"),
+        changes=None,
+        cli=None,
+        http=None,
+    )
+    structured_outputs: StructuredOutputsParams | None = param(
+        None,
+        check=instance(StructuredOutputsParams, "StructuredOutputsParams", none=True),
+        changes=bool,
+        cli=None,
+        http=OBJECT,
+    )
+    logit_bias: Mapping[int, float] | None = param(
+        None,
+        check=Check(lambda x, _: _is_bias(x), "numbers from -100 to 100 by token id"),
+        changes=bool,
+        cli=None,
+        http=OBJECT,
+    )
+    allowed_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=bool, cli=None, http=IDS)
+    bad_words: Sequence[str] | None = param(
+        None,
+        check=Check(lambda x, _: _are_words(x), "a list of texts that are not empty"),
+        changes=bool,
+        cli=None,
+        http=TEXTS,
+    )
+    skip_reading_prefix_cache: bool | None = param(None, check=None, changes=None, cli=None, http=None)
+    trace_decode_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=None)
+    logits_processors: Sequence[LogitsProcessor] | None = param(
+        None,
+        check=Check(lambda x, _: is_list(x or ()) and all(map(callable, x or ())), "a list of functions"),
+        changes=bool,
+        cli=None,
+        http=None,
+    )
     stop_strings: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +259,7 @@ class SamplingParams:
             raise MinillmError(f"stop must be a string or several, got {self.stop!r}")
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         object.__setattr__(self, "stop_strings", stop)
-        check_values(self, self._rules())
+        check_values(self, rules(self))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
         if self.seed == -1:  # vLLM's None
             object.__setattr__(self, "seed", None)
@@ -137,76 +276,6 @@ class SamplingParams:
             object.__setattr__(self, "max_tokens", len(trace))
             object.__setattr__(self, "min_tokens", min(self.min_tokens, len(trace)))
 
-    def _rules(self) -> dict[str, tuple[bool, str]]:
-        """For each argument whether it holds, and what it must be."""
-        ids = "token ids, of which there is at least one, or None"
-
-        def number(x: object, low: float, high: float) -> bool:
-            return isinstance(x, int | float) and not isinstance(x, bool) and low <= x <= high
-
-        def whole(x: object, low: int, none: bool = False) -> bool:
-            return (none and x is None) or (isinstance(x, int) and not isinstance(x, bool) and x >= low)
-
-        def several(x: object) -> bool:
-            return isinstance(x, Sequence) and not isinstance(x, str)
-
-        def tokens(x: Sequence[int] | None, least: int = 1) -> bool:
-            return x is None or (several(x) and len(x) >= least and all(whole(t, 0) for t in x))
-
-        return {
-            "n": (whole(self.n, 1), "a whole number, at least 1"),
-            "presence_penalty": (number(self.presence_penalty, -2, 2), "a number from -2 to 2"),
-            "frequency_penalty": (number(self.frequency_penalty, -2, 2), "a number from -2 to 2"),
-            "repetition_penalty": (
-                number(self.repetition_penalty, 1e-5, 1e5),
-                "a number above 0 (1 for none)",
-            ),
-            "temperature": (number(self.temperature, 0, 2), "a number from 0 to 2"),
-            "top_p": (number(self.top_p, 1e-9, 1), "above 0 and at most 1"),
-            "top_k": (whole(self.top_k, -1), "a whole number, 0 or -1 for all"),
-            "min_p": (number(self.min_p, 0, 1), "a number from 0 to 1"),
-            "seed": (self.seed is None or isinstance(self.seed, int), "a whole number or None"),
-            "stop": (all(isinstance(s, str) and s for s in self.stop_strings), "non-empty strings"),
-            "stop_token_ids": (tokens(self.stop_token_ids, 0), "token ids"),
-            "max_tokens": (whole(self.max_tokens, 1, none=True), "a whole number, at least 1, or None"),
-            "min_tokens": (
-                whole(self.min_tokens, 0)
-                and not (whole(self.max_tokens, 1) and self.min_tokens > (self.max_tokens or 0)),
-                f"a whole number, and at most max_tokens ({self.max_tokens})",
-            ),
-            "logprobs": (whole(self.logprobs, -1, none=True), "None, -1 for all, or not negative"),
-            "prompt_logprobs": (
-                whole(self.prompt_logprobs, -1, none=True),
-                "None, -1 for all, or not negative",
-            ),
-            "logprob_token_ids": (tokens(self.logprob_token_ids), ids),
-            "allowed_token_ids": (tokens(self.allowed_token_ids), ids),
-            "trace_decode_token_ids": (tokens(self.trace_decode_token_ids), ids),
-            "bad_words": (
-                several(words := self.bad_words or ())
-                and all(isinstance(word, str) and word.strip() for word in words),
-                "a list of texts that are not empty",
-            ),
-            "logit_bias": (
-                self.logit_bias is None
-                or (
-                    isinstance(self.logit_bias, Mapping)
-                    and all(whole(t, 0) and number(b, -100, 100) for t, b in self.logit_bias.items())
-                ),
-                "numbers from -100 to 100 by token id",
-            ),
-            "logits_processors": (
-                several(self.logits_processors or ()) and all(map(callable, self.logits_processors or ())),
-                "a list of functions",
-            ),
-            "output_kind": (isinstance(self.output_kind, RequestOutputKind), "a RequestOutputKind"),
-            "structured_outputs": (
-                self.structured_outputs is None
-                or isinstance(self.structured_outputs, StructuredOutputsParams),
-                "StructuredOutputsParams",
-            ),
-        }
-
     @property
     def wants_logprobs(self) -> bool:
         """Whether logprobs of sampled tokens are to be given."""
@@ -217,15 +286,10 @@ class SamplingParams:
         """Whether unlikely tokens are left out."""
         return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
-        changed = (
-            self.presence_penalty, self.frequency_penalty, self.repetition_penalty != 1, self.truncates,
-            self.min_tokens, self.structured_outputs, self.logit_bias,
-            self.allowed_token_ids, self.bad_words, self.logits_processors,
-        )  # fmt: skip
-        return not any(changed)
+        return is_plain(self)
 
 
 @refusing({})

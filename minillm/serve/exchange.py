@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
+from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError
 from minillm.llm import LLM, Prompt
 from minillm.serve import protocol
-from minillm.serve.protocol import ApiError, Json, Kind
+from minillm.serve.protocol import ApiError, Json
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
 
@@ -140,15 +141,14 @@ class Exchange:
     def _params(self, given: Json) -> SamplingParams:
         """Sampling parameters of fields, on top of the model's own defaults."""
         kind = RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY
-        params = replace(
-            self.served.defaults,
-            output_kind=kind,
-            logit_bias=protocol.logit_bias(given.get("logit_bias")),
-            structured_outputs=protocol.structured_outputs(
+        converted = {
+            "logit_bias": protocol.logit_bias(given.get("logit_bias")),
+            "structured_outputs": protocol.structured_outputs(
                 given.get("response_format"), given.get("structured_outputs")
             ),
-            **{name: given[name] for name in ("logprobs", *protocol.SAMPLING) if name in given},
-        )
+        }
+        sampling = {name: given[name] for name in protocol.SAMPLING if name in given} | converted
+        params = replace(self.served.defaults, output_kind=kind, **sampling)
         if params.logprob_token_ids is not None and params.logprobs is None:
             raise ApiError("logprob_token_ids go with logprobs; ask for those too", param="logprob_token_ids")
         return params

@@ -10,60 +10,34 @@ import difflib
 import json
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from minillm.api.parameters import FLAG, OBJECT, TEXT, WHOLE, Kind, http_fields, is_ids, is_texts
+from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError
 
 Json = dict[str, Any]
-# Whether a value is of the kind, and what the kind is called.
-Kind = tuple[Callable[[Any], bool], str]
-
-
-def _is_ids(x: Any) -> bool:
-    return type(x) is list and all(type(i) is int for i in x)
-
-
-def _is_texts(x: Any) -> bool:
-    return type(x) is list and all(type(text) is str for text in x)
 
 
 def _is_prompt(x: Any) -> bool:
     if type(x) is list and x and type(x[0]) is list:
-        return all(_is_ids(ids) for ids in x)
-    return type(x) is str or (bool(x) and (_is_texts(x) or _is_ids(x)))
+        return all(is_ids(ids) for ids in x)
+    return type(x) is str or (bool(x) and (is_texts(x) or is_ids(x)))
 
-
-NUMBER: Kind = (lambda x: type(x) in (int, float), "a number")
-WHOLE: Kind = (lambda x: type(x) is int, "a whole number")
-FLAG: Kind = (lambda x: type(x) is bool, "true or false")
-TEXT: Kind = (lambda x: type(x) is str, "a string")
-TEXTS: Kind = (_is_texts, "a list of strings")
-IDS: Kind = (_is_ids, "a list of token ids")
-OBJECT: Kind = (lambda x: type(x) is dict, "an object")
 
 # Fields that `SamplingParams` has under the same name.
-SAMPLING: dict[str, Kind] = {
-    "n": WHOLE, "temperature": NUMBER, "top_p": NUMBER, "top_k": WHOLE, "min_p": NUMBER,
-    "presence_penalty": NUMBER, "frequency_penalty": NUMBER, "repetition_penalty": NUMBER,
-    "seed": (lambda x: type(x) is int and -(2**63) <= x < 2**63, "a whole number of 64 bits"),
-    "stop": (lambda x: type(x) is str or _is_texts(x), "a string or a list of strings"),
-    "stop_token_ids": IDS, "bad_words": TEXTS, "allowed_token_ids": IDS, "logprob_token_ids": IDS,
-    "max_tokens": WHOLE, "min_tokens": WHOLE, "ignore_eos": FLAG, "prompt_logprobs": WHOLE,
-    "skip_special_tokens": FLAG, "include_stop_str_in_output": FLAG,
-}  # fmt: skip
+SAMPLING = http_fields(SamplingParams)
 COMMON: dict[str, Kind] = {
     **SAMPLING,
-    "model": TEXT, "stream": FLAG, "stream_options": OBJECT, "logit_bias": OBJECT, "echo": FLAG,
-    "response_format": OBJECT, "structured_outputs": OBJECT,
+    "model": TEXT, "stream": FLAG, "stream_options": OBJECT, "echo": FLAG, "response_format": OBJECT,
     "return_token_ids": FLAG, "return_tokens_as_token_ids": FLAG,
 }  # fmt: skip
 COMPLETION: dict[str, Kind] = {
     **COMMON,
     "prompt": (_is_prompt, "a string, a list of token ids, or a list of either, and not empty"),
-    "logprobs": WHOLE,
     "add_special_tokens": FLAG,
 }
 CHAT: dict[str, Kind] = {

@@ -1,4 +1,4 @@
-"""Integer-quantised weights in whole models: every family, bits of sampler and trainer's forward, refusals."""
+"""Integer-quantised weights in whole models: every family, bits of sampler and trainer, refusals."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
+import tyro
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from minillm import (
@@ -30,8 +31,11 @@ from minillm import (
     save_model,
     token_logprobs,
 )
+from minillm.api.parameters import NUMBER, http_fields, number, param, parameters
+from minillm.cli import offering, options
 from minillm.llm import UNSUPPORTED
 from minillm.model.batch import Batch
+from minillm.serve.protocol import SAMPLING
 
 VOCABULARY = 131
 BOS, EOS = 129, 130
@@ -161,6 +165,51 @@ def test_what_vllm_takes_is_taken(arguments: dict[str, Any], llm: LLM) -> None:
             assert getattr(params, name) == value
     (request,) = llm.generate([PROMPT], params)
     assert {output.finish_reason for output in request.outputs} == {"length"}
+
+
+@dataclass(frozen=True)
+class WithCaution(SamplingParams):
+    """A parameter more, declared and nothing else."""
+
+    caution: float = param(0.5, check=number(0, 1), changes=lambda x: x > 0.5, cli="be careful.", http=NUMBER)
+
+
+def test_a_parameter_is_declared_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refusal(lambda: WithCaution(caution=1.5)) == "caution must be a number from 0 to 1, got 1.5"
+    assert refusal(lambda: WithCaution(caution=math.nan)).startswith("caution must be ")
+    params = WithCaution(max_tokens=3)
+    assert params.is_plain and not replace(params, caution=0.75).is_plain
+    assert replace(params, caution=0.75) == WithCaution(max_tokens=3, caution=0.75)
+    assert http_fields(WithCaution) == {**SAMPLING, "caution": NUMBER}
+    assert options(WithCaution).keys() - options(SamplingParams).keys() == {"caution"}
+
+    @dataclass(frozen=True)
+    @offering(WithCaution)
+    class Toy:
+        pass
+
+    given = tyro.cli(Toy, args=["--caution", "0.25", "--stop", "a", "--stop", "b", "--ignore-eos"])
+    assert vars(given) == dict.fromkeys(options(WithCaution)) | {
+        "caution": 0.25, "stop": ("a", "b"), "ignore_eos": True
+    }  # fmt: skip
+    with pytest.raises(SystemExit):
+        tyro.cli(Toy, args=["--help"])
+    assert "be careful." in capsys.readouterr().out
+
+
+def test_a_parameter_says_all_there_is_to_say_of_it() -> None:
+    declared = {"check": None, "changes": None, "cli": None, "http": None}
+    for name in declared:
+        with pytest.raises(TypeError, match=name):
+            param(0, **{key: None for key in declared if key != name})  # type: ignore[call-arg]
+
+    @dataclass(frozen=True)
+    class Undeclared(SamplingParams):
+        caution: float = 0.5
+
+    with pytest.raises(TypeError, match=r"Undeclared\.caution must be declared by param\(\)"):
+        Undeclared()
+    assert parameters(SamplingParams).keys() == {f.name for f in fields(SamplingParams) if f.init}
 
 
 # vLLM's arguments, with a value that asks for nothing and one that asks for something.

@@ -1,0 +1,134 @@
+"""What goes into an `LLM`: prompts as text, token ids or chats, and sampling parameters for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minillm.api.sampling_params import SamplingParams
+from minillm.errors import MinillmError
+from minillm.tokenizer.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int] | Mapping[str, Any]
+Messages = Sequence[Mapping[str, Any]]
+
+
+def expect_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
+    """Return the tokenizer; `MinillmError` if there is none."""
+    if tokenizer is None:
+        raise MinillmError("this LLM was made without a tokenizer; pass token ids, or tokenizer=")
+    return tokenizer
+
+
+def as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """Return a list of prompts; one prompt alone is a list of one."""
+    if isinstance(prompts, str | Mapping):
+        return [prompts]
+    several: list[Any] = list(prompts)
+    return [several] if several and all(isinstance(x, int) for x in several) else several
+
+
+def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list[int]]:
+    """Return a prompt's text, if it has one, and its token ids.
+
+    Raises:
+        MinillmError: it is neither text nor token ids, or text without a tokenizer.
+    """
+    text: str | None = None
+    ids: Any = prompt
+    if isinstance(prompt, Mapping) and "prompt_token_ids" in prompt:
+        text, ids = prompt.get("prompt"), prompt["prompt_token_ids"]
+    elif isinstance(prompt, Mapping | str):
+        if "prompt" not in prompt and not isinstance(prompt, str):
+            raise MinillmError(f"a prompt needs 'prompt' or 'prompt_token_ids', got {list(prompt)}")
+        text = prompt if isinstance(prompt, str) else str(prompt["prompt"])
+        return text, list(expect_tokenizer(tokenizer).encode(text))
+    listed = isinstance(ids, Sequence) and not isinstance(ids, str)
+    if not listed or not all(isinstance(token, int) for token in ids):
+        raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
+    return text, [int(token) for token in ids]
+
+
+def chat_prompt(
+    tokenizer: Tokenizer,
+    messages: Messages,
+    chat_template: str | None,
+    add_generation_prompt: bool,
+    continue_final_message: bool,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the prompt of a chat, as the chat template writes it; arguments as of `LLM.chat`.
+
+    Raises:
+        MinillmError: arguments contradict each other, or the template changes a message to be continued.
+    """
+    if taken := {"messages", "add_generation_prompt", "chat_template"} & options.keys():
+        raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
+    if continue_final_message and add_generation_prompt:
+        raise MinillmError("continue_final_message goes with add_generation_prompt=False")
+    mark, last = "<continue here> ", ""
+    if continue_final_message:
+        last = str(messages[-1]["content"])
+        messages = [*messages[:-1], {**messages[-1], "content": last + mark}]
+    text = tokenizer.apply_chat_template(
+        messages, add_generation_prompt, chat_template=chat_template, **options
+    )
+    if continue_final_message:
+        # As in transformers: a template that strips its messages takes the mark's space, and ours too.
+        at = text.rfind(mark.strip())
+        if at < 0 or last.strip() not in text[:at]:
+            raise MinillmError("the chat template changes the last message; it cannot be continued")
+        text = text[:at] if text.startswith(mark, at) else text[:at].rstrip()
+    return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+
+def params_of_each(
+    prompts: Sequence[Prompt],
+    params: SamplingParams | Sequence[SamplingParams] | None,
+    default: SamplingParams,
+) -> list[SamplingParams]:
+    """Return each prompt's sampling parameters; `MinillmError` if there are not as many as prompts."""
+    if params is None or isinstance(params, SamplingParams):
+        return [params or default] * len(prompts)
+    if len(params) != len(prompts):
+        raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
+    return list(params)
+
+
+def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
+    """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
+    if generation_config == "vllm" or (folder is None and generation_config == "auto"):
+        return SamplingParams()
+    path = (folder if generation_config == "auto" else Path(generation_config)) / "generation_config.json"  # type: ignore[operator]
+    if not path.is_file():
+        if generation_config == "auto":
+            return SamplingParams()
+        raise MinillmError(f"generation_config: there is no {path}")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        return SamplingParams()  # it is an accessory, and some on the hub are no JSON
+    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
+    found = {name: stored[name] for name in names if stored.get(name) is not None}
+    if stored.get("max_new_tokens") is not None:
+        found["max_tokens"] = stored["max_new_tokens"]
+    try:
+        return SamplingParams(**found)
+    except MinillmError as error:
+        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+
+
+def bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Token ids of each bad word, as it stands at the start of a text and after a space."""
+    found: list[list[int]] = []
+    for word in params.bad_words or ():
+        assert tokenizer is not None
+        plain, spaced = (
+            tokenizer.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " ")
+        )
+        found += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+    return found
