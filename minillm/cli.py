@@ -31,7 +31,8 @@ from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError, install_hint
-from minillm.llm import LLM, Prompt
+from minillm.inputs import Prompt
+from minillm.llm import LLM
 
 API_KEY = "MINILLM_API_KEY"
 

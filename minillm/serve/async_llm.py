@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from minillm.api.outputs import RequestOutput
 from minillm.api.sampling_params import SamplingParams
-from minillm.llm import LLM, Prompt
+from minillm.inputs import Prompt
+from minillm.llm import LLM
 
 T = TypeVar("T")
 # (place of the prompt, what `LLM.step` gave of it), or what ended it.

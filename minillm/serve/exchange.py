@@ -14,7 +14,8 @@ from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutp
 from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError
-from minillm.llm import LLM, Prompt
+from minillm.inputs import Prompt
+from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.protocol import ApiError, Json
 
