@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-TARGET = Path(__file__).parents[2] / "minillm" / "reference_keys.json"
+TARGET = Path(__file__).parents[2] / "minillm" / "checkpoint" / "reference_keys.json"
 # What objects are called that hold a config.
 CONFIGS = ("config", "text_config")
 # Modules whose functions are followed; those of other libraries, and of training, are not.

@@ -21,9 +21,12 @@ N = 333
 def slopes(H: int) -> torch.Tensor:
     """Those of Press et al. (2022) in float32: of the power of two below, and every other of the next one."""
     below = 2 ** math.floor(math.log2(H))
-    powers = torch.arange(1, 2 * below + 1, dtype=torch.int32)
-    first, more = (torch.pow(torch.tensor(2.0 ** -(8.0 / n)), powers) for n in (below, 2 * below))
-    return torch.cat((first[:below], more[::2]))[:H]
+    # In runs as long as transformers': torch's power has other bits at the end of a vector on some CPUs.
+    first, more = (
+        torch.arange(1, n + 1, k, dtype=torch.int32) for n, k in ((below, 1), (2 * (H - below), 2))
+    )
+    powers = ((below, first), (2 * below, more))
+    return torch.cat([torch.pow(torch.tensor(2.0 ** -(8.0 / n)), power) for n, power in powers])
 
 
 def tilt(slopes_H: torch.Tensor, rounding: AlibiRounding, first: int = 0, scale: float = 1.0) -> torch.Tensor:
