@@ -20,17 +20,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.generate import machine, save
-from minillm import MinillmError
+from benchmarks import record
 from rl.advantage import advantages, alternative
 from rl.allocation import more_rollouts
 from rl.single_token import MethodConfig
@@ -209,14 +207,9 @@ def compared(
 
 def table(rows: list[dict[str, Any]], title: str) -> Table:
     """A row an allocation."""
-    result = Table(
-        title=title, caption="power by the difference in true reward to the policy's other actions"
-    )
-    result.add_column("rollouts")
-    for name in ("an action", "false +1", "false -1", *map(str, DIFFERENCES), "mean power"):
-        result.add_column(name, justify="right")
-    for row in rows:
-        result.add_row(
+    names = ("rollouts", "an action", "false +1", "false -1", *map(str, DIFFERENCES), "mean power")
+    cells = [
+        (
             row["allocation"],
             f"{row['rollouts_per_action']:.1f}",
             f"{row['false_better']:.3f}",
@@ -224,30 +217,25 @@ def table(rows: list[dict[str, Any]], title: str) -> Table:
             *(f"{row['power'][str(difference)]:.2f}" for difference in DIFFERENCES),
             f"{row['mean_power']:.3f}",
         )
+        for row in rows
+    ]
+    result = record.table(title, names, cells)
+    result.caption = "power by the difference in true reward to the policy's other actions"
     return result
 
 
-def main() -> int:
-    """The command line; returns the exit status: 1 for too many errors, or too little saved."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        found = {
-            name: compared(name, draw(config.states, np.random.default_rng(config.seed)), config, console)
-            for name, draw in (("hard", hard), ("usual", usual))
-        }
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status: 1 for too many errors, or too little saved."""
+    found = {
+        name: compared(name, draw(config.states, np.random.default_rng(config.seed)), config, console)
+        for name, draw in (("hard", hard), ("usual", usual))
+    }
     rate = max(rate for _, rate, _ in found.values())
     console.print(f"largest rate of false verdicts: {rate:.3f}, of {1 - config.confidence:.3f} allowed")
-    if config.save:
-        options = {k: v for k, v in asdict(config).items() if k != "save"}
-        mixtures = {name: {"rows": rows, "share": share} for name, (rows, _, share) in found.items()}
-        record = {"benchmark": "advantage", "machine": machine(), "config": options, "mixtures": mixtures}
-        console.print(f"saved to {save(record)}")
+    mixtures = {name: {"rows": rows, "share": share} for name, (rows, _, share) in found.items()}
+    record.finish(console, "advantage", config, mixtures=mixtures)
     return 0 if rate <= 1 - config.confidence and found["usual"][2] <= 0.5 else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

@@ -200,8 +200,8 @@ def same_prefix(heads: tuple[int, int], D: int, dtype: torch.dtype, precision: s
     runs_N3 = torch.tensor([[0, 0, 3], [1, 3, 2], [2, 5, 1]], device=DEVICE)
     given = (case.q[pick_R], k, v, positions(case.bounds, case.T)[pick_R], page_BP, (runs_N3, 3))
     return first_of(
-        different("forks", attention.paged(*given, *case.options), whole[pick_R]),
-        different("shared prefix", attention.paged(*given, *case.options, prefix), whole[pick_R]),
+        different("forks", attention.paged(*given, *case.options)[0], whole[pick_R]),
+        different("shared prefix", attention.paged(*given, *case.options, prefix)[0], whole[pick_R]),
     )
 
 

@@ -107,7 +107,7 @@ def decode(
     i_B = torch.arange(B, device=DEVICE)
     runs_N3 = torch.stack((i_B, i_B, torch.ones_like(i_B)), dim=1)
     given = (q_BHD, cache.k, cache.v, position_B, page_BP, (runs_N3, 1), Scores(q_BHD.shape[2] ** -0.5))
-    return partial(attention.paged, *given, prefix=prefix)
+    return lambda: attention.paged(*given, prefix=prefix)[0]
 
 
 def moved(config: Config, dtype: torch.dtype, tokens: int, B: int) -> int:

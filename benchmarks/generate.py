@@ -26,10 +26,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
-import os
-import platform
-import re
 import statistics
 import sys
 import tempfile
@@ -37,18 +33,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import llamacpp
+from benchmarks import llamacpp, record
 from kernels.cpu import attention as cpu_attention
 from kernels.cpu import matmul as cpu_matmul
 from kernels.cpu import pool
@@ -56,7 +49,6 @@ from minillm import LLM, MinillmError, SamplingParams, Transformer, load_model
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
 
-RESULTS = Path(__file__).parent / "results"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Larger than any cache, small enough to read in each round.
 PROBE_BYTES = 1 << 28
@@ -415,56 +407,15 @@ def measure_one(
     )
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.is_file() else ""
-
-    def field(name: str) -> str | None:
-        found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
-        return found[1].strip() if found else None
-
-    flags = (field("flags") or field("Features") or "").split()
-    return {
-        "date": date.today().isoformat(),
-        "cpu": field("model name") or cpu,
-        "cpu_family_model": f"{field('cpu family')}/{field('model')}",
-        "vector_flags": [f for f in flags if f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "numba": version("numba"),
-    }
-
-
 def table(rows: list[Row], config: Config) -> Table:
     """What was measured, a row a precision and batch size."""
     title = (
         f"decode, tokens/s: prompts of {config.prompt_tokens}, {config.new_tokens} steps, medians "
         f"of {config.rounds} rounds (slowest to fastest round)"
     )
-    result = Table(title=title)
-    for name in ("precision", "batch"):
-        result.add_column(name)
-    names = (
-        "ours",
-        "transformers",
-        "ratio",
-        "llama.cpp",
-        "MB/step",
-        "GB/s",
-        "floor",
-        "time over floor",
-        "Python",
-    )
-    for name in names:
-        result.add_column(name, justify="right")
-    for row in rows:
-        result.add_row(
+    names = ("precision", "batch", "ours", "transformers", "ratio", "llama.cpp", "MB/step", "GB/s", "floor")
+    cells = [
+        (
             row.precision,
             str(row.batch),
             f"{row.ours:.1f} ({row.ours_low:.1f} to {row.ours_high:.1f})",
@@ -477,43 +428,17 @@ def table(rows: list[Row], config: Config) -> Table:
             f"{row.over_floor:.2f}x",
             f"{row.shares['Python and sampling']:.0%}",
         )
-    return result
+        for row in rows
+    ]
+    return record.table(title, (*names, "time over floor", "Python"), cells, left=2)
 
 
-def save(record: dict[str, Any]) -> Path:
-    """Writes benchmarks/results/<benchmark>-<date>-<cpu>.json, and never over an earlier one."""
-    RESULTS.mkdir(exist_ok=True)
-    found = record["machine"]
-    name = f"{found['cpu']} {found['cpu_family_model']} {found['cores']} cores"
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    stem = f"{record['benchmark']}-{found['date']}-{slug}"
-    path, count = RESULTS / f"{stem}.json", 1
-    while path.exists():
-        count += 1
-        path = RESULTS / f"{stem}-{count}.json"
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n")
-    return path
-
-
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    try:
-        rows, rollouts = measure(config, console)
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    found = machine()
-    record = {
-        "benchmark": "generate",
-        "machine": found,
-        "config": asdict(config),
-        "rows": [asdict(row) for row in rows],
-        "rollouts": [asdict(row) for row in rollouts],
-    }
+    rows, rollouts = measure(config, console)
+    found = record.machine()
     console.print(", ".join(f"{key} {value}" for key, value in found.items()), highlight=False)
     console.print(table(rows, config))
     for row in rows:
@@ -523,11 +448,10 @@ def main() -> int:
         sizes = f"{one.samples} rollouts of {config.rollout_prompt_tokens} + {config.new_tokens} tokens"
         rates = f"{one.ours:.1f} against {one.transformers:.1f} tokens/s, {one.ratio:.2f}x"
         console.print(f"{one.precision}, {sizes}: {rates}")
-    if config.save:
-        console.print(f"saved to {save(record)}")
-    print(json.dumps(record))
+    each = {"rows": [asdict(row) for row in rows], "rollouts": [asdict(row) for row in rollouts]}
+    record.finish(console, "generate", config, **each)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

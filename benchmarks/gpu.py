@@ -14,19 +14,14 @@ from __future__ import annotations
 import gc
 import json
 import os
-import platform
-import re
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from math import ceil
 from multiprocessing import get_context
@@ -34,14 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
+
+from benchmarks.record import RESULTS, machine, save, screen
 
 SMOKE = not torch.cuda.is_available()
 if SMOKE:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 DEVICE = torch.device("cpu" if SMOKE else "cuda")
-RESULTS = Path(__file__).parent / "results"
 
 # Dense, as the vendors' data sheets give them: operations a second by kind of product, bytes a second.
 PEAKS = {
@@ -327,29 +322,6 @@ def copy_bandwidth(rounds: int) -> float:
     return 2 * source.nbytes / found.seconds
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    found: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "device": "CPU (Triton's interpreter)" if SMOKE else torch.cuda.get_device_name(DEVICE),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-    }
-    for name in ("triton", "pytorch-triton-rocm"):
-        try:
-            found["triton"] = version(name)
-            break
-        except PackageNotFoundError:
-            continue
-    if not SMOKE:
-        properties = torch.cuda.get_device_properties(DEVICE)
-        found["multiprocessors"] = properties.multi_processor_count
-        found["memory"] = properties.total_memory
-    return found
-
-
 def peaks() -> dict[str, float]:
     """The device's entry of PEAKS, empty if it has none."""
     name = "" if SMOKE else torch.cuda.get_device_name(DEVICE)
@@ -364,7 +336,7 @@ class Report:
 
     def __init__(self, benchmark: str, config: Config, rate: str, size: str) -> None:
         self.benchmark, self.config, self.rate, self.size = benchmark, config, rate, size
-        self.console = Console(width=None if sys.stdout.isatty() else 170)
+        self.console = screen(170)
         self.checks: list[Check] = []
         self.rows: list[Row] = []
         self.failures: list[str] = []
@@ -573,16 +545,7 @@ class Report:
 
     def _save(self, record: dict[str, Any]) -> None:
         """<benchmark>-<date>-<device>.json and .png, never over earlier ones."""
-        folder = self.config.folder or RESULTS
-        folder.mkdir(parents=True, exist_ok=True)
-        found = record["machine"]
-        slug = re.sub(r"[^a-z0-9]+", "-", found["device"].lower()).strip("-")
-        stem, count = f"gpu-{self.benchmark}-{found['date']}-{slug}", 1
-        path = folder / f"{stem}.json"
-        while path.exists():
-            count += 1
-            path = folder / f"{stem}-{count}.json"
-        path.write_text(json.dumps(record, indent=2, default=str) + "\n")
+        path = save(record, self.config.folder or RESULTS)
         self.say(f"saved to {path}")
         if self.rows:
             try:

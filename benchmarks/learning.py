@@ -23,14 +23,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from arc.prompt import PromptOptions
 from arc.tasks import golden_ids
 from arc.train import PROBE, Config, make_problems
-from benchmarks.generate import RESULTS, machine
+from benchmarks import record
+from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, Tokenizer, load_model
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
@@ -305,24 +305,18 @@ def report(runs: Sequence[tuple[str, Path]], config: Learning, console: Console)
         console.print(said)
     config.folder.mkdir(parents=True, exist_ok=True)
     options = {k: v for k, v in asdict(config).items() if k not in ("folder", "runs")}
-    record = {"benchmark": "learning", "machine": machine(), "config": options, "methods": found}
-    text = json.dumps(record, indent=1)
+    saved = {"benchmark": "learning", "machine": record.machine(), "config": options, "methods": found}
+    text = json.dumps(saved, indent=1)
     write_atomically(config.folder / "learning.json", lambda path: path.write_text(text))
     draw(found, config.folder / "learning.png")
     console.print(f"kept in {config.folder}")
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Learning, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        report([(name, train(name, config, console)) for name in config.methods], config, console)
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(config: Learning, console: Console) -> int:
+    """Train by each method and report; returns the exit status."""
+    report([(name, train(name, config, console)) for name in config.methods], config, console)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Learning, __doc__))

@@ -18,14 +18,13 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 
-from benchmarks.generate import machine, save
+from benchmarks import record
 from minillm import load_model
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
@@ -114,14 +113,12 @@ def run_one(folder: Path, side: str) -> dict[str, float]:
     return {"seconds": seconds, "peak": resident("VmHWM") - before, "bytes": size}
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status."""
     if config.only is not None:
         assert config.folder is not None
         print(json.dumps(run_one(config.folder, config.only)))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else 140)
     with tempfile.TemporaryDirectory() if config.folder is None else nullcontext(config.folder) as name:
         folder = Path(name)
         if not (folder / "config.json").exists():
@@ -146,12 +143,9 @@ def main() -> int:
         )
     console.print(f"ours over safetensors: {row['time_ratio']:.2f}x the time")
     console.print(f"our peak over the weights: {row['memory_ratio']:.3f}x")
-    record = {"benchmark": "load", "machine": machine(), "config": asdict(config), "rows": [row]}
-    if config.save:
-        console.print(f"saved to {save(record)}")
-    print(json.dumps(record, default=str))
+    record.finish(console, "load", config, rows=[row])
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

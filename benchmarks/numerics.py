@@ -28,12 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import parity
-from benchmarks.generate import RESULTS, load_theirs, machine
+from benchmarks import parity, record
+from benchmarks.generate import load_theirs
+from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, load_model, token_logprobs
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
@@ -112,24 +111,14 @@ class Report:
 
     def table(self, title: str, rows: list[dict[str, Any]]) -> None:
         """Rows of one kind, on the screen."""
-        table = Table(title=title)
-        for name in rows[0]:
-            table.add_column(
-                name.replace("_", " "), justify="right" if name not in ("way", "precision") else "left"
-            )
-        for row in rows:
-            table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-        self.console.print(table)
+        cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+        self.console.print(record.table(title, [name.replace("_", " ") for name in rows[0]], cells))
 
     def keep(self, section: str, rows: list[dict[str, Any]]) -> None:
         """Numbers of a section, in a file of its own: sections run one by one, too."""
-        record = {
-            "section": section,
-            "machine": machine(),
-            "model": Path(self.config.model).name,
-            "rows": rows,
-        }
-        text = json.dumps(record, indent=1)
+        model = Path(self.config.model).name
+        kept = {"section": section, "machine": record.machine(), "model": model, "rows": rows}
+        text = json.dumps(kept, indent=1)
         write_atomically(self.config.folder / f"{section}.json", lambda path: path.write_text(text))
 
     def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float] = (7, 4.5)) -> None:
@@ -545,25 +534,19 @@ SECTIONS: dict[str, Callable[[Report], Any]] = {
 }
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    try:
-        if unknown := [name for name in config.sections if name not in SECTIONS]:
-            raise MinillmError(f"unknown section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
-        folder = hub.resolve(config.model)
-        config.folder.mkdir(parents=True, exist_ok=True)
-        report = Report(config, console, folder, Tokenizer.from_folder(folder))
-        for name in config.sections:
-            console.rule(name)
-            SECTIONS[name](report)
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(config: Config, console: Console) -> int:
+    """Run the sections; returns the exit status."""
+    if unknown := [name for name in config.sections if name not in SECTIONS]:
+        raise MinillmError(f"unknown section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+    folder = hub.resolve(config.model)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    report = Report(config, console, folder, Tokenizer.from_folder(folder))
+    for name in config.sections:
+        console.rule(name)
+        SECTIONS[name](report)
     console.print(f"kept in {config.folder}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

@@ -19,17 +19,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmarks.generate import DTYPES, RESULTS, load_theirs, machine, save
+from benchmarks import record
+from benchmarks.generate import DTYPES, load_theirs
+from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, RequestOutput, SamplingParams, Tokenizer, Transformer, load_model
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
@@ -265,20 +266,9 @@ def summary(lines: list[dict[str, Any]], config: Config, console: Console) -> li
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """What was found, a row a path."""
-    result = Table(title="logprobs: sampler against trainer")
-    for name in (
-        "",
-        "precision",
-        "batch",
-        "tokens",
-        "that differ",
-        "bits that differ",
-        "largest gap",
-        "mean gap",
-    ):
-        result.add_column(name, justify="left" if name in ("", "precision") else "right")
-    for row in rows:
-        result.add_row(
+    names = ("", "precision", "batch", "tokens", "that differ", "bits that differ", "largest gap", "mean gap")
+    cells = [
+        (
             row["who"],
             row["precision"],
             row["batch"],
@@ -288,28 +278,21 @@ def table(rows: list[dict[str, Any]]) -> Table:
             f"{row['largest']:.2g}",
             f"{row['mean']:.2g}",
         )
-    return result
+        for row in rows
+    ]
+    return record.table("logprobs: sampler against trainer", names, cells, left=2)
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        rows = summary(ours(config, console), config, console)
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status: 1 where sampler and trainer differ."""
+    rows = summary(ours(config, console), config, console)
     console.print(table(rows))
     differing = [row for row in rows if row["who"] == "minillm" and row["differing"]]
     for row in differing:
         console.print(f"{row['precision']}: first {row['first']}")
-    if config.save:
-        options = {**asdict(config), "folder": config.folder.name}
-        record = {"benchmark": "parity", "machine": machine(), "config": options, "rows": rows}
-        console.print(f"saved to {save(record)}")
+    record.finish(console, "parity", replace(config, folder=Path(config.folder.name)), rows=rows)
     return 1 if differing else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

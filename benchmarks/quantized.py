@@ -14,18 +14,17 @@ sit on a grid of their own, and rounding them again is another loss, not the fir
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.generate import Ours, machine, save
+from benchmarks import record
+from benchmarks.generate import Ours
 from minillm import MinillmError, Tokenizer, Transformer, load_model
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
@@ -132,10 +131,8 @@ def measure(config: Config, console: Console) -> list[dict[str, float | str]]:
 
 def table(rows: list[dict[str, float | str]], config: Config) -> Table:
     """What was measured, a row a precision."""
-    result = Table(title="weights of fewer bits: exactness against fp32, speed")
     names = ["precision", "MB", "loss (fp32)", "mean KL", "largest KL", "same top token"]
-    for name in (*names, *(f"tokens/s, batch {batch}" for batch in config.batches)):
-        result.add_column(name, justify="right")
+    lines = []
     for row in rows:
         cells = [str(row["precision"]), f"{row['megabytes']:.0f}"]
         cells += [f"{row['loss']:.4f} ({row['loss_fp32']:.4f})", f"{row['kl_mean']:.5f}"]
@@ -145,26 +142,18 @@ def table(rows: list[dict[str, float | str]], config: Config) -> Table:
             base = next((float(r[key]) for r in rows if r["precision"] == BASE), None)
             ratio = "" if base is None else f" ({float(row[key]) / base:.2f}x)"
             cells.append(f"{float(row[key]):.1f}{ratio}")
-        result.add_row(*cells)
-    return result
+        lines.append(cells)
+    names += [f"tokens/s, batch {batch}" for batch in config.batches]
+    return record.table("weights of fewer bits: exactness against fp32, speed", names, lines)
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        rows = measure(config, console)
-    except (MinillmError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status."""
+    rows = measure(config, console)
     console.print(table(rows, config))
-    record = {"benchmark": "quantized", "machine": machine(), "config": asdict(config), "rows": rows}
-    if config.save:
-        console.print(f"saved to {save(record)}")
-    print(json.dumps(record, default=str))
+    record.finish(console, "quantized", config, rows=rows)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

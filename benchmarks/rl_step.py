@@ -17,19 +17,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
-from rich.table import Table
 
 from arc.train import Config as ArcConfig
 from arc.train import train
-from benchmarks.generate import load_theirs, machine, save
-from minillm import LLM, MinillmError, SamplingParams, Tokenizer, load_model, token_logprobs
+from benchmarks import record
+from benchmarks.generate import load_theirs
+from minillm import LLM, SamplingParams, Tokenizer, load_model, token_logprobs
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
 from rl.metrics import read_metrics
@@ -147,46 +146,36 @@ def measure_shares(config: Config, console: Console) -> dict[str, float]:
     return {name: value / whole for name, value in spent.items()}
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        folder = hub.resolve(config.model)
-        text = "A transformation turns an input grid into an output grid. " * (config.prefix_tokens // 4)
-        prefix = Tokenizer.from_folder(folder).encode(text)[: config.prefix_tokens]
-        training = measure_training(config, folder, prefix)
-        rollouts = measure_rollouts(config, folder, prefix)
-        shares = measure_shares(config, console) if config.iterations else {}
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    table = Table(title=f"{config.precision}, a prefix of {len(prefix)} tokens, medians of {config.rounds}")
-    for name in ("", "ours", "against", "ratio"):
-        table.add_column(name, justify="right" if name else "left")
-    table.add_row(
-        f"a step on {config.actions} actions, against one of fine-tuning",
-        f"{training['seconds']:.2f} s",
-        f"{training['fine_tuning_seconds']:.2f} s",
-        f"{training['ratio']:.2f}x the time",
-    )
-    table.add_row(
-        f"{config.forks} completions of {config.new_tokens} tokens, against transformers' calls",
-        f"{rollouts['seconds']:.2f} s",
-        f"{rollouts['transformers_seconds']:.1f} s",
-        f"{rollouts['ratio']:.1f}x as fast",
-    )
-    console.print(table)
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status."""
+    folder = hub.resolve(config.model)
+    text = "A transformation turns an input grid into an output grid. " * (config.prefix_tokens // 4)
+    prefix = Tokenizer.from_folder(folder).encode(text)[: config.prefix_tokens]
+    training = measure_training(config, folder, prefix)
+    rollouts = measure_rollouts(config, folder, prefix)
+    shares = measure_shares(config, console) if config.iterations else {}
+    rows = [
+        (
+            f"a step on {config.actions} actions, against one of fine-tuning",
+            f"{training['seconds']:.2f} s",
+            f"{training['fine_tuning_seconds']:.2f} s",
+            f"{training['ratio']:.2f}x the time",
+        ),
+        (
+            f"{config.forks} completions of {config.new_tokens} tokens, against transformers' calls",
+            f"{rollouts['seconds']:.2f} s",
+            f"{rollouts['transformers_seconds']:.1f} s",
+            f"{rollouts['ratio']:.1f}x as fast",
+        ),
+    ]
+    title = f"{config.precision}, a prefix of {len(prefix)} tokens, medians of {config.rounds}"
+    console.print(record.table(title, ("", "ours", "against", "ratio"), rows))
     if shares:
         said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         console.print(f"a run's time, {config.iterations} iterations on three tasks: {said}")
-    if config.save:
-        options = {k: v for k, v in asdict(config).items() if k != "save"}
-        record = {"benchmark": "rl-step", "machine": machine(), "config": options}
-        record |= {"training": training, "rollouts": rollouts, "shares": shares}
-        console.print(f"saved to {save(record)}")
+    record.finish(console, "rl-step", config, training=training, rollouts=rollouts, shares=shares)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

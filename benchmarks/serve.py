@@ -24,16 +24,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import tyro
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.generate import machine, save
+from benchmarks import record
 from minillm import MinillmError
 from minillm.checkpoint.hub import DEMO_MODEL
 
@@ -256,7 +254,7 @@ def serve(config: Config) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """One run, as a record."""
+    """The figures of one run."""
     with serve(config) as (process, url):
         begin = time.perf_counter()
         seen, gauges = asyncio.run(load(url, config))
@@ -269,9 +267,6 @@ def measure(config: Config) -> dict[str, Any]:
         return {"median": statistics.median(ordered), "p95": ordered[int(0.95 * (len(ordered) - 1))]}
 
     return {
-        "benchmark": "serve",
-        "machine": machine(),
-        "config": asdict(config),
         "answered": len(seen.latencies),
         "lost": seen.lost,
         "refused": seen.refused,
@@ -285,26 +280,15 @@ def measure(config: Config) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """The command line; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        record = measure(config)
-    except MinillmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    table = Table(
-        title=f"{config.clients} clients, {config.seconds:g} s, {config.precision}", show_header=False
-    )
-    for name, value in record.items():
-        if name not in ("benchmark", "machine", "config"):
-            table.add_row(name, json.dumps(value) if not isinstance(value, float) else f"{value:.2f}")
-    console.print(table)
-    if config.save:
-        console.print(f"saved to {save(record)}")
-    return 1 if record["lost"] or any(record["left"].values()) or record["exit_status"] else 0
+def run(config: Config, console: Console) -> int:
+    """Measure, print and save; returns the exit status: 1 where something was lost or left behind."""
+    figures = measure(config)
+    title = f"{config.clients} clients, {config.seconds:g} s, {config.precision}"
+    rows = [(k, f"{v:.2f}" if isinstance(v, float) else json.dumps(v)) for k, v in figures.items()]
+    console.print(record.table(title, ("", ""), rows, left=2))
+    record.finish(console, "serve", config, **figures)
+    return 1 if figures["lost"] or any(figures["left"].values()) or figures["exit_status"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(record.main(run, Config, __doc__))

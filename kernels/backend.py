@@ -2,7 +2,7 @@
 
 float32 and bfloat16 on the CPU run our compiled kernels, those and float16 on a GPU the Triton ones, under
 the row-invariance contract. Everything else (float64 to check structure, float16 on the CPU) runs the
-plain-torch oracle, which promises no bits.
+plain-torch oracle, `kernels.reference`, which promises no bits and is differentiable by torch itself.
 
 Legend: T packed tokens, R rows, K inner width or kv heads, N outer width, C model width, F MLP width,
 E experts or head dim of values, X columns side by side, H query heads, D head dim, P panels or pages,
@@ -18,42 +18,19 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from kernels import blockwise
+from kernels import reference
 from kernels.checks import GPU_DTYPES
 from kernels.cpu import ops as cpu_ops
 from kernels.cpu import recording as cpu_recording
 from kernels.cpu.scalars import SCALARS
 from kernels.knobs import Activation, Norm, PieceNorms, Scores, Weight
-from kernels.tiling import Paging, SharedPrefix, Tiles
+from kernels.tiling import Kept, SharedPrefix, Tiles
 
 Result = TypeVar("Result", covariant=True)
-AttentionGradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
-class AttentionKernels(Protocol):
-    """Attention by itself, for users: over packed sequences, and over pages."""
-
-    def packed_attention(
-        self, q_THD: Tensor, k_TKD: Tensor, v_TKE: Tensor, bounds_B1: Tensor, scores: Scores,
-        sinks_H: Tensor | None, input_precision: str,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (out_THE, softmax_2TH), the second for the gradients alone."""
-
-    def packed_attention_gradients(
-        self, dout_THE: Tensor, q_THD: Tensor, k_TKD: Tensor, v_TKE: Tensor, kept: tuple[Tensor, Tensor],
-        bounds_B1: Tensor, scores: Scores, sinks_H: Tensor | None, input_precision: str,
-    ) -> AttentionGradients:  # fmt: skip
-        """Return (dq, dk, dv, dsinks); `kept` is what `packed_attention` returned."""
-
-    def paged_attention(
-        self, q_THD: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, paging: tuple[Tensor, Tensor], tiles: Tiles,
-        scores: Scores, sinks_H: Tensor | None, input_precision: str, prefix: SharedPrefix | None,
-    ) -> Tensor:  # fmt: skip
-        """Return out_THE; `paging` is (position_T, page_BP)."""
-
-
-class Backend(AttentionKernels, Protocol):
-    """All operations on one kind of device, as `kernels.reference` has them. Arguments are contiguous."""
+class Backend(Protocol):
+    """All operations, as `kernels.reference` computes them. Arguments are contiguous and belong together."""
 
     def matmul(
         self,
@@ -66,32 +43,16 @@ class Backend(AttentionKernels, Protocol):
     ) -> Tensor:
         """Return x @ w (+ bias), (R, N), in float32 where `wide`."""
 
-    def matmul_gradients(
-        self, x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return (dx, dw in panels), each if it is needed."""
-
     def grouped_matmul(
         self, x_RK: Tensor, w_EPKW: Tensor, N: int, bound_E1: Tensor, scales_EPGW: Tensor | None,
         bias_EN: Tensor | None,
     ) -> Tensor:  # fmt: skip
         """Return the `matmul` of rows bound[e] to bound[e + 1] with expert e's matrix, for each expert."""
 
-    def grouped_matmul_gradients(
-        self, x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return (dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
-
     def add_norm(
         self, x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None, norm: Norm
     ) -> tuple[Tensor, Tensor]:
         """Return (x + residual, its norm)."""
-
-    def add_norm_gradient(
-        self, sum_TC: Tensor, w_C: Tensor | None, b_C: Tensor | None, dsum_TC: Tensor | None, dout_TC: Tensor,
-        norm: Norm,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-        """Return (d x, which is d residual too, d w, d b)."""
 
     def norm_qk(
         self, qkv_TX: Tensor, q_w: Tensor | None, q_b: Tensor | None, k_w: Tensor | None, k_b: Tensor | None,
@@ -102,51 +63,38 @@ class Backend(AttentionKernels, Protocol):
     def activate(self, x_TX: Tensor, activation: Activation) -> Tensor:
         """Return act(gate) * up, (T, F), or act(x)."""
 
-    def activate_gradient(self, x_TX: Tensor, dout_TF: Tensor, activation: Activation) -> Tensor:
-        """Return dx_TX."""
-
     def xielu(self, x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
         """Return xIELU with two learned numbers."""
 
-    def xielu_gradient(
-        self, x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (dx_TF, d alpha_p, d alpha_n)."""
-
-    def rope(
-        self, qkv_TX: Tensor, heads: tuple[int, int, int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor
-    ) -> Tensor:
-        """Return queries and keys rotated, the values beside them as they are."""
-
-    def rope_store(
+    def rope_qk(
         self, qkv_TX: Tensor, heads: tuple[int, int, int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
-        slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, growth_M1: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (q_THD, k_TKD) rotated; write keys and values into their slots."""
-
-    def rope_gradient(
-        self, dq_THD: Tensor, dk_TKD: Tensor, dv_TKE: Tensor, cos_MR: Tensor, sin_MR: Tensor,
-        position_T: Tensor, growth_M1: Tensor | None,
+        dtype: torch.dtype | None,
     ) -> Tensor:  # fmt: skip
-        """Return dqkv_TX; writes to dq and dk."""
+        """Return queries and keys rotated, by the oracle from `dtype`; the values beside them as they are."""
 
-    def attention(
-        self, q_THD: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, batch: Paging, scores: Scores,
-        sinks_H: Tensor | None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
-        """Return (out_THE, what its gradients want beside the inputs)."""
+    def packed_attention(
+        self, q_THD: Tensor, k_TKD: Tensor, v_TKE: Tensor, bounds_B1: Tensor, scores: Scores,
+        sinks_H: Tensor | None, input_precision: str,
+    ) -> tuple[Tensor, Kept]:  # fmt: skip
+        """Return out_THE, and what its gradients want; ValueError for bounds that do not cover T tokens."""
+
+    def paged_attention(
+        self, q_THD: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, paging: tuple[Tensor, Tensor], tiles: Tiles,
+        scores: Scores, sinks_H: Tensor | None, input_precision: str, prefix: SharedPrefix | None,
+    ) -> tuple[Tensor, Kept]:  # fmt: skip
+        """Return out_THE, and what its gradients want; `paging` is (position_T, page_BP)."""
 
     def attention_gradients(
-        self, dout_THE: Tensor, q_THD: Tensor, k_TKD: Tensor, v_TKE: Tensor, bounds: list[int],
-        scores: Scores, sinks_H: Tensor | None, kept: tuple[Tensor, ...],
-    ) -> AttentionGradients:  # fmt: skip
-        """Return (dq, dk, dv, dsinks) of whole sequences; `kept` is what `attention` returned."""
-
-    def softmax(self, logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
-        """Return each row's maximum over temperature, and the log of its sum of exponentials; (2, R)."""
+        self, dout_THE: Tensor, q_THD: Tensor, k_TKD: Tensor, v_TKE: Tensor, kept: Kept, bounds_B1: Tensor,
+        scores: Scores, sinks_H: Tensor | None, input_precision: str,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
+        """Return (dq, dk, dv) in float32 or the inputs' dtype, and dsinks, over whole sequences."""
 
     def log_softmax(self, logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
         """Return log softmax(logits / temperature), (R, V), of float32."""
+
+    def log_softmax_at(self, logits_RV: Tensor, temperature_R: Tensor, column_RX: Tensor) -> Tensor:
+        """Return some columns of `log_softmax`, (R, X): the same bits."""
 
     def argmax(self, logits_RV: Tensor) -> Tensor:
         """Return the first column with the largest number of each row, (R,) int64; -1 where one is NaN."""
@@ -167,6 +115,46 @@ class Backend(AttentionKernels, Protocol):
         """Write the rows of w_NK as the outputs from `start` on of panels."""
 
 
+class Kernels(Backend, Protocol):
+    """A backend that torch cannot look into: its gradients are operations of their own."""
+
+    def matmul_gradients(
+        self, x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return (dx, dw in panels), each if it is needed."""
+
+    def grouped_matmul_gradients(
+        self, x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return (dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
+
+    def add_norm_gradient(
+        self, sum_TC: Tensor, w_C: Tensor | None, b_C: Tensor | None, dsum_TC: Tensor | None, dout_TC: Tensor,
+        norm: Norm,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+        """Return (d x, which is d residual too, d w, d b)."""
+
+    def activate_gradient(self, x_TX: Tensor, dout_TF: Tensor, activation: Activation) -> Tensor:
+        """Return dx_TX."""
+
+    def xielu_gradient(
+        self, x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (dx_TF, d alpha_p, d alpha_n)."""
+
+    def rope_store(
+        self, qkv_TX: Tensor, heads: tuple[int, int, int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
+        slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, growth_M1: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return (q_THD, k_TKD) rotated; write keys and values into their slots."""
+
+    def rope_gradient(
+        self, dq_THD: Tensor, dk_TKD: Tensor, dv_TKE: Tensor, cos_MR: Tensor, sin_MR: Tensor,
+        position_T: Tensor, growth_M1: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Return dqkv_TX; writes to dq and dk."""
+
+
 class Replay(Protocol):
     """The kernels of one call, to be launched again all at once."""
 
@@ -181,7 +169,7 @@ class Recorder(Protocol):
         """Return the function's result, and its launches, or None where they are not all of it."""
 
 
-def find(device: torch.device, dtype: torch.dtype) -> Backend | None:
+def find(device: torch.device, dtype: torch.dtype) -> Kernels | None:
     """Return the kernels that cover this device and dtype, or None: the oracle is for what is left."""
     if device.type == "cpu" and dtype in SCALARS:
         return cpu_ops
@@ -192,23 +180,29 @@ def find(device: torch.device, dtype: torch.dtype) -> Backend | None:
     return None
 
 
-def of(x: Tensor) -> Backend:
+def of(*tensors: Tensor) -> Backend:
+    """Return the kernels that cover all of these tensors' dtypes on their device, or else the oracle."""
+    kernels: Backend = reference
+    for x in tensors:
+        kernels = find(x.device, x.dtype) or reference
+        if kernels is reference:
+            break
+    return kernels
+
+
+def kernels_of(x: Tensor) -> Kernels:
     """Return the kernels for a tensor; ValueError where there are none."""
     if (kernels := find(x.device, x.dtype)) is None:
         raise ValueError(f"there is no kernel for {x.dtype} on {x.device}: kernels.reference has the oracle")
     return kernels
 
 
-def attention_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
-    """Return the dtypes that attention by itself takes there."""
-    return (*GPU_DTYPES, torch.float64) if device.type == "cpu" else GPU_DTYPES
+def traced(kernels: Backend) -> bool:
+    """Tell whether autograd or torch.compile looks on, and needs a `torch.library` op in the kernels' place.
 
-
-def attention_of(q: Tensor, k: Tensor) -> AttentionKernels:
-    """Return the kernels of attention for queries and keys, which on the CPU may be of any dtype."""
-    if (kernels := find(q.device, q.dtype)) is None or find(k.device, k.dtype) is None:
-        return blockwise
-    return kernels
+    Decode goes without its cost, and the oracle is plain torch.
+    """
+    return kernels is not reference and (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
 
 def recorder(device: torch.device) -> Recorder:

@@ -3,7 +3,7 @@
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, M rows of a tile, N keys, P pages, S page size.
 
-The forward is for the dtypes that have no kernel on the CPU, float64 and float16: online softmax (Milakov and
+The forward is for the dtypes that have no kernel, float64 and on the CPU float16: online softmax (Milakov and
 Gimelshein, 2018) in FlashAttention's tiling (Dao et al., 2022), with float32's precision at least. A row's
 bits depend on its own sequence alone: keys come in blocks of 64 from position 0, in order, and since
 torch.matmul may round a row by its place and by the number of rows, queries come in tiles of 256 positions,
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.knobs import Scores, first_seen
-from kernels.tiling import KEY_BLOCK, SharedPrefix, Tiles
+from kernels.tiling import KEY_BLOCK, Kept, SharedPrefix, Tiles, whole_bounds
 
 # Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
 QUERY_TILE = 256
@@ -45,69 +45,10 @@ def packed_attention(
     scores: Scores,
     sinks_H: torch.Tensor | None,
     input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (out_THE, nothing that gradients want) over packed sequences; see `kernels.backend`."""
-    out_THE = _packed(q_THD, k_TKD, v_TKE, whole_bounds(bounds_B1, q_THD.shape[0]), scores, sinks_H)
-    return out_THE, nothing_kept(q_THD)
-
-
-def packed_attention_gradients(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    kept: tuple[torch.Tensor, torch.Tensor],
-    bounds_B1: torch.Tensor,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Return (dq, dk, dv, dsinks) in the inputs' dtype."""
-    dq_THD, dk_TKD, dv_TKE, dsinks_H = gradients(
-        dout_THE, q_THD, k_TKD, v_TKE, bounds_B1.tolist(), scores, sinks_H
-    )
-    return dq_THD.to(q_THD.dtype), dk_TKD.to(q_THD.dtype), dv_TKE.to(q_THD.dtype), dsinks_H
-
-
-def paged_attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    paging: tuple[torch.Tensor, torch.Tensor],
-    tiles: Tiles,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-    prefix: SharedPrefix | None,
-) -> torch.Tensor:
-    """Return out_THE over pages; a prefix is read anew by each of its sequences, with the same bits."""
-    return _paged(q_THD, k_PKDS, v_PKSE, *paging, tiles[0], scores, sinks_H)
-
-
-def whole_bounds(bounds_B1: torch.Tensor, T: int) -> list[int]:
-    """Return bounds as numbers; raise ValueError unless they cover T tokens in order."""
-    bounds: list[int] = bounds_B1.tolist()
-    if bounds[0] != 0 or bounds[-1] != T or sorted(bounds) != bounds:
-        raise ValueError(f"bounds_B1 must rise from 0 to the {T} tokens of q, not be {bounds}")
-    return bounds
-
-
-def nothing_kept(q_THD: torch.Tensor) -> torch.Tensor:
-    """Return the softmax that gradients do not read: (2, T, H) zeros."""
-    return q_THD.new_zeros((2, *q_THD.shape[:2]), dtype=torch.float32)
-
-
-def _packed(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds: list[int],
-    scores: Scores,
-    sinks_H: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Compute out_THE over packed sequences."""
+) -> tuple[torch.Tensor, Kept]:
+    """Return (out_THE, ()) over packed sequences: gradients compute the weights anew."""
     dtype = compute_dtype(q_THD.dtype)
-    ends = dict(pairwise(bounds))
+    ends = dict(pairwise(whole_bounds(bounds_B1, q_THD.shape[0])))
 
     def block(start: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
         first = start + j * KEY_BLOCK
@@ -120,36 +61,38 @@ def _packed(
 
     runs = [(start, start, 0, end - start) for start, end in ends.items() if end > start]
     K, E = v_TKE.shape[1:]
-    return _forward(q_THD, K, E, runs, block, scores, sinks_H)
+    return _forward(q_THD, K, E, runs, block, scores, sinks_H), ()
 
 
-def _paged(
+def paged_attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
-    position_T: torch.Tensor,
-    page_BP: torch.Tensor,
-    tile_N3: torch.Tensor,
+    paging: tuple[torch.Tensor, torch.Tensor],
+    tiles: Tiles,
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Compute out_THE over pages; the arguments are those of `kernels.ops.paged_attention`."""
-    dtype = compute_dtype(q_THD.dtype)
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+    prefix: SharedPrefix | None,
+) -> tuple[torch.Tensor, Kept]:
+    """Return (out_THE, ()) over pages; a prefix is read anew by each of its sequences, with the same bits."""
+    dtype, (position_T, page_BP) = compute_dtype(q_THD.dtype), paging
 
     # Slots that no token has been written to may hold anything. A key there spoils no score but its own,
     # which is masked; a value would spoil the row, so it is zero.
     def block(b: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
         page = int(page_BP[b, j])
         v_KNE = v_PKSE[page].to(dtype)
-        unset = (j * KEY_BLOCK + torch.arange(KEY_BLOCK) > last_position[b]).view(1, -1, 1)
+        position_N = torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK, device=page_BP.device)
+        unset = (position_N > last_position[b]).view(1, -1, 1)
         return k_PKDS[page].to(dtype), v_KNE.masked_fill(unset, 0)
 
-    runs = [(b, first, int(position_T[first]), n) for b, first, n in tile_N3.tolist() if n]
+    runs = [(b, first, int(position_T[first]), n) for b, first, n in tiles[0].tolist() if n]
     last_position: dict[int, int] = {}
     for b, _, position, n in runs:
         last_position[b] = max(last_position.get(b, 0), position + n - 1)
     K, E = v_PKSE.shape[1], v_PKSE.shape[3]
-    return _forward(q_THD, K, E, runs, block, scores, sinks_H)
+    return _forward(q_THD, K, E, runs, block, scores, sinks_H), ()
 
 
 def _forward(
@@ -163,7 +106,7 @@ def _forward(
 ) -> torch.Tensor:
     """Runs are (what `block` is asked with, first token, its position, number of tokens)."""
     (T, H, _), dtype, window = q_THD.shape, compute_dtype(q_THD.dtype), scores.window
-    out_THE = torch.empty((T, H, E), dtype=q_THD.dtype)
+    out_THE = q_THD.new_empty((T, H, E))
     for b, first_token, first_position, tokens in runs:
         after = first_position + tokens
         for origin in range(first_position // QUERY_TILE * QUERY_TILE, after, QUERY_TILE):
@@ -171,18 +114,22 @@ def _forward(
             rows = slice(first_token + low - first_position, first_token + high - first_position)
             above, below = low - origin, origin + QUERY_TILE - high
             q_KMD = _to_rows(F.pad(q_THD[rows].to(dtype), (0, 0, 0, 0, above, below)), K)
-            position_M = _positions(origin, origin + QUERY_TILE, H // K)
+            position_M = torch.arange(origin, origin + QUERY_TILE, device=q_THD.device)
+            position_M1 = position_M.repeat_interleave(H // K).unsqueeze(-1)  # H / K rows to a token
             slope_KM1 = None if scores.slopes_H is None else _by_row(scores.slopes_H, K, dtype)
-            top, total = _start(sinks_H, K, dtype)
-            acc = torch.zeros((K, q_KMD.shape[1], E), dtype=dtype)
+            # A row that has seen nothing but its sink.
+            top = q_KMD.new_full((1, 1, 1), -torch.inf) if sinks_H is None else _by_row(sinks_H, K, dtype)
+            total = torch.exp(top) if sinks_H is None else torch.ones_like(top)
+            acc = q_KMD.new_zeros((K, q_KMD.shape[1], E))
             begin = max(first_seen(low, window), 0) // KEY_BLOCK
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
                 k_KDN, v_KNE = block(b, j)
                 s, _ = _scores(q_KMD @ k_KDN, scores)
                 if slope_KM1 is not None:
-                    s += slope_KM1 * (torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK) - position_M)
+                    position_N = torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK, device=s.device)
+                    s += slope_KM1 * (position_N - position_M1)
                 if window or (j + 1) * KEY_BLOCK > origin + 1:
-                    s = s.masked_fill(~_seen(position_M, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
+                    s = s.masked_fill(~_seen(position_M1, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
                 new_top = torch.maximum(top, s.amax(-1, keepdim=True))
                 base = new_top.masked_fill(new_top == -torch.inf, 0)
                 p, shrink = torch.exp(s - base), torch.exp(top - base)
@@ -194,24 +141,26 @@ def _forward(
     return out_THE
 
 
-def gradients(
+def attention_gradients(
     dout_THE: torch.Tensor,
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKE: torch.Tensor,
-    bounds: list[int],
+    kept: Kept,
+    bounds_B1: torch.Tensor,
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Gradients of attention over whole sequences: (dq_THD, dk_TKD, dv_TKE) in float32 at least, dsinks_H.
+    """Return (dq_THD, dk_TKD, dv_TKE) over whole sequences, in float32 at least, and dsinks_H.
 
     Weights are computed anew. What a row's weights share is summed from them and their gradients, not from
     output and dout: of few keys, the roundings of the two would not cancel.
     """
     H, K, dtype, window = q_THD.shape[1], v_TKE.shape[1], compute_dtype(q_THD.dtype), scores.window
     dq_THD, dk_TKD, dv_TKE = (torch.zeros_like(x, dtype=dtype) for x in (q_THD, k_TKD, v_TKE))
-    dsinks_H = None if sinks_H is None else torch.zeros(H, dtype=torch.float64)
-    for start, end in pairwise(bounds):
+    dsinks_H = None if sinks_H is None else torch.zeros_like(sinks_H, dtype=torch.float64)
+    for start, end in pairwise(bounds_B1.tolist()):
         k_KND, v_KNE = (x[start:end].to(dtype).transpose(0, 1) for x in (k_TKD, v_TKE))
         dk_KND, dv_KNE = (x[start:end].transpose(0, 1) for x in (dk_TKD, dv_TKE))
         widest = min(end - start, abs(window) + QUERY_TILE) if window else end - start
@@ -223,9 +172,9 @@ def gradients(
             q, dout = (x[rows].to(dtype).unflatten(1, (K, -1)).permute(1, 2, 0, 3) for x in (q_THD, dout_THE))
             k, v, dk, dv = (x[:, first:high] for x in (k_KND, v_KNE, dk_KND, dv_KNE))
             s, slope = _scores((q.flatten(1, 2) @ k.transpose(1, 2)).view(*q.shape[:3], -1), scores)
-            position_M1 = torch.arange(low, high).unsqueeze(-1)
+            position_M1 = torch.arange(low, high, device=q.device).unsqueeze(-1)
             if scores.slopes_H is not None:
-                distance_MN = torch.arange(first, high) - position_M1
+                distance_MN = torch.arange(first, high, device=q.device) - position_M1
                 s += scores.slopes_H.to(dtype).view(K, -1, 1, 1) * distance_MN
             seen = _seen(position_M1, first, high - first, window)
             s.masked_fill_(~seen, -torch.inf)
@@ -265,19 +214,6 @@ def _to_tokens(x_KMD: torch.Tensor, H: int) -> torch.Tensor:
     return x_KMD.view(K, -1, H // K, D).transpose(0, 1).reshape(-1, H, D)
 
 
-def _positions(low: int, high: int, G: int) -> torch.Tensor:
-    """The positions of rows, G rows to a token, as a column."""
-    return torch.arange(low, high).repeat_interleave(G).unsqueeze(-1)
-
-
-def _start(sinks_H: torch.Tensor | None, K: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """(largest score, sum of exponentials) of (K, M, 1) rows that have seen nothing but their sink."""
-    if sinks_H is None:
-        return torch.full((1, 1, 1), -torch.inf, dtype=dtype), torch.zeros((1, 1, 1), dtype=dtype)
-    top = _by_row(sinks_H, K, dtype)
-    return top, torch.ones_like(top)
-
-
 def _by_row(x_H: torch.Tensor, K: int, dtype: torch.dtype) -> torch.Tensor:
     """A number a query head as (K, M, 1), for the rows of a tile."""
     return x_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
@@ -294,6 +230,6 @@ def _scores(s: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, torch.Tensor
 
 def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torch.Tensor:
     """(M, N): which of the keys at positions `first` and on each row sees."""
-    position_N = torch.arange(first, first + keys)
+    position_N = torch.arange(first, first + keys, device=position_M1.device)
     seen = position_N <= position_M1
     return seen & (position_N >= first_seen(position_M1, window)) if window else seen

@@ -40,11 +40,6 @@ def custom_op(name: str, writes: tuple[str, ...] = ()) -> Callable[[Callable[P, 
     return cast(Callable[[Callable[P, R]], Op[P, R]], make)
 
 
-def traced() -> bool:
-    """Tell whether autograd or torch.compile looks on, for whom ops are; decode goes without their cost."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
-
-
 def some(x: Tensor | None, beside: Tensor) -> Tensor:
     """Return x, or no elements where it is not there."""
     return beside.new_empty(0) if x is None else x
@@ -53,3 +48,13 @@ def some(x: Tensor | None, beside: Tensor) -> Tensor:
 def like(x: Tensor | None, beside: Tensor) -> Tensor:
     """Return what a fake puts out in x's place."""
     return beside.new_empty(0) if x is None else torch.empty_like(x)
+
+
+def fake_like(*places: int) -> Callable[..., Any]:
+    """Make the fake of an op whose outputs are like these of its arguments."""
+
+    def fake(*arguments: Any) -> Any:
+        outputs = tuple(like(arguments[i], arguments[0]) for i in places)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return fake

@@ -1,8 +1,10 @@
 """The plain-torch oracle of every kernel: any device, any dtype up to float64, differentiable.
 
-Legend: T packed tokens, R rows, K inner width, N outer width, C model width, F MLP width, B sequences,
-H query heads, K kv heads, D head dim, P pages, S page size, W columns of a panel, G groups of
-inputs with one scale, V vocabulary.
+It is a `kernels.backend.Backend`: what computes where there are no kernels.
+
+Legend: T packed tokens, R rows, K inner width or kv heads, N outer width, C model width, F MLP width,
+E experts or head dim of values, B sequences, X columns side by side, H query heads, D head dim, P panels or
+pages, S page size, W panel width, G groups of inputs with one scale, M positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,12 +16,26 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
+from kernels.blockwise import attention_gradients as attention_gradients
+from kernels.blockwise import packed_attention as packed_attention
+from kernels.blockwise import paged_attention as paged_attention
 from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, PieceNorms, Scores, Weight, first_seen
+from kernels.panels import dequantize, unpack
+from kernels.tiling import Paging
 
 
-def matmul(x_RK: torch.Tensor, w_KN: torch.Tensor, bias_N: torch.Tensor | None = None) -> torch.Tensor:
-    """x @ w (+ bias) in the inputs' dtype."""
-    return x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
+def matmul(
+    x_RK: torch.Tensor,
+    w_PKW: torch.Tensor,
+    N: int,
+    scales_PGW: torch.Tensor | None = None,
+    bias_N: torch.Tensor | None = None,
+    wide: bool = False,
+) -> torch.Tensor:
+    """Compute x @ w (+ bias) in the inputs' dtype, (R, N); where `wide`, it is in float32 at least."""
+    w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
+    out_RN = x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
+    return out_RN.float() if wide and out_RN.dtype != torch.float64 else out_RN
 
 
 def groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
@@ -29,7 +45,7 @@ def groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
             yield e, slice(start, end)
 
 
-def grouped_matmul(
+def by_expert(
     product: Callable[..., torch.Tensor],
     x_RK: torch.Tensor,
     w_EPKW: torch.Tensor,
@@ -38,7 +54,7 @@ def grouped_matmul(
     scales_EPGW: torch.Tensor | None = None,
     bias_EN: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """product(rows, w, N, scales, bias) of each expert's rows with the expert's own, (R, N)."""
+    """Compute product(rows, w, N, scales, bias) of each expert's rows with the expert's weights, (R, N)."""
     parts = [x_RK.new_empty(0, N)]
     for e, rows in groups(bound_E1):
         scales, bias = (p if p is None else p[e] for p in (scales_EPGW, bias_EN))
@@ -46,17 +62,27 @@ def grouped_matmul(
     return torch.cat(parts)
 
 
-def dequantize(code_PKW: torch.Tensor, scale_PGW: torch.Tensor, group: int) -> torch.Tensor:
-    """Quantised weights as float64 panels (P, K, 32): codes times the scale of their group along K.
+grouped_matmul = partial(by_expert, matmul)
 
-    int8 codes stand as they are. uint8 holds two int4 codes a byte, each a nibble - 8: byte j of 16 has
-    column (j // 8) * 16 + j % 8 in its low nibble and that + 8 in its high one.
-    """
-    if code_PKW.dtype == torch.uint8:
-        low, high = ((x - 8).unflatten(-1, (2, 8)) for x in ((code_PKW & 15).int(), (code_PKW >> 4).int()))
-        code_PKW = torch.stack((low, high), dim=-2).flatten(-3)
-    scale_PKW = scale_PGW.double().repeat_interleave(group, dim=1)[:, : code_PKW.shape[1]]
-    return code_PKW.double() * scale_PKW
+
+def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
+    """Compute log softmax(logits / temperature), (R, V)."""
+    return torch.log_softmax(logits_RV / temperature_R.unsqueeze(1), dim=-1)
+
+
+def log_softmax_at(
+    logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
+) -> torch.Tensor:
+    """Compute some columns of `log_softmax`, (R, X)."""
+    return log_softmax(logits_RV, temperature_R).gather(1, column_RX)
+
+
+def from_softmax(
+    softmax_2R: torch.Tensor, logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
+) -> torch.Tensor:
+    """Compute `log_softmax_at` from each row's maximum and log of the sum of exponentials, as kernels do."""
+    scaled_RX = logits_RV.gather(1, column_RX) / temperature_R.unsqueeze(1)
+    return (scaled_RX - softmax_2R[0].unsqueeze(1)) - softmax_2R[1].unsqueeze(1)
 
 
 def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
@@ -69,8 +95,13 @@ def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
     return (logits_RV > logits_RV.gather(1, token_R.unsqueeze(1))).sum(1) + 1
 
 
-def draw(logprobs_RV: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
-    """The token of each row that a number in [0, 1) draws, by inverting the cumulative distribution; (R,)."""
+def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """Draw a token of each row by a number in [0, 1), (R,): see `invert`."""
+    return invert(log_softmax(logits_RV, temperature_R), uniform_R)
+
+
+def invert(logprobs_RV: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """Find the token of each row at which the cumulative distribution passes a number in [0, 1), (R,)."""
     mass_RV = logprobs_RV.double().exp_()
     sum_RV = mass_RV.cumsum(dim=-1)
     # Scaled by the row's own total, which rounding leaves beside 1; `right` skips what has no mass.
@@ -149,9 +180,24 @@ def rope(
     return torch.cat((rotated.to(x_THD.dtype), x_THD[..., 2 * R :]), dim=-1)
 
 
+def rope_qk(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+    dtype: torch.dtype | None,
+) -> torch.Tensor:
+    """Apply `rope` to the H query and K key heads of D = `heads`; the values beside them stay; (T, X)."""
+    H, K, D = heads
+    *parts, v_TX = qkv_TX.split((H * D, K * D, qkv_TX.shape[1] - (H + K) * D), dim=1)
+    rotated = (rope(x.unflatten(1, (-1, D)), cos_MR, sin_MR, position_T, dtype).flatten(1) for x in parts)
+    return torch.cat((*rotated, v_TX), dim=1)
+
+
 def store(
     k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
     slot_T: torch.Tensor,
     k_PKDS: torch.Tensor,
     v_PKSE: torch.Tensor,
@@ -160,13 +206,13 @@ def store(
     S = k_PKDS.shape[3]
     page_T, offset_T = slot_T // S, slot_T % S
     k_PKDS[page_T, :, :, offset_T] = k_TKD.to(k_PKDS.dtype)
-    v_PKSE[page_T, :, offset_T] = v_TKD.to(v_PKSE.dtype)
+    v_PKSE[page_T, :, offset_T] = v_TKE.to(v_PKSE.dtype)
 
 
 def attention(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
     bounds_B1: list[int],
     positions_B: list[int],
     scores: Scores,
@@ -183,7 +229,7 @@ def attention(
         q = q_THD[bounds_B1[b] : bounds_B1[b + 1]].transpose(0, 1)
         keys = first + q.shape[1]
         k = k_TKD[start : start + keys].transpose(0, 1).repeat_interleave(group, 0)
-        v = v_TKD[start : start + keys].transpose(0, 1).repeat_interleave(group, 0)
+        v = v_TKE[start : start + keys].transpose(0, 1).repeat_interleave(group, 0)
         start += keys
         s = q @ k.transpose(1, 2) * scores.scale
         if scores.softcap:
@@ -200,6 +246,43 @@ def attention(
         p = torch.softmax(s, dim=-1, dtype=scores.softmax_dtype).to(s.dtype)[..., :keys]
         outs.append((p @ v).transpose(0, 1))
     return torch.cat(outs)
+
+
+def rope_store_attention(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    tables: tuple[torch.Tensor, torch.Tensor],
+    k_PKDS: torch.Tensor,
+    v_PKSE: torch.Tensor,
+    batch: Paging,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    growth_M1: torch.Tensor | None,
+) -> torch.Tensor:
+    """Apply `rope`, `store` and `attention`; see `kernels.ops.rope_store_attention`."""
+    (H, K, D), E = heads, v_PKSE.shape[3]
+    q_THD, k_TKD, v_TKE = (
+        x.unflatten(1, (-1, width))
+        for x, width in zip(qkv_TX.split((H * D, K * D, K * E), dim=1), (D, D, E), strict=True)
+    )
+    q_THD, k_TKD = (rope(x, *tables, batch.position_T, scores.rope_dtype) for x in (q_THD, k_TKD))
+    if growth_M1 is not None:
+        q_THD = q_THD * growth_M1[batch.position_T].unsqueeze(1).to(q_THD.dtype)
+    store(k_TKD.detach(), v_TKE.detach(), batch.slot_T, k_PKDS, v_PKSE)
+    if any(batch.starts):
+        k_TKD, v_TKE = _cached(k_PKDS.transpose(2, 3), batch), _cached(v_PKSE, batch)
+    k_TKD, v_TKE = k_TKD.to(q_THD.dtype), v_TKE.to(q_THD.dtype)
+    return attention(q_THD, k_TKD, v_TKE, batch.bounds, batch.starts, scores, sinks_H)
+
+
+def _cached(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
+    """Collect each sequence's cached keys or values up to this batch's last token, one after the other."""
+    parts = []
+    for b, page_P in enumerate(batch.page_BP):
+        length = batch.starts[b] + batch.bounds[b + 1] - batch.bounds[b]
+        pages = page_P[: -(-length // x_PKSD.shape[2])]
+        parts.append(x_PKSD[pages].transpose(1, 2).flatten(0, 1)[:length])
+    return torch.cat(parts)
 
 
 def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
@@ -257,6 +340,11 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
+
+
+def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Write x, rounded to the nearest of out's dtype, ties to even."""
+    out.copy_(x)
 
 
 def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int) -> None:

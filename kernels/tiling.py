@@ -18,6 +18,8 @@ TILE_TOKENS = 16
 
 # Runs of tokens (N, 3) int64: sequence, first token, number of tokens; and the largest number.
 Tiles = tuple[torch.Tensor, int]
+# What attention's gradients want of the forward beside its inputs: nothing, or (out_THE, softmax_2TH).
+Kept = tuple[torch.Tensor, ...]
 
 
 class Paging(Protocol):
@@ -60,6 +62,14 @@ class SharedPrefix:
     tile_tokens: int
     blocks_G: torch.Tensor
     blocks_B: torch.Tensor
+
+
+def whole_bounds(bounds_B1: torch.Tensor, tokens: int) -> list[int]:
+    """Return bounds as numbers; raise ValueError unless they cover all tokens in order."""
+    bounds: list[int] = bounds_B1.tolist()
+    if bounds[0] != 0 or bounds[-1] != tokens or sorted(bounds) != bounds:
+        raise ValueError(f"bounds_B1 must rise from 0 to the {tokens} tokens of q, not be {bounds}")
+    return bounds
 
 
 def work_list(bounds_B1: torch.Tensor, tokens: int, tile_tokens: int) -> torch.Tensor:

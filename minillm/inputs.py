@@ -97,6 +97,27 @@ def params_of_each(
     return list(params)
 
 
+def check_params(
+    params: SamplingParams, tokenizer: Tokenizer | None, vocab_size: int, max_logprobs: int
+) -> None:
+    """Raise `MinillmError` for what this model or tokenizer cannot do."""
+    if params.stop_strings or params.bad_words:
+        expect_tokenizer(tokenizer)
+    if params.stop_strings and not params.detokenize:
+        raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
+    for name in ("logprobs", "prompt_logprobs"):
+        count = getattr(params, name)
+        if count is not None and max_logprobs != -1 and (count > max_logprobs or count == -1):
+            raise MinillmError(
+                f"{name} = {count} is more than max_logprobs = {max_logprobs}; make the LLM with a larger "
+                "max_logprobs, or -1"
+            )
+    names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
+    for name in (*names, "stop_token_ids"):
+        if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
+            raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
+
+
 def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
     """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
     if generation_config == "vllm" or (folder is None and generation_config == "auto"):

@@ -14,15 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kernels.backend import memory_of
 from minillm import inputs
-from minillm.api.outputs import BeamSearchOutput, CompletionOutput, RequestOutput
+from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Grammars
+from minillm.api.structured_outputs import Constraint, Grammars, StructuredOutputsParams
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
 from minillm.engine import beam_search as beam
 from minillm.engine.engine import Engine
 from minillm.engine.metrics import Metric, Metrics
-from minillm.engine.request import Request, Sample
+from minillm.engine.request import Request, Sample, build_request
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError, refusing
@@ -30,7 +30,7 @@ from minillm.inputs import Messages, Prompt
 from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
-from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 KV_CACHE_BYTES = 1 << 30
 # Rows of logits that are held at a time for a prompt's logprobs.
@@ -414,67 +414,29 @@ class LLM:
     def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None) -> Request:
         text, token_ids = inputs.parse(prompt, self.tokenizer)
         self._check(token_ids)
-        self._check_params(params)
+        inputs.check_params(params, self.tokenizer, self.model.config.vocab_size, self.max_logprobs)
         room = self.max_model_len - len(token_ids)
         most = room if params.max_tokens is None else min(room, params.max_tokens)
         number = self._number
         while request_id is None and str(number) in self._requests:
             number += 1  # an id that somebody chose
         self._number = number + 1
-        bad_ids = inputs.bad_word_ids(params, self.tokenizer)
-        ends = frozenset(self.tokenizer.eos_token_ids if self.tokenizer is not None else ())
-        samples: list[Sample] = []
-        for i in range(params.n):
-            decoder = None
-            if self.tokenizer is not None and params.detokenize:
-                decoder = IncrementalDecoder(self.tokenizer, params.skip_special_tokens)
-            constraint = None
-            if params.structured_outputs is not None:
-                if self._grammars is None:
-                    self._grammars = Grammars(self.get_tokenizer(), self.model.config.vocab_size)
-                constraint = self._grammars.start(params.structured_outputs)
-            samples.append(
-                Sample(
-                    params,
-                    CompletionOutput(i, "", [], None, None),
-                    EngineSequence(
-                        list(token_ids),
-                        most,
-                        parent=samples[0].sequence if samples else None,
-                        wants_prompt=params.prompt_logprobs is not None and i == 0,
-                        reads_cache=not params.skip_reading_prefix_cache,
-                    ),
-                    (self.seed, (number << 32) + i) if params.seed is None else (params.seed, i),
-                    ends,
-                    bad_ids,
-                    decoder,
-                    constraint,
-                )
-            )
-        name = str(number) if request_id is None else request_id
-        output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
-        if params.prompt_logprobs is not None:
-            output.prompt_logprobs = [None]
-        return Request(output, samples, params)
+        return build_request(
+            RequestOutput(
+                str(number) if request_id is None else request_id, text, token_ids, [], finished=False
+            ),
+            params,
+            most,
+            (self.seed, number << 32) if params.seed is None else (params.seed, 0),
+            self.tokenizer,
+            inputs.bad_word_ids(params, self.tokenizer),
+            self._constraint,
+        )
 
-    def _check_params(self, params: SamplingParams) -> None:
-        """Raises MinillmError for what this model or tokenizer cannot do."""
-        if params.stop_strings or params.bad_words:
-            self.get_tokenizer()
-        if params.stop_strings and not params.detokenize:
-            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
-        V, most = self.model.config.vocab_size, self.max_logprobs
-        for name in ("logprobs", "prompt_logprobs"):
-            count = getattr(params, name)
-            if count is not None and most != -1 and (count > most or count == -1):
-                raise MinillmError(
-                    f"{name} = {count} is more than max_logprobs = {most}; make the LLM with a larger "
-                    "max_logprobs, or -1"
-                )
-        names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
-        for name in (*names, "stop_token_ids"):
-            if wrong := [t for t in getattr(params, name) or () if not 0 <= t < V]:
-                raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {V}")
+    def _constraint(self, params: StructuredOutputsParams) -> Constraint:
+        if self._grammars is None:
+            self._grammars = Grammars(self.get_tokenizer(), self.model.config.vocab_size)
+        return self._grammars.start(params)
 
     def _submit(self, request: Request) -> None:
         for sample in request.samples:

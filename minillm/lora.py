@@ -316,7 +316,7 @@ class LoRA:
             "r": self.rank,
             "lora_alpha": self.alpha,
             "lora_dropout": 0.0,
-            "fan_in_fan_out": any(not part.place.turned for part in parts),
+            "fan_in_fan_out": any(not part.place.transposed for part in parts),
             # Below a layer, since a last name can be another matrix's too (c_proj, gate_proj).
             "target_modules": sorted({_below_layer(part) for part in parts}),
             "inference_mode": True,

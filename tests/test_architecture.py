@@ -27,8 +27,8 @@ ORDERS: dict[str, Order] = {
         "__init__",
         ("knobs", "checks", "panels"),
         "tiling",
-        "reference",
         "blockwise",
+        "reference",
         ("cpu", "gpu"),
         ("backend", "aot"),
         "library",
@@ -76,7 +76,6 @@ MANY_PARAMETERS: dict[str, str] = {
     "kernels/gpu/quantized.py:_quantized_matmul": TRITON,
     "kernels/gpu/rope.py:_rope_store": TRITON,
     "kernels/ops/attention.py:_attention_gradients": OPERATION,
-    "kernels/ops/paged_attention.py:paged_attention": OPERATION,
     "kernels/ops/rope_store_attention.py:_RopeStoreAttention.forward": OPERATION,
     "minillm/llm.py:LLM.__init__": "vLLM's options, under vLLM's names",
 }

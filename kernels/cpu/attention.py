@@ -38,7 +38,7 @@ from kernels.cpu.runtime import (
 from kernels.cpu.scalars import SCALARS
 from kernels.cpu.tile import COLUMNS, LANES, block_product
 from kernels.knobs import Scores
-from kernels.tiling import KEY_BLOCK, TILE_TOKENS, positions, work_list
+from kernels.tiling import KEY_BLOCK, TILE_TOKENS, Kept, positions, whole_bounds, work_list
 
 NEGATIVE = np.float32(-np.inf)
 # Dimensions that one chain of additions runs over: longer ones round worse.
@@ -268,11 +268,12 @@ def packed(
     v_TKE: torch.Tensor,
     bounds_B1: torch.Tensor,
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`attention` of packed sequences over themselves, through pages of their own; all of one dtype."""
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, Kept]:
+    """Compute (`attention`, ()) of packed sequences over themselves, through pages; all of one dtype."""
     T, (K, D), E = q_THD.shape[0], k_TKD.shape[1:], v_TKE.shape[2]
-    bounds = bounds_B1.tolist()
+    bounds = whole_bounds(bounds_B1, T)
     counts = [-(-(end - start) // KEY_BLOCK) for start, end in pairwise(bounds)]
     firsts = list(accumulate(counts, initial=0))
     k_PKDS = k_TKD.new_empty(firsts[-1], K, D, KEY_BLOCK)
@@ -287,4 +288,5 @@ def packed(
         v_PKSE[first : first + count] = v_NSKE.transpose(1, 2)
     page_BP = torch.tensor(firsts[:-1]).unsqueeze(1) + torch.arange(max(counts))
     position_T, tile_N3 = positions(bounds_B1, T), work_list(bounds_B1, T, TILE_TOKENS)
-    return attention(q_THD, k_PKDS, v_PKSE, position_T, page_BP, tile_N3, TILE_TOKENS, scores, sinks_H)
+    tiles = (tile_N3, TILE_TOKENS)
+    return attention(q_THD, k_PKDS, v_PKSE, position_T, page_BP, *tiles, scores, sinks_H), ()

@@ -22,7 +22,7 @@ from kernels.cpu import softmax as cpu_softmax
 from kernels.cpu.matmul import matmul as matmul
 from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
 from kernels.panels import pack, unpack
-from kernels.tiling import Paging, SharedPrefix, Tiles
+from kernels.tiling import Kept, SharedPrefix, Tiles
 
 aten = torch.ops.aten
 
@@ -32,10 +32,11 @@ ranks = cpu_softmax.ranks
 norm_qk = rowwise.norm_qk
 activate = cpu_activation.activate
 xielu = cpu_activation.xielu
-rope = rowwise.rope
 rope_store = rowwise.rope_store
 adamw = cpu_optim.adamw
 pack_into = packing.pack_into
+packed_attention = cpu_attention.packed
+attention_gradients = blockwise.attention_gradients
 
 
 def matmul_gradients(
@@ -56,7 +57,7 @@ def grouped_matmul(
     bias_EN: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
-    return reference.grouped_matmul(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+    return reference.by_expert(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 
 def grouped_matmul_gradients(
@@ -140,11 +141,6 @@ def xielu_gradient(
     return (d_TF * slope_TF).to(dout_TF.dtype), dp.to(alpha_p_1.dtype), dn.to(alpha_n_1.dtype)
 
 
-def softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
-    """Each row's maximum over temperature, and the log of its sum of exponentials of differences; (2, R)."""
-    return cpu_softmax.softmax(logits_RV, temperature_R)[0]
-
-
 def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
     """log softmax(logits / temperature), (R, V)."""
     out_RV = cpu_softmax.softmax(logits_RV, temperature_R, whole=True)[2]
@@ -152,11 +148,31 @@ def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.T
     return out_RV
 
 
+def log_softmax_at(
+    logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
+) -> torch.Tensor:
+    """Compute some columns of `log_softmax`, (R, X)."""
+    softmax_2R = cpu_softmax.softmax(logits_RV, temperature_R)[0]
+    return reference.from_softmax(softmax_2R, logits_RV, temperature_R, column_RX)
+
+
 def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
     """The token of each row that a number in [0, 1) draws, (R,)."""
     token_R = cpu_softmax.softmax(logits_RV, temperature_R, uniform_R)[1]
     assert token_R is not None
     return token_R
+
+
+def rope_qk(
+    qkv_TX: torch.Tensor,
+    heads: tuple[int, int, int],
+    cos_MR: torch.Tensor,
+    sin_MR: torch.Tensor,
+    position_T: torch.Tensor,
+    dtype: torch.dtype | None,
+) -> torch.Tensor:
+    """Rotate queries and keys, in float32, and leave the values beside them as they are; (T, X)."""
+    return rowwise.rope(qkv_TX, heads, cos_MR, sin_MR, position_T)
 
 
 def rope_gradient(
@@ -181,48 +197,6 @@ def rope_gradient(
     return torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1)
 
 
-def attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    batch: Paging,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Return (out_THE, nothing): gradients compute the weights anew."""
-    paging = (batch.position_T, batch.page_BP, *batch.tiles)
-    return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, scores, sinks_H), ()
-
-
-def attention_gradients(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds: list[int],
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    kept: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Return (dq, dk, dv, dsinks) of whole sequences, in float32."""
-    return blockwise.gradients(dout_THE, q_THD, k_TKD, v_TKE, bounds, scores, sinks_H)
-
-
-def packed_attention(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds_B1: torch.Tensor,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (out_THE, nothing that gradients want) over packed sequences."""
-    blockwise.whole_bounds(bounds_B1, q_THD.shape[0])
-    out_THE = cpu_attention.packed(q_THD, k_TKD, v_TKE, bounds_B1, scores, sinks_H)
-    return out_THE, blockwise.nothing_kept(q_THD)
-
-
 def paged_attention(
     q_THD: torch.Tensor,
     k_PKDS: torch.Tensor,
@@ -233,12 +207,9 @@ def paged_attention(
     sinks_H: torch.Tensor | None,
     input_precision: str,
     prefix: SharedPrefix | None,
-) -> torch.Tensor:
-    """Return out_THE over pages; a prefix is read anew by each of its sequences, with the same bits."""
-    return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, *tiles, scores, sinks_H)
-
-
-packed_attention_gradients = blockwise.packed_attention_gradients
+) -> tuple[torch.Tensor, Kept]:
+    """Return (out_THE, ()) over pages; a prefix is read anew by each of its sequences, with the same bits."""
+    return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, *tiles, scores, sinks_H), ()
 
 
 def round_into(x: torch.Tensor, out: torch.Tensor) -> None:

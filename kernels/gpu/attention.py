@@ -303,20 +303,20 @@ def paged(
     sinks_H: torch.Tensor | None = None,
     input_precision: str = "ieee",
     prefix: SharedPrefix | None = None,
-) -> torch.Tensor:
-    """Compute out_THE of `forward` over pages; with a shared prefix in two phases, which changes no bit.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute `forward` over pages; with a shared prefix in two phases, which changes no bit.
 
     The first takes the rows of a prefix's sequences together over its full blocks, the second resumes from
     their state over each sequence's own blocks: the same steps as one run, so no merging of parts.
     """
     tensors, knobs = (q_THD, k_PKDS, v_PKSE, position_T), (scores, sinks_H, input_precision)
     if prefix is None:
-        return forward(*tensors, tiles, *knobs, Paging(page_BP))[0]
+        return forward(*tensors, tiles, *knobs, Paging(page_BP))
     blocks_G2 = torch.stack((torch.zeros_like(prefix.blocks_G), prefix.blocks_G), dim=1)
     blocks_B2 = torch.stack((prefix.blocks_B, torch.full_like(prefix.blocks_B, page_BP.shape[1])), dim=1)
     shared = Paging(prefix.page_GP, blocks_G2, final=False)
     state = forward(*tensors, (prefix.tile_N3, prefix.tile_tokens), *knobs, shared)
-    return forward(*tensors, tiles, *knobs, Paging(page_BP, blocks_B2, state))[0]
+    return forward(*tensors, tiles, *knobs, Paging(page_BP, blocks_B2, state))
 
 
 def variants() -> list[Variant]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import torch
 
 from kernels import reference
-from kernels.gpu import activation, logprob, norm
+from kernels.gpu import activation, norm
 from kernels.gpu import attention as gpu_attention
 from kernels.gpu import matmul as gpu_matmul
 from kernels.gpu import rope as gpu_rope
+from kernels.gpu import softmax as gpu_softmax
 from kernels.gpu import xielu as gpu_xielu
 from kernels.gpu.attention_backward import backward
 from kernels.gpu.quantized import quantized_matmul
 from kernels.knobs import PieceNorms, Scores
-from kernels.tiling import Paging, SharedPrefix, Tiles, positions, work_list
+from kernels.tiling import Kept, SharedPrefix, Tiles, positions, work_list
 
 # Of float32's products: no rounding but float32's own.
 PRECISION = "ieee"
@@ -30,26 +31,27 @@ activate = activation.activate
 activate_gradient = activation.activate_gradient
 xielu = gpu_xielu.xielu
 xielu_gradient = gpu_xielu.xielu_gradient
-softmax = logprob.softmax
-log_softmax = logprob.log_softmax
+log_softmax = gpu_softmax.log_softmax
 rope_store = gpu_rope.rope_store
 rope_gradient = gpu_rope.rope_gradient
-
-
 argmax = reference.argmax
 ranks = reference.ranks
 adamw = reference.adamw
 pack_into = reference.pack_into
+round_into = reference.round_into
 
 
-def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write x, rounded to out's dtype."""
-    out.copy_(x)
+def log_softmax_at(
+    logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
+) -> torch.Tensor:
+    """Compute some columns of `log_softmax`, (R, X)."""
+    softmax_2R = gpu_softmax.softmax(logits_RV, temperature_R)
+    return reference.from_softmax(softmax_2R, logits_RV, temperature_R, column_RX)
 
 
 def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
-    """The token of each row that a number in [0, 1) draws, (R,)."""
-    return reference.draw(log_softmax(logits_RV, temperature_R), uniform_R)
+    """Draw a token of each row by a number in [0, 1), (R,)."""
+    return reference.invert(log_softmax(logits_RV, temperature_R), uniform_R)
 
 
 def matmul(
@@ -88,7 +90,7 @@ def grouped_matmul(
     if scales_EPGW is None:
         work = gpu_matmul.work_list(x_RK, bound_E1.int(), PRECISION)
         return gpu_matmul.grouped_matmul(x_RK, w_EPKW, N, work, bias_EN, PRECISION)
-    return reference.grouped_matmul(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+    return reference.by_expert(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 
 def grouped_matmul_gradients(
@@ -127,57 +129,18 @@ def norm_qk(
     return torch.cat(parts, dim=1)
 
 
-def rope(
+def rope_qk(
     qkv_TX: torch.Tensor,
     heads: tuple[int, int, int],
     cos_MR: torch.Tensor,
     sin_MR: torch.Tensor,
     position_T: torch.Tensor,
+    dtype: torch.dtype | None,
 ) -> torch.Tensor:
-    """Turn queries and keys as `rope_store` does, and leave the values beside them as they are; (T, X)."""
+    """Rotate queries and keys as `rope_store` does, and leave the values beside them as they are; (T, X)."""
     q_THD, k_TKD = rope_store(qkv_TX, heads, cos_MR, sin_MR, position_T)
     H, K, D = heads
     return torch.cat((q_THD.flatten(1), k_TKD.flatten(1), qkv_TX[:, (H + K) * D :]), dim=1)
-
-
-def attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    batch: Paging,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """(out_THE, what its gradient wants beside the inputs)."""
-    paging = None if batch.page_BP is None else gpu_attention.Paging(batch.page_BP)
-    sinks_H = _read_as(sinks_H, q_THD.dtype)
-    out_THE, softmax_2TH = gpu_attention.forward(
-        q_THD, k_PKDS, v_PKSE, batch.position_T, batch.tiles, scores, sinks_H, PRECISION, paging
-    )
-    return out_THE, (out_THE, softmax_2TH)
-
-
-def attention_gradients(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds: list[int],
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    kept: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """dq, dk, dv and dsinks of attention over whole sequences."""
-    out_THE, softmax_2TH = kept
-    k_TKD, v_TKE = (x.to(q_THD.dtype).contiguous() for x in (k_TKD, v_TKE))
-    bounds_B1 = torch.tensor(bounds, device=q_THD.device)
-    knobs = (scores, _read_as(sinks_H, q_THD.dtype), PRECISION)
-    dq_THD, dk_TKD, dv_TKE, dsinks_H = backward(
-        dout_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, *knobs
-    )
-    if sinks_H is not None and dsinks_H is not None:
-        dsinks_H = dsinks_H.to(sinks_H.dtype)
-    return dq_THD, dk_TKD, dv_TKE, dsinks_H
 
 
 def packed_attention(
@@ -188,26 +151,12 @@ def packed_attention(
     scores: Scores,
     sinks_H: torch.Tensor | None,
     input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (out_THE, softmax_2TH) over packed sequences."""
+) -> tuple[torch.Tensor, Kept]:
+    """Return (out_THE, (out_THE, softmax_2TH)) over packed sequences."""
     T = q_THD.shape[0]
     tiles, position_T = (work_list(bounds_B1, T, RUN_TOKENS), RUN_TOKENS), positions(bounds_B1, T)
-    return gpu_attention.forward(q_THD, k_TKD, v_TKE, position_T, tiles, scores, sinks_H, input_precision)
-
-
-def packed_attention_gradients(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    kept: tuple[torch.Tensor, torch.Tensor],
-    bounds_B1: torch.Tensor,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Return (dq, dk, dv, dsinks)."""
-    return backward(dout_THE, q_THD, k_TKD, v_TKE, *kept, bounds_B1, scores, sinks_H, input_precision)
+    kept = gpu_attention.forward(q_THD, k_TKD, v_TKE, position_T, tiles, scores, sinks_H, input_precision)
+    return kept[0], kept
 
 
 def paged_attention(
@@ -220,11 +169,37 @@ def paged_attention(
     sinks_H: torch.Tensor | None,
     input_precision: str,
     prefix: SharedPrefix | None,
-) -> torch.Tensor:
-    """Return out_THE over pages; a shared prefix is read once a group."""
-    return gpu_attention.paged(
-        q_THD, k_PKDS, v_PKSE, *paging, tiles, scores, sinks_H, input_precision, prefix
+) -> tuple[torch.Tensor, Kept]:
+    """Return (out_THE, (out_THE, softmax_2TH)) over pages; a shared prefix is read once a group."""
+    position_T, page_BP = paging
+    sinks_H = _read_as(sinks_H, q_THD.dtype)
+    kept = gpu_attention.paged(
+        q_THD, k_PKDS, v_PKSE, position_T, page_BP, tiles, scores, sinks_H, input_precision, prefix
     )
+    return kept[0], kept
+
+
+def attention_gradients(
+    dout_THE: torch.Tensor,
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKE: torch.Tensor,
+    kept: Kept,
+    bounds_B1: torch.Tensor,
+    scores: Scores,
+    sinks_H: torch.Tensor | None,
+    input_precision: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return (dq, dk, dv, dsinks) over whole sequences, in the dtypes of q and of the sinks."""
+    k_TKD, v_TKE = (x.to(q_THD.dtype).contiguous() for x in (k_TKD, v_TKE))
+    out_THE, softmax_2TH = kept
+    knobs = (scores, _read_as(sinks_H, q_THD.dtype), input_precision)
+    dq_THD, dk_TKD, dv_TKE, dsinks_H = backward(
+        dout_THE.contiguous(), q_THD, k_TKD, v_TKE, out_THE, softmax_2TH, bounds_B1, *knobs
+    )
+    if sinks_H is not None and dsinks_H is not None:
+        dsinks_H = dsinks_H.to(sinks_H.dtype)
+    return dq_THD, dk_TKD, dv_TKE, dsinks_H
 
 
 def _read_as(sinks_H: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:

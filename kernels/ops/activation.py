@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kernels import backend, reference
 from kernels.checks import FLOATS, check_tensor
 from kernels.knobs import Activation
-from kernels.library import custom_op, traced
+from kernels.library import custom_op, fake_like
 
 
 def activate(x_TX: Tensor, activation: Activation) -> Tensor:
-    """act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated.
+    """Compute act(gate) * up for (gate, up) side by side, (T, 2F) -> (T, F); act(x) where it is not gated.
 
     Raises ValueError for an unknown name, and for an odd number of columns where it is gated.
     """
@@ -28,9 +27,7 @@ def activate(x_TX: Tensor, activation: Activation) -> Tensor:
         raise ValueError(f"activation.name must be one of {known}, got {activation.name!r}")
     if activation.gated and x_TX.shape[1] % 2:
         raise ValueError(f"x_TX must have an even number of columns, gate and up, got {x_TX.shape[1]}")
-    if (kernels := backend.find(x_TX.device, x_TX.dtype)) is None:
-        return reference.activate(x_TX, activation)
-    if traced():
+    if backend.traced(kernels := backend.of(x_TX)):
         return _activate(x_TX, activation.name, activation.gated, activation.limit)
     return kernels.activate(x_TX, activation)
 
@@ -44,9 +41,7 @@ def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
     check_tensor("x_TF", x_TF, (None, None), FLOATS, x_TF.device)
     for name, alpha in (("alpha_p_1", alpha_p_1), ("alpha_n_1", alpha_n_1)):
         check_tensor(name, alpha, (1,), (x_TF.dtype,), x_TF.device)
-    if (kernels := backend.find(x_TF.device, x_TF.dtype)) is None:
-        return reference.xielu(x_TF, alpha_p_1, alpha_n_1)
-    if traced():
+    if backend.traced(kernels := backend.of(x_TF)):
         return _xielu(x_TF, alpha_p_1, alpha_n_1)
     return kernels.xielu(x_TF, alpha_p_1, alpha_n_1)
 
@@ -65,13 +60,10 @@ def _(x_TX: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
 @custom_op("activate_backward")
 def _activate_backward(x_TX: Tensor, dout_TF: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
     """dx (T, X)."""
-    gradient = backend.of(x_TX).activate_gradient
-    return gradient(x_TX, dout_TF, Activation(name, gated, limit))
+    return backend.kernels_of(x_TX).activate_gradient(x_TX, dout_TF, Activation(name, gated, limit))
 
 
-@_activate_backward.register_fake
-def _(x_TX: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x_TX)
+_activate_backward.register_fake(fake_like(0))
 
 
 def _keep_activation(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -92,9 +84,7 @@ def _xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
     return backend.of(x_TF).xielu(x_TF, alpha_p_1, alpha_n_1)
 
 
-@_xielu.register_fake
-def _(x_TF: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x_TF)
+_xielu.register_fake(fake_like(0))
 
 
 @custom_op("xielu_backward")
@@ -102,12 +92,10 @@ def _xielu_backward(
     x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx, d alpha_p, d alpha_n)."""
-    return backend.of(x_TF).xielu_gradient(x_TF, alpha_p_1, alpha_n_1, dout_TF)
+    return backend.kernels_of(x_TF).xielu_gradient(x_TF, alpha_p_1, alpha_n_1, dout_TF)
 
 
-@_xielu_backward.register_fake
-def _(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x_TF), torch.empty_like(alpha_p_1), torch.empty_like(alpha_n_1)
+_xielu_backward.register_fake(fake_like(0, 1, 2))
 
 
 def _keep_xielu(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from kernels import backend, reference
+from kernels import backend
 from kernels.checks import check_tensor
 from kernels.knobs import Weight
 
@@ -28,7 +28,7 @@ def adamw(
     weight_decay: float,
     keys: Sequence[int],
 ) -> None:
-    """One step of AdamW (Loshchilov and Hutter, 2019) in place, in float32 between reading and writing.
+    """Take one step of AdamW (Loshchilov and Hutter, 2019) in place, in float32 between reading and writing.
 
     Each of `weights` is (w, grad, m, v, carry): contiguous tensors of one shape and device, bfloat16 but for
     the carry, which is int8, or None in all of them. `step` counts from 1. Moments are rounded
@@ -49,7 +49,6 @@ def adamw(
     beta1, beta2 = betas
     rate, root2 = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
     numbers = (beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, 1 - lr * weight_decay, root2)
-    kernels = backend.find(weights[0][0].device, torch.bfloat16)
-    (reference.adamw if kernels is None else kernels.adamw)(weights, numbers, keys)
+    backend.of(weights[0][0]).adamw(weights, numbers, keys)
     # Kernels write past torch: whoever kept w for a gradient, or made a cache with it, must see.
     torch.autograd.graph.increment_version([x for w, _, m, v, _ in weights for x in (w, m, v)])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kernels import backend, reference
-from kernels.library import custom_op
+from kernels.library import custom_op, fake_like
 
 # Rows whose logits are held at a time.
 ROWS = 128
@@ -25,15 +25,15 @@ Logits = Callable[[Tensor], Tensor]
 
 
 def logprobs(logits_RV: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    """log softmax(logits / temperature), (R, V), in the logits' dtype; differentiable in the logits.
+    """Compute log softmax(logits / temperature), (R, V), in the logits' dtype; differentiable in the logits.
 
     `temperature` is above 0: one for all, or (R, 1), one a row.
     """
     temperature = torch.as_tensor(temperature, dtype=logits_RV.dtype, device=logits_RV.device)
-    if _kernels(logits_RV) is None:
-        return torch.log_softmax(logits_RV / temperature, dim=-1)
     temperature_R = temperature.expand(logits_RV.shape[0], 1).flatten().contiguous()
-    return _log_softmax(logits_RV.contiguous(), temperature_R)
+    if backend.traced(kernels := _kernels(logits_RV)):
+        return _log_softmax(logits_RV.contiguous(), temperature_R)
+    return kernels.log_softmax(logits_RV.contiguous(), temperature_R)
 
 
 class Rows:
@@ -44,36 +44,25 @@ class Rows:
         self._kernels = _kernels(logits_RV)
 
     def at(self, column_RX: Tensor) -> Tensor:
-        """Logprobs of some columns, (R, X)."""
-        if self._kernels is None:
-            return logprobs(self.logits_RV, self.temperature_R.unsqueeze(1)).gather(1, column_RX)
-        top_R, log_R = self._kernels.softmax(self.logits_RV, self.temperature_R)
-        scaled_RX = self.logits_RV.gather(1, column_RX) / self.temperature_R.unsqueeze(1)
-        logprob_RX: Tensor = (scaled_RX - top_R.unsqueeze(1)) - log_R.unsqueeze(1)
-        return logprob_RX
+        """Compute the logprobs of some columns, (R, X)."""
+        return self._kernels.log_softmax_at(self.logits_RV, self.temperature_R, column_RX)
 
     def ranks(self, token_R: Tensor) -> Tensor:
-        """1 for the likeliest token of a row, (R,)."""
-        if self._kernels is None:
-            return reference.ranks(self.logits_RV, token_R)
+        """Count from 1, for the likeliest token of a row, (R,)."""
         return self._kernels.ranks(self.logits_RV, token_R)
 
     def likeliest(self) -> Tensor:
-        """The first token with the largest logit of each row, (R,) int64; -1 where a logit is NaN."""
-        if self._kernels is None:
-            return reference.argmax(self.logits_RV)
+        """Find the first token with the largest logit of each row, (R,) int64; -1 where a logit is NaN."""
         return self._kernels.argmax(self.logits_RV)
 
     def draw(self, uniforms: Sequence[float]) -> Tensor:
-        """One token per row by inverting the cumulative distribution, summed in float64; (R,) int64."""
+        """Draw one token per row by inverting the cumulative distribution, summed in float64; (R,) int64."""
         uniform_R = torch.tensor(uniforms, dtype=torch.float64, device=self.logits_RV.device)
-        if self._kernels is None:
-            return reference.draw(logprobs(self.logits_RV, self.temperature_R.unsqueeze(1)), uniform_R)
         return self._kernels.draw(self.logits_RV, self.temperature_R, uniform_R)
 
 
 def chosen(hidden_RC: Tensor, token_R: Tensor, temperature_R: Tensor, logits: Logits) -> Tensor:
-    """logprobs(logits(hidden), temperature)[r, token_R[r]], (R,)."""
+    """Compute logprobs(logits(hidden), temperature)[r, token_R[r]], (R,)."""
     parts = [
         Rows(logits(hidden), temperature).at(token.unsqueeze(1)).squeeze(1)
         for hidden, token, temperature in zip(
@@ -83,9 +72,9 @@ def chosen(hidden_RC: Tensor, token_R: Tensor, temperature_R: Tensor, logits: Lo
     return torch.cat(parts)
 
 
-def _kernels(logits_RV: Tensor) -> backend.Backend | None:
+def _kernels(logits_RV: Tensor) -> backend.Backend:
     # Logits are float32 wherever kernels made them, and float64 to check.
-    return backend.find(logits_RV.device, logits_RV.dtype) if logits_RV.dtype == torch.float32 else None
+    return backend.of(logits_RV) if logits_RV.dtype == torch.float32 else reference
 
 
 def gradients(
@@ -99,9 +88,10 @@ def gradients(
     softcap: float | None,
     need_head: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(d hidden in its dtype, d head_CV if it is needed, d bias_V) of `chosen`, summed in `head_CV`'s dtype.
+    """Compute the gradients of `chosen`: (d hidden in its dtype, d head_CV if it is needed, d bias_V).
 
-    `logits` are cap((hidden @ head + bias) * multiplier), cap(x) = softcap * tanh(x / softcap).
+    They are summed in `head_CV`'s dtype. `logits` are cap((hidden @ head + bias) * multiplier) with
+    cap(x) = softcap * tanh(x / softcap).
     """
     dhidden_RC, wide = torch.empty_like(hidden_RC), head_CV.dtype
     dhead_CV = torch.zeros_like(head_CV) if need_head else None
@@ -132,9 +122,7 @@ def _log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
     return backend.of(logits_RV).log_softmax(logits_RV, temperature_R)
 
 
-@_log_softmax.register_fake
-def _(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
-    return torch.empty_like(logits_RV)
+_log_softmax.register_fake(fake_like(0))
 
 
 def _keep_logprobs(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import backend, reference
+from kernels import backend
 from kernels.checks import FLOATS, check_tensor
-from kernels.library import custom_op, like, some, traced
-from kernels.panels import CODES, GROUP, PANEL, dequantize, unpack
+from kernels.library import custom_op, like, some
+from kernels.panels import CODES, GROUP, PANEL
 
 
 def matmul(
@@ -25,18 +25,15 @@ def matmul(
     bias_N: Tensor | None = None,
     wide: bool = False,
 ) -> Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels (`kernels.panels`), or codes and scales
-    (`kernels.panels`); in x's dtype, or the kernel's sums as they are, in float32, where `wide`.
+    """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales (`kernels.panels`).
 
-    Integer-quantised weights get no gradient and pass none on: a backward through them is a RuntimeError.
-    Raises ValueError for arguments that do not belong together.
+    The product is in x's dtype, or the kernel's sums as they are, in float32, where `wide`. Integer-quantised
+    weights get no gradient and pass none on: a backward through them is a RuntimeError. Raises ValueError for
+    arguments that do not belong together.
     """
     x_RK = x_RK.contiguous()
     _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
-    if (kernels := backend.find(x_RK.device, x_RK.dtype)) is None:
-        out_RN = _in_torch(x_RK, w_PKW, N, scales_PGW, bias_N)
-        return out_RN.float() if wide and out_RN.dtype != torch.float64 else out_RN
-    if traced():
+    if backend.traced(kernels := backend.of(x_RK)):
         return _matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)
     return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
 
@@ -49,29 +46,16 @@ def grouped_matmul(
     scales_EPGW: Tensor | None = None,
     bias_EN: Tensor | None = None,
 ) -> Tensor:
-    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, (R, N): the same bits.
+    """Compute the `matmul` of rows bound[e] to bound[e + 1] with expert e's matrix, (R, N): the same bits.
 
     `bound_E1` is int64 and rises from 0 to R. Raises ValueError as `matmul` does.
     """
     x_RK, E = x_RK.contiguous(), w_EPKW.shape[0]
     _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
     check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
-    if (kernels := backend.find(x_RK.device, x_RK.dtype)) is None:
-        return reference.grouped_matmul(_in_torch, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
-    if traced():
+    if backend.traced(kernels := backend.of(x_RK)):
         return _grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)
     return kernels.grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
-
-
-def _in_torch(
-    x_RK: Tensor,
-    w_PKW: Tensor,
-    N: int,
-    scales_PGW: Tensor | None,
-    bias_N: Tensor | None,
-) -> Tensor:
-    w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
-    return reference.matmul(x_RK, w_KN, bias_N)
 
 
 def _check_product(
@@ -113,13 +97,14 @@ def _matmul_gradients(
     x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
     """(dx, dw in panels), each if it is needed."""
-    dx_RK, dw_PKW = backend.of(x_RK).matmul_gradients(x_RK, w_PKW, dy_RN, need_x, need_w)
+    dx_RK, dw_PKW = backend.kernels_of(x_RK).matmul_gradients(x_RK, w_PKW, dy_RN, need_x, need_w)
     return some(dx_RK, x_RK), some(dw_PKW, x_RK)
 
 
 @_matmul_gradients.register_fake
-def _(x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool) -> tuple[Tensor, Tensor]:
-    return like(x_RK if need_x else None, x_RK), like(w_PKW if need_w else None, x_RK)
+def _fake_gradients(x: Tensor, w: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    *_, need_x, need_w = others
+    return like(x if need_x else None, x), like(w if need_w else None, x)
 
 
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -177,15 +162,10 @@ def _grouped_matmul_gradients(
     x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
     """(dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
-    found = backend.of(x_RK).grouped_matmul_gradients(x_RK, w_EPKW, dy_RN, bound_E1, need_x, need_w)
-    return some(found[0], x_RK), some(found[1], x_RK)
+    gradients = backend.kernels_of(x_RK).grouped_matmul_gradients
+    dx_RK, dw_EPKW = gradients(x_RK, w_EPKW, dy_RN, bound_E1, need_x, need_w)
+    return some(dx_RK, x_RK), some(dw_EPKW, x_RK)
 
 
-@_grouped_matmul_gradients.register_fake
-def _(
-    x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
-) -> tuple[Tensor, Tensor]:
-    return like(x_RK if need_x else None, x_RK), like(w_EPKW if need_w else None, x_RK)
-
-
+_grouped_matmul_gradients.register_fake(_fake_gradients)
 _grouped_matmul.register_autograd(_product_gradients, setup_context=_keep_product)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import backend, reference
+from kernels import backend
 from kernels.checks import FLOATS, check_tensor
 from kernels.knobs import Norm
-from kernels.library import custom_op, like, some, traced
+from kernels.library import custom_op, fake_like, like, some
 
 
 def add_norm(
@@ -24,7 +24,7 @@ def add_norm(
     b_C: Tensor | None,
     norm: Norm,
 ) -> tuple[Tensor, Tensor]:
-    """(x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`.
+    """Compute (x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`.
 
     Raises ValueError for arguments that do not belong together.
     """
@@ -37,9 +37,7 @@ def add_norm(
     for name, p in (("w_C", w_C), ("b_C", b_C)):
         if p is not None:
             check_tensor(name, p, x_TC.shape[1:], (x_TC.dtype,), x_TC.device)
-    if (kernels := backend.find(x_TC.device, x_TC.dtype)) is None:
-        return reference.add_norm(x_TC, residual_TC, w_C, b_C, norm)
-    if traced():
+    if backend.traced(kernels := backend.of(x_TC)):
         sum_TC, out_TC = _add_norm(x_TC, residual_TC, w_C, b_C, norm.eps, norm.layer, norm.offset)
         return x_TC if residual_TC is None else sum_TC, out_TC
     return kernels.add_norm(x_TC, residual_TC, w_C, b_C, norm)
@@ -52,7 +50,7 @@ def norm_qk(
     sizes: tuple[int, int],
     norm: Norm,
 ) -> Tensor:
-    """Queries and keys normed in pieces, the values beside them as they are; (T, X).
+    """Norm queries and keys in pieces, and leave the values beside them as they are; (T, X).
 
     `weights` are the queries' weight and bias and the keys', as long as a piece or as all of them; `widths`
     are those of all queries and of all keys, `sizes` those of a piece: a head, or all. Raises ValueError for
@@ -66,11 +64,9 @@ def norm_qk(
     for i, p in enumerate(flat):
         size, width = sizes[i // 2], widths[i // 2]
         if p is not None:
-            name, own = f"weights[{i}]", width if p.numel() == width else size
-            check_tensor(name, p, (own,), (qkv_TX.dtype,), qkv_TX.device)
-    if (kernels := backend.find(qkv_TX.device, qkv_TX.dtype)) is None:
-        return reference.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))
-    if traced():
+            length = width if p.numel() == width else size
+            check_tensor(f"weights[{i}]", p, (length,), (qkv_TX.dtype,), qkv_TX.device)
+    if backend.traced(kernels := backend.of(qkv_TX)):
         numbers = ((*widths, *sizes), norm.eps, norm.layer, norm.offset)
         return _norm_qk(qkv_TX, q_w, q_b, k_w, k_b, *numbers)
     return kernels.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))
@@ -97,14 +93,12 @@ def _add_norm_backward(
     eps: float, layer: bool, offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(d x, which is d residual too, d w, d b)."""
-    gradient = backend.of(sum_TC).add_norm_gradient
+    gradient = backend.kernels_of(sum_TC).add_norm_gradient
     dx_TC, dw_C, db_C = gradient(sum_TC, w_C, b_C, dsum_TC, dout_TC, Norm(eps, layer, offset))
     return dx_TC, some(dw_C, dx_TC), some(db_C, dx_TC)
 
 
-@_add_norm_backward.register_fake
-def _(sum_TC: Tensor, w_C: Tensor | None, b_C: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(sum_TC), like(w_C, sum_TC), like(b_C, sum_TC)
+_add_norm_backward.register_fake(fake_like(0, 1, 2))
 
 
 def _keep_norm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -115,8 +109,8 @@ def _keep_norm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor])
 
 def _norm_gradients(ctx: Any, dsum_TC: Tensor, dout_TC: Tensor) -> tuple[Tensor | None, ...]:
     sum_TC, w_C, b_C = ctx.saved_tensors
-    given = dsum_TC.contiguous() if ctx.added else None
-    dx_TC, dw_C, db_C = _add_norm_backward(sum_TC, w_C, b_C, given, dout_TC.contiguous(), *ctx.norm)
+    dsum = dsum_TC.contiguous() if ctx.added else None
+    dx_TC, dw_C, db_C = _add_norm_backward(sum_TC, w_C, b_C, dsum, dout_TC.contiguous(), *ctx.norm)
     dw, db = None if w_C is None else dw_C, None if b_C is None else db_C
     return dx_TC, dx_TC if ctx.added else None, dw, db, None, None, None
 
@@ -135,9 +129,7 @@ def _norm_qk(
     return backend.of(qkv_TX).norm_qk(qkv_TX, q_w, q_b, k_w, k_b, knobs)
 
 
-@_norm_qk.register_fake
-def _(qkv_TX: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(qkv_TX)
+_norm_qk.register_fake(fake_like(0))
 
 
 @custom_op("norm_qk_backward")
@@ -147,7 +139,7 @@ def _norm_qk_backward(
     pieces: Sequence[int], eps: float, layer: bool, offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """(d qkv, d q_w, d q_b, d k_w, d k_b): each piece is a row of `add_norm`."""
-    gradient, norm = backend.of(qkv_TX).add_norm_gradient, Norm(eps, layer, offset)
+    gradient, norm = backend.kernels_of(qkv_TX).add_norm_gradient, Norm(eps, layer, offset)
     parts, dweights, start = [], [], 0
     for width, size, w, b in ((pieces[0], pieces[2], q_w, q_b), (pieces[1], pieces[3], k_w, k_b)):
         # Pieces of one weight are normed together: all of them, or those of one head.
@@ -171,13 +163,7 @@ def _norm_qk_backward(
     return dqkv_TX, dweights[0], dweights[1], dweights[2], dweights[3]
 
 
-@_norm_qk_backward.register_fake
-def _(
-    qkv_TX: Tensor, dout_TX: Tensor,
-    q_w: Tensor | None, q_b: Tensor | None, k_w: Tensor | None, k_b: Tensor | None, *_: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    dw = [like(p, qkv_TX) for p in (q_w, q_b, k_w, k_b)]
-    return torch.empty_like(qkv_TX), dw[0], dw[1], dw[2], dw[3]
+_norm_qk_backward.register_fake(fake_like(0, 2, 3, 4, 5))
 
 
 def _keep_qk(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -187,8 +173,8 @@ def _keep_qk(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _qk_gradients(ctx: Any, dout_TX: Tensor) -> tuple[Tensor | None, ...]:
     qkv_TX, *weights = ctx.saved_tensors
-    dqkv_TX, *found = _norm_qk_backward(qkv_TX, dout_TX.contiguous(), *weights, *ctx.knobs)
-    dw = [None if p is None else d for p, d in zip(weights, found, strict=True)]
+    dqkv_TX, *dweights = _norm_qk_backward(qkv_TX, dout_TX.contiguous(), *weights, *ctx.knobs)
+    dw = [None if p is None else d for p, d in zip(weights, dweights, strict=True)]
     return dqkv_TX, *dw, None, None, None, None
 
 

@@ -15,12 +15,8 @@ from kernels.cpu.scalars import SCALARS
 
 def pack_rows(out_PKW: Tensor, w_NK: Tensor, start: int = 0) -> None:
     """Write rows of a matrix stored (N, K) as the outputs from `start` on of panels, rounded."""
-    kernels = backend.find(out_PKW.device, out_PKW.dtype)
-    covered = out_PKW.device == w_NK.device and backend.find(w_NK.device, w_NK.dtype) is not None
-    if kernels is not None and covered and out_PKW.is_contiguous():
-        kernels.pack_into(out_PKW, w_NK.contiguous(), start)
-    else:
-        reference.pack_into(out_PKW, w_NK, start)
+    here = out_PKW.device == w_NK.device and out_PKW.is_contiguous()
+    (backend.of(out_PKW, w_NK) if here else reference).pack_into(out_PKW, w_NK.contiguous(), start)
 
 
 def quantize_rows(codes_PKW: Tensor, scales_PGW: Tensor, w_NK: Tensor, start: int = 0) -> None:
@@ -28,9 +24,8 @@ def quantize_rows(codes_PKW: Tensor, scales_PGW: Tensor, w_NK: Tensor, start: in
     rows_NK = w_NK.cpu() if w_NK.dtype in SCALARS else w_NK.cpu().float()
     codes, scales = codes_PKW.cpu(), scales_PGW.cpu()  # themselves, where they are there already
     packing.quantize_into(codes, scales, rows_NK.contiguous(), start)
-    if codes is not codes_PKW:
-        codes_PKW.copy_(codes)
-        scales_PGW.copy_(scales)
+    codes_PKW.copy_(codes)
+    scales_PGW.copy_(scales)
 
 
 def round_into(x: Tensor, out: Tensor) -> None:
@@ -39,7 +34,4 @@ def round_into(x: Tensor, out: Tensor) -> None:
     Raises ValueError unless they are of one shape and device, and `out` is contiguous.
     """
     check_tensor("out", out, x.shape, FLOATS, x.device)
-    if (kernels := backend.find(out.device, out.dtype)) is None:
-        out.copy_(x)
-    else:
-        kernels.round_into(x, out)
+    backend.of(out).round_into(x, out)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from kernels import backend
-from kernels.checks import check_heads, check_knobs, check_tensor
+from kernels.checks import FLOATS, check_heads, check_tensor
 from kernels.knobs import Scores
 from kernels.library import custom_op
-from kernels.tiling import KEY_BLOCK, SharedPrefix
+from kernels.ops.attention import check_queries
+from kernels.tiling import KEY_BLOCK, SharedPrefix, Tiles
 
 
 def paged_attention(
@@ -24,62 +25,50 @@ def paged_attention(
     v_PKSE: Tensor,
     position_T: Tensor,
     page_BP: Tensor,
-    tile_N3: Tensor,
-    tile_tokens: int,
-    *,
-    scale: float | None = None,
-    window: int = 0,
-    softcap: float | None = None,
+    tiles: Tiles,
+    scores: Scores | None = None,
     sinks_H: Tensor | None = None,
-    slopes_H: Tensor | None = None,
     input_precision: str = "ieee",
     prefix: SharedPrefix | None = None,
 ) -> Tensor:
-    """What packed queries read from their sequences' pages, positions 0 to their own: out_THE, in q's dtype.
+    """Compute what packed queries read from their sequences' pages, positions 0 to their own: out_THE.
 
     Args:
-        q_THD: float32, bfloat16 or float16, on the CPU float64 too; on a GPU D and E are at most 256.
+        q_THD: float32, bfloat16, float16 or float64; D and E are at most 256. The output is of its dtype.
         k_PKDS, v_PKSE: the cache (`minillm.model.kv_cache`), S = 64, of one dtype, which need not be q's.
         position_T: int64, each token's position in its sequence.
         page_BP: int64, the block table: all pages of a sequence, those of a shared prefix too.
-        tile_N3: int64, runs (sequence, first token, number of tokens <= tile_tokens) that cover all tokens
-            (`kernels.tiling.work_list`), made once for all layers. They change no bit of the result.
+        tiles: runs (sequence, first token, number of tokens) that cover all tokens, (N, 3) int64, and the
+            largest number (`kernels.tiling.work_list`), made once for all layers. They change no bit of the
+            result.
         prefix: the full blocks that sequences share; on a GPU they are then read once a group.
         The others are as in `kernels.ops.attention`.
 
-    Bit for bit what `kernels.ops.attention` puts out for the same tokens, if the cache holds the same
-    keys and values, whatever else is in the batch; so it is with `prefix` too, whose softmax is carried on
-    from the prefix to the rest, not merged. Not differentiable. Raises ValueError for arguments that do not
-    fit.
+    Bit for bit what `kernels.ops.attention` computes for the same tokens, if the cache holds the same keys
+    and values, whatever else is in the batch; so it is with `prefix` too, whose softmax is carried on from
+    the prefix to the rest, not merged. Not differentiable. Raises ValueError for arguments that do not fit.
     """
-    scale = q_THD.shape[-1] ** -0.5 if scale is None else scale
-    check_knobs(scale, window, softcap, input_precision)
-    q_THD, device = q_THD.contiguous(), q_THD.device
-    dtypes = backend.attention_dtypes(device)
-    check_tensor("q", q_THD, (None, None, None), dtypes, device)
+    q_THD, device, int64 = q_THD.contiguous(), q_THD.device, (torch.int64,)
+    scores = check_queries(q_THD, scores, sinks_H, input_precision)
     T, H, D = q_THD.shape
-    check_tensor("k", k_PKDS, (None, None, D, KEY_BLOCK), dtypes, device)
+    check_tensor("k", k_PKDS, (None, None, D, KEY_BLOCK), FLOATS, device)
     P, K = k_PKDS.shape[:2]
     check_tensor("v", v_PKSE, (P, K, KEY_BLOCK, None), (k_PKDS.dtype,), device)
     check_heads(H, K, D, v_PKSE.shape[3])
-    int64 = (torch.int64,)
     check_tensor("position_T", position_T, (T,), int64, device)
     check_tensor("page_BP", page_BP, (None, None), int64, device)
-    check_tensor("tile_N3", tile_N3, (None, 3), int64, device)
-    if sinks_H is not None:
-        check_tensor("sinks_H", sinks_H, (H,), (q_THD.dtype,), device)
-    if slopes_H is not None:
-        check_tensor("slopes_H", slopes_H, (H,), (torch.float32,), device)
+    check_tensor("tiles[0]", tiles[0], (None, 3), int64, device)
+    shared, tile_tokens = [], [tiles[1], 0]
     if prefix is not None:
         check_tensor("prefix.page_GP", prefix.page_GP, (None, None), int64, device)
         check_tensor("prefix.tile_N3", prefix.tile_N3, (None, 3), int64, device)
         check_tensor("prefix.blocks_G", prefix.blocks_G, (prefix.page_GP.shape[0],), int64, device)
         check_tensor("prefix.blocks_B", prefix.blocks_B, (page_BP.shape[0],), int64, device)
-    shared = [] if prefix is None else [prefix.page_GP, prefix.tile_N3, prefix.blocks_G, prefix.blocks_B]
-    tiles = [tile_tokens, 0 if prefix is None else prefix.tile_tokens]
+        shared = [prefix.page_GP, prefix.tile_N3, prefix.blocks_G, prefix.blocks_B]
+        tile_tokens[1] = prefix.tile_tokens
     return _paged_attention(
-        q_THD, [k_PKDS, v_PKSE], [position_T, page_BP, tile_N3], shared, tiles, window,
-        [scale, softcap or 0.0], sinks_H, slopes_H, input_precision,
+        q_THD, [k_PKDS, v_PKSE], [position_T, page_BP, tiles[0]], shared, tile_tokens, scores.window,
+        [scores.scale, scores.softcap or 0.0], sinks_H, scores.slopes_H, input_precision,
     )  # fmt: skip
 
 
@@ -95,9 +84,9 @@ def _paged_attention(
     if shared:
         prefix = SharedPrefix(shared[0], shared[1], tile_tokens[1], shared[2], shared[3])
     scores = Scores(scale, window, softcap or None, slopes_H=slopes)
-    return backend.attention_of(q, k).paged_attention(
+    return backend.of(q, k).paged_attention(
         q, k, v, (position, page), (tile, tile_tokens[0]), scores, sinks, input_precision, prefix
-    )
+    )[0]
 
 
 @_paged_attention.register_fake

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import backend, reference
+from kernels import backend
 from kernels.checks import FLOATS, check_tensor
-from kernels.library import custom_op, traced
+from kernels.library import custom_op, fake_like
 
 
 def rope(
@@ -36,14 +36,9 @@ def rope(
         raise ValueError(f"qkv_TX must hold {H} + {K} heads of {D} and {K} of some width, got {X} columns")
     check_tables(tables, D, qkv_TX)
     check_tensor("position_T", position_T, (T,), (torch.int64,), device)
-    if (kernels := backend.find(device, qkv_TX.dtype)) is None:
-        *parts, v_TX = qkv_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
-        heads_THD = (x.unflatten(1, (-1, D)) for x in parts)
-        rotated = (reference.rope(x, *tables, position_T, dtype).flatten(1) for x in heads_THD)
-        return torch.cat((*rotated, v_TX), dim=1)
-    if traced():
+    if backend.traced(kernels := backend.of(qkv_TX)):
         return _rope(qkv_TX, heads, *tables, position_T)
-    return kernels.rope(qkv_TX, heads, *tables, position_T)
+    return kernels.rope_qk(qkv_TX, heads, *tables, position_T, dtype)
 
 
 def check_tables(tables: tuple[Tensor, Tensor], D: int, qkv_TX: Tensor) -> tuple[torch.dtype, ...]:
@@ -60,14 +55,12 @@ def check_tables(tables: tuple[Tensor, Tensor], D: int, qkv_TX: Tensor) -> tuple
 
 @custom_op("rope")
 def _rope(qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor) -> Tensor:
-    """Queries and keys turned, the values beside them as they are."""
+    """Queries and keys rotated, the values beside them as they are."""
     H, K, D = heads
-    return backend.of(qkv_TX).rope(qkv_TX, (H, K, D), cos_MR, sin_MR, position_T)
+    return backend.of(qkv_TX).rope_qk(qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, None)
 
 
-@_rope.register_fake
-def _(qkv_TX: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(qkv_TX)
+_rope.register_fake(fake_like(0))
 
 
 @custom_op("rope_backward")
@@ -82,13 +75,11 @@ def _rope_backward(
         d.clone(memory_format=torch.contiguous_format).unflatten(1, (n, -1))
         for d, n in zip(parts, (H, K, K), strict=True)
     )
-    gradient = backend.of(dout_TX).rope_gradient
+    gradient = backend.kernels_of(dout_TX).rope_gradient
     return gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, None)
 
 
-@_rope_backward.register_fake
-def _(dout_TX: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(dout_TX)
+_rope_backward.register_fake(fake_like(0))
 
 
 def _keep_rope(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -110,7 +101,7 @@ def rope_store(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(q_THD, k_TKD) rotated; keys and values are written into their slots. Not differentiable by itself."""
     H, K, D = heads
-    return backend.of(qkv_TX).rope_store(
+    return backend.kernels_of(qkv_TX).rope_store(
         qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, slot_T, k_PKDS, v_PKSE, growth_M1
     )
 

@@ -20,6 +20,9 @@ from kernels.ops.paged_attention import paged_attention
 from kernels.ops.rope import check_tables, rope_store
 from kernels.tiling import Paging
 
+# Of float32's products on a GPU: no rounding but float32's own.
+PRECISION = "ieee"
+
 
 def rope_store_attention(
     qkv_TX: Tensor,
@@ -42,7 +45,9 @@ def rope_store_attention(
     qkv_TX = qkv_TX.contiguous()
     _check(qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, sinks_H, growth_M1, scores.slopes_H)
     if (kernels := backend.find(qkv_TX.device, qkv_TX.dtype)) is None:
-        return _in_torch(qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, scores, sinks_H, growth_M1)
+        return reference.rope_store_attention(
+            qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, scores, sinks_H, growth_M1
+        )
     if torch.is_grad_enabled():
         if any(batch.starts) and qkv_TX.requires_grad:
             raise ValueError(
@@ -52,16 +57,13 @@ def rope_store_attention(
         inputs = (qkv_TX, sinks_H, kernels, heads, tables, growth_M1, k_PKDS, v_PKSE, batch, scores)
         out_THE: Tensor = _attend(*inputs)
         return out_THE
-    slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE)
-    if not torch.compiler.is_compiling():
-        q_THD, _ = kernels.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
-        return kernels.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)[0]
-    q_THD, _ = rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
-    return paged_attention(
-        q_THD, k_PKDS, v_PKSE, batch.position_T, batch.page_BP, *batch.tiles,
-        scale=scores.scale, window=scores.window, softcap=scores.softcap, sinks_H=sinks_H,
-        slopes_H=scores.slopes_H,
-    )  # fmt: skip
+    slots, paging = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE), (batch.position_T, batch.page_BP)
+    if torch.compiler.is_compiling():
+        q_THD, _ = rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+        return paged_attention(q_THD, k_PKDS, v_PKSE, *paging, batch.tiles, scores, sinks_H)
+    q_THD, _ = kernels.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
+    knobs = (scores, sinks_H, PRECISION, None)
+    return kernels.paged_attention(q_THD, k_PKDS, v_PKSE, paging, batch.tiles, *knobs)[0]
 
 
 @torch.compiler.disable
@@ -83,7 +85,7 @@ class _RopeStoreAttention(torch.autograd.Function):
         ctx: Any,
         qkv_TX: Tensor,
         sinks_H: Tensor | None,
-        kernels: backend.Backend,
+        kernels: backend.Kernels,
         heads: tuple[int, int, int],
         tables: tuple[Tensor, Tensor],
         growth_M1: Tensor | None,
@@ -94,7 +96,8 @@ class _RopeStoreAttention(torch.autograd.Function):
     ) -> Tensor:
         slots = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE)
         q_THD, k_TKD = kernels.rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
-        out_THE, kept = kernels.attention(q_THD, k_PKDS, v_PKSE, batch, scores, sinks_H)
+        paging, knobs = (batch.position_T, batch.page_BP), (scores, sinks_H, PRECISION, None)
+        out_THE, kept = kernels.paged_attention(q_THD, k_PKDS, v_PKSE, paging, batch.tiles, *knobs)
         if qkv_TX.requires_grad or (sinks_H is not None and sinks_H.requires_grad):
             H, K, D = heads
             v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
@@ -108,48 +111,13 @@ class _RopeStoreAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T, *kept = ctx.saved_tensors
-        kernels: backend.Backend = ctx.kernels
+        kernels: backend.Kernels = ctx.kernels
+        bounds_B1 = torch.tensor(ctx.bounds, device=q_THD.device)
         dq_THD, dk_TKD, dv_TKE, dsinks_H = kernels.attention_gradients(
-            grads[0], q_THD, k_TKD, v_TKE, ctx.bounds, ctx.scores, sinks_H, tuple(kept)
+            grads[0], q_THD, k_TKD, v_TKE, tuple(kept), bounds_B1, ctx.scores, sinks_H, PRECISION
         )
         dqkv_TX = kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
         return dqkv_TX.to(q_THD.dtype), dsinks_H, *[None] * 8
-
-
-def _in_torch(
-    qkv_TX: Tensor,
-    heads: tuple[int, int, int],
-    tables: tuple[Tensor, Tensor],
-    k_PKDS: Tensor,
-    v_PKSE: Tensor,
-    batch: Paging,
-    scores: Scores,
-    sinks_H: Tensor | None,
-    growth_M1: Tensor | None,
-) -> Tensor:
-    (H, K, D), E = heads, v_PKSE.shape[3]
-    q_THD, k_TKD, v_TKE = (
-        x.unflatten(1, (-1, width))
-        for x, width in zip(qkv_TX.split((H * D, K * D, K * E), dim=1), (D, D, E), strict=True)
-    )
-    q_THD, k_TKD = (reference.rope(x, *tables, batch.position_T, scores.rope_dtype) for x in (q_THD, k_TKD))
-    if growth_M1 is not None:
-        q_THD = q_THD * growth_M1[batch.position_T].unsqueeze(1).to(q_THD.dtype)
-    reference.store(k_TKD.detach(), v_TKE.detach(), batch.slot_T, k_PKDS, v_PKSE)
-    if any(batch.starts):
-        k_TKD, v_TKE = _gather(k_PKDS.transpose(2, 3), batch), _gather(v_PKSE, batch)
-    k_TKD, v_TKE = k_TKD.to(q_THD.dtype), v_TKE.to(q_THD.dtype)
-    return reference.attention(q_THD, k_TKD, v_TKE, batch.bounds, batch.starts, scores, sinks_H)
-
-
-def _gather(x_PKSD: Tensor, batch: Paging) -> Tensor:
-    """Collect each sequence's cached keys or values up to this batch's last token, one after the other."""
-    parts = []
-    for b, page_P in enumerate(batch.page_BP):
-        length = batch.starts[b] + batch.bounds[b + 1] - batch.bounds[b]
-        pages = page_P[: -(-length // x_PKSD.shape[2])]
-        parts.append(x_PKSD[pages].transpose(1, 2).flatten(0, 1)[:length])
-    return torch.cat(parts)
 
 
 def _check(

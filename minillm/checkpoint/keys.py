@@ -1,7 +1,7 @@
 """Tensors under Hugging Face's names and in its layout, to and from ours, by the families' key tables.
 
 Matrices are transposed and packed into panels (`kernels.panels`). Some outputs change places on the way:
-rope of interleaved pairs becomes the half-split one, and a head's turned dimensions come first. All of it
+rope of interleaved pairs becomes the half-split one, and a head's rotated dimensions come first. All of it
 is written down in one direction, from theirs to ours; export is its inverse.
 
 Legend: K inputs, N outputs, E experts, H query heads, K kv heads, D head dim.
@@ -21,7 +21,7 @@ from minillm.checkpoint.families import FAMILIES
 from minillm.checkpoint.naming import ROTARY, Naming
 from minillm.checkpoint.safetensors import Checkpoint
 from minillm.checkpoint.stored import stored_as
-from minillm.checkpoint.tensor_names import Key
+from minillm.checkpoint.tensor_names import KEYS, Key
 from minillm.checkpoint.wrappers import PREFIX, WRAPPERS
 from minillm.model.config import Matrix, ModelConfig, Shape
 
@@ -34,7 +34,8 @@ def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
 def naming(config: ModelConfig) -> Naming:
     """Tell what names in a checkpoint of this config mean, and what in it is not read."""
     family, stored = FAMILIES[config.model_type], stored_as(config)
-    embed, head = (family.keys[ours].names[0] for ours in ("embed", "head"))
+    keys = KEYS | family.keys
+    embed, head = (keys[ours].names[0] for ours in ("embed", "head"))
     base = f"{embed.partition('.')[0]}."
     skipped = {"rotary tables": ROTARY}
     if family.masks:
@@ -43,7 +44,7 @@ def naming(config: ModelConfig) -> Naming:
     if stored.extra_layers:
         L = config.num_layers
         layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
-        first = re.escape(family.keys["o"].names[0].partition("{i}")[0])
+        first = re.escape(keys["o"].names[0].partition("{i}")[0])
         skipped["multi-token prediction"] = re.compile(
             rf"^(?:{first}(?:{layers})|(?:{re.escape(base)})?mtp(?:_\w+)?)\."
         )
@@ -160,7 +161,7 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
     """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
     family = FAMILIES[config.model_type]
-    keys = {**family.keys, **family.layouts.get(stored_as(config).layout or config.layout, {})}
+    keys = KEYS | family.keys | family.layouts.get(stored_as(config).layout or config.layout, {})
     for ours, shape in config.shapes.items():
         layer, name = "", ours
         if ours.startswith("layers."):
@@ -224,33 +225,33 @@ def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
         order = torch.cat([part.flatten() for part in heads.split((H // K, 1, 1), dim=1)])
     elif entry.order == "pairs":
         order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
-    turn = _TURNED.get(name)
+    turn = _ROTATED.get(name)
     if turn is None or not config.ropes:
         return order
-    turned = turn(config)
+    rotated = turn(config)
     if order is None:
-        return None if torch.equal(turned, torch.arange(len(turned))) else turned
-    return order[turned]
+        return None if torch.equal(rotated, torch.arange(len(rotated))) else rotated
+    return order[rotated]
 
 
 def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
     """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
-    turned, rest = _turned(config), torch.arange(config.heads[2])
-    return torch.cat((before + turned, rest[:before], rest[before + len(turned) :]))
+    rotated, rest = _rotated(config), torch.arange(config.heads[2])
+    return torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
 
 
-def _turned(config: ModelConfig) -> torch.Tensor:
+def _rotated(config: ModelConfig) -> torch.Tensor:
     """Within the dimensions that rope turns: our place -> theirs."""
-    turned = torch.arange(config.ropes[0].dim)
+    rotated = torch.arange(config.ropes[0].dim)
     if config.rope_reversed:  # the halves of a pair change places
-        return turned.view(2, -1).flip(0).flatten()
-    return turned.view(-1, 2).t().flatten() if config.rope_interleaved else turned
+        return rotated.view(2, -1).flip(0).flatten()
+    return rotated.view(-1, 2).t().flatten() if config.rope_interleaved else rotated
 
 
 def _qkv(config: ModelConfig) -> torch.Tensor:
     H, K, D = config.heads
-    turned = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
-    return torch.cat((turned, torch.arange((H + K) * D, (H + 2 * K) * D)))
+    rotated = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
+    return torch.cat((rotated, torch.arange((H + K) * D, (H + 2 * K) * D)))
 
 
 def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
@@ -268,10 +269,10 @@ def _latent_q(config: ModelConfig) -> torch.Tensor:
 def _latent_kv(config: ModelConfig) -> torch.Tensor:
     assert config.latent is not None
     rank = config.latent.kv_rank
-    return torch.cat((torch.arange(rank), rank + _turned(config)))
+    return torch.cat((torch.arange(rank), rank + _rotated(config)))
 
 
-_TURNED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
+_ROTATED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
     "qkv": _qkv,
     "q": _latent_q,
     "q_b": _latent_q,

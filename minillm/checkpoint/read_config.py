@@ -16,7 +16,7 @@ from typing import Any
 
 from minillm.checkpoint.config_file import ConfigFile
 from minillm.checkpoint.families import FAMILIES, Family
-from minillm.checkpoint.read_rope import Ropes, read_ropes, turned
+from minillm.checkpoint.read_rope import Ropes, has_rope, read_ropes
 from minillm.checkpoint.stored import PublishedConfig, plain, read_stored
 from minillm.checkpoint.wrappers import WRAPPERS, unwrap
 from minillm.errors import MinillmError
@@ -115,7 +115,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> PublishedConfi
     if (beta := ropes.written.get("llama_4_scaling_beta")) is not None:
         knobs["query_growth"] = QueryGrowth(beta, ropes.written["original_max_position_embeddings"])
     elif file.reads("attn_temperature_tuning"):
-        growth = QueryGrowth(file.need("attn_scale"), file.need("floor_scale"), shift=1, unturned=True)
+        growth = QueryGrowth(file.need("attn_scale"), file.need("floor_scale"), shift=1, unrotated=True)
         knobs["query_growth"] = growth if file.get("attn_temperature_tuning") else None
     _multipliers(family, file, knobs, C, num_layers)
     _older_layouts(file, knobs, H, C)
@@ -267,7 +267,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         if len(types) != L:
             raise file.error(f"names {len(types)} layer_types for {L} layers")
         # In smollm3 use_sliding_window only has a say in the types of a file that lists none.
-        used = used or family.windows == "unturned"
+        used = used or family.windows == "unrotated"
         return [kinds[kind] and used for kind in types]
     if window is None:
         pattern = 0
@@ -278,8 +278,8 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         "first": lambda i: bool(pattern) and i % pattern != 0,
         "late": lambda i: used and i >= late,
         "early": lambda i: used and i % 2 == 0 and i < late,
-        "unturned": lambda i: used and not turned(file, i),
-        "turned": lambda i: turned(file, i),
+        "unrotated": lambda i: used and not has_rope(file, i),
+        "rotated": lambda i: has_rope(file, i),
     }
     return [rules[family.windows](i) for i in range(L)]
 
@@ -352,5 +352,5 @@ def _check_sizes(config: ModelConfig, file: ConfigFile) -> None:
     if H % K or D % 2 or any(rope.dim % 2 or rope.dim > D for rope in config.ropes):
         raise file.error(
             f"has {H} query heads that do not share {K} kv heads evenly, or an odd number of dimensions "
-            f"to turn in heads of {D}"
+            f"to rotate in heads of {D}"
         )

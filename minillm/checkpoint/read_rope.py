@@ -77,16 +77,16 @@ def read_ropes(file: ConfigFile, family: Family, sliding: Sequence[bool], head_d
         distinct = sorted({float(base) for base in bases if base})
         ropes = [_rope(file, family, {**each[0], "rope_theta": base}, head_dim) for base in distinct]
         layers = [distinct.index(float(base)) if base else -1 for base in bases]
-    elif family.unturned and file.get("sliding_window") is not None:
+    elif family.unrotated and file.get("sliding_window") is not None:
         layers = [layers[i] if slides else -1 for i, slides in enumerate(sliding)]
     elif file.reads("no_rope_layers"):
-        layers = [layers[i] if turned(file, i) else -1 for i in range(L)]
+        layers = [layers[i] if has_rope(file, i) else -1 for i in range(L)]
     if len(layers) != L:
         raise file.error(f"names {len(layers)} layers in layer_rope_theta for {L} layers")
     return Ropes(tuple(ropes), tuple(layers), each[0])
 
 
-def turned(file: ConfigFile, i: int) -> bool:
+def has_rope(file: ConfigFile, i: int) -> bool:
     """Tell whether layer i has rope, by the keys that say so."""
     listed, interval = file.get("no_rope_layers"), file.get("no_rope_layer_interval")
     return bool(listed[i]) if listed else interval is None or (i + 1) % interval != 0

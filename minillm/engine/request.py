@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestMetrics, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint
+from minillm.api.structured_outputs import Constraint, StructuredOutputsParams
 from minillm.engine.sequence import EngineSequence
-from minillm.tokenizer.tokenizer import IncrementalDecoder
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 
 @dataclass(eq=False)
@@ -149,3 +150,47 @@ class Request:
                 if output.logprobs is not None:
                     output.logprobs = output.logprobs[tokens:]
         return shown
+
+
+def build_request(
+    output: RequestOutput,
+    params: SamplingParams,
+    max_tokens: int,
+    noise: tuple[int, int],
+    tokenizer: Tokenizer | None,
+    bad_ids: list[list[int]],
+    constrain: Callable[[StructuredOutputsParams], Constraint],
+) -> Request:
+    """Return the request of an output that has no samples yet, with `params.n` samples that share its prompt.
+
+    Args:
+        max_tokens: most tokens of a sample.
+        noise: seeds the draws of the first sample; the others' second numbers follow.
+        bad_ids: token ids of bad words.
+        constrain: starts a sample's grammar.
+
+    Raises:
+        MinillmError: the grammar cannot be used.
+    """
+    ends = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
+    samples: list[Sample] = []
+    for i in range(params.n):
+        decoder = None
+        if tokenizer is not None and params.detokenize:
+            decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
+        sequence = EngineSequence(
+            list(output.prompt_token_ids),
+            max_tokens,
+            parent=samples[0].sequence if samples else None,
+            wants_prompt=params.prompt_logprobs is not None and i == 0,
+            reads_cache=not params.skip_reading_prefix_cache,
+        )
+        completion = CompletionOutput(i, "", [], None, None)
+        structure = params.structured_outputs
+        constraint = None if structure is None else constrain(structure)
+        seeds = (noise[0], noise[1] + i)
+        samples.append(Sample(params, completion, sequence, seeds, ends, bad_ids, decoder, constraint))
+    output.outputs = [sample.output for sample in samples]
+    if params.prompt_logprobs is not None:
+        output.prompt_logprobs = [None]
+    return Request(output, samples, params)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import torch
 
-from kernels.tiling import KEY_BLOCK, TILE_TOKENS
+from kernels.tiling import KEY_BLOCK, TILE_TOKENS, Tiles
 
 # Positions per page, and keys per block of attention: one number, since blocks are counted from position
 # 0 of a sequence and a page is one of its blocks.
@@ -76,8 +76,8 @@ class Batch:
         return len(self.starts) == self.position_T.shape[0]
 
     @cached_property
-    def tiles(self) -> tuple[torch.Tensor, int]:
-        """Runs of at most TILE_TOKENS tokens of one sequence, (N, 3): sequence, first token, tokens."""
+    def tiles(self) -> Tiles:
+        """Runs of at most TILE_TOKENS tokens of one sequence, made on the host, which knows the bounds."""
         runs = [
             (b, t, min(TILE_TOKENS, end - t))
             for b, (begin, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False))

@@ -18,7 +18,7 @@ class Rope:
 
     Attributes:
         theta: base of the angles.
-        dim: dimensions that are turned; the others pass.
+        dim: dimensions that are rotated; the others pass.
         type: default, linear, dynamic, yarn, llama3, longrope or proportional (`minillm.model.rope`).
         parameters: (name, value) pairs of the type's own parameters.
     """
@@ -79,13 +79,13 @@ class Experts:
 class QueryGrowth:
     """Scores are multiplied by 1 + beta log(1 + floor((position + shift) / length)).
 
-    `unturned`: only in layers without rope.
+    `unrotated`: only in layers without rope.
     """
 
     beta: float
     length: float
     shift: int = 0
-    unturned: bool = False
+    unrotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class ModelConfig:
         qk_norm: none, one norm over each head, one over the full width, or one per head with its own weights.
         qk_norm_kind: RMSNorm or LayerNorm.
         qk_norm_weight: whether it has weights.
-        qk_norm_turned: only layers with rope have it.
-        qk_norm_last: queries and keys are normed after they are turned, not before.
+        qk_norm_rotated: only layers with rope have it.
+        qk_norm_last: queries and keys are normed after they are rotated, not before.
         qkv_bias, o_bias, mlp_bias, head_bias, router_bias: which products add a bias.
         clip_qkv: clamp q, k and v to this magnitude.
         windows: keys that a query of each layer sees, itself included; 0 for all, and -n for those of its
@@ -193,7 +193,7 @@ class ModelConfig:
     qk_norm: Literal["", "head", "full", "heads"] = ""
     qk_norm_kind: Literal["rms", "layer"] = "rms"
     qk_norm_weight: bool = True
-    qk_norm_turned: bool = False
+    qk_norm_rotated: bool = False
     qk_norm_last: bool = False
     qkv_bias: bool = False
     o_bias: bool = False

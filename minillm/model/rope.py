@@ -1,6 +1,6 @@
 """Angles of the rotary embedding (Su et al., 2021), and the ways to stretch them over longer contexts.
 
-Legend: M positions, D head dim (of the turned dimensions D/2 pairs).
+Legend: M positions, D head dim (of the rotated dimensions D/2 pairs).
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def _proportional(
     rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype
 ) -> Frequencies:
     """Only the first share of the pairs turns, with the frequencies that they have among all."""
-    turned = int(p.get("partial_rotary_factor", 1.0) * rope.dim // 2)
+    rotated = int(p.get("partial_rotary_factor", 1.0) * rope.dim // 2)
     frequency = _default(rope, p, context, served, dtype)[0] / p.get("factor", 1.0)
-    return torch.cat((frequency[:turned], torch.zeros(rope.dim // 2 - turned, dtype=dtype))), 1.0
+    return torch.cat((frequency[:rotated], torch.zeros(rope.dim // 2 - rotated, dtype=dtype))), 1.0
 
 
 # Type -> (its frequencies, the parameters that it cannot do without, those that it may have).

@@ -93,7 +93,7 @@ class Transformer(nn.Module):
                 self.get_submodule(owner).register_parameter(part, parameter)
         self.context = config.max_position_embeddings
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
-        # Told of each layer's residual, and of its queries, keys and values before they are turned.
+        # Told of each layer's residual, and of its queries, keys and values before they are rotated.
         self.observer: Observer | None = None
         self._set(precision, device)
 
@@ -109,8 +109,8 @@ class Transformer(nn.Module):
         # attention, or a family says so, and the turning of queries and keys in some families.
         double = precision.attention == torch.float64
         softmax = precision.norm if double and (config.softcap or config.softmax_float) else None
-        self._turned = precision.norm if double and config.rope_float else None
-        turned = None if config.qk_norm_last else self._turned
+        self._rotated = precision.norm if double and config.rope_float else None
+        rotated = None if config.qk_norm_last else self._rotated
         wide = torch.float64 if double else torch.float32
         slopes_H = None if config.alibi is None else torch.tensor(config.alibi, dtype=wide, device=device)
         rounding = config.alibi_rounding if double and precision.norm != torch.float64 else ""
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
                 config.scale,
                 window,
                 config.softcap,
-                turned if rope >= 0 else None,
+                rotated if rope >= 0 else None,
                 softmax,
                 slopes_H,
                 rounding,
@@ -129,8 +129,8 @@ class Transformer(nn.Module):
         self._tables = self._angles(device)
         growth = rope.growth(config, precision.norm)
         self._growth_M1 = growth if growth is None else growth.to(device)
-        unturned = config.query_growth is not None and config.query_growth.unturned
-        self._grown = {i for i, rope in enumerate(config.layer_rope) if rope < 0 or not unturned}
+        unrotated = config.query_growth is not None and config.query_growth.unrotated
+        self._grown = {i for i, rope in enumerate(config.layer_rope) if rope < 0 or not unrotated}
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
         self._masters = [
             (w, dtype)
@@ -293,7 +293,7 @@ class Transformer(nn.Module):
             qkv_TX = self._linear(layer, i, "qkv", x_TC)
         else:
             qkv_TX = self._latent_qkv(layer, i, x_TC)
-        normed = config.qk_norm and not (config.qk_norm_turned and config.layer_rope[i] < 0)
+        normed = config.qk_norm and not (config.qk_norm_rotated and config.layer_rope[i] < 0)
         if normed and not config.qk_norm_last:
             qkv_TX = self._norm_qk(layer, qkv_TX)
         if config.clip_qkv is not None:
@@ -302,7 +302,7 @@ class Transformer(nn.Module):
             self.observer(i, "qkv", qkv_TX)
         tables = self.rope_tables(i)
         if normed and config.qk_norm_last:
-            qkv_TX = rotate(qkv_TX, config.heads, tables, batch.position_T, self._turned)
+            qkv_TX = rotate(qkv_TX, config.heads, tables, batch.position_T, self._rotated)
             qkv_TX = self._norm_qk(layer, qkv_TX)
             tables = self._tables[-1]
         heads_THD = rope_store_attention(
@@ -328,7 +328,7 @@ class Transformer(nn.Module):
         return norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
 
     def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
-        """Queries, and keys and values expanded for each head; the turned dimensions of a head come first."""
+        """Queries, and keys and values expanded for each head; rotated dimensions of a head come first."""
         latent, H = self.config.latent, self.config.num_heads
         assert latent is not None
         q = x_TC

@@ -51,9 +51,11 @@ def make(
     return [q, k, v, sinks], torch.tensor([0, *lengths]).cumsum(0)
 
 
-def slopes(knobs: dict[str, Any], H: int) -> torch.Tensor | None:
-    """Those of the knobs, which lose them; 0.6 for the first head and less for each other."""
-    return 0.6 ** torch.arange(1.0, H + 1) if knobs.pop("slopes", False) else None
+def scores_of(knobs: dict[str, Any], H: int, D: int) -> Scores:
+    """The scores that knobs ask for; slopes are 0.6 for the first head and less for each other."""
+    slopes_H = 0.6 ** torch.arange(1.0, H + 1) if knobs.get("slopes") else None
+    scale = knobs.get("scale", D**-0.5)
+    return Scores(scale, knobs.get("window", 0), knobs.get("softcap"), slopes_H=slopes_H)
 
 
 def values_and_gradients(op: Any, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -64,17 +66,13 @@ def values_and_gradients(op: Any, inputs: Sequence[torch.Tensor]) -> list[torch.
 
 
 def check(inputs: list[torch.Tensor], bounds: torch.Tensor, knobs: dict[str, Any]) -> None:
-    knobs = dict(knobs)
-    inputs = inputs if knobs.pop("sinks", False) else inputs[:3]
+    inputs = inputs if knobs.get("sinks") else inputs[:3]
     dtype, (_, H, D) = inputs[0].dtype, inputs[0].shape
-    knobs["slopes_H"] = slopes(knobs, H)
-    scores = Scores(
-        knobs.get("scale", D**-0.5), knobs.get("window", 0), knobs.get("softcap"), slopes_H=knobs["slopes_H"]
-    )
+    scores = scores_of(knobs, H, D)
     filled = sorted(set(bounds.tolist()))
 
     def ours(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: Any = None) -> torch.Tensor:
-        return attention(q, k, v, bounds, sinks_H=sinks, **knobs)
+        return attention(q, k, v, bounds, scores, sinks)
 
     def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: Any = None) -> torch.Tensor:
         return reference.attention(q, k, v, filled, [0] * (len(filled) - 1), scores, sinks)
@@ -182,18 +180,16 @@ def in_pages(
 def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.dtype) -> None:
     """Packed == packed in another order == in chunks over pages == last rows over pages == with a prefix."""
     (q, k, v, sinks), bounds = make((300, 65, 1), (3, 1), 32, 16, dtype)
-    knobs = dict(knobs)
-    knobs["sinks_H"] = sinks if knobs.pop("sinks", False) else None
-    knobs["slopes_H"] = slopes(knobs, 3)
-    whole = attention(q, k, v, bounds, **knobs)
+    given = (scores_of(knobs, 3, 32), sinks if knobs.get("sinks") else None)
+    whole = attention(q, k, v, bounds, *given)
     order = torch.cat([torch.arange(365, 366), torch.arange(300, 365), torch.arange(0, 300)])
-    other = attention(q[order], k[order], v[order], torch.tensor([0, 1, 66, 366]), **knobs)
+    other = attention(q[order], k[order], v[order], torch.tensor([0, 1, 66, 366]), *given)
     assert torch.equal(other, whole[order])
 
     cache, position = in_pages(k, v, bounds.tolist()), positions(bounds, 366)
     pages = (cache[0], cache[1])
     chunks = torch.tensor([*[(0, t, 60) for t in range(0, 300, 60)], (1, 300, 65), (2, 365, 1)])
-    assert torch.equal(paged_attention(q, *pages, position, cache[2], chunks, 65, **knobs), whole)
+    assert torch.equal(paged_attention(q, *pages, position, cache[2], (chunks, 65), *given), whole)
     last = torch.tensor([298, 299, 364, 365])
     runs = torch.tensor([(0, 0, 2), (1, 2, 1), (2, 3, 1)])
     prefix = SharedPrefix(
@@ -204,7 +200,8 @@ def test_a_row_has_the_same_bits_everywhere(knobs: dict[str, Any], dtype: torch.
         torch.tensor([1, 0, 0]),
     )
     for shared in (None, prefix):
-        out = paged_attention(q[last], *pages, position[last], cache[2], runs, 2, prefix=shared, **knobs)
+        paging = (*pages, position[last], cache[2], (runs, 2))
+        out = paged_attention(q[last], *paging, *given, prefix=shared)
         assert torch.equal(out, whole[last])
 
 
@@ -215,7 +212,8 @@ def test_slopes_are_exact_at_any_position(dtype: torch.dtype) -> None:
     q, k = torch.zeros(1, 2, 16, dtype=dtype), torch.zeros(T // 64, 1, 16, KEY_BLOCK, dtype=dtype)
     v = noise(T // 64, 1, KEY_BLOCK, 16, dtype=dtype, seed=1)
     page, runs = torch.arange(T // 64).unsqueeze(0), torch.tensor([(0, 0, 1)])
-    out = paged_attention(q, k, v, torch.tensor([T - 1]), page, runs, 1, slopes_H=slope)
+    scores = Scores(0.25, slopes_H=slope)
+    out = paged_attention(q, k, v, torch.tensor([T - 1]), page, (runs, 1), scores)
     weights_HT = torch.softmax(slope.double().unsqueeze(1) * (torch.arange(T) - (T - 1)), dim=1)
     exact = weights_HT @ v[:, 0].flatten(0, 1).double()
     assert (out[0] - exact).abs().max() < (1e-6 if dtype == torch.float32 else 1e-13)
@@ -249,8 +247,8 @@ def test_compile() -> None:
     inputs, bounds = make((65, 7), (2, 1), 16, 8, torch.float32)
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
-        slopes_H = torch.tensor([0.5, 0.2])
-        return attention(q * 2, k, v, bounds, window=20, softcap=3.0, sinks_H=sinks, slopes_H=slopes_H) + 1
+        scores = Scores(0.25, window=20, softcap=3.0, slopes_H=torch.tensor([0.5, 0.2]))
+        return attention(q * 2, k, v, bounds, scores, sinks) + 1
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     eager, graph = values_and_gradients(run, inputs), values_and_gradients(compiled, inputs)
@@ -260,7 +258,7 @@ def test_compile() -> None:
 def test_compile_paged() -> None:
     (q, k, v, _), bounds = make((65, 7), (2, 1), 16, 8, torch.float32)
     cache = in_pages(k, v, bounds.tolist())
-    arguments = (q, cache[0], cache[1], positions(bounds, 72), cache[2], work_list(bounds, 72, 16), 16)
+    arguments = (q, cache[0], cache[1], positions(bounds, 72), cache[2], (work_list(bounds, 72, 16), 16))
     compiled = torch.compile(paged_attention, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(*arguments), paged_attention(*arguments))
 
@@ -281,12 +279,12 @@ def test_compile_paged() -> None:
         ({"bounds": torch.tensor([0.0, 3.0])}, "bounds_B1 must be of torch.int64"),
         ({"bounds": torch.tensor([0])}, "bounds_B1 must hold"),
         ({"bounds": torch.tensor([0, 2])}, "bounds_B1 must rise from 0 to the 3 tokens"),
-        ({"scale": float("nan")}, "scale must be"),
-        ({"window": -(2**31)}, "window must be"),
-        ({"softcap": -1.0}, "softcap must be"),
+        ({"scores": Scores(float("nan"))}, "scale must be"),
+        ({"scores": Scores(1.0, window=-(2**31))}, "window must be"),
+        ({"scores": Scores(1.0, softcap=-1.0)}, "softcap must be"),
         ({"sinks_H": torch.zeros(1)}, "sinks_H must have shape"),
-        ({"slopes_H": torch.zeros(1)}, "slopes_H must have shape"),
-        ({"slopes_H": torch.zeros(2).bfloat16()}, "slopes_H must be of torch.float32"),
+        ({"scores": Scores(1.0, slopes_H=torch.zeros(1))}, "slopes_H must have shape"),
+        ({"scores": Scores(1.0, slopes_H=torch.zeros(2).bfloat16())}, "slopes_H must be of torch.float32"),
         ({"input_precision": "bf16"}, "input_precision must be one of ieee, tf32x3, tf32"),
     ],
     ids=str,
@@ -311,7 +309,7 @@ def test_arguments_that_do_not_fit(change: dict[str, Any], message: str) -> None
         ({"v": torch.zeros(1, 1, 64, 16, dtype=torch.bfloat16)}, "v must be of torch.float32"),
         ({"k": torch.zeros(1, 1, 64, 16).transpose(2, 3)}, "k must be contiguous"),
         ({"page": torch.zeros(1, 1)}, "page_BP must be of torch.int64"),
-        ({"tile": torch.zeros(1, 2, dtype=torch.int64)}, "tile_N3 must have shape"),
+        ({"tiles": (torch.zeros(1, 2, dtype=torch.int64), 3)}, r"tiles\[0\] must have shape"),
     ],
     ids=str,
 )
@@ -322,8 +320,8 @@ def test_paged_arguments_that_do_not_fit(change: dict[str, Any], message: str) -
         "v": torch.zeros(1, 1, 64, 16),
         "position": torch.arange(3),
         "page": torch.zeros(1, 1, dtype=torch.int64),
-        "tile": torch.tensor([[0, 0, 3]]),
+        "tiles": (torch.tensor([[0, 0, 3]]), 3),
         **change,
     }
     with pytest.raises(ValueError, match=message):
-        paged_attention(*arguments.values(), 3)
+        paged_attention(*arguments.values())

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from kernels import reference
-from kernels.gpu import activation, launch, logprob, norm, quantized, rope, xielu
+from kernels.gpu import activation, launch, norm, quantized, rope, softmax, xielu
 from kernels.gpu import matmul as gpu
 from kernels.knobs import Activation, Norm
-from kernels.panels import PANEL, pack, unpack
+from kernels.panels import PANEL, dequantize, pack, unpack
 
 DEVICE = torch.device("cpu" if launch.INTERPRET else "cuda")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -186,7 +186,7 @@ def test_int4_codes_stand_where_the_layout_says() -> None:
     """Column (j // 8) * 16 + j % 8 in the low nibble of byte j, that + 8 in the high one."""
     K, N = 3, 64
     code, scale = quantized_weight(K, N, 4)
-    w = unpack(reference.dequantize(code, torch.ones_like(scale), quantized.GROUP), N)
+    w = dequantize(code, torch.ones_like(scale), N).double()
     ours = quantized.quantized_matmul(torch.eye(K, device=DEVICE), code, torch.ones_like(scale), N)
     assert torch.equal(ours.double(), w)
     for n in range(N):
@@ -201,7 +201,7 @@ def test_int4_codes_stand_where_the_layout_says() -> None:
 def test_quantized_matmul(shape: tuple[int, int, int], bits: int, dtype: torch.dtype) -> None:
     R, K, N = shape
     code, scale = quantized_weight(K, N, bits)
-    x, w = noise(R, K, dtype=dtype), unpack(reference.dequantize(code, scale, quantized.GROUP), N)
+    x, w = noise(R, K, dtype=dtype), dequantize(code, scale, N).double()
     ours = quantized.quantized_matmul(x, code, scale, N)
     check([ours], [x @ w.to(dtype)], [x.double() @ w])
 
@@ -493,23 +493,23 @@ def test_log_softmax(columns: int, scale: float) -> None:
     def plain(x: torch.Tensor) -> torch.Tensor:
         return torch.log_softmax(x / temperature.to(x.dtype).unsqueeze(1), dim=-1)
 
-    ours = logprob.log_softmax(logits, temperature)
+    ours = softmax.log_softmax(logits, temperature)
     check([ours], [plain(logits)], [plain(logits.double())])
-    top_R, log_R = logprob.softmax(logits, temperature)
+    top_R, log_R = softmax.softmax(logits, temperature)
     assert torch.equal((logits / temperature[:, None] - top_R[:, None]) - log_R[:, None], ours)
     order = torch.randperm(17, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     for rows in (order, order[:1], order[3:10]):
-        assert torch.equal(logprob.log_softmax(logits[rows], temperature[rows]), ours[rows])
+        assert torch.equal(softmax.log_softmax(logits[rows], temperature[rows]), ours[rows])
 
 
 def test_log_softmax_refuses_what_does_not_fit() -> None:
     logits, temperature = noise(3, 40, dtype=torch.float32), torch.ones(3, device=DEVICE)
     for message, call in (
-        ("logits_RV must be of torch.float32", lambda: logprob.log_softmax(logits.bfloat16(), temperature)),
-        ("logits_RV must have shape", lambda: logprob.log_softmax(logits[0], temperature)),
-        ("logits_RV must be contiguous", lambda: logprob.softmax(logits.t(), temperature)),
-        ("temperature_R must have shape", lambda: logprob.softmax(logits, temperature[:2])),
-        ("temperature_R must be of torch.float32", lambda: logprob.softmax(logits, temperature.double())),
+        ("logits_RV must be of torch.float32", lambda: softmax.log_softmax(logits.bfloat16(), temperature)),
+        ("logits_RV must have shape", lambda: softmax.log_softmax(logits[0], temperature)),
+        ("logits_RV must be contiguous", lambda: softmax.softmax(logits.t(), temperature)),
+        ("temperature_R must have shape", lambda: softmax.softmax(logits, temperature[:2])),
+        ("temperature_R must be of torch.float32", lambda: softmax.softmax(logits, temperature.double())),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -527,7 +527,7 @@ def test_no_rows(dtype: torch.dtype) -> None:
     assert norm.add_norm(x, x, x.new_ones(8), None, Norm(1e-5))[1].shape == (0, 8)
     assert activation.activate(x, Activation()).shape == (0, 4)
     assert rope.rope_store(noise(0, 16, dtype=dtype), (2, 1, 4), cos, sin, token)[0].shape == (0, 2, 4)
-    assert logprob.log_softmax(x.float(), x.new_ones(0, dtype=torch.float32)).shape == (0, 8)
+    assert softmax.log_softmax(x.float(), x.new_ones(0, dtype=torch.float32)).shape == (0, 8)
 
 
 @pytest.mark.gpu

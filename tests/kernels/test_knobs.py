@@ -210,7 +210,7 @@ class Attention:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rope_by_itself(shape: str, dtype: torch.dtype) -> None:
-    """Near the oracle; and turned by itself, then by nothing, queries and keys are what attention turns."""
+    """Near the oracle; and rotated alone, then by nothing, queries and keys are what attention rotates."""
     setting, batch = Attention(shape, "plain"), Batch.packed(LENGTHS)
     H, K, D, E, _ = SHAPES[shape]
     (qkv,) = setting.inputs(sum(LENGTHS), dtype)
@@ -229,11 +229,11 @@ def test_rope_by_itself(shape: str, dtype: torch.dtype) -> None:
     )
     with torch.no_grad():
         whole = setting.ours(batch, qkv)
-        turned = rotate(qkv, (H, K, D), setting.tables, batch.position_T)
+        rotated = rotate(qkv, (H, K, D), setting.tables, batch.position_T)
         alone = rotate(qkv[100:101], (H, K, D), setting.tables, batch.position_T[100:101])
-        assert torch.equal(alone, turned[100:101])
+        assert torch.equal(alone, rotated[100:101])
         setting.tables = torch.ones(512, 1), torch.zeros(512, 1)
-        assert torch.equal(setting.ours(batch, turned), whole)
+        assert torch.equal(setting.ours(batch, rotated), whole)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -209,7 +209,7 @@ def test_grouped_rows_have_the_bits_of_single_products() -> None:
             assert torch.equal(matmul(x[rows], w[e], F, bias_N=bias[e]), together[rows])
 
 
-def test_whole_numbers_pass_no_gradient_on() -> None:
+def test_quantised_weights_pass_no_gradient_on() -> None:
     x, (code, scales) = noise(T, C).requires_grad_(), codes(C, F, 8)
     with pytest.raises(RuntimeError, match="integer-quantised weights"):
         matmul(x, code, F, scales).sum().backward()

@@ -201,7 +201,7 @@ def test_a_parameter_says_all_there_is_to_say_of_it() -> None:
     declared = {"check": None, "changes": None, "cli": None, "http": None}
     for name in declared:
         with pytest.raises(TypeError, match=name):
-            param(0, **{key: None for key in declared if key != name})  # type: ignore[call-arg]
+            param(0, **{key: None for key in declared if key != name})
 
     @dataclass(frozen=True)
     class Undeclared(SamplingParams):

@@ -246,20 +246,23 @@ def keys_of(arch: str, config: dict[str, Any]) -> dict[str, Any]:
         keys["expert_feed_forward_length"] = config["intermediate_size"]
         keys["interleave_moe_layer_step"] = config["interleave_moe_layer_step"]
     if arch == "minicpm3":
-        turned = config["qk_rope_head_dim"]
-        keys |= {"attention.key_length": config["qk_nope_head_dim"] + turned, "rope.dimension_count": turned}
+        rotated = config["qk_rope_head_dim"]
+        keys |= {
+            "attention.key_length": config["qk_nope_head_dim"] + rotated,
+            "rope.dimension_count": rotated,
+        }
         keys.pop("attention.value_length", None)
     if arch == "mpt":
         keys["attention.max_alibi_bias"] = float(config["attn_config"]["alibi_bias_max"])
     if arch == "deepseek2":
-        turned, rank = config["qk_rope_head_dim"], config["kv_lora_rank"]
+        rotated, rank = config["qk_rope_head_dim"], config["kv_lora_rank"]
         keys |= {
             "attention.head_count_kv": 1,
-            "attention.key_length": rank + turned,
+            "attention.key_length": rank + rotated,
             "attention.value_length": rank,
-            "attention.key_length_mla": config["qk_nope_head_dim"] + turned,
+            "attention.key_length_mla": config["qk_nope_head_dim"] + rotated,
             "attention.value_length_mla": config["v_head_dim"],
-            "rope.dimension_count": turned,
+            "rope.dimension_count": rotated,
         }
         if "mscale_all_dim" in rope:
             keys["rope.scaling.yarn_log_multiplier"] = 0.1 * rope["mscale_all_dim"]

@@ -133,28 +133,28 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
     base, share = row.rope
     theta = file.own("rope.freq_base") or 10000.0
     rope: dict[str, Any] = {base: theta}
-    turned = file.own("rope.dimension_count") or head_dim
+    rotated = file.own("rope.dimension_count") or head_dim
     if "kv_lora_rank" not in config:
         if share:
-            rope[share] = turned if share == "rotary_dim" else _share(turned, head_dim)
-        elif turned != head_dim:
-            file.refuse(f"has rope.dimension_count = {turned}; only the head size {head_dim} is known")
+            rope[share] = rotated if share == "rotary_dim" else _share(rotated, head_dim)
+        elif rotated != head_dim:
+            file.refuse(f"has rope.dimension_count = {rotated}; only the head size {head_dim} is known")
     swa = file.own("rope.freq_base_swa")
     if row.local_base:
         rope[row.local_base] = swa or 10000.0
     elif swa not in (None, theta):
         file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
     context = file.need("context_length")
-    scaling = read_scaling(file, theta, turned, context, row.yarn, row.log_unit)
+    scaling = read_scaling(file, theta, rotated, context, row.yarn, row.log_unit)
     if row.stretched and not scaling:
         scaling = {"rope_type": "default"}
     return rope | ({"rope_scaling": scaling} if scaling else {})
 
 
-def _share(turned: int, head_dim: int) -> float:
-    """What `int(head_dim * share)` is `turned` of."""
-    share = turned / head_dim
-    return share if int(head_dim * share) == turned else float(np.nextafter(share, 1.0))
+def _share(rotated: int, head_dim: int) -> float:
+    """What `int(head_dim * share)` is `rotated` of."""
+    share = rotated / head_dim
+    return share if int(head_dim * share) == rotated else float(np.nextafter(share, 1.0))
 
 
 def _windows(file: GgufFile, row: Architecture, config: dict[str, Any]) -> None:

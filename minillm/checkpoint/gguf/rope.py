@@ -29,7 +29,7 @@ def read_scaling(
     Args:
         file: whose keys and tensors count.
         theta: the base.
-        dim: dimensions that are turned.
+        dim: dimensions that are rotated.
         context: the model's longest sequence.
         usual: what YaRN's parameters are where no key says so.
         log_unit: what `rope.scaling.yarn_log_multiplier` is for an `mscale_all_dim` of 1; 0: it is unknown.

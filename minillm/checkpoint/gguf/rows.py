@@ -43,8 +43,8 @@ class Architecture:
             transformers turns halves.
         offset: norms are stored as 1 + w.
         head_dim: config.json can say it.
-        rope: config.json's names of the base and of the share of a head that is turned; no base: no rope, no
-            share: all of it is turned.
+        rope: config.json's names of the base and of the share of a head that is rotated; no base: no rope, no
+            share: all of it is rotated.
         local_base: config.json's name of the base of layers with a window.
         stretched: rope is stretched where config.json does not say that it is not.
         yarn: parameters of YaRN that no key says.
@@ -239,13 +239,13 @@ def latent(file: GgufFile, config: Config) -> None:
     key = file.own("attention.key_length_mla") or key
     value = file.own("attention.value_length_mla") or value
     file.own("attention.head_count_kv")  # 1 where keys are taken to be shared, which is how they are stored
-    turned = file.need("rope.dimension_count")
+    rotated = file.need("rope.dimension_count")
     if not key or not value:
         file.refuse("has no keys attention.key_length and attention.value_length")
     config.update(
         num_key_value_heads=config["num_attention_heads"],
-        qk_rope_head_dim=turned,
-        qk_nope_head_dim=key - turned,
+        qk_rope_head_dim=rotated,
+        qk_nope_head_dim=key - rotated,
         v_head_dim=value,
         q_lora_rank=file.own("attention.q_lora_rank"),
     )

@@ -262,7 +262,7 @@ def _module_parts(targets: Targets, stored: Mapping[str, Place], modules: set[st
         for module in sorted(called[name], key=lambda x: x not in modules):
             # The parameter of a Linear is adapted as the module is, but patterns know it by its own name.
             whole = targets.module(module, linear)
-            if whole or (place.turned and targets.parameter(f"{module}.weight")):
+            if whole or (place.transposed and targets.parameter(f"{module}.weight")):
                 key = module if whole else f"{module}.weight"
                 pair = _pair(module, "lora_{}.weight" if matrix else "lora_embedding_{}")
                 yield Part(module, place, pair, targets.rank(key), targets.scale(key))
@@ -272,7 +272,7 @@ def _module_parts(targets: Targets, stored: Mapping[str, Place], modules: set[st
 def _stacked_parts(config: ModelConfig, targets: Targets, stored: Mapping[str, Place]) -> Iterator[Part]:
     """Of the parameters that hold all experts and that the config names."""
     stacked = stacks(stored)
-    matrices = {name for name, place in stored.items() if place.turned} | stacked.keys()
+    matrices = {name for name, place in stored.items() if place.transposed} | stacked.keys()
     for name in sorted(stored.keys() - matrices):
         if any(map(targets.parameter, aliases(name))):
             raise MinillmError(

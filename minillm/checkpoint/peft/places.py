@@ -41,14 +41,14 @@ class Place(NamedTuple):
         ours, shape: the parameter, and its shape.
         column_N: which of our outputs each of theirs is.
         expert: whose it is, or None for all there are.
-        turned: stored (N, K).
+        transposed: stored (N, K).
     """
 
     ours: str
     shape: Shape
     column_N: torch.Tensor
     expert: int | None = None
-    turned: bool = False
+    transposed: bool = False
 
     @property
     def own(self) -> str:
@@ -65,7 +65,7 @@ class Place(NamedTuple):
         """The shape of theirs."""
         N = len(self.column_N)
         if isinstance(self.shape, Matrix):
-            one = (N, self.shape.K) if self.turned else (self.shape.K, N)
+            one = (N, self.shape.K) if self.transposed else (self.shape.K, N)
             return torch.Size((self.stacked, *one) if self.stacked else one)
         return torch.Size((*self.shape[self.expert is not None : -1], N))
 
@@ -74,10 +74,10 @@ class Place(NamedTuple):
         matrix = isinstance(self.shape, Matrix)
         whole = unpack(parameter, self.shape.N).clone() if isinstance(self.shape, Matrix) else parameter
         target = whole if self.expert is None else whole[self.expert]
-        values = tensor.to(whole).transpose(-1, -2) if self.turned else tensor.to(whole)
+        values = tensor.to(whole).transpose(-1, -2) if self.transposed else tensor.to(whole)
         if rows is None:
             target[..., self.column_N] = values
-        elif self.turned:
+        elif self.transposed:
             target[..., self.column_N[rows]] = values
         else:
             target[rows] = values
