@@ -106,7 +106,7 @@ def hard(count: int, generator: np.random.Generator) -> list[Simulated]:
 
 
 def usual(count: int, generator: np.random.Generator) -> list[Simulated]:
-    """A third of hard ones, a third nearly all failures or successes, a third with one way on."""
+    """Draw states: a third hard, a third nearly all failures or successes, a third with one way on."""
     found = hard(count // 3, generator)
     for i in range(count - len(found)):
         probs = probabilities(generator)
@@ -170,7 +170,7 @@ def measure(
 def compared(
     mixture: str, states: Sequence[Simulated], config: Config, console: Console
 ) -> tuple[list[dict[str, Any]], float, float]:
-    """Fixed numbers and adaptive allocation over the same states: rows, rate of errors, share of rollouts."""
+    """Compare fixed and adaptive allocation over the same states: rows, rate of errors, share of rollouts."""
 
     def fixed(s: Sequence[int], n: Sequence[int], p: Sequence[float]) -> list[int]:
         return [0] * len(s)
@@ -206,7 +206,7 @@ def compared(
 
 
 def table(rows: list[dict[str, Any]], title: str) -> Table:
-    """A row an allocation."""
+    """Print a row an allocation."""
     names = ("rollouts", "an action", "false +1", "false -1", *map(str, DIFFERENCES), "mean power")
     cells = [
         (

@@ -31,7 +31,7 @@ import tyro
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks import gpu
-from benchmarks.gpu import DEVICE, SMOKE, Check, Report, Verdict, Work, different, first_of, noise
+from benchmarks.gpu import DEVICE, SMOKE, Check, KernelReport, Verdict, Work, different, first_of, noise
 from kernels import reference
 from kernels.gpu import attention, attention_backward
 from kernels.gpu.ops import RUN_TOKENS
@@ -73,7 +73,7 @@ class Config(gpu.Config):
 
 
 def label(dtype: torch.dtype, precision: str, D: int) -> str:
-    """What a kernel is called here: "bf16 d128", "fp32 tf32x3 d64"."""
+    """Write a kernel's name: "bf16 d128", "fp32 tf32x3 d64"."""
     return f"bf16 d{D}" if dtype == BF16 else f"fp32 {precision} d{D}"
 
 
@@ -115,7 +115,7 @@ class Packed:
         return [x for x in found if x is not None]
 
     def picked(self, rows_T: torch.Tensor, lengths: Sequence[int]) -> Packed:
-        """The sequences that these tokens make."""
+        """Return the sequences that these tokens make."""
         other = Packed((), self.heads, self.D, self.dtype)
         other.lengths, other.T, other.options = tuple(lengths), rows_T.shape[0], self.options
         other.bounds = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
@@ -314,8 +314,8 @@ def ours(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
     return [partial(case.backward, *case.forward()) for case in cases]
 
 
-def theirs(report: Report, backend: str, cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
-    """A backend's calls, one a set of inputs."""
+def theirs(report: KernelReport, backend: str, cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
+    """Make a backend's calls, one a set of inputs."""
     grad = direction == "backward"
     expand = not takes_groups(backend, cases[0], grad)
     made = [sdpa(backend, case, expand, grad) for case in cases]
@@ -331,7 +331,7 @@ def theirs(report: Report, backend: str, cases: Sequence[Packed], direction: str
 
 
 def gradient(forward: Callable[[], Any], leaves: list[torch.Tensor], case: Packed) -> gpu.Call:
-    """The backward of a forward that is run here."""
+    """Make the backward of a forward that is run here."""
     out, dout = forward(), case.dout.transpose(0, 1).unsqueeze(0)
     return lambda: torch.autograd.grad(out, leaves, dout, retain_graph=True)
 
@@ -360,7 +360,7 @@ def flex(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
     return calls
 
 
-def time(report: Report, config: Config, D: int, T: int, dtype: torch.dtype, precision: str) -> None:
+def time(report: KernelReport, config: Config, D: int, T: int, dtype: torch.dtype, precision: str) -> None:
     """Forward and backward of one kernel at one size."""
     (H, K), kernel = config.heads, label(dtype, precision, D)
     if not report.green(kernel):
@@ -393,7 +393,7 @@ def time(report: Report, config: Config, D: int, T: int, dtype: torch.dtype, pre
         report.time(kernel, f"{kernel} {direction}", T, work, contenders, aims)
 
 
-def error_verdicts(report: Report) -> None:
+def error_verdicts(report: KernelReport) -> None:
     """float32: tf32x3 is to be no worse than SDPA's efficient backend, ieee than its math."""
     for check in report.checks:
         for precision, peer in (("tf32x3", "efficient"), ("ieee", "math")):
@@ -405,8 +405,8 @@ def error_verdicts(report: Report) -> None:
 
 
 def run(config: Config) -> int:
-    """Checks, times, and the report; returns the exit status."""
-    report = Report("attention", config, "TFLOP/s", "tokens")
+    """Check, time and report; returns the exit status."""
+    report = KernelReport("attention", config, "TFLOP/s", "tokens")
     lengths = (70, 1, 9) if SMOKE else (1027, 700, 64, 1, 333)
     # The interpreter knows one product of float32.
     precisions = (["ieee"] if SMOKE else ["ieee", "tf32x3", "tf32"]) if config.float32 else []
@@ -438,7 +438,7 @@ def run(config: Config) -> int:
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     if SMOKE:
         default = Config(head_dims=(16,), lengths=(40,), heads=(2, 1), rounds=1)
         return run(tyro.cli(Config, description=__doc__, default=default))

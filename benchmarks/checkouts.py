@@ -234,7 +234,7 @@ def summary(case: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     config = tyro.cli(Config, description=__doc__)
     if "CHECKOUTS_FOLDER" in os.environ:
         work(Path(os.environ["CHECKOUTS_FOLDER"]), config)

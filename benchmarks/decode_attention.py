@@ -29,7 +29,7 @@ from torch.nn.attention import sdpa_kernel
 
 from benchmarks import gpu
 from benchmarks.attention import BACKENDS, Packed, same_prefix, same_rows
-from benchmarks.gpu import DEVICE, SMOKE, Check, Report, Timing, Verdict, Work, noise
+from benchmarks.gpu import DEVICE, SMOKE, Check, KernelReport, Timing, Verdict, Work, noise
 from kernels.gpu import attention
 from kernels.knobs import Scores
 from kernels.tiling import KEY_BLOCK, SharedPrefix
@@ -101,7 +101,7 @@ def queries(config: Config, B: int, dtype: torch.dtype, i: int) -> torch.Tensor:
 def decode(
     cache: Cache, q_BHD: torch.Tensor, page_BP: torch.Tensor, context: int, prefix: SharedPrefix | None = None
 ) -> gpu.Call:
-    """A call for sequences of one length; the runs are made once, as they are for all layers of a model."""
+    """Make a call for sequences of one length; runs are made once, as they are for all layers of a model."""
     B = q_BHD.shape[0]
     position_B = torch.full((B,), context - 1, device=DEVICE)
     i_B = torch.arange(B, device=DEVICE)
@@ -132,7 +132,7 @@ def gathered(cache: Cache, page_BP: torch.Tensor, context: int) -> list[torch.Te
 
 
 def by_sdpa(backend: str, q_BHD: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The same rows, (B, H, 1, D), from keys and values in one piece."""
+    """Compute the same rows, (B, H, 1, D), from keys and values in one piece."""
     with sdpa_kernel(BACKENDS[backend]), torch.no_grad():
         return F.scaled_dot_product_attention(q_BHD.unsqueeze(2), k, v, enable_gqa=True)
 
@@ -140,7 +140,7 @@ def by_sdpa(backend: str, q_BHD: torch.Tensor, k: torch.Tensor, v: torch.Tensor)
 def theirs(
     backend: str, cache: Cache, qs: Sequence[torch.Tensor], pages: Sequence[torch.Tensor], context: int
 ) -> list[gpu.Call]:
-    """A backend's calls, one a set of inputs."""
+    """Make a backend's calls, one a set of inputs."""
     given = zip(qs, pages, strict=True)
     return [partial(by_sdpa, backend, q, *gathered(cache, page, context)) for q, page in given]
 
@@ -171,7 +171,7 @@ def free_bytes() -> float:
     return 1e8 if SMOKE else 0.9 * torch.cuda.mem_get_info(DEVICE)[0]
 
 
-def time(report: Report, config: Config, name: str, B: int, context: int, bandwidth: float) -> None:
+def time(report: KernelReport, config: Config, name: str, B: int, context: int, bandwidth: float) -> None:
     """One batch and context."""
     dtype, kernel, P = DTYPES[name], f"paged {name}", -(-context // KEY_BLOCK)
     size = moved(config, dtype, B * context, B)
@@ -196,7 +196,7 @@ def time(report: Report, config: Config, name: str, B: int, context: int, bandwi
     report.time(kernel, f"{kernel} batch {B}", context, work, contenders, verdicts=share)
 
 
-def time_forks(report: Report, config: Config, name: str) -> None:
+def time_forks(report: KernelReport, config: Config, name: str) -> None:
     """Forks of a prefix: its pages read once, by each, or copied for each."""
     dtype, kernel, B = DTYPES[name], f"paged {name}", config.forks
     shared, own = config.prefix // KEY_BLOCK, -(-config.own // KEY_BLOCK)
@@ -235,8 +235,8 @@ def time_forks(report: Report, config: Config, name: str) -> None:
 
 
 def run(config: Config) -> int:
-    """Checks, times, and the report; returns the exit status."""
-    report = Report("decode_attention", config, "TB/s", "tokens of context")
+    """Check, time and report; returns the exit status."""
+    report = KernelReport("decode_attention", config, "TB/s", "tokens of context")
     lengths = (66, 1, 9) if SMOKE else (1027, 700, 64, 1, 333)
     tests: dict[str, list[tuple[str, gpu.Test]]] = {}
     for name in config.dtypes:
@@ -294,7 +294,7 @@ def same_forks(config: Config, dtype: torch.dtype) -> str | None:
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     default = Config()
     if SMOKE:
         default = Config(

@@ -546,7 +546,7 @@ def differences(found: Mapping[str, str], before: Mapping[str, str]) -> list[str
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     config = tyro.cli(Config, description=__doc__)
     torch.set_num_threads(config.threads)
     # Of keys in the golden values' configs that a family does not read.

@@ -140,7 +140,7 @@ class Timing:
 
 @contextmanager
 def forwards(model: torch.nn.Module) -> Iterator[list[float]]:
-    """The times at which forwards of `model` begin."""
+    """Note the times at which forwards of `model` begin."""
     times: list[float] = []
     handle = model.register_forward_pre_hook(lambda *_: times.append(time.perf_counter()))
     try:
@@ -258,7 +258,7 @@ def read_bandwidth(probe: torch.Tensor) -> float:
 
 
 def bytes_per_step(model: Transformer, batch: int, context: float) -> int:
-    """What a decode step has to read: every weight once, and the keys and values of the context."""
+    """Count what a decode step has to read: every weight once, and the keys and values of the context."""
     config = model.config
     weights = sum(parameter.nbytes for parameter in model.parameters())
     if not config.tie_word_embeddings:  # only the batch's own rows of an embedding are read
@@ -268,7 +268,7 @@ def bytes_per_step(model: Transformer, batch: int, context: float) -> int:
 
 
 def load_theirs(folder: Path, precision: str) -> Any:
-    """transformers' model, which samples as many tokens as it is asked for."""
+    """Load transformers' model, which samples as many tokens as it is asked for."""
     try:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
@@ -283,7 +283,7 @@ def load_theirs(folder: Path, precision: str) -> Any:
 
 
 def measure(config: Config, console: Console) -> tuple[list[Row], list[Rollouts]]:
-    """A row for each precision and batch size, and for each precision's rollouts."""
+    """Measure a row for each precision and batch size, and for each precision's rollouts."""
     if unknown := set(config.precisions) - DTYPES.keys():
         raise MinillmError(f"unknown precision {sorted(unknown)[0]}; there are {', '.join(DTYPES)}")
     if min(config.rounds, config.new_tokens, config.prompt_tokens, *config.batches) < 1:
@@ -322,7 +322,7 @@ def _their_rollouts(model: Any, prompt_1T: torch.Tensor, config: Config) -> None
 
 
 def measure_rollouts(config: Config, model: Transformer, their_model: Any, precision: str) -> Rollouts:
-    """Samples of one prompt by either, whole calls in turns, after a warm-up of ours."""
+    """Time samples of one prompt by either, whole calls in turns, after a warm-up of ours."""
     generator = torch.Generator().manual_seed(config.seed)
     prompt_T = torch.randint(model.config.vocab_size, (config.rollout_prompt_tokens,), generator=generator)
     llm = LLM(model, max_num_seqs=config.rollouts)
@@ -345,7 +345,7 @@ def measure_rollouts(config: Config, model: Transformer, their_model: Any, preci
 def measure_one(
     config: Config, model: Transformer, their_model: Any, precision: str, batch: int, folder: Path
 ) -> Row:
-    """Rounds of ours, theirs, llama.cpp's and the bandwidth, in turns, after a warm-up of each."""
+    """Time rounds of ours, theirs, llama.cpp's and the bandwidth, in turns, after a warm-up of each."""
     generator = torch.Generator().manual_seed(config.seed)
     shape = (batch, config.prompt_tokens)
     prompts = torch.randint(model.config.vocab_size, shape, generator=generator).tolist()
@@ -408,7 +408,7 @@ def measure_one(
 
 
 def table(rows: list[Row], config: Config) -> Table:
-    """What was measured, a row a precision and batch size."""
+    """Print what was measured, a row a precision and batch size."""
     title = (
         f"decode, tokens/s: prompts of {config.prompt_tokens}, {config.new_tokens} steps, medians "
         f"of {config.rounds} rounds (slowest to fastest round)"

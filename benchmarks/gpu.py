@@ -184,7 +184,7 @@ def checked(kernel: str, tests: Sequence[tuple[str, Test]]) -> list[Check]:
 
 
 def noise(*shape: int, dtype: torch.dtype, seed: int, scale: float = 1.0) -> torch.Tensor:
-    """Normal numbers on the device."""
+    """Draw normal numbers on the device."""
     generator = torch.Generator(DEVICE).manual_seed(seed)
     return (torch.randn(*shape, generator=generator, device=DEVICE) * scale).to(dtype)
 
@@ -279,7 +279,7 @@ class Bursts:
 
 
 def race(contenders: Mapping[str, Maker], rounds: int) -> dict[str, Timing | str]:
-    """The time of each contender, measured in turns; of one that fails, the reason."""
+    """Return the time of each contender, measured in turns; of one that fails, the reason."""
     ready: dict[str, Bursts] = {}
     failed: dict[str, str] = {}
     for name, make in contenders.items():
@@ -323,12 +323,12 @@ def copy_bandwidth(rounds: int) -> float:
 
 
 def peaks() -> dict[str, float]:
-    """The device's entry of PEAKS, empty if it has none."""
+    """Return the device's entry of PEAKS, empty if it has none."""
     name = "" if SMOKE else torch.cuda.get_device_name(DEVICE)
     return next((found for key, found in PEAKS.items() if key in name), {})
 
 
-class Report:
+class KernelReport:
     """Collects checks and rows of one benchmark, prints them as they come, and ends the run.
 
     `rate` is "TFLOP/s" or "TB/s": what table and plot show besides times; `size` says what a row's x is.
@@ -349,7 +349,7 @@ class Report:
             self.say("no GPU: tiny sizes under Triton's interpreter; the times mean NOTHING")
 
     def say(self, text: str) -> None:
-        """A line, as it is."""
+        """Print a line, as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
@@ -478,7 +478,7 @@ class Report:
         return table
 
     def _plot(self, path: Path) -> None:
-        """A panel a group of cases: rate over size, ours, the peers and the floor."""
+        """Draw a panel a group of cases: rate over size, ours, the peers and the floor."""
         os.environ.setdefault("MPLBACKEND", "Agg")
         import matplotlib.pyplot as plt
 
@@ -618,5 +618,5 @@ def different(name: str, found: torch.Tensor, expected: torch.Tensor) -> str | N
 
 
 def first_of(*found: str | None) -> str | None:
-    """The first that is not None."""
+    """Return the first that is not None."""
     return next((text for text in found if text is not None), None)

@@ -103,7 +103,7 @@ class Learning:
     runs: Path = Path("runs/learning")
 
     def make(self, name: str) -> Method:
-        """The method of a name."""
+        """Make the method of a name."""
         if name == "single-token":
             return SingleToken(self.single_token)
         if name == "sft":
@@ -184,7 +184,7 @@ def seconds_trained(run: Path) -> float:
 
 
 def measured(run: Path, config: Learning) -> dict[str, Any]:
-    """What a run came to: rewards by time, split and k with intervals, moves, drift, cost."""
+    """Summarise a run: rewards by time, split and k with intervals, moves, drift, cost."""
     records = [record for record in read_records(run) if record["kind"] == "measurement"]
     times = sorted({record["iteration"] for record in records})
     rewards: dict[str, dict[str, dict[str, Any]]] = {when: {} for when in TIMES}
@@ -226,7 +226,7 @@ def measured(run: Path, config: Learning) -> dict[str, Any]:
 
 
 def moves(run: Path, tolerance: float) -> dict[str, Any]:
-    """Moves that the trainer called done, those that the sampler confirms, and why others did not arrive."""
+    """Count moves that the trainer called done, those that the sampler confirms, and why others failed."""
     done = confirmed = targets = 0
     others: dict[str, int] = {}
     entries = [entry for group in saved_entries(run) for entry in group]
@@ -290,7 +290,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def report(runs: Sequence[tuple[str, Path]], config: Learning, console: Console) -> None:
-    """The table, the picture and the numbers."""
+    """Write the table, the picture and the numbers."""
     found = {name: measured(run, config) for name, run in runs}
     console.print(table(found))
     for name, one in found.items():

@@ -39,7 +39,7 @@ def available() -> bool:
 
 
 def write_gguf(folder: Path, path: Path, form: str) -> None:
-    """A llama's checkpoint as one GGUF file of F32, F16 or BF16 matrices, with a vocabulary of numbers."""
+    """Write a llama checkpoint as one GGUF file of F32, F16 or BF16 matrices and a vocabulary of numbers."""
     import gguf
     from safetensors.torch import load_file
 

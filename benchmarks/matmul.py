@@ -27,7 +27,7 @@ import torch.nn.functional as F
 import tyro
 
 from benchmarks import gpu
-from benchmarks.gpu import SMOKE, Check, Report, Verdict, Work, different, noise, relative_error
+from benchmarks.gpu import SMOKE, Check, KernelReport, Verdict, Work, different, noise, relative_error
 from kernels.gpu.matmul import matmul
 from kernels.panels import pack
 
@@ -73,12 +73,12 @@ class Config(gpu.Config):
 
 
 def label(model: str, name: str, precision: str | None) -> str:
-    """What a product is called here: "0.6b qkv bf16", "4b down tf32x3"."""
+    """Write a product's name: "0.6b qkv bf16", "4b down tf32x3"."""
     return f"{model} {name} {precision or 'bf16'}"
 
 
 def weights(K: int, N: int, dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same matrix as cuBLAS has it, w_NK, and as we have it, w_PKW."""
+    """Make the same matrix as cuBLAS has it, w_NK, and as we have it, w_PKW."""
     w_NK = noise(N, K, dtype=dtype, seed=seed, scale=K**-0.5)
     return w_NK, pack(w_NK.t())
 
@@ -118,7 +118,7 @@ def errors(kernel: str, K: int, N: int, dtype: torch.dtype, precision: str) -> C
     return Check(kernel, "errors against float64", passed, detail, found)
 
 
-def time(report: Report, config: Config, model: str, name: str, precision: str | None) -> None:
+def time(report: KernelReport, config: Config, model: str, name: str, precision: str | None) -> None:
     """All numbers of rows of one product; precision None is bf16."""
     kernel, (K, N) = label(model, name, precision), SHAPES[model][name]
     if not report.green(kernel):
@@ -150,7 +150,7 @@ def time(report: Report, config: Config, model: str, name: str, precision: str |
 
 
 def in_tf32(make: gpu.Maker) -> list[gpu.Call]:
-    """The same calls with cuBLAS allowed to round float32 to tf32."""
+    """Make the same calls with cuBLAS allowed to round float32 to tf32."""
 
     def call(plain: gpu.Call) -> None:
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -162,7 +162,7 @@ def in_tf32(make: gpu.Maker) -> list[gpu.Call]:
     return [partial(call, plain) for plain in make()]
 
 
-def summarise(report: Report) -> None:
+def summarise(report: KernelReport) -> None:
     """Geometric mean and lowest of the ratios to cuBLAS, in bf16."""
     for model in ("", *dict.fromkeys(row.panel.split()[0] for row in report.rows)):
         found = {
@@ -181,8 +181,8 @@ def summarise(report: Report) -> None:
 
 
 def run(config: Config) -> int:
-    """Checks, times, and the report; returns the exit status."""
-    report = Report("matmul", config, "TFLOP/s", "rows")
+    """Check, time and report; returns the exit status."""
+    report = KernelReport("matmul", config, "TFLOP/s", "rows")
     cases: list[tuple[str, str, str | None]] = [(m, name, None) for m in config.models for name in SHAPES[m]]
     if config.float32:
         cases += [(m, name, "tf32x3") for m, name in FLOAT32_SHAPES if m in config.models]
@@ -204,7 +204,7 @@ def run(config: Config) -> int:
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     default = Config(models=("tiny",), rows_up_to=2, rounds=1) if SMOKE else Config()
     config = tyro.cli(Config, description=__doc__, default=default)
     if unknown := set(config.models) - SHAPES.keys():

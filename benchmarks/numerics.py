@@ -83,7 +83,7 @@ class Config:
 
 
 @dataclass
-class Report:
+class Sections:
     """Where sections leave what they found."""
 
     config: Config
@@ -93,13 +93,13 @@ class Report:
     done: dict[str, Any] = field(default_factory=dict)
 
     def load(self, precision: str) -> Transformer:
-        """The model, anew."""
+        """Load the model anew."""
         gc.collect()
         return load_model(self.folder, precision)
 
     @torch.no_grad()
     def load_to_train(self, precision: str) -> Transformer:
-        """The model with weights that bfloat16 holds, as most checkpoints have them: every way starts there.
+        """Load the model with weights that bfloat16 holds, as most checkpoints have; every way starts there.
 
         The demo model's own are float32, and one in twenty lies in the very middle between two bfloat16
         numbers: any step, however small, would round it to the other one.
@@ -110,19 +110,19 @@ class Report:
         return model
 
     def table(self, title: str, rows: list[dict[str, Any]]) -> None:
-        """Rows of one kind, on the screen."""
+        """Show rows of one kind on the screen."""
         cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
         self.console.print(record.table(title, [name.replace("_", " ") for name in rows[0]], cells))
 
     def keep(self, section: str, rows: list[dict[str, Any]]) -> None:
-        """Numbers of a section, in a file of its own: sections run one by one, too."""
+        """Save a section's numbers in a file of its own: sections run one by one, too."""
         model = Path(self.config.model).name
         kept = {"section": section, "machine": record.machine(), "model": model, "rows": rows}
         text = json.dumps(kept, indent=1)
         write_atomically(self.config.folder / f"{section}.json", lambda path: path.write_text(text))
 
     def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float] = (7, 4.5)) -> None:
-        """A picture; needs matplotlib."""
+        """Draw a picture; needs matplotlib."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
@@ -134,8 +134,8 @@ class Report:
         )
 
 
-def run_parity(report: Report) -> None:
-    """(a) Sampler against trainer."""
+def run_parity(report: Sections) -> None:
+    """Compare the sampler with the trainer: section (a)."""
     config = parity.Config(model=report.config.model, tokens=report.config.parity_tokens, save=False)
     rows = parity.summary(parity.ours(config, report.console), config, report.console)
     report.console.print(parity.table(rows))
@@ -145,7 +145,7 @@ def run_parity(report: Report) -> None:
 
 
 @torch.no_grad()
-def run_errors(report: Report) -> None:
+def run_errors(report: Sections) -> None:
     """(b) Each precision's logprobs of a text, against fp64."""
     sequences = [report.tokenizer.encode(text) for text in (*PROBES, *TASK, parity.TEXT)]
 
@@ -191,8 +191,8 @@ def run_errors(report: Report) -> None:
     report.figure("errors", draw)
 
 
-def target_ids(report: Report) -> tuple[list[int], int]:
-    """A prefix, and a token that comes after it."""
+def target_ids(report: Sections) -> tuple[list[int], int]:
+    """Choose a prefix, and a token that comes after it."""
     return report.tokenizer.encode(PROMPT), report.tokenizer.encode(GOAL)[0]
 
 
@@ -221,19 +221,19 @@ def pull(model: Transformer, prefix: list[int], token: int) -> float:
 
 @torch.no_grad()
 def logprob_of(model: Transformer, prefix: list[int], token: int) -> float:
-    """The trainer's logprob of a token after a prefix: the sampler's."""
+    """Compute the trainer's logprob of a token after a prefix, which is the sampler's."""
     return token_logprobs(model, [[*prefix, token]])[0][-1].item()
 
 
 @torch.no_grad()
 def snapshot(model: Transformer) -> list[torch.Tensor]:
-    """A copy of all weights."""
+    """Copy all weights."""
     return [p.detach().clone() for p in model.parameters()]
 
 
 @torch.no_grad()
 def restore(model: Transformer, weights: list[torch.Tensor]) -> None:
-    """The weights as they were."""
+    """Put the weights back as they were."""
     for p, w in zip(model.parameters(), weights, strict=True):
         p.copy_(w)
 
@@ -249,7 +249,7 @@ def changed(model: Transformer, weights: list[torch.Tensor]) -> tuple[float, flo
     return own / count, served / count
 
 
-def run_steps(report: Report) -> None:
+def run_steps(report: Sections) -> None:
     """(c) One optimizer step of each size under each optimizer."""
     prefix, token = target_ids(report)
     rows: list[dict[str, Any]] = []
@@ -292,7 +292,7 @@ def run_steps(report: Report) -> None:
     report.figure("steps", draw, (11, 4.5))
 
 
-def run_survival(report: Report, lr: float = 1e-6, steps: int = 4) -> None:
+def run_survival(report: Sections, lr: float = 1e-6, steps: int = 4) -> None:
     """(d) A move that was trained at high precision, as it is served in bf16."""
     prefix, token = target_ids(report)
     rows = []
@@ -341,13 +341,13 @@ def run_survival(report: Report, lr: float = 1e-6, steps: int = 4) -> None:
     report.figure("survival", draw, (9, 4.5))
 
 
-def digits(report: Report, count: int, generator: torch.Generator) -> list[list[int]]:
+def digits(report: Sections, count: int, generator: torch.Generator) -> list[list[int]]:
     """Texts of random digits: there is a least loss, and every run that learns comes to it."""
     drawn = torch.randint(10, (count, 12), generator=generator).tolist()
     return [report.tokenizer.encode("Random digits: " + ", ".join(map(str, row))) for row in drawn]
 
 
-def run_tuning(report: Report, lr: float = 5e-5) -> None:
+def run_tuning(report: Sections, lr: float = 5e-5) -> None:
     """Fine-tuning on texts of random digits: where each optimizer comes to, and what it costs."""
     held_out = digits(report, 8, torch.Generator().manual_seed(-1))
     rows: list[dict[str, Any]] = []
@@ -401,8 +401,8 @@ def run_tuning(report: Report, lr: float = 5e-5) -> None:
     report.keep("tuning", [*summary, *rows])
 
 
-def run_optimizers(report: Report) -> None:
-    """Steps of each optimizer in turns, over weights of the model's size; seconds, medians of nine."""
+def run_optimizers(report: Sections) -> None:
+    """Time steps of each optimizer in turns, over weights of the model's size; seconds, medians of nine."""
     contenders: dict[str, torch.optim.Optimizer] = {}
     for name, precision, make in WAYS[:4]:
         model = report.load(precision)
@@ -429,7 +429,7 @@ def run_optimizers(report: Report) -> None:
 AUDITED = ("fp32", "fp32-attn-bf16", "bf16-master-fp32", "bf16")
 
 
-def run_update(report: Report, lr: float = 3e-6, steps: int = 3) -> None:
+def run_update(report: Sections, lr: float = 3e-6, steps: int = 3) -> None:
     """One update towards a target on one state, audited, under four precisions."""
     prefix, token = target_ids(report)
     rows = []
@@ -475,7 +475,7 @@ def run_update(report: Report, lr: float = 3e-6, steps: int = 3) -> None:
     report.keep("update", rows)
 
 
-def run_latency(report: Report, rounds: int = 7) -> None:
+def run_latency(report: Sections, rounds: int = 7) -> None:
     """From `optimizer.step()` to the first new token, against a prefill of the prompt and a decode step."""
     prefix, token = target_ids(report)
     rows = []
@@ -522,7 +522,7 @@ def run_latency(report: Report, rounds: int = 7) -> None:
     report.keep("latency", rows)
 
 
-SECTIONS: dict[str, Callable[[Report], Any]] = {
+SECTIONS: dict[str, Callable[[Sections], Any]] = {
     "parity": run_parity,
     "errors": run_errors,
     "steps": run_steps,
@@ -540,7 +540,7 @@ def run(config: Config, console: Console) -> int:
         raise MinillmError(f"unknown section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
     folder = hub.resolve(config.model)
     config.folder.mkdir(parents=True, exist_ok=True)
-    report = Report(config, console, folder, Tokenizer.from_folder(folder))
+    report = Sections(config, console, folder, Tokenizer.from_folder(folder))
     for name in config.sections:
         console.rule(name)
         SECTIONS[name](report)

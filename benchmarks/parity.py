@@ -157,7 +157,7 @@ def preemptions(outputs: list[RequestOutput]) -> int:
 
 
 def ours(config: Config, console: Console) -> list[dict[str, Any]]:
-    """Rounds until there are tokens enough, those of an earlier run included."""
+    """Run rounds until there are tokens enough, those of an earlier run included."""
     folder = hub.resolve(config.model)
     tokens = Tokenizer.from_folder(folder).encode(TEXT)
     config.folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def ours(config: Config, console: Console) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def theirs(config: Config, precision: str, batch: int) -> Parity:
-    """transformers' logprobs of what its `generate` sampled, against its forward over the same tokens."""
+    """Compare transformers' logprobs of what its `generate` sampled with its forward over the same tokens."""
     model = load_theirs(hub.resolve(config.model), precision)
     tokens = Tokenizer.from_folder(hub.resolve(config.model)).encode(TEXT)
     torch.manual_seed(config.seed)
@@ -235,7 +235,7 @@ def theirs(config: Config, precision: str, batch: int) -> Parity:
 
 
 def summary(lines: list[dict[str, Any]], config: Config, console: Console) -> list[dict[str, Any]]:
-    """A row for each precision of ours, and for each precision and batch size of transformers'."""
+    """Measure a row for each precision of ours, and for each precision and batch size of transformers'."""
     found = []
     for precision in config.precisions:
         mine = [line for line in lines if line["precision"] == precision]
@@ -265,7 +265,7 @@ def summary(lines: list[dict[str, Any]], config: Config, console: Console) -> li
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """What was found, a row a path."""
+    """Print what was found, a row a path."""
     names = ("", "precision", "batch", "tokens", "that differ", "bits that differ", "largest gap", "mean gap")
     cells = [
         (

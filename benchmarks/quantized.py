@@ -75,7 +75,7 @@ def distributions(model: Transformer, windows: list[list[int]]) -> torch.Tensor:
 
 
 def read_windows(config: Config, folder: Path) -> list[list[int]]:
-    """The text as sequences of token ids."""
+    """Read the text as sequences of token ids."""
     files = [config.text] if config.text is not None else sorted(GOLDEN.glob("*.py"))
     text = "\n\n".join(path.read_text(encoding="utf-8") for path in files)
     ids = Tokenizer.from_folder(folder).encode(text)[: config.tokens]
@@ -98,7 +98,7 @@ def exactness(found: torch.Tensor, exact: torch.Tensor, target_R: torch.Tensor) 
 
 
 def measure(config: Config, console: Console) -> list[dict[str, float | str]]:
-    """A row for each precision."""
+    """Measure a row for each precision."""
     folder = hub.resolve(config.model)
     windows = read_windows(config, folder)
     target_R = torch.tensor([token for ids in windows for token in ids[1:]])
@@ -130,7 +130,7 @@ def measure(config: Config, console: Console) -> list[dict[str, float | str]]:
 
 
 def table(rows: list[dict[str, float | str]], config: Config) -> Table:
-    """What was measured, a row a precision."""
+    """Print what was measured, a row a precision."""
     names = ["precision", "MB", "loss (fp32)", "mean KL", "largest KL", "same top token"]
     lines = []
     for row in rows:

@@ -173,7 +173,7 @@ WRONG: tuple[tuple[bytes, int], ...] = (
 
 @asynccontextmanager
 async def _call(url: str, method: str, path: str, body: bytes = b"") -> AsyncIterator[asyncio.StreamReader]:
-    """The answer to one request, to be read or to be left; no client of OpenAI's would send such bodies."""
+    """Open the answer to one request, to be read or left; no client of OpenAI's would send such bodies."""
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     head = f"{method} {path} HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n"
@@ -254,7 +254,7 @@ def serve(config: Config) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """The figures of one run."""
+    """Compute the figures of one run."""
     with serve(config) as (process, url):
         begin = time.perf_counter()
         seen, gauges = asyncio.run(load(url, config))

@@ -70,7 +70,7 @@ def test_a_red_kernel_is_not_timed(
 
     test: Any = partial(int, "x") if processes else partial(fail, "raise")
     config = gpu.Config(folder=tmp_path, processes=processes)
-    report = gpu.Report("matmul", config, "TFLOP/s", "rows")
+    report = gpu.KernelReport("matmul", config, "TFLOP/s", "rows")
     other: Any = partial(str, "3 rows differ")  # builtins: another process does not know this file
     report.check({"a": [("bits", other), ("launch", test)], "b": [("bits", partial({}.get, 0))]})
     work = gpu.Work(1.0, 1.0, "bf16")
