@@ -23,7 +23,7 @@ import torch
 from minillm.checkpoint.gguf.architectures import ARCHITECTURES
 from minillm.checkpoint.gguf.file import Array, GgufFile
 from minillm.checkpoint.gguf.rope import ROPE_TENSORS, read_scaling
-from minillm.checkpoint.gguf.rows import Architecture, Recipe
+from minillm.checkpoint.gguf.rows import Architecture, Recipe, as_stored
 from minillm.checkpoint.gguf.tokenizer import as_json, tokenizer_files
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
@@ -82,7 +82,11 @@ def _row(file: GgufFile) -> Architecture:
 def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
     if not file.has("token_embd.weight"):
         file.refuse("has no tensor token_embd.weight")
-    config: dict[str, Any] = {"architectures": [row.model_class], "model_type": row.model_type, **row.fixed}
+    config: dict[str, Any] = {
+        "architectures": [row.transformers_class],
+        "model_type": row.model_type,
+        **row.fixed,
+    }
     config |= {name: file.need(key) for key, name in row.keys.items()}
     config |= {name: value for key, name in row.optional.items() if (value := file.own(key)) is not None}
     for key, allowed in row.only.items():
@@ -227,22 +231,25 @@ class _Weights:
 
     def _recipe(self, name: str) -> tuple[int | None, int | None, Recipe]:
         """(layer, expert, recipe) of a Hugging Face name."""
-        expert_match = _EXPERT.search(name)
-        expert = None if expert_match is None else int(expert_match[1])
-        layer_match = _LAYER.search(name)
-        layer = None if layer_match is None else int(layer_match[1])
-        template = name if expert_match is None else _EXPERT.sub("{e}", name, count=1)
-        template = template if layer_match is None else _LAYER.sub("{i}", template, count=1)
-        if template in self.row.recipes:
-            return layer, expert, self.row.recipes[template]
+        layer, expert = (
+            int(match[1]) if (match := pattern.search(name)) else None for pattern in (_LAYER, _EXPERT)
+        )
+        template = _LAYER.sub("{i}", _EXPERT.sub("{e}", name, count=1), count=1)
+        if recipe := self.row.recipes.get(template.removeprefix("model.layers.{i}.")):
+            return layer, expert, recipe
+        if name.endswith("e_score_correction_bias"):
+            return layer, expert, Recipe(("exp_probs_b.bias",))
         plain = template.replace("{i}", "0").replace(".{e}", "")
         # The converters of some architectures drop the first part.
-        names = (
-            self.map.get_name(n, (".weight", ".bias")) for n in (plain, plain.removeprefix("transformer."))
-        )
-        if (found := next(filter(None, names), None)) is None:
-            self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
-        return layer, expert, Recipe((found.removeprefix("blk.0."),))
+        for known in (plain, plain.removeprefix("transformer.")):
+            if source := self.map.get_name(known, (".weight", ".bias")):
+                part = source.removeprefix("blk.0.")
+                return (
+                    layer,
+                    expert,
+                    Recipe((part,), self.row.reordered.get(part.partition(".")[0], as_stored)),
+                )
+        self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
 
     def _array(self, prefix: str, part: str) -> Array | None:
         """A tensor of the file as this library has it; some are joined, or stand apart, in some files."""
