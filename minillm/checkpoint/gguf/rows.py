@@ -140,7 +140,7 @@ class Architecture:
     variants: tuple[tuple[str, Any, Architecture], ...] = ()
 
     @property
-    def transformers_class(self) -> str:
+    def class_name(self) -> str:
         """Name transformers' class of these models."""
         return self.model_class or "".join(map(str.capitalize, self.model_type.split("_"))) + "ForCausalLM"
 

@@ -1,6 +1,7 @@
 """A vocabulary with scores -> the content of a SentencePiece tokenizer.model.
 
-Such a file is a protocol buffer: fields of a number, a wire type and a value, in any order.
+Such a file is a protocol buffer: fields of a number, a wire type and a value, in any order. It is written
+here because sentencepiece's own module of its messages needs the library protobuf, which ours does not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def sentencepiece_model(
     prefix: bool,
     byte_fallback: bool,
 ) -> bytes:
-    """A tokenizer.model of a BPE vocabulary.
+    """Make a tokenizer.model of a BPE vocabulary.
 
     Args:
         pieces: text, score and type of each token; the types are numbered as GGUF has them too.
@@ -29,16 +30,25 @@ def sentencepiece_model(
         prefix: whether a text gets a space before it.
         byte_fallback: whether unknown characters are written as bytes.
     """
-    model = b"".join(
-        _text(_PIECES, _text(1, word.encode()) + _tag(2, 5) + struct.pack("<f", score) + _number(3, kind))
+    model = [
+        _field(_PIECES, _field(1, word.encode()) + _field(2, float(score)) + _field(3, kind))
         for word, score, kind in pieces
-    )
-    trainer = _number(_MODEL_TYPE, _BPE) + _number(_VOCAB_SIZE, len(pieces))
-    trainer += _number(_BYTE_FALLBACK, int(byte_fallback))
-    trainer += b"".join(_text(_NAMED[key], word.encode()) for key, word in names.items() if word is not None)
+    ]
+    trainer = _field(_MODEL_TYPE, _BPE) + _field(_VOCAB_SIZE, len(pieces))
+    trainer += _field(_BYTE_FALLBACK, int(byte_fallback))
+    trainer += b"".join(_field(_NAMED[key], word.encode()) for key, word in names.items() if word is not None)
     # Texts are taken as they are: no rules, and no white space is dropped.
-    normalizer = _text(1, b"identity") + _number(3, int(prefix)) + _number(4, 0) + _number(5, 1)
-    return model + _text(_TRAINER, trainer) + _text(_NORMALIZER, normalizer)
+    normalizer = _field(1, b"identity") + _field(3, int(prefix)) + _field(4, 0) + _field(5, 1)
+    return b"".join((*model, _field(_TRAINER, trainer), _field(_NORMALIZER, normalizer)))
+
+
+def _field(number: int, value: int | float | bytes) -> bytes:
+    match value:
+        case int():
+            return _varint(number << 3) + _varint(value)
+        case bytes():
+            return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return _varint(number << 3 | 5) + struct.pack("<f", value)
 
 
 def _varint(value: int) -> bytes:
@@ -47,15 +57,3 @@ def _varint(value: int) -> bytes:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes(encoded) + bytes([value])
-
-
-def _tag(field: int, wire_type: int) -> bytes:
-    return _varint(field << 3 | wire_type)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _tag(field, 0) + _varint(value)
-
-
-def _text(field: int, value: bytes) -> bytes:
-    return _tag(field, 2) + _varint(len(value)) + value

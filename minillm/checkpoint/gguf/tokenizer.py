@@ -18,7 +18,7 @@ from minillm.checkpoint.gguf.pretokenizers import PRE_TOKENIZERS
 from minillm.checkpoint.gguf.sentencepiece import sentencepiece_model
 
 # gguf's TokenType: kinds of vocabulary entries that are not made by merges.
-_CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 3, 4, 5, 6
+_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
 # Tokens that end a generation wherever a vocabulary has them, as llama.cpp finds them.
 _ENDS = frozenset(
@@ -42,7 +42,7 @@ _PARTS = [{a, b} for a in ("<|return|>", "<|flush|>") for b in ("<|call|>", "<|c
 
 
 def tokenizer_files(file: GgufFile, rows: int, context: int) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The tokenizer's files.
+    """Make the tokenizer's files.
 
     Args:
         file: has it in its keys `tokenizer.*`.
@@ -57,29 +57,28 @@ def tokenizer_files(file: GgufFile, rows: int, context: int) -> tuple[dict[str, 
     vocabulary = _Vocabulary(file)
     if len(vocabulary.words) > rows:
         file.refuse(f"has {len(vocabulary.words)} tokens, but token_embd.weight has only {rows} rows")
-    if vocabulary.model == "gpt2":
-        files = {"tokenizer.json": _byte_level(vocabulary).to_str(pretty=True).encode()}
-    elif vocabulary.model == "llama" and vocabulary.merges and not vocabulary.scored:
-        files = {"tokenizer.json": _merged(vocabulary).to_str(pretty=True).encode()}
-    elif vocabulary.model == "llama":
-        files = {"tokenizer.model": _sentencepiece(vocabulary)}
-    else:
+    if vocabulary.model not in ("gpt2", "llama"):
         known = "'gpt2' (byte-level BPE) and 'llama' (SentencePiece)"
         file.refuse(f"has tokenizer {vocabulary.model!r}; those that can be imported are {known}")
+    if vocabulary.merged:
+        tokenizer = (_byte_level if vocabulary.model == "gpt2" else _merged)(vocabulary)
+        files = {"tokenizer.json": tokenizer.to_str(pretty=True).encode()}
+    else:
+        files = {"tokenizer.model": _sentencepiece(vocabulary)}
     ends = vocabulary.ends()
     ids = {
         "bos_token_id": vocabulary.id("bos"),
         "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
         "pad_token_id": vocabulary.id("padding"),
     }
-    found = {key: value for key, value in ids.items() if value is not None}
+    ids = {key: value for key, value in ids.items() if value is not None}
     files["tokenizer_config.json"] = as_json(_settings(vocabulary, context))
-    files["generation_config.json"] = as_json(found)
-    return files, found
+    files["generation_config.json"] = as_json(ids)
+    return files, ids
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """The content of a file of Hugging Face's layout."""
+    """Write the content of a file of Hugging Face's layout."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -103,25 +102,26 @@ class _Vocabulary:
         self.pre = str(file.fields.get("tokenizer.ggml.pre"))
 
     @property
-    def scored(self) -> bool:
-        """Whether scores say which tokens are made first."""
-        return len({s for s, k in zip(self.scores, self.kinds, strict=True) if k == 1}) > 1
+    def merged(self) -> bool:
+        """Whether a list of merges, and no scores, says which tokens are made first."""
+        scores = {s for s, kind in zip(self.scores, self.kinds, strict=True) if kind == 1}
+        return self.model == "gpt2" or (bool(self.merges) and len(scores) <= 1)
 
     def id(self, name: str) -> int | None:
-        """The id of the token that the file calls NAME_token_id."""
+        """Read the id of the token that the file calls NAME_token_id."""
+        key = f"tokenizer.ggml.{name}_token_id"
         usual = {"bos": 1, "eos": 2, "unknown": 0} if self.model == "llama" else {}
-        found: int | None = self.file.fields.get(f"tokenizer.ggml.{name}_token_id")
-        if found is None:
-            found = usual.get(name)
-            return found if found is not None and found < len(self.words) else None
-        if not 0 <= found < len(self.words):
-            self.file.refuse(f"has tokenizer.ggml.{name}_token_id = {found}, beyond its vocabulary")
-        return found
+        token_id: int | None = self.file.fields.get(key, usual.get(name))
+        if token_id is None or 0 <= token_id < len(self.words):
+            return token_id
+        if key in self.file.fields:
+            self.file.refuse(f"has {key} = {token_id}, beyond its vocabulary")
+        return None
 
     def token(self, name: str) -> str | None:
-        """The text of that token."""
-        found = self.id(name)
-        return None if found is None else self.words[found]
+        """Read the text of that token."""
+        token_id = self.id(name)
+        return None if token_id is None else self.words[token_id]
 
     def adds(self, name: str) -> bool:
         """Whether this token is put around a text."""
@@ -140,12 +140,13 @@ class _Vocabulary:
         return {i: (self.words[i], self.kinds[i] == _CONTROL) for i in ids}
 
     def ends(self) -> list[int]:
-        """The tokens that end a generation: those that keys name, then those that their texts do."""
+        """List the tokens that end a generation: those that keys name, then those that their texts do."""
         texts, ids = set(_ENDS), []
-        for key, meant in _END_KEYS.items():
-            found = self.id(key)
-            texts |= meant if found is None else set()
-            ids += [] if found is None else [found]
+        for key, texts_without_key in _END_KEYS.items():
+            if (token_id := self.id(key)) is None:
+                texts |= texts_without_key
+            else:
+                ids.append(token_id)
         ids += [i for i, word in enumerate(self.words) if word in texts and self.kinds[i] != _UNUSED]
         written = {self.words[i] for i in ids}
         if any(parts <= written for parts in _PARTS):
@@ -157,8 +158,7 @@ class _Vocabulary:
 
 
 def _byte_level(vocabulary: _Vocabulary) -> Tokenizer:
-    pre = PRE_TOKENIZERS.get(vocabulary.pre)
-    if pre is None:
+    if (pre := PRE_TOKENIZERS.get(vocabulary.pre)) is None:
         known = ", ".join(PRE_TOKENIZERS)
         vocabulary.file.refuse(f"splits text by {vocabulary.pre!r}; known are {known}")
     vocabulary.file.get("tokenizer.ggml.merges")
@@ -201,17 +201,15 @@ def _finished(vocabulary: _Vocabulary, tokenizer: Tokenizer, *post: Any) -> Toke
     tokenizer.add_tokens([AddedToken(text, special=special, normalized=False) for text, special in added])
     first = vocabulary.token("bos") if vocabulary.adds("bos") else None
     last = vocabulary.token("eos") if vocabulary.adds("eos") else None
-    steps: list[Any] = list(post)
     if around := [t for t in (first, last) if t is not None]:
-        steps.append(
-            processors.TemplateProcessing(
-                single=[t for t in (first, "$A", last) if t is not None],
-                pair=[t for t in (first, "$A", first, "$B:1", last) if t is not None],
-                special_tokens=[(t, vocabulary.words.index(t)) for t in around],
-            )
+        template = processors.TemplateProcessing(
+            single=[t for t in (first, "$A", last) if t is not None],
+            pair=[t for t in (first, "$A", first, "$B:1", last) if t is not None],
+            special_tokens=[(t, vocabulary.words.index(t)) for t in around],
         )
-    if steps:
-        tokenizer.post_processor = processors.Sequence(steps)
+        post = (*post, template)
+    if post:
+        tokenizer.post_processor = processors.Sequence(list(post))
     return tokenizer
 
 
@@ -219,16 +217,12 @@ def _finished(vocabulary: _Vocabulary, tokenizer: Tokenizer, *post: Any) -> Toke
 
 
 def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
-    kinds = list(vocabulary.kinds)
-    # The library wants one unknown token.
-    unknown = vocabulary.id("unknown")
-    kinds = [_CONTROL if kind == 2 and i != unknown else kind for i, kind in enumerate(kinds)]
-    if unknown is None:
+    if (unknown := vocabulary.id("unknown")) is None:
         vocabulary.file.refuse("has no unknown_token_id that is in its vocabulary")
-    kinds[unknown] = 2
-    names = {
-        name: vocabulary.token(key) for name, key in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"))
-    }
+    # The library wants one unknown token.
+    kinds = [_CONTROL if kind == _UNKNOWN else kind for kind in vocabulary.kinds]
+    kinds[unknown] = _UNKNOWN
+    names = {key[:3]: vocabulary.token(key) for key in ("unknown", "bos", "eos")}
     # Added tokens are cut out of a text before the library gets it, which is to make no others of them.
     kinds = [_UNUSED if kind == _USER_DEFINED else kind for kind in kinds]
     pieces = list(zip(vocabulary.words, vocabulary.scores, kinds, strict=True))
@@ -244,12 +238,11 @@ def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
 
 
 def _settings(vocabulary: _Vocabulary, context: int) -> dict[str, Any]:
-    """The content of tokenizer_config.json."""
+    """Make the content of tokenizer_config.json."""
     names = {"bos": "bos", "eos": "eos", "padding": "pad", "unknown": "unk"}
     tokens = {f"{hf}_token": vocabulary.token(key) for key, hf in names.items()}
-    merged = vocabulary.model == "gpt2" or (vocabulary.merges and not vocabulary.scored)
     settings: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast" if merged else "LlamaTokenizer",
+        "tokenizer_class": "PreTrainedTokenizerFast" if vocabulary.merged else "LlamaTokenizer",
         "add_bos_token": vocabulary.adds("bos"),
         "add_eos_token": vocabulary.adds("eos"),
         "add_prefix_space": vocabulary.space,
@@ -257,7 +250,7 @@ def _settings(vocabulary: _Vocabulary, context: int) -> dict[str, Any]:
         "model_max_length": context,
         **{name: token for name, token in tokens.items() if token is not None},
     }
-    if not merged:
+    if not vocabulary.merged:
         flags = {"lstrip": False, "normalized": False, "single_word": False}
         strips = _strips(vocabulary)
         settings["legacy"] = True
@@ -271,8 +264,7 @@ def _settings(vocabulary: _Vocabulary, context: int) -> dict[str, Any]:
 
 
 def _strips(vocabulary: _Vocabulary) -> set[str]:
-    """Added tokens that take white space after them along: no key says so, but llama.cpp knows of Phi-3."""
-    name = str(vocabulary.file.fields.get("general.name", "")).lower()
-    if "phi-3" not in name and "phi3" not in name:
+    """List added tokens that take white space after them along: no key says so; llama.cpp knows Phi-3's."""
+    if "phi3" not in str(vocabulary.file.fields.get("general.name", "")).lower().replace("phi-3", "phi3"):
         return set()
     return {text for text, _ in vocabulary.added().values()} - {"<unk>", "<s>", "<|endoftext|>"}
