@@ -145,9 +145,7 @@ class _GenerationTag(jinja2.ext.Extension):
 def _compiled(text: str) -> jinja2.Template:
     # Templates come with downloaded models: the sandbox keeps them from anything but text.
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
     )
 
     def raise_exception(message: str) -> NoReturn:

@@ -172,10 +172,7 @@ class Tokenizer:
         return self._templates.render(chat_template, variables)
 
     def encode_chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        add_generation_prompt: bool = True,
-        **kwargs: Any,
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **kwargs: Any
     ) -> list[int]:
         """Token ids of a chat: `apply_chat_template`, with nothing added at its ends."""
         text = self.apply_chat_template(messages, add_generation_prompt, **kwargs)

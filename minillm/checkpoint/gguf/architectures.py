@@ -322,8 +322,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         rope=("rope_theta", "rotary_dim"),
     ),
     "seed_oss": Architecture(
-        "seed_oss",
-        flags=BIASES | {"attention_bias": QKV_BIAS, "attention_out_bias": r"attn_output\.bias"},
+        "seed_oss", flags=BIASES | {"attention_bias": QKV_BIAS, "attention_out_bias": r"attn_output\.bias"}
     ),
     "dots1": _DOTS1,
     "arcee": Architecture("arcee", flags=BIASES, neighbours=True),

@@ -77,11 +77,7 @@ def _row(file: GgufFile) -> Architecture:
 def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
     if not file.has("token_embd.weight"):
         file.refuse("has no tensor token_embd.weight")
-    config: dict[str, Any] = {
-        "architectures": [row.class_name],
-        "model_type": row.model_type,
-        **row.fixed,
-    }
+    config: dict[str, Any] = {"architectures": [row.class_name], "model_type": row.model_type, **row.fixed}
     config |= {name: file.need(key) for key, name in row.keys.items()}
     config |= {name: value for key, name in row.optional.items() if (value := file.own(key)) is not None}
     for key, allowed in row.only.items():

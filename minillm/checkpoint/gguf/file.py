@@ -35,7 +35,6 @@ class GgufFile:
         self.fields: Mapping[str, Any] = {}
         self._entries: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
-        self._made: dict[str, Array] = {}
         self._asked: set[str] = set()
         for number, part in enumerate(self._parts()):
             reader, fields = _read(part)
@@ -80,13 +79,13 @@ class GgufFile:
     # ------------------------------------------------------------ metadata
 
     def get(self, key: str) -> Any:
-        """The value of a key that must be there."""
+        """Read the value of a key that must be there."""
         if key not in self.fields:
             self.refuse(f"has no key {key}")
         return self.fields[key]
 
     def own(self, name: str, default: Any = None) -> Any:
-        """The value of the architecture's own key, `ARCHITECTURE.name`.
+        """Read the value of the architecture's own key, `ARCHITECTURE.name`.
 
         A real number is the shortest one that is stored so; a list of one number for each layer is that
         number where all are the same.
@@ -95,8 +94,8 @@ class GgufFile:
         value = self.fields.get(f"{self.architecture}.{name}", default)
         if isinstance(value, list) and value and name.rpartition(".")[2] in _FOR_EACH_LAYER:
             if any(other != value[0] for other in value):
-                found = f"{self.architecture}.{name} = {str(value)[:60]}"
-                self.refuse(f"has {found}; only one number for all layers is known")
+                shown = f"{self.architecture}.{name} = {str(value)[:60]}"
+                self.refuse(f"has {shown}; only one number for all layers is known")
             value = value[0]
         # Stored in fp32: the shortest decimal that rounds to it is what config.json once said.
         return float(str(np.float32(value))) if isinstance(value, float) else value
@@ -128,15 +127,14 @@ class GgufFile:
 
     def put(self, name: str, values: Array) -> None:
         """Add a tensor that the file has as a key."""
-        self._entries[name] = None
-        self._made[name] = values
+        self._entries[name] = values
 
     def array(self, name: str) -> Array:
-        """A tensor in fp32, whatever its quantisation; to be copied, not written to."""
-        if name in self._made:
-            return self._made[name]
+        """Read a tensor in fp32, whatever its quantisation; to be copied, not written to."""
+        entry = self._entries[name]
+        if isinstance(entry, np.ndarray):
+            return entry
         if name not in self._arrays:
-            entry = self._entries[name]
             try:
                 array = gguf.dequantize(entry.data, entry.tensor_type)
             except NotImplementedError:
