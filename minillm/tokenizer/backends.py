@@ -92,8 +92,9 @@ def _decoded(token: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
             case {"type": "ByteLevel"}:
                 known = all(char in _BYTE_LEVEL for char in text)
                 return bytes(_BYTE_LEVEL[char] for char in text) if known else text.encode()
-            case {"type": "ByteFallback"} if _BYTE_TOKEN.fullmatch(text):
-                return bytes.fromhex(text[3:5])
+            case {"type": "ByteFallback"}:
+                if _BYTE_TOKEN.fullmatch(text):
+                    return bytes.fromhex(text[3:5])
             case {"type": "Replace", "pattern": {"String": old}, "content": new}:
                 text = text.replace(old, new)
             case {"type": "Metaspace", "replacement": space}:
@@ -102,8 +103,6 @@ def _decoded(token: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
                 fused = True
             # What is taken off the start of a whole text is there past its start.
             case {"type": "Strip", "stop": 0} if fused:
-                pass
-            case {"type": "ByteFallback"}:
                 pass
             case _:
                 raise MinillmError(

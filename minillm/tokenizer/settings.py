@@ -57,7 +57,7 @@ def read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
     except ValueError as error:
         if not tolerant:
             raise MinillmError(f"{path} is not valid JSON ({error}); fetch it again") from error
-        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=3)
+        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=4)
         return {}
     return content
 

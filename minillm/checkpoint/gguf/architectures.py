@@ -11,18 +11,18 @@ from functools import partial
 from typing import Any
 
 from minillm.checkpoint.gguf import rows
-from minillm.checkpoint.gguf.rows import KV, RMS, SIZES, Architecture, Recipe
+from minillm.checkpoint.gguf.rows import KV, RMS, SIZES, Architecture
 
 # ---------------------------------------------------------------- what several rows share
 
 LAYER_NORM = SIZES | {"attention.layer_norm_epsilon": "layer_norm_eps"}
-GPT2_SIZES = {
+EPSILON = {"attention.layer_norm_epsilon": "layer_norm_epsilon"}
+GPT2_SIZES = EPSILON | {
     "block_count": "n_layer",
     "context_length": "n_positions",
     "embedding_length": "n_embd",
     "feed_forward_length": "n_inner",
     "attention.head_count": "n_head",
-    "attention.layer_norm_epsilon": "layer_norm_epsilon",
 }
 CLIP = {"attention.clamp_kqv": "clip_qkv"}
 CAPS = {name: name for name in ("attn_logit_softcapping", "final_logit_softcapping")}
@@ -89,7 +89,7 @@ _GRANITE_MOE = replace(
     optional=_GRANITE.optional | WIDTH,
     only=SUMMED_ROUTER,
     flags=ATTENTION_BIAS,
-    recipes={"block_sparse_moe.input_linear.weight": Recipe(GATE_UP, rows.joined)},
+    recipes={"block_sparse_moe.input_linear.weight": (GATE_UP, rows.joined)},
 )
 _GRANITE_SHARED = replace(
     _GRANITE_MOE,
@@ -98,9 +98,7 @@ _GRANITE_SHARED = replace(
     keys=_GRANITE_MOE.keys | {"expert_shared_feed_forward_length": "shared_intermediate_size"},
     recipes={
         **_GRANITE_MOE.recipes,
-        "shared_mlp.input_linear.weight": Recipe(
-            ("ffn_gate_shexp.weight", "ffn_up_shexp.weight"), rows.joined
-        ),
+        "shared_mlp.input_linear.weight": (("ffn_gate_shexp.weight", "ffn_up_shexp.weight"), rows.joined),
     },
 )
 _COHERE = Architecture(
@@ -117,7 +115,6 @@ _PHI3 = Architecture(
     head_dim=False,
     rope=PARTIAL,
 )
-_GEMMA = Architecture("gemma", offset=True)
 _DOTS1 = Architecture(
     "dots1",
     RMS | ROUTED,
@@ -172,20 +169,19 @@ ARCHITECTURES: dict[str, Architecture] = {
         only=PLAIN_ROUTER,
         flags=ATTENTION_BIAS,
     ),
-    "gemma": _GEMMA,
-    "gemma2": replace(
-        _GEMMA,
-        model_type="gemma2",
+    "gemma": Architecture("gemma", offset=True),
+    "gemma2": Architecture(
+        "gemma2",
         optional=KV | CAPS,
+        offset=True,
         pattern=2,
         window=4096,
         complete=partial(rows.gemma_scale, 46),
     ),
-    "gemma3": replace(
-        _GEMMA,
-        model_type="gemma3_text",
-        model_class="Gemma3ForCausalLM",
+    "gemma3": Architecture(
+        "gemma3_text",
         optional=KV | CAPS,
+        offset=True,
         pattern=6,
         local_base="rope_local_base_freq",
         complete=partial(rows.gemma_scale, 62),
@@ -254,7 +250,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         head_dim=False,
         rope=PARTIAL,
         recipes={
-            f"self_attn.{x}_layernorm.norms.{{e}}.weight": Recipe((f"attn_{x}_norm.weight",)) for x in "qk"
+            f"self_attn.{x}_layernorm.norms.{{e}}.weight": ((f"attn_{x}_norm.weight",), rows.as_stored)
+            for x in "qk"
         },
         complete=rows.stablelm,
     ),
@@ -287,13 +284,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         yarn={"truncate": False},
         pattern=2,
         recipes={
-            "self_attn.sinks": Recipe(("attn_sinks.weight",)),
-            "mlp.experts.gate_up_proj": Recipe(GATE_UP, rows.in_turns),
-            "mlp.experts.gate_up_proj_bias": Recipe(
-                ("ffn_gate_exps.bias", "ffn_up_exps.bias"), rows.in_turns
-            ),
-            "mlp.experts.down_proj": Recipe(DOWN, rows.transposed),
-            "mlp.experts.down_proj_bias": Recipe(("ffn_down_exps.bias",)),
+            "self_attn.sinks": (("attn_sinks.weight",), rows.as_stored),
+            "mlp.experts.gate_up_proj": (GATE_UP, rows.in_turns),
+            "mlp.experts.gate_up_proj_bias": (("ffn_gate_exps.bias", "ffn_up_exps.bias"), rows.in_turns),
+            "mlp.experts.down_proj": (DOWN, rows.transposed),
+            "mlp.experts.down_proj_bias": (("ffn_down_exps.bias",), rows.as_stored),
         },
     ),
     # Files of before there was a key for it are of models whose router is a softmax.
@@ -377,8 +372,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "falcon": Architecture(
         "falcon",
-        SIZES
-        | {"feed_forward_length": "ffn_hidden_size", "attention.layer_norm_epsilon": "layer_norm_epsilon"},
+        SIZES | {"feed_forward_length": "ffn_hidden_size"} | EPSILON,
         {},
         fixed={"parallel_attn": True, "alibi": False},
         flags={"bias": BIAS},
@@ -388,12 +382,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "bloom": Architecture(
         "bloom",
-        {
-            "block_count": "n_layer",
-            "embedding_length": "hidden_size",
-            "attention.head_count": "n_head",
-            "attention.layer_norm_epsilon": "layer_norm_epsilon",
-        },
+        EPSILON
+        | {"block_count": "n_layer", "embedding_length": "hidden_size", "attention.head_count": "n_head"},
         {},
         head_dim=False,
         rope=("", ""),
@@ -402,12 +392,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "mpt": Architecture(
         "mpt",
-        {
+        EPSILON
+        | {
             "block_count": "n_layers",
             "context_length": "max_seq_len",
             "embedding_length": "d_model",
             "attention.head_count": "n_heads",
-            "attention.layer_norm_epsilon": "layer_norm_epsilon",
         },
         {},
         head_dim=False,
@@ -418,7 +408,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "apertus",
         flags=ATTENTION_BIAS,
         stretched=True,
-        recipes={f"mlp.act_fn.{x}": Recipe((f"xielu_{x}",)) for x in ("alpha_p", "alpha_n")},
+        recipes={f"mlp.act_fn.{x}": ((f"xielu_{x}",), rows.as_stored) for x in ("alpha_p", "alpha_n")},
         complete=rows.apertus,
     ),
     # What no key says is in llama.cpp too: chunks of 8192 keys, and no rope in every fourth layer.
@@ -431,12 +421,11 @@ ARCHITECTURES: dict[str, Architecture] = {
             "expert_feed_forward_length": "intermediate_size",
             "interleave_moe_layer_step": "interleave_moe_layer_step",
         },
-        model_class="Llama4ForCausalLM",
         fixed={"attention_chunk_size": 8192, "no_rope_layer_interval": 4},
         flags=ATTENTION_BIAS,
         recipes={
-            "feed_forward.experts.gate_up_proj": Recipe(GATE_UP, rows.joined_transposed),
-            "feed_forward.experts.down_proj": Recipe(DOWN, rows.transposed),
+            "feed_forward.experts.gate_up_proj": (GATE_UP, rows.joined_transposed),
+            "feed_forward.experts.down_proj": (DOWN, rows.transposed),
         },
         complete=rows.llama4,
     ),

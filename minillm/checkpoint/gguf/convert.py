@@ -23,7 +23,7 @@ import torch
 from minillm.checkpoint.gguf.architectures import ARCHITECTURES
 from minillm.checkpoint.gguf.file import Array, GgufFile
 from minillm.checkpoint.gguf.rope import ROPE_TENSORS, read_scaling
-from minillm.checkpoint.gguf.rows import Architecture, Recipe, as_stored
+from minillm.checkpoint.gguf.rows import Architecture, Make, as_stored
 from minillm.checkpoint.gguf.tokenizer import as_json, tokenizer_files
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
@@ -75,7 +75,7 @@ def _row(file: GgufFile) -> Architecture:
 
 
 def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
-    if not file.has("token_embd.weight"):
+    if "token_embd.weight" not in file.tensors:
         file.refuse("has no tensor token_embd.weight")
     config: dict[str, Any] = {"architectures": [row.class_name], "model_type": row.model_type, **row.fixed}
     config |= {name: file.need(key) for key, name in row.keys.items()}
@@ -88,9 +88,9 @@ def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
     # Layers that only guess tokens ahead come last.
     config[row.keys["block_count"]] -= file.own("nextn_predict_layers", 0)
     config["vocab_size"] = file.array("token_embd.weight").shape[0]
-    config["tie_word_embeddings"] = not file.has("output.weight")
+    config["tie_word_embeddings"] = "output.weight" not in file.tensors
     config["torch_dtype"] = "float32"
-    parts = {_BLOCK.sub(r"\2", name) for name in file.names}
+    parts = {_BLOCK.sub(r"\2", name) for name in file.tensors}
     for name, pattern in row.flags.items():
         config[name] = any(re.fullmatch(pattern, part) for part in parts)
     head_dim = _head_dim(file, row, config)
@@ -139,11 +139,10 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
         rope[row.local_base] = swa or 10000.0
     elif swa not in (None, theta):
         file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
-    context = file.need("context_length")
-    scaling = read_scaling(file, theta, rotated, context, row.yarn, row.log_unit)
-    if row.stretched and not scaling:
-        scaling = {"rope_type": "default"}
-    return rope | ({"rope_scaling": scaling} if scaling else {})
+    scaling = read_scaling(file, theta, rotated, file.need("context_length"), row.yarn, row.log_unit)
+    if scaling or row.stretched:
+        rope["rope_scaling"] = scaling or {"rope_type": "default"}
+    return rope
 
 
 def _share(rotated: int, head_dim: int) -> float:
@@ -193,7 +192,7 @@ class _Weights:
         guessing = range(config.num_layers, file.own("block_count"))
         self.used = {
             name
-            for name in file.names
+            for name in file.tensors
             # Old files repeat angles for each layer.
             if name in ROPE_TENSORS
             or name.endswith("attn_rot_embd.weight")
@@ -205,20 +204,20 @@ class _Weights:
         tensors, missing = {}, {}
         heads = self.config.num_heads, self.config.num_kv_heads
         for name, shape in (shapes := hf_shapes(self.config)).items():
-            layer, expert, recipe = _LAYER.search(name), _EXPERT.search(name), self._recipe(name)
+            layer, expert, (parts, make) = _LAYER.search(name), _EXPERT.search(name), self._recipe(name)
             prefix = f"blk.{layer[1]}." if layer else ""
-            sources = [self._array(prefix, part) for part in recipe.parts]
+            sources = [self._array(prefix, part) for part in parts]
             arrays = [array for array in sources if array is not None]
             if len(arrays) < len(sources):
-                missing[name] = prefix + recipe.parts[0]
+                missing[name] = prefix + parts[0]
                 continue
-            array = recipe.make(arrays, heads)
+            array = make(arrays, heads)
             array = array[int(expert[1])] if expert else array
             # llama.cpp's converter drops dimensions of size 1.
             if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
-                self.file.refuse(f"has {prefix}{recipe.parts[0]} of shape {array.shape}, not {tuple(shape)}")
+                self.file.refuse(f"has {prefix}{parts[0]} of shape {array.shape}, not {tuple(shape)}")
             tensors[name] = torch.from_numpy(np.array(array, dtype=np.float32).reshape(tuple(shape)))
-        if extra := [name for name in self.file.names if name not in self.used]:
+        if extra := [name for name in self.file.tensors if name not in self.used]:
             self.file.refuse(f"has tensor {extra[0]}, for which a {self.row.model_type} model has no place")
         if lacked := [source for name, source in missing.items() if not name.endswith("bias")]:
             self.file.refuse(f"lacks tensor {lacked[0]}, which a {self.row.model_type} model needs")
@@ -228,29 +227,29 @@ class _Weights:
         # A bias that no layer has is zeros, as llama.cpp takes it.
         return tensors | {name: torch.zeros(shapes[name]) for name in missing}
 
-    def _recipe(self, name: str) -> Recipe:
+    def _recipe(self, name: str) -> tuple[tuple[str, ...], Make]:
         template = _LAYER.sub("0", _EXPERT.sub("{e}", name, count=1), count=1)
         if recipe := self.row.recipes.get(template.removeprefix("model.layers.0.")):
             return recipe
         if name.endswith("e_score_correction_bias"):
-            return Recipe(("exp_probs_b.bias",))
+            return ("exp_probs_b.bias",), as_stored
         plain = template.replace(".{e}", "")
         # The converters of some architectures drop the first part.
         for known in (plain, plain.removeprefix("transformer.")):
             if source := self.map.get_name(known, (".weight", ".bias")):
                 part = source.removeprefix("blk.0.")
-                return Recipe((part,), self.row.reordered.get(part.partition(".")[0], as_stored))
+                return (part,), self.row.reordered.get(part.partition(".")[0], as_stored)
         self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
 
     def _array(self, prefix: str, part: str) -> Array | None:
         """Read a tensor as this library has it; some are joined, or stand apart, in some files."""
         name = prefix + part
-        if self.file.has(name):
+        if name in self.file.tensors:
             array = self.file.array(name)
             self.used.add(name)
-        elif part in _JOINED and self.file.has(prefix + _JOINED[part][0]):
+        elif part in _JOINED and prefix + _JOINED[part][0] in self.file.tensors:
             array = self._slice(prefix, part)
-        elif part == "attn_kv_b.weight" and self.file.has(f"{prefix}attn_k_b.weight"):
+        elif part == "attn_kv_b.weight" and f"{prefix}attn_k_b.weight" in self.file.tensors:
             keys, values = (self._array(prefix, f"attn_{x}_b.weight") for x in "kv")
             if keys is None or values is None:
                 return None

@@ -25,6 +25,7 @@ class GgufFile:
     Attributes:
         path: as given.
         architecture: what `general.architecture` says.
+        tensors: name -> the reader's entry, or the numbers of a tensor that the file has as a key.
 
     Raises:
         MinillmError: the file is missing, truncated or corrupt, or a part of it is.
@@ -33,7 +34,7 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fields: Mapping[str, Any] = {}
-        self._entries: dict[str, Any] = {}
+        self.tensors: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
         self._asked: set[str] = set()
         for number, part in enumerate(self._parts()):
@@ -43,12 +44,12 @@ class GgufFile:
             elif fields.get("split.no") != number:
                 raise MinillmError(f"{part} says that it is part {fields.get('split.no')}, not {number}")
             for entry in reader.tensors:
-                if entry.name in self._entries:
+                if entry.name in self.tensors:
                     raise MinillmError(f"{part} repeats tensor {entry.name} of another part")
-                self._entries[entry.name] = entry
-        count = self.fields.get("split.tensors.count", len(self._entries))
-        if count != len(self._entries):
-            self.refuse(f"has {len(self._entries)} tensors in all parts instead of {count}; fetch it again")
+                self.tensors[entry.name] = entry
+        count = self.fields.get("split.tensors.count", len(self.tensors))
+        if count != len(self.tensors):
+            self.refuse(f"has {len(self.tensors)} tensors in all parts instead of {count}; fetch it again")
         if (kind := self.fields.get("general.type", "model")) != "model":
             self.refuse(f"is of general.type {kind!r}; only a model can be imported")
         self.architecture = str(self.get("general.architecture"))
@@ -116,22 +117,9 @@ class GgufFile:
 
     # ------------------------------------------------------------ tensors
 
-    @property
-    def names(self) -> list[str]:
-        """The names of all tensors."""
-        return list(self._entries)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
-        return name in self._entries
-
-    def put(self, name: str, values: Array) -> None:
-        """Add a tensor that the file has as a key."""
-        self._entries[name] = values
-
     def array(self, name: str) -> Array:
         """Read a tensor in fp32, whatever its quantisation; to be copied, not written to."""
-        entry = self._entries[name]
+        entry = self.tensors[name]
         if isinstance(entry, np.ndarray):
             return entry
         if name not in self._arrays:

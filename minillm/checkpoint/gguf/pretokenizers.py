@@ -72,18 +72,16 @@ _DEEPSEEK_V3 = (
     r" ?[\p{P}\p{S}]+[\r\n]*|" + WHITE_SPACE,
 )
 
-_LLAMA3_ROW = PreTokenizer((LLAMA3_WORDS,), whole_words=True, bos=True)
-_DIGIT_ROW = PreTokenizer((_DIGITS, _BYTES))
-_NEOX_ROW = PreTokenizer((_BYTES,), nfc=True)
-
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     # What llama.cpp does where no model is named.
     "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
     **dict.fromkeys(("gpt-2", "phi-2", "exaone4", "trillion"), PreTokenizer((_BYTES,))),
-    **dict.fromkeys(("mpt", "olmo"), _NEOX_ROW),
-    **dict.fromkeys(("smollm", "starcoder", "refact"), _DIGIT_ROW),
+    **dict.fromkeys(("mpt", "olmo"), PreTokenizer((_BYTES,), nfc=True)),
+    **dict.fromkeys(("smollm", "starcoder", "refact"), PreTokenizer((_DIGITS, _BYTES))),
     "command-r": PreTokenizer((_DIGITS, _BYTES), nfc=True),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _LLAMA3_ROW),
+    **dict.fromkeys(
+        ("llama-bpe", "llama3", "llama-v3"), PreTokenizer((LLAMA3_WORDS,), whole_words=True, bos=True)
+    ),
     **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), PreTokenizer((LLAMA3_WORDS,))),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), PreTokenizer((_QWEN2,), nfc=True)),
     **dict.fromkeys(("stablelm2", "hunyuan"), PreTokenizer((_QWEN2,))),

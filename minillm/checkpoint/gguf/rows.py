@@ -12,6 +12,7 @@ from minillm.checkpoint.gguf.file import Array, GgufFile
 
 Config = dict[str, Any]
 Heads = tuple[int, int]  # of queries, and of keys and values
+# Makes one tensor of the model of some of the file's.
 Make = Callable[[Sequence[Array], Heads], Array]
 
 # ---------------------------------------------------------------- how tensors are made
@@ -22,7 +23,7 @@ def as_stored(arrays: Sequence[Array], heads: Heads) -> Array:
 
 
 def transposed(arrays: Sequence[Array], heads: Heads) -> Array:
-    """The matrix, or all matrices, with inputs and outputs swapped; a bias as it is."""
+    """Swap inputs and outputs of a matrix, or of all matrices; a bias stays as it is."""
     return arrays[0].swapaxes(-1, -2) if arrays[0].ndim > 1 else arrays[0]
 
 
@@ -73,19 +74,6 @@ KV = {"attention.head_count_kv": "num_key_value_heads"}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one tensor of the model is made.
-
-    Attributes:
-        parts: the file's tensors, without `blk.N.`.
-        make: their arrays and the numbers of heads -> the tensor; by default the one that there is.
-    """
-
-    parts: tuple[str, ...]
-    make: Make = as_stored
-
-
-@dataclass(frozen=True)
 class Architecture:
     """A row: what a file of one `general.architecture` becomes.
 
@@ -110,7 +98,8 @@ class Architecture:
         pattern: without a key, every so manieth layer sees all keys where there is a sliding window; 0: the
             family knows which.
         window: the sliding window where no key says it.
-        recipes: Hugging Face name within a layer, with {e} for the expert -> how it is made.
+        recipes: Hugging Face name within a layer, with {e} for the expert -> tensors of the file (without
+            `blk.N.`), and what makes it of them.
         reordered: tensor of the file (without `blk.N.` and `.weight` or `.bias`) -> what reorders it.
         complete: sets what is left of config.json.
         variants: (key, value, row): that row counts instead where the key has this value, or for None any but
@@ -134,7 +123,7 @@ class Architecture:
     log_unit: float = 0.0
     pattern: int = 0
     window: int = 0
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    recipes: Mapping[str, tuple[tuple[str, ...], Make]] = field(default_factory=dict)
     reordered: Mapping[str, Make] = field(default_factory=dict)
     complete: Callable[[GgufFile, Config], None] = lambda file, config: None
     variants: tuple[tuple[str, Any, Architecture], ...] = ()
@@ -142,7 +131,8 @@ class Architecture:
     @property
     def class_name(self) -> str:
         """Name transformers' class of these models."""
-        return self.model_class or "".join(map(str.capitalize, self.model_type.split("_"))) + "ForCausalLM"
+        words = self.model_type.removesuffix("_text").split("_")
+        return self.model_class or "".join(map(str.capitalize, words)) + "ForCausalLM"
 
 
 # ---------------------------------------------------------------- what is left of config.json
@@ -165,7 +155,7 @@ def granite_scale(file: GgufFile, config: Config) -> None:
 def stablelm(file: GgufFile, config: Config) -> None:
     # The key is wrong in files of models that do not say; llama.cpp too goes by the second norm.
     file.own("use_parallel_residual")
-    config["use_parallel_residual"] = not file.has("blk.0.ffn_norm.weight")
+    config["use_parallel_residual"] = "blk.0.ffn_norm.weight" not in file.tensors
 
 
 def phimoe(file: GgufFile, config: Config) -> None:
@@ -184,7 +174,7 @@ def mistral3(file: GgufFile, config: Config) -> None:
 
 
 def latent(file: GgufFile, config: Config) -> None:
-    """Sizes of latent attention: older files write those of heads, newer ones the narrow vector's too."""
+    """Set sizes of latent attention: older files write those of heads, newer ones the narrow vector's too."""
     lengths = {name: file.own(f"attention.{name}_length") for name in ("key", "value")}
     key, value = (file.own(f"attention.{name}_length_mla") or length for name, length in lengths.items())
     rotated = file.need("rope.dimension_count")
@@ -210,7 +200,7 @@ def wide(file: GgufFile, config: Config) -> None:
 
 def falcon(file: GgufFile, config: Config) -> None:
     """Tell the older block, of one head of keys, from the newer, of several and perhaps two norms."""
-    heads, two_norms = file.need("attention.head_count_kv"), file.has("blk.0.attn_norm_2.weight")
+    heads, two_norms = file.need("attention.head_count_kv"), "blk.0.attn_norm_2.weight" in file.tensors
     newer = two_norms or heads != 1
     config.update(new_decoder_architecture=newer, multi_query=True)
     if newer:
@@ -225,7 +215,7 @@ def mpt(file: GgufFile, config: Config) -> None:
 
 
 def apertus(file: GgufFile, config: Config) -> None:
-    """Make tensors of xIELU's learned numbers, keys of one a layer; two more are the same in all models."""
+    """Make tensors of xIELU's learned numbers, which are keys; two more are the same in every model."""
     layers = range(config["num_hidden_layers"])
     for name, only in (("alpha_p", None), ("alpha_n", None), ("beta", 0.5), ("eps", -1e-6)):
         key = f"xielu.{name}"
@@ -234,7 +224,7 @@ def apertus(file: GgufFile, config: Config) -> None:
             file.refuse(f"has {key} = {values[0]}; only {only} is known")
         for i in layers:
             if only is None:
-                file.put(f"blk.{i}.xielu_{name}", values[i : i + 1])
+                file.tensors[f"blk.{i}.xielu_{name}"] = values[i : i + 1]
 
 
 def llama4(file: GgufFile, config: Config) -> None:

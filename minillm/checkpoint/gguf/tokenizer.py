@@ -7,6 +7,7 @@ tokenizer.model again, which their own library reads: their scores tie, and a li
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pro
 
 from minillm.checkpoint.gguf.file import GgufFile
 from minillm.checkpoint.gguf.pretokenizers import PRE_TOKENIZERS
-from minillm.checkpoint.gguf.sentencepiece import sentencepiece_model
 
 # gguf's TokenType: kinds of vocabulary entries that are not made by merges.
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
@@ -186,8 +186,7 @@ def _bpe(vocabulary: _Vocabulary, **options: Any) -> Tokenizer:
     pairs = zip(vocabulary.words, vocabulary.kinds, strict=True)
     words = {word: i for i, (word, kind) in enumerate(pairs) if kind != _UNUSED}
     # A part can start with a space, but no part is empty.
-    places = [merge.find(" ", 1) for merge in vocabulary.merges]
-    merges = [(m[:i], m[i + 1 :]) for m, i in zip(vocabulary.merges, places, strict=True)]
+    merges = [(merge[: (i := merge.find(" ", 1))], merge[i + 1 :]) for merge in vocabulary.merges]
     try:
         return Tokenizer(models.BPE(words, merges, **options))
     # The library raises bare exceptions, for one on a merge whose parts are not in the vocabulary.
@@ -216,22 +215,56 @@ def _finished(vocabulary: _Vocabulary, tokenizer: Tokenizer, *post: Any) -> Toke
 # ---------------------------------------------------------------- tokenizer.model
 
 
+# Such a file is a protocol buffer: fields of a number, a wire type and a value. It is written here because
+# sentencepiece's own module of its messages needs the library protobuf. Numbers of the fields of ModelProto
+# and of its TrainerSpec:
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_MODEL_TYPE, _VOCAB_SIZE, _BYTE_FALLBACK = 3, 4, 35
+_NAMES = {"unknown": 45, "bos": 46, "eos": 47}
+_BPE = 2
+
+
 def _sentencepiece(vocabulary: _Vocabulary) -> bytes:
     if (unknown := vocabulary.id("unknown")) is None:
         vocabulary.file.refuse("has no unknown_token_id that is in its vocabulary")
     # The library wants one unknown token.
     kinds = [_CONTROL if kind == _UNKNOWN else kind for kind in vocabulary.kinds]
     kinds[unknown] = _UNKNOWN
-    names = {key[:3]: vocabulary.token(key) for key in ("unknown", "bos", "eos")}
     # Added tokens are cut out of a text before the library gets it, which is to make no others of them.
     kinds = [_UNUSED if kind == _USER_DEFINED else kind for kind in kinds]
-    pieces = list(zip(vocabulary.words, vocabulary.scores, kinds, strict=True))
-    model = sentencepiece_model(pieces, names, vocabulary.space, _BYTE in kinds)
+    model = b"".join(
+        _field(_PIECES, _field(1, word.encode()) + _field(2, float(score)) + _field(3, kind))
+        for word, score, kind in zip(vocabulary.words, vocabulary.scores, kinds, strict=True)
+    )
+    trainer = _field(_MODEL_TYPE, _BPE) + _field(_VOCAB_SIZE, len(kinds))
+    trainer += _field(_BYTE_FALLBACK, int(_BYTE in kinds))
+    names = {number: vocabulary.token(name) for name, number in _NAMES.items()}
+    trainer += b"".join(_field(number, word.encode()) for number, word in names.items() if word is not None)
+    # Texts are taken as they are: no rules, and no white space is dropped.
+    normalizer = _field(1, b"identity") + _field(3, int(vocabulary.space)) + _field(4, 0) + _field(5, 1)
+    model += _field(_TRAINER, trainer) + _field(_NORMALIZER, normalizer)
     try:
         sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         vocabulary.file.refuse(f"has a broken vocabulary ({error})")
     return model
+
+
+def _field(number: int, value: int | float | bytes) -> bytes:
+    match value:
+        case int():
+            return _varint(number << 3) + _varint(value)
+        case bytes():
+            return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return _varint(number << 3 | 5) + struct.pack("<f", value)
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(encoded) + bytes([value])
 
 
 # ---------------------------------------------------------------- settings
