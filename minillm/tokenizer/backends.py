@@ -3,8 +3,7 @@
 Each is run by the library that it was made for: tokenizer.json by `tokenizers`, lists of ranks by
 `tiktoken`, SentencePiece models by `sentencepiece`. To convert them all into the first would take less
 code, but give other ids: it wants every merge in an order, where the other two break ties by place.
-Mistral's SentencePiece models score all runs of spaces alike; converted, the first of them encoded 207 of
-the 2,000 strings of our tests differently.
+Converted, Mistral's first SentencePiece model encoded 207 of our tests' 2,000 strings differently.
 """
 
 from __future__ import annotations

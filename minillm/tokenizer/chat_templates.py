@@ -118,9 +118,7 @@ def _read(path: Path) -> str:
 
 def _by_name(value: Any, path: Path) -> dict[str, str]:
     """List the templates that `chat_template` of a JSON file has: one, a list with names, or a mapping."""
-    if value is None or isinstance(value, str):
-        return dict(ChatTemplates.of(value).texts)
-    entries: Any = value
+    entries: Any = {} if value is None else {DEFAULT: value} if isinstance(value, str) else value
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
         entries = {entry.get("name"): entry.get("template") for entry in value}
     if not isinstance(entries, dict) or not all(isinstance(x, str) for pair in entries.items() for x in pair):

@@ -171,12 +171,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "gemma": Architecture("gemma", offset=True),
     "gemma2": Architecture(
-        "gemma2",
-        optional=KV | CAPS,
-        offset=True,
-        pattern=2,
-        window=4096,
-        complete=partial(rows.gemma_scale, 46),
+        "gemma2", optional=KV | CAPS, offset=True, pattern=2, window=4096, complete=partial(rows.gemma, 46)
     ),
     "gemma3": Architecture(
         "gemma3_text",
@@ -184,7 +179,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         offset=True,
         pattern=6,
         local_base="rope_local_base_freq",
-        complete=partial(rows.gemma_scale, 62),
+        complete=partial(rows.gemma, 62),
     ),
     "phi2": Architecture("phi", LAYER_NORM, head_dim=False, rope=PARTIAL),
     "phi3": _PHI3,

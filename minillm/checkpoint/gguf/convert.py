@@ -1,10 +1,7 @@
-"""GGUF files -> a folder in the Hugging Face layout.
+"""GGUF files -> a folder in the Hugging Face layout: `python -m minillm.checkpoint.gguf.convert FILE FOLDER`.
 
-    python -m minillm.checkpoint.gguf.convert model.gguf FOLDER
-
-Weights of any quantisation that the `gguf` library can undo come out in fp32. The import is strict: an
-architecture or a tokenizer that is not known, a key of the architecture that is not, or a tensor that has no
-place in the model is an error, since leaving it out would change what the model computes.
+Weights of any quantisation that the `gguf` library can undo come out in fp32. What is not known (an
+architecture, tokenizer, key or tensor) is an error: to leave it out would change what the model computes.
 """
 
 from __future__ import annotations

@@ -39,10 +39,7 @@ class PreTokenizer:
 
     def build(self) -> Any:
         """Build it for a `tokenizers.Tokenizer`."""
-        steps = [
-            pre_tokenizers.Split(Regex(step), "isolated") if isinstance(step, str) else step
-            for step in self.steps
-        ]
+        steps = [pre_tokenizers.Split(Regex(s), "isolated") if isinstance(s, str) else s for s in self.steps]
         if _BYTES not in self.steps:
             steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
         return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)

@@ -95,15 +95,13 @@ class Architecture:
         stretched: rope is stretched where config.json does not say that it is not.
         yarn: parameters of YaRN that no key says.
         log_unit: as `minillm.checkpoint.gguf.rope` has it.
-        pattern: without a key, every so manieth layer sees all keys where there is a sliding window; 0: the
-            family knows which.
+        pattern: interval of the layers without the sliding window where no key says it; 0: the family knows.
         window: the sliding window where no key says it.
         recipes: Hugging Face name within a layer, with {e} for the expert -> tensors of the file (without
             `blk.N.`), and what makes it of them.
         reordered: tensor of the file (without `blk.N.` and `.weight` or `.bias`) -> what reorders it.
         complete: sets what is left of config.json.
-        variants: (key, value, row): that row counts instead where the key has this value, or for None any but
-            0.
+        variants: (key, value, row): that row counts where the key has this value, or for None any but 0.
     """
 
     model_type: str
@@ -138,7 +136,7 @@ class Architecture:
 # ---------------------------------------------------------------- what is left of config.json
 
 
-def gemma_scale(largest: int, file: GgufFile, config: Config) -> None:
+def gemma(largest: int, file: GgufFile, config: Config) -> None:
     """Set what scores are divided by: no key says it, but that a model has the `largest` depth does."""
     scalar = config["head_dim"]
     if config["num_hidden_layers"] == largest:

@@ -21,21 +21,17 @@ from minillm.checkpoint.gguf.pretokenizers import PRE_TOKENIZERS
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
 # Tokens that end a generation wherever a vocabulary has them, as llama.cpp finds them.
-_ENDS = frozenset(
-    {
-        *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
-        *("<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_utterance>"),
-        *("< EOT >", "_< EOT >", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<\uff5cend▁of▁sentence\uff5c>"),
-    }
-)
+_ENDS = {
+    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
+    *("<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_utterance>"),
+    *("< EOT >", "_< EOT >", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<\uff5cend▁of▁sentence\uff5c>"),
+}
 # Keys of such tokens -> the texts that say the same where the key is missing.
-_END_KEYS: dict[str, frozenset[str]] = {
-    "eos": frozenset(),
-    "eot": frozenset(),
-    "eom": frozenset(),
-    "fim_pad": frozenset({"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"}),
-    "fim_rep": frozenset({"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}),
-    "fim_sep": frozenset({"<|file_sep|>"}),
+_END_KEYS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("eos", "eot", "eom"), ()),
+    "fim_pad": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"),
+    "fim_rep": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
+    "fim_sep": ("<|file_sep|>",),
 }
 # Of a vocabulary that has all of one of these sets, <|end|> only ends a part of an answer.
 _PARTS = [{a, b} for a in ("<|return|>", "<|flush|>") for b in ("<|call|>", "<|calls|>")]
@@ -144,7 +140,7 @@ class _Vocabulary:
         texts, ids = set(_ENDS), []
         for key, texts_without_key in _END_KEYS.items():
             if (token_id := self.id(key)) is None:
-                texts |= texts_without_key
+                texts.update(texts_without_key)
             else:
                 ids.append(token_id)
         ids += [i for i, word in enumerate(self.words) if word in texts and self.kinds[i] != _UNUSED]
