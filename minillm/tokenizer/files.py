@@ -86,7 +86,7 @@ def load_backend(
         i = backend.token_to_id(names[name]) if name in names else None
         wanted = settings.get(f"add_{name}")
         ends.append([i] if i is not None and (by_default if wanted is None else wanted) else [])
-    return SplicedBackend(plain, added, *ends, split_special=split_special), names
+    return SplicedBackend(plain, added, ends[0], ends[1], split_special), names
 
 
 def _joined(
@@ -100,8 +100,8 @@ def _joined(
     for i in more.bare & marks.keys():
         added[i] = replace(more.given[i], special=True)
     for token in more.others:
-        i = token_to_id(token.text)
-        added[max((*plain.ids[-1:], *added)) + 1 if i is None else i] = token
+        known = token_to_id(token.text)
+        added[max((*plain.ids[-1:], *added)) + 1 if known is None else known] = token
     return added
 
 
