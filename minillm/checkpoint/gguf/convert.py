@@ -228,7 +228,7 @@ class _Weights:
         template = _LAYER.sub("0", _EXPERT.sub("{e}", name, count=1), count=1)
         if recipe := self.row.recipes.get(template.removeprefix("model.layers.0.")):
             return recipe
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith("e_score_correction_bias"):  # converters of all families call it the same
             return ("exp_probs_b.bias",), as_stored
         plain = template.replace(".{e}", "")
         # The converters of some architectures drop the first part.
