@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +36,7 @@ class ChatTemplates:
 
     @classmethod
     def of(cls, text: str | None) -> ChatTemplates:
-        """One template, or none."""
+        """Make them of one template, or none."""
         return cls({} if text is None else {DEFAULT: text})
 
     def render(self, asked: str | None, variables: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ class ChatTemplates:
             ) from error
 
     def _choose(self, asked: str | None, tools: Any) -> tuple[str, str]:
-        """What errors call the template, and its text."""
+        """Choose a template: what errors call it, and its text."""
         name = asked
         if name is None:
             name = TOOL_USE if tools is not None and TOOL_USE in self.texts else DEFAULT
@@ -117,10 +117,8 @@ def _read(path: Path) -> str:
 
 
 def _by_name(value: Any, path: Path) -> dict[str, str]:
-    """The templates that `chat_template` of a JSON file has: one, a list with names, or a mapping."""
-    if value is None or isinstance(value, str):
-        return dict(ChatTemplates.of(value).texts)
-    entries: Any = value
+    """List the templates that `chat_template` of a JSON file has: one, a list with names, or a mapping."""
+    entries: Any = {} if value is None else {DEFAULT: value} if isinstance(value, str) else value
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
         entries = {entry.get("name"): entry.get("template") for entry in value}
     if not isinstance(entries, dict) or not all(isinstance(x, str) for pair in entries.items() for x in pair):
@@ -145,21 +143,14 @@ class _GenerationTag(jinja2.ext.Extension):
 def _compiled(text: str) -> jinja2.Template:
     # Templates come with downloaded models: the sandbox keeps them from anything but text.
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
     )
 
     def raise_exception(message: str) -> NoReturn:
         raise jinja2.TemplateError(message)
 
-    def tojson(value: Any, **options: Any) -> str:
-        # Jinja's own filter escapes HTML characters, which would change the prompt.
-        return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), **options)
-
-    def strftime_now(layout: str) -> str:
-        return datetime.now().strftime(layout)
-
-    environment.filters["tojson"] = tojson
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    # Jinja's own filter escapes HTML characters, which would change the prompt.
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
     return environment.from_string(text)

@@ -13,30 +13,21 @@ from typing import Any
 import tokenizers
 
 from minillm.errors import MinillmError
-from minillm.tokenizer.backends import (
-    AddedToken,
-    Backend,
-    JsonBackend,
-    PlainText,
-    Ranks,
-    SentencePiece,
-    SplicedBackend,
-)
-from minillm.tokenizer.settings import AddedTokens, added_tokens
+from minillm.tokenizer.backends import AddedToken, Backend, JsonBackend, Ranks, SentencePiece, SplicedBackend
+from minillm.tokenizer.settings import TOKEN_FLAGS, AddedTokens, added_tokens, read_id, read_token
 
-# Words as GPT-4 and Llama 3 cut them; a list of ranks does not say.
-_GPT4_WORDS = "|".join(
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
-        r"[^\r\n\p{L}\p{N}]?\p{L}+",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
-_WORDS = {"llama": _GPT4_WORDS}
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+WHITE_SPACE = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def gpt4_words(number: str, symbols: str = r" ?[^\s\p{L}\p{N}]+[\r\n]*", letters: str = r"\p{L}+") -> str:
+    """Build GPT-4's pattern of contractions, words, numbers, symbols and white space, or one like it."""
+    return rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?{letters}|{number}|{symbols}|{WHITE_SPACE}"
+
+
+LLAMA3_WORDS = gpt4_words(r"\p{N}{1,3}")
+# Model type -> how words are cut; a list of ranks does not say.
+_WORDS = {"llama": LLAMA3_WORDS}
 
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
 
@@ -51,7 +42,7 @@ _FIRST_TEKKEN_SPECIAL = (
 def load_backend(
     folder: Path, settings: Mapping[str, Any], special_tokens: Mapping[str, AddedToken], model_type: object
 ) -> tuple[Backend, dict[str, str]]:
-    """The backend of a model folder, and how its bos_token, eos_token and so on are written.
+    """Read the backend of a model folder, and how its bos_token, eos_token and so on are written.
 
     Args:
         folder: holds tokenizer.json, or else tekken.json, or else tokenizer.model.
@@ -65,7 +56,7 @@ def load_backend(
     more = added_tokens(folder, settings, special_tokens)
     names = {name: token.text for name, token in special_tokens.items()}
     split_special = settings.get("split_special_tokens") is True
-    plain: PlainText
+    plain: SentencePiece | Ranks
     if (path := folder / "tokenizer.json").is_file():
         return _read_tokenizer_json(path, more, split_special), names
     if (path := folder / "tekken.json").is_file():
@@ -99,18 +90,18 @@ def load_backend(
 
 
 def _joined(
-    path: Path, plain: PlainText, marks: Mapping[int, AddedToken], more: AddedTokens
+    path: Path, plain: SentencePiece | Ranks, marks: Mapping[int, AddedToken], more: AddedTokens
 ) -> dict[int, AddedToken]:
-    """The special tokens of a vocabulary file, and what the files beside it say of them and of others."""
-    own = SplicedBackend(plain, marks)
-    _check_ids(path, more, own.token_to_id)
+    """Join special tokens of a vocabulary file and what the files beside it say of them and of others."""
+    token_to_id = SplicedBackend(plain, marks).token_to_id
+    _check_ids(path, more, token_to_id)
     # A token can take the place of one that the vocabulary has in reserve, under another name.
     added = {**marks, **more.given}
     for i in more.bare & marks.keys():
         added[i] = replace(more.given[i], special=True)
     for token in more.others:
-        found = own.token_to_id(token.text)
-        added[max((*plain.ids[-1:], *added)) + 1 if found is None else found] = token
+        known = token_to_id(token.text)
+        added[max((*plain.ids[-1:], *added)) + 1 if known is None else known] = token
     return added
 
 
@@ -136,19 +127,16 @@ def _read_tokenizer_json(path: Path, more: AddedTokens, split_special: bool) -> 
                 f"{path} has {found!r} as the token {i}, but the files beside it have {token.text!r}; take "
                 "all of them from one place"
             )
-    own = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+    present = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
 
     def ready(token: AddedToken, flags_count: bool) -> tokenizers.AddedToken:
-        known = own.get(token.text)
+        known = present.get(token.text)
         if known is not None and not flags_count:
             known.special = known.special or token.text in more.roles
             return known
         special = token.special or (known is not None and known.special)
-        return tokenizers.AddedToken(
-            token.text,
-            special=special,
-            **{name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized")},
-        )
+        flags = {name: getattr(token, name) for name in (*TOKEN_FLAGS, "normalized")}
+        return tokenizers.AddedToken(token.text, special=special, **flags)
 
     given = [ready(token, i not in more.bare) for i, token in more.given.items()]
     tokenizer.add_tokens(given)
@@ -161,7 +149,7 @@ def _read_tokenizer_json(path: Path, more: AddedTokens, split_special: bool) -> 
 
 
 def _with_vocabulary(path: Path, ids: Mapping[str, int]) -> tokenizers.Tokenizer:
-    """The tokenizer, with `ids` in its vocabulary: the library gives all other new tokens the next id."""
+    """Read the tokenizer, with `ids` in its vocabulary: the library gives other new tokens the next id."""
     state = json.loads(path.read_text(encoding="utf-8"))
     vocabulary = state["model"]["vocab"]
     if not isinstance(vocabulary, dict):
@@ -178,11 +166,9 @@ def _with_vocabulary(path: Path, ids: Mapping[str, int]) -> tokenizers.Tokenizer
 def _read_sentencepiece(
     path: Path, model: bytes, settings: Mapping[str, Any]
 ) -> tuple[SentencePiece, dict[int, AddedToken], dict[str, str]]:
-    prefix = "always"
+    prefix = "first" if settings.get("legacy") is False else "always"
     if settings.get("add_prefix_space") is False:
         prefix = "never"
-    elif settings.get("legacy") is False:
-        prefix = "first"
     try:
         plain = SentencePiece(model, prefix)
     except RuntimeError as error:
@@ -227,7 +213,7 @@ def _read_tekken(path: Path) -> tuple[Ranks, dict[int, AddedToken], dict[str, st
         listed = content.get("special_tokens")
         if listed is None:
             listed = [{"rank": i, "token_str": text} for i, text in enumerate(_FIRST_TEKKEN_SPECIAL)]
-        marks |= {_id(entry["rank"]): AddedToken(_text(entry["token_str"])) for entry in listed}
+        marks |= {read_id(e["rank"]): AddedToken(read_token(e["token_str"], True).text) for e in listed}
         if len(marks) != count:
             raise ValueError(f"special tokens beyond the {count} that are announced")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -236,16 +222,3 @@ def _read_tekken(path: Path) -> tuple[Ranks, dict[int, AddedToken], dict[str, st
     written = {mark.text for mark in marks.values()}
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     return plain, marks, {name: text for name, text in names.items() if text in written}
-
-
-def _text(token: Any) -> str:
-    text = token["content"] if isinstance(token, dict) else token
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"{text!r} is not the text of a token")
-    return text
-
-
-def _id(token_id: Any) -> int:
-    if type(token_id) is not int or token_id < 0:
-        raise ValueError(f"{token_id!r} is not a token id")
-    return token_id

@@ -21,7 +21,7 @@ from minillm.tokenizer.backends import AddedToken
 
 # Every model can have these; others, such as image_token, are a model's own.
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_FLAGS = ("lstrip", "rstrip", "single_word")
+TOKEN_FLAGS = ("lstrip", "rstrip", "single_word")
 _CONFIG, _MAP, _ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 
 
@@ -57,7 +57,7 @@ def read_json(path: Path, tolerant: bool = False) -> dict[str, Any]:
     except ValueError as error:
         if not tolerant:
             raise MinillmError(f"{path} is not valid JSON ({error}); fetch it again") from error
-        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=3)
+        warnings.warn(f"{path} is not valid JSON ({error}) and is ignored", stacklevel=4)
         return {}
     return content
 
@@ -72,7 +72,7 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
     Raises:
         MinillmError: a role has something other than a token.
     """
-    found: dict[str, AddedToken] = {}
+    tokens: dict[str, AddedToken] = {}
     order = [*_ROLES]
     for path, content in _files(folder, config):
         # As in transformers: before there was added_tokens_decoder, special_tokens_map.json was the file.
@@ -86,15 +86,15 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
         for key, value in {**roles, **named}.items():
             text = value.get("content") if isinstance(value, dict) else value
             # An empty name is that of no token: old conversions of Llama have it.
-            if value is None or text == "" or (key in found and key not in decided):
+            if value is None or text == "" or (key in tokens and key not in decided):
                 continue
             if isinstance(text, str):
-                found[key] = _token(value, special=True)
+                tokens[key] = read_token(value, special=True)
             elif key in _ROLES or key in named:  # others can be settings, such as add_bos_token
                 raise MinillmError(
                     f"{path} has {key} = {value!r}; expected the text of a token, or null for none"
                 )
-    return {role: found[role] for role in (*order, *found) if role in found}
+    return {role: tokens[role] for role in (*order, *tokens) if role in tokens}
 
 
 def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, AddedToken]) -> AddedTokens:
@@ -131,24 +131,24 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
 
 
 def _files(folder: Path, config: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
-    """The files that name special tokens, with their contents."""
+    """Read the files that name special tokens: path and content of each."""
     return [(folder / _CONFIG, config), (folder / _MAP, read_json(folder / _MAP))]
 
 
 def _listed_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[list[AddedToken], list[AddedToken]]:
-    """Special tokens without a role.
+    """List special tokens without a role.
 
     The second list is what special_tokens_map.json has under the older name: as in transformers, it makes no
     token of added_tokens.json special.
     """
-    found: list[AddedToken] = []
+    tokens: list[AddedToken] = []
     late: list[AddedToken] = []
     for path, content in _files(folder, config):
         # Under the newer name there can be roles instead of a list, and lists of both files are one.
         new = content.get("extra_special_tokens")
         key = "extra_special_tokens" if isinstance(new, list) and new else "additional_special_tokens"
         older = path.name == _MAP and key == "additional_special_tokens"
-        if older and found:
+        if older and tokens:
             continue
         with _listing(path, key):
             listed = content.get(key) or []
@@ -156,28 +156,31 @@ def _listed_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[list[AddedT
                 raise ValueError(f"{listed!r} is not a list")
             # What tokenizer_config.json writes as a whole token says itself whether it is special.
             special = [path.name == _MAP or not isinstance(value, dict) or None for value in listed]
-            (late if older else found).extend(map(_token, listed, special))
-    return found, late
+            (late if older else tokens).extend(map(read_token, listed, special))
+    return tokens, late
 
 
 def _tokens_with_ids(
     folder: Path, config: Mapping[str, Any], roles: frozenset[str], listed: set[str]
-) -> Iterator[tuple[Path, int, AddedToken]]:
-    """Each token with its file and its id; of two alike, the later has the flags that count."""
+) -> list[tuple[Path, int, AddedToken]]:
+    """List each token with its file and its id; of two alike, the later has the flags that count."""
+    tokens: list[tuple[Path, int, AddedToken]] = []
     path, special = folder / _ADDED, roles | listed
     if path.is_file():
         with _listing(path, "its tokens"):
             ids = json.loads(path.read_text(encoding="utf-8"))
-            found = [(_id(i), _token(text, special=text in special)) for text, i in ids.items()]
-        yield from ((path, i, token) for i, token in found)
+            tokens += [(path, read_id(i), read_token(text, text in special)) for text, i in ids.items()]
     path, key = folder / _CONFIG, "added_tokens_decoder"
     with _listing(path, key):
         entries = (config.get(key) or {}).items()
         if wrong := [value for _, value in entries if not isinstance(value, dict)]:
             raise ValueError(f"{wrong[0]!r} is not an object with a content")
         # A role makes a token special before it is asked whether it is found in normalized text.
-        found = [(_id(int(i)), _token(value, value.get("content") in roles or None)) for i, value in entries]
-    yield from ((path, i, token) for i, token in found)
+        tokens += [
+            (path, read_id(int(i)), read_token(value, value.get("content") in roles or None))
+            for i, value in entries
+        ]
+    return tokens
 
 
 @contextmanager
@@ -190,17 +193,19 @@ def _listing(path: Path, key: str) -> Iterator[None]:
         ) from error
 
 
-def _token(value: Any, special: bool | None = None) -> AddedToken:
-    flags = value if isinstance(value, dict) else {}
-    text = flags.get("content") if isinstance(value, dict) else value
+def read_token(value: Any, special: bool | None = None) -> AddedToken:
+    """Read a text, or an object with a content and flags; raise ValueError where it is neither."""
+    flags = value if isinstance(value, dict) else {"content": value}
+    text = flags.get("content")
     if not isinstance(text, str) or not text:
         raise ValueError(f"{value!r} is not a token")
     special = bool(flags.get("special", False)) if special is None else special
-    strips = {name: bool(flags.get(name, False)) for name in _FLAGS}
+    strips = {name: bool(flags.get(name, False)) for name in TOKEN_FLAGS}
     return AddedToken(text, special, normalized=bool(flags.get("normalized", not special)), **strips)
 
 
-def _id(token_id: Any) -> int:
+def read_id(token_id: Any) -> int:
+    """Return a token id, or raise ValueError where it is none."""
     if type(token_id) is not int or token_id < 0:
         raise ValueError(f"{token_id!r} is not a token id")
     return token_id

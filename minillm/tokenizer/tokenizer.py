@@ -1,9 +1,7 @@
 """Text <-> token ids, chat templates, and text that arrives token by token.
 
-Reads tokenizer.json, tekken.json or tokenizer.model (`minillm.tokenizer.files`), and the settings
-around it. What encode() adds at the ends of a text is what tokenizer.json says, or else what
-tokenizer_config.json does; a rendered chat template is encoded as it is, so a beginning-of-sequence
-token that the template writes is never doubled.
+What encode() adds at the ends of a text is what tokenizer.json says, or else what tokenizer_config.json
+does; a rendered chat template is encoded as it is, so a BOS token that the template writes is never doubled.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ class Tokenizer:
         backend, special = load_backend(folder, settings, roles, model.get("model_type"))
         bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
         if bos is None:
-            bos = next(iter(_ids(model, "bos_token_id", folder / "config.json")), None)
+            bos = next(iter(_ids(folder / "config.json", "bos_token_id")), None)
         eos = backend.token_to_id(special["eos_token"]) if "eos_token" in special else None
         return cls(
             backend,
@@ -88,11 +86,8 @@ class Tokenizer:
             MinillmError: config.json or generation_config.json has an eos_token_id that is none.
         """
         # Hub files of this name are sometimes not valid JSON, and no weights depend on them.
-        generation = read_json(folder / "generation_config.json", tolerant=True)
-        ids = [
-            *_ids(generation, "eos_token_id", folder / "generation_config.json"),
-            *_ids(read_json(folder / "config.json"), "eos_token_id", folder / "config.json"),
-        ]
+        ids = _ids(folder / "generation_config.json", "eos_token_id", tolerant=True)
+        ids += _ids(folder / "config.json", "eos_token_id")
         tokenizer = copy(self)
         tokenizer.eos_token_ids = tuple(dict.fromkeys((*ids, *self.eos_token_ids)))
         return tokenizer
@@ -147,7 +142,7 @@ class Tokenizer:
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> str:
-        """The text of a chat, as the model was trained to see it.
+        """Lay out the text of a chat, as the model was trained to see it.
 
         Args:
             messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
@@ -172,10 +167,7 @@ class Tokenizer:
         return self._templates.render(chat_template, variables)
 
     def encode_chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        add_generation_prompt: bool = True,
-        **kwargs: Any,
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **kwargs: Any
     ) -> list[int]:
         """Token ids of a chat: `apply_chat_template`, with nothing added at its ends."""
         text = self.apply_chat_template(messages, add_generation_prompt, **kwargs)
@@ -200,7 +192,7 @@ class IncrementalDecoder:
         self._sent = 0  # characters of the window's text that have been returned
 
     def add(self, ids: Iterable[int]) -> str:
-        """The text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
+        """Return the text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
         backend = self._tokenizer._backend
         self._window += [i for i in ids if i not in self._skipped and backend.knows(i)]
         # Byte-fallback tokens are decoded a run at a time: one that turns out not to be UTF-8 is
@@ -219,7 +211,7 @@ class IncrementalDecoder:
         return new
 
     def flush(self) -> str:
-        """The text that was held back; the decoder is then ready for another sequence."""
+        """Return the text that was held back; the decoder is then ready for another sequence."""
         rest = self._decode()[self._sent :]
         self._window, self._sent = [], 0
         return rest
@@ -229,7 +221,8 @@ class IncrementalDecoder:
         return self._tokenizer.decode(self._window[-last:], skip_special_tokens=False)
 
 
-def _ids(settings: Mapping[str, Any], key: str, path: Path) -> list[int]:
+def _ids(path: Path, key: str, tolerant: bool = False) -> list[int]:
+    settings = read_json(path, tolerant)
     value = settings.get(key)
     if value is None and isinstance(text := settings.get("text_config"), dict):
         value = text.get(key)  # of a model of text and images

@@ -1,10 +1,7 @@
-"""GGUF files -> a folder in the Hugging Face layout.
+"""GGUF files -> a folder in the Hugging Face layout: `python -m minillm.checkpoint.gguf.convert FILE FOLDER`.
 
-    python -m minillm.checkpoint.gguf.convert model.gguf FOLDER
-
-Weights of any quantisation that the `gguf` library can undo come out in fp32. The import is strict: an
-architecture or a tokenizer that is not known, a key of the architecture that is not, or a tensor that has no
-place in the model is an error, since leaving it out would change what the model computes.
+Weights of any quantisation that the `gguf` library can undo come out in fp32. What is not known (an
+architecture, tokenizer, key or tensor) is an error: to leave it out would change what the model computes.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ import torch
 from minillm.checkpoint.gguf.architectures import ARCHITECTURES
 from minillm.checkpoint.gguf.file import Array, GgufFile
 from minillm.checkpoint.gguf.rope import ROPE_TENSORS, read_scaling
-from minillm.checkpoint.gguf.rows import Architecture, Recipe
+from minillm.checkpoint.gguf.rows import Architecture, Make, as_stored
 from minillm.checkpoint.gguf.tokenizer import as_json, tokenizer_files
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
@@ -35,8 +32,6 @@ _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 # The layer in a Hugging Face name, and the expert (or the head of a norm).
 _LAYER = re.compile(r"(?<=\.)(\d+)(?=\.)")
 _EXPERT = re.compile(r"(?:(?<=experts\.)|(?<=norms\.))(\d+)(?=\.)")
-# Angles that old files repeat for each layer.
-_REPEATED = re.compile(r".*attn_rot_embd\.weight")
 
 
 def import_gguf(path: str | Path, folder: str | Path) -> None:
@@ -69,20 +64,17 @@ def import_gguf(path: str | Path, folder: str | Path) -> None:
 
 def _row(file: GgufFile) -> Architecture:
     row = ARCHITECTURES[file.architecture]
-    for key, wanted, variant in row.variants:
-        value = file.own(key)
-        if value and wanted in (None, value):
-            return variant
-    return row
+    fitting = (r for key, wanted, r in row.variants if (value := file.own(key)) and wanted in (None, value))
+    return next(fitting, row)
 
 
 # ---------------------------------------------------------------- config.json
 
 
 def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
-    if not file.has("token_embd.weight"):
+    if "token_embd.weight" not in file.tensors:
         file.refuse("has no tensor token_embd.weight")
-    config: dict[str, Any] = {"architectures": [row.model_class], "model_type": row.model_type, **row.fixed}
+    config: dict[str, Any] = {"architectures": [row.class_name], "model_type": row.model_type, **row.fixed}
     config |= {name: file.need(key) for key, name in row.keys.items()}
     config |= {name: value for key, name in row.optional.items() if (value := file.own(key)) is not None}
     for key, allowed in row.only.items():
@@ -93,9 +85,9 @@ def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
     # Layers that only guess tokens ahead come last.
     config[row.keys["block_count"]] -= file.own("nextn_predict_layers", 0)
     config["vocab_size"] = file.array("token_embd.weight").shape[0]
-    config["tie_word_embeddings"] = not file.has("output.weight")
+    config["tie_word_embeddings"] = "output.weight" not in file.tensors
     config["torch_dtype"] = "float32"
-    parts = [match[2] for name in file.names if (match := _BLOCK.fullmatch(name))] + file.names
+    parts = {_BLOCK.sub(r"\2", name) for name in file.tensors}
     for name, pattern in row.flags.items():
         config[name] = any(re.fullmatch(pattern, part) for part in parts)
     head_dim = _head_dim(file, row, config)
@@ -110,7 +102,7 @@ def _config(file: GgufFile, row: Architecture) -> dict[str, Any]:
 
 
 def _head_dim(file: GgufFile, row: Architecture, config: dict[str, Any]) -> int:
-    """The size of a head, set in `config`, also where config.json cannot say it: then it is the usual one."""
+    """Set the size of a head, also where config.json cannot say it: then it is the usual one."""
     heads = file.need("attention.head_count")
     if "attention.head_count_kv" in row.optional:
         config.setdefault("num_key_value_heads", heads)
@@ -144,29 +136,27 @@ def _rope(file: GgufFile, row: Architecture, config: Mapping[str, Any], head_dim
         rope[row.local_base] = swa or 10000.0
     elif swa not in (None, theta):
         file.refuse(f"has rope.freq_base_swa = {swa}; only the base of the other layers, {theta}, is known")
-    context = file.need("context_length")
-    scaling = read_scaling(file, theta, rotated, context, row.yarn, row.log_unit)
-    if row.stretched and not scaling:
-        scaling = {"rope_type": "default"}
-    return rope | ({"rope_scaling": scaling} if scaling else {})
+    scaling = read_scaling(file, theta, rotated, file.need("context_length"), row.yarn, row.log_unit)
+    if scaling or row.stretched:
+        rope["rope_scaling"] = scaling or {"rope_type": "default"}
+    return rope
 
 
 def _share(rotated: int, head_dim: int) -> float:
-    """What `int(head_dim * share)` is `rotated` of."""
+    """Find a share of which `int(head_dim * share)` is `rotated`."""
     share = rotated / head_dim
     return share if int(head_dim * share) == rotated else float(np.nextafter(share, 1.0))
 
 
 def _windows(file: GgufFile, row: Architecture, config: dict[str, Any]) -> None:
-    """The sliding window, and the layers that have it."""
+    """Set the sliding window, and the layers that have it."""
     if row.pattern:
         window = file.own("attention.sliding_window", row.window)
         pattern = file.own("attention.sliding_window_pattern", row.pattern)
-        layers = range(config["num_hidden_layers"])
-        if isinstance(pattern, list):
-            slides = [bool(pattern[i]) for i in layers]
-        else:
-            slides = [pattern == 0 or (i + 1) % pattern != 0 for i in layers]
+        slides = [
+            pattern[i] if isinstance(pattern, list) else pattern == 0 or (i + 1) % pattern != 0
+            for i in range(config["num_hidden_layers"])
+        ]
         kinds = ["sliding_attention" if window and s else "full_attention" for s in slides]
         config |= {"sliding_window": window or None, "layer_types": kinds}
     elif not config.get("sliding_window", True):
@@ -180,9 +170,8 @@ def _parsed(file: GgufFile, config: Mapping[str, Any]) -> ModelConfig:
         try:
             return read_config(Path(name))
         except MinillmError as error:
-            file.refuse(
-                f"makes a config.json that does not hold: {str(error).removeprefix(str(path)).strip()}"
-            )
+            reason = str(error).removeprefix(str(path)).strip()
+            file.refuse(f"makes a config.json that does not hold: {reason}")
 
 
 # ---------------------------------------------------------------- weights
@@ -197,82 +186,85 @@ class _Weights:
         if number is None:
             file.refuse(f"is of architecture {file.architecture!r}, newer than the library gguf; update that")
         self.map = gguf.get_tensor_name_map(number, config.num_layers)
-        self.used = {name for name in file.names if name in ROPE_TENSORS or _REPEATED.fullmatch(name)}
-        for name in file.names:
-            match = _BLOCK.fullmatch(name)
-            if match and config.num_layers <= int(match[1]) < file.own("block_count"):
-                self.used.add(name)
+        guessing = range(config.num_layers, file.own("block_count"))
+        self.used = {
+            name
+            for name in file.tensors
+            # Old files repeat angles for each layer.
+            if name in ROPE_TENSORS
+            or name.endswith("attn_rot_embd.weight")
+            or ((match := _BLOCK.fullmatch(name)) and int(match[1]) in guessing)
+        }
 
     def read(self) -> dict[str, torch.Tensor]:
-        """Every tensor under its Hugging Face name."""
+        """Read every tensor, under its Hugging Face name."""
         tensors, missing = {}, {}
-        for name, shape in hf_shapes(self.config).items():
-            layer, expert, recipe = self._recipe(name)
-            prefix = "" if layer is None else f"blk.{layer}."
-            arrays = [self._array(prefix, part) for part in recipe.parts]
-            found = [array for array in arrays if array is not None]
-            if len(found) < len(arrays):
-                missing[name] = prefix + recipe.parts[0]
+        heads = self.config.num_heads, self.config.num_kv_heads
+        for name, shape in (shapes := hf_shapes(self.config)).items():
+            layer, expert, (parts, make) = _LAYER.search(name), _EXPERT.search(name), self._recipe(name)
+            prefix = f"blk.{layer[1]}." if layer else ""
+            sources = [self._array(prefix, part) for part in parts]
+            arrays = [array for array in sources if array is not None]
+            if len(arrays) < len(sources):
+                missing[name] = prefix + parts[0]
                 continue
-            heads = self.config.num_heads, self.config.num_kv_heads
-            array = recipe.make(found, heads)
-            array = array if expert is None else array[expert]
+            array = make(arrays, heads)
+            array = array[int(expert[1])] if expert else array
             # llama.cpp's converter drops dimensions of size 1.
             if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
-                self.file.refuse(f"has {prefix}{recipe.parts[0]} of shape {array.shape}, not {tuple(shape)}")
+                self.file.refuse(f"has {prefix}{parts[0]} of shape {array.shape}, not {tuple(shape)}")
             tensors[name] = torch.from_numpy(np.array(array, dtype=np.float32).reshape(tuple(shape)))
-        if extra := [name for name in self.file.names if name not in self.used]:
+        if extra := [name for name in self.file.tensors if name not in self.used]:
             self.file.refuse(f"has tensor {extra[0]}, for which a {self.row.model_type} model has no place")
-        return tensors | self._absent(missing, tensors)
+        if lacked := [source for name, source in missing.items() if not name.endswith("bias")]:
+            self.file.refuse(f"lacks tensor {lacked[0]}, which a {self.row.model_type} model needs")
+        somewhere = {_LAYER.sub("", name, count=1) for name in tensors}
+        if any(_LAYER.sub("", name, count=1) in somewhere for name in missing):
+            return tensors  # only some layers have it: loading names those that do not
+        # A bias that no layer has is zeros, as llama.cpp takes it.
+        return tensors | {name: torch.zeros(shapes[name]) for name in missing}
 
-    def _recipe(self, name: str) -> tuple[int | None, int | None, Recipe]:
-        """(layer, expert, recipe) of a Hugging Face name."""
-        expert_match = _EXPERT.search(name)
-        expert = None if expert_match is None else int(expert_match[1])
-        layer_match = _LAYER.search(name)
-        layer = None if layer_match is None else int(layer_match[1])
-        template = name if expert_match is None else _EXPERT.sub("{e}", name, count=1)
-        template = template if layer_match is None else _LAYER.sub("{i}", template, count=1)
-        if template in self.row.recipes:
-            return layer, expert, self.row.recipes[template]
-        plain = template.replace("{i}", "0").replace(".{e}", "")
+    def _recipe(self, name: str) -> tuple[tuple[str, ...], Make]:
+        template = _LAYER.sub("0", _EXPERT.sub("{e}", name, count=1), count=1)
+        if recipe := self.row.recipes.get(template.removeprefix("model.layers.0.")):
+            return recipe
+        if name.endswith("e_score_correction_bias"):  # converters of all families call it the same
+            return ("exp_probs_b.bias",), as_stored
+        plain = template.replace(".{e}", "")
         # The converters of some architectures drop the first part.
-        names = (
-            self.map.get_name(n, (".weight", ".bias")) for n in (plain, plain.removeprefix("transformer."))
-        )
-        if (found := next(filter(None, names), None)) is None:
-            self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
-        return layer, expert, Recipe((found.removeprefix("blk.0."),))
+        for known in (plain, plain.removeprefix("transformer.")):
+            if source := self.map.get_name(known, (".weight", ".bias")):
+                part = source.removeprefix("blk.0.")
+                return (part,), self.row.reordered.get(part.partition(".")[0], as_stored)
+        self.file.refuse(f"has no place for {name}, which a {self.row.model_type} model needs")
 
     def _array(self, prefix: str, part: str) -> Array | None:
-        """A tensor of the file as this library has it; some are joined, or stand apart, in some files."""
+        """Read a tensor as this library has it; some are joined, or stand apart, in some files."""
         name = prefix + part
-        if self.file.has(name):
+        if name in self.file.tensors:
             array = self.file.array(name)
             self.used.add(name)
-        elif part in _JOINED and self.file.has(prefix + _JOINED[part][0]):
+        elif part in _JOINED and prefix + _JOINED[part][0] in self.file.tensors:
             array = self._slice(prefix, part)
-        elif part == "attn_kv_b.weight" and self.file.has(f"{prefix}attn_k_b.weight"):
+        elif part == "attn_kv_b.weight" and f"{prefix}attn_k_b.weight" in self.file.tensors:
             keys, values = (self._array(prefix, f"attn_{x}_b.weight") for x in "kv")
             if keys is None or values is None:
                 return None
-            both = np.concatenate((keys.swapaxes(1, 2), values), axis=1)
-            array = both.reshape(-1, both.shape[-1])
+            array = np.concatenate((keys.swapaxes(1, 2), values), axis=1)
+            array = array.reshape(-1, array.shape[-1])
         else:
             return None
         if self.row.offset and part.endswith("norm.weight"):
             return array - np.float32(1)
-        heads = {"attn_q": self.config.num_heads, "attn_k": self.config.num_kv_heads}.get(
-            part.partition(".")[0]
-        )
-        if self.row.neighbours and heads is not None:
+        rotated = {"attn_q": self.config.num_heads, "attn_k": self.config.num_kv_heads}
+        if self.row.neighbours and (heads := rotated.get(part.partition(".")[0])):
             if array.shape[0] != heads * self.config.head_dim:
                 self.file.refuse(f"has {name} of {array.shape[0]} rows, not {heads} whole heads")
             return _unpermute(array, heads)
         return array
 
     def _slice(self, prefix: str, part: str) -> Array:
-        """Queries, keys and values, or gate and up, out of what the file has in one tensor."""
+        """Cut queries, keys or values, or gate or up, out of what the file has in one tensor."""
         joined, place = _JOINED[part]
         self.used.add(prefix + joined)
         array = self.file.array(prefix + joined)
@@ -283,28 +275,12 @@ class _Weights:
             self.file.refuse(f"has {prefix}{joined} of shape {array.shape}, which cannot be cut into {sizes}")
         return np.split(array, np.cumsum(sizes)[:-1], axis=axis)[place]
 
-    def _absent(
-        self, missing: Mapping[str, str], tensors: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Tensors that the file lacks: zeros for a bias that no layer has, as llama.cpp takes it."""
-        if lacked := [source for name, source in missing.items() if not name.endswith("bias")]:
-            self.file.refuse(f"lacks tensor {lacked[0]}, which a {self.row.model_type} model needs")
-        somewhere = {_LAYER.sub("{i}", name, count=1) for name in tensors}
-        if any(_LAYER.sub("{i}", name, count=1) in somewhere for name in missing):
-            return {}  # only some layers have it: loading names those that do not
-        shapes = hf_shapes(self.config)
-        return {name: torch.zeros(shapes[name]) for name in missing}
-
 
 # Part -> (the tensor that newer files have for it and its neighbours, its place in it).
 _JOINED = {
-    **{
-        f"attn_{x}.{kind}": (f"attn_qkv.{kind}", i)
-        for i, x in enumerate("qkv")
-        for kind in ("weight", "bias")
-    },
-    **{f"ffn_{x}_exps.weight": ("ffn_gate_up_exps.weight", i) for i, x in enumerate(("gate", "up"))},
+    f"attn_{x}.{kind}": (f"attn_qkv.{kind}", "qkv".index(x)) for x in "qkv" for kind in ("weight", "bias")
 }
+_JOINED |= {f"ffn_{x}_exps.weight": ("ffn_gate_up_exps.weight", i) for i, x in enumerate(("gate", "up"))}
 
 
 def _unpermute(array: Array, heads: int) -> Array:
@@ -318,13 +294,13 @@ def _unpermute(array: Array, heads: int) -> Array:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 2:
+    """Run the command line; return the exit status."""
+    paths = sys.argv[1:] if arguments is None else arguments
+    if len(paths) != 2:
         print("usage: python -m minillm.checkpoint.gguf.convert FILE FOLDER", file=sys.stderr)
         return 2
     try:
-        import_gguf(*given)
+        import_gguf(*paths)
     except MinillmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

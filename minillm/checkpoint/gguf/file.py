@@ -25,6 +25,7 @@ class GgufFile:
     Attributes:
         path: as given.
         architecture: what `general.architecture` says.
+        tensors: name -> the reader's entry, or the numbers of a tensor that the file has as a key.
 
     Raises:
         MinillmError: the file is missing, truncated or corrupt, or a part of it is.
@@ -33,9 +34,8 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fields: Mapping[str, Any] = {}
-        self._entries: dict[str, Any] = {}
+        self.tensors: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
-        self._made: dict[str, Array] = {}
         self._asked: set[str] = set()
         for number, part in enumerate(self._parts()):
             reader, fields = _read(part)
@@ -44,12 +44,12 @@ class GgufFile:
             elif fields.get("split.no") != number:
                 raise MinillmError(f"{part} says that it is part {fields.get('split.no')}, not {number}")
             for entry in reader.tensors:
-                if entry.name in self._entries:
+                if entry.name in self.tensors:
                     raise MinillmError(f"{part} repeats tensor {entry.name} of another part")
-                self._entries[entry.name] = entry
-        count = self.fields.get("split.tensors.count", len(self._entries))
-        if count != len(self._entries):
-            self.refuse(f"has {len(self._entries)} tensors in all parts instead of {count}; fetch it again")
+                self.tensors[entry.name] = entry
+        count = self.fields.get("split.tensors.count", len(self.tensors))
+        if count != len(self.tensors):
+            self.refuse(f"has {len(self.tensors)} tensors in all parts instead of {count}; fetch it again")
         if (kind := self.fields.get("general.type", "model")) != "model":
             self.refuse(f"is of general.type {kind!r}; only a model can be imported")
         self.architecture = str(self.get("general.architecture"))
@@ -80,13 +80,13 @@ class GgufFile:
     # ------------------------------------------------------------ metadata
 
     def get(self, key: str) -> Any:
-        """The value of a key that must be there."""
+        """Read the value of a key that must be there."""
         if key not in self.fields:
             self.refuse(f"has no key {key}")
         return self.fields[key]
 
     def own(self, name: str, default: Any = None) -> Any:
-        """The value of the architecture's own key, `ARCHITECTURE.name`.
+        """Read the value of the architecture's own key, `ARCHITECTURE.name`.
 
         A real number is the shortest one that is stored so; a list of one number for each layer is that
         number where all are the same.
@@ -95,8 +95,8 @@ class GgufFile:
         value = self.fields.get(f"{self.architecture}.{name}", default)
         if isinstance(value, list) and value and name.rpartition(".")[2] in _FOR_EACH_LAYER:
             if any(other != value[0] for other in value):
-                found = f"{self.architecture}.{name} = {str(value)[:60]}"
-                self.refuse(f"has {found}; only one number for all layers is known")
+                shown = f"{self.architecture}.{name} = {str(value)[:60]}"
+                self.refuse(f"has {shown}; only one number for all layers is known")
             value = value[0]
         # Stored in fp32: the shortest decimal that rounds to it is what config.json once said.
         return float(str(np.float32(value))) if isinstance(value, float) else value
@@ -117,26 +117,12 @@ class GgufFile:
 
     # ------------------------------------------------------------ tensors
 
-    @property
-    def names(self) -> list[str]:
-        """The names of all tensors."""
-        return list(self._entries)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
-        return name in self._entries
-
-    def put(self, name: str, values: Array) -> None:
-        """Add a tensor that the file has as a key."""
-        self._entries[name] = None
-        self._made[name] = values
-
     def array(self, name: str) -> Array:
-        """A tensor in fp32, whatever its quantisation; to be copied, not written to."""
-        if name in self._made:
-            return self._made[name]
+        """Read a tensor in fp32, whatever its quantisation; to be copied, not written to."""
+        entry = self.tensors[name]
+        if isinstance(entry, np.ndarray):
+            return entry
         if name not in self._arrays:
-            entry = self._entries[name]
             try:
                 array = gguf.dequantize(entry.data, entry.tensor_type)
             except NotImplementedError:

@@ -11,8 +11,13 @@ from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 
+from minillm.tokenizer.files import CONTRACTIONS, LLAMA3_WORDS, WHITE_SPACE, gpt4_words
+
 # The steps that are no regular expression.
-_BYTES, _DIGITS, _RUNS, _PUNCTUATION = "<bytes>", "<digits>", "<runs of digits>", "<punctuation>"
+_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+_DIGITS = pre_tokenizers.Digits(individual_digits=True)
+_RUNS = pre_tokenizers.Digits(individual_digits=False)
+_PUNCTUATION = pre_tokenizers.Punctuation("contiguous")
 
 
 @dataclass(frozen=True)
@@ -20,42 +25,24 @@ class PreTokenizer:
     """A row.
 
     Attributes:
-        steps: regular expressions, whose matches and what is between them are cut apart, one after the other.
+        steps: regular expressions, whose matches and what is between them are cut apart, one after the other;
+            or steps of the library `tokenizers`.
         nfc: text is composed first (Unicode's NFC).
         whole_words: a word that is a token is taken as it is, whatever merges make of it.
         bos: without a key, the beginning-of-sequence token is put before a text.
     """
 
-    steps: tuple[str, ...]
+    steps: tuple[Any, ...]
     nfc: bool = False
     whole_words: bool = False
     bos: bool = False
 
     def build(self) -> Any:
-        """For a `tokenizers.Tokenizer`."""
-        steps = [_build(step) for step in self.steps]
+        """Build it for a `tokenizers.Tokenizer`."""
+        steps = [pre_tokenizers.Split(Regex(s), "isolated") if isinstance(s, str) else s for s in self.steps]
         if _BYTES not in self.steps:
             steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
         return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
-
-
-def _build(step: str) -> Any:
-    if step == _BYTES:
-        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    if step in (_DIGITS, _RUNS):
-        return pre_tokenizers.Digits(individual_digits=step == _DIGITS)
-    if step == _PUNCTUATION:
-        return pre_tokenizers.Punctuation("contiguous")
-    return pre_tokenizers.Split(Regex(step), "isolated", invert=False)
-
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_TAIL = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-def _words(number: str, symbols: str = r" ?[^\s\p{L}\p{N}]+[\r\n]*", letters: str = r"\p{L}+") -> str:
-    """Contractions, words, numbers, symbols and white space, as GPT-4 cuts them and many after it."""
-    return rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?{letters}|{number}|{symbols}|{_TAIL}"
 
 
 def _cased(number: str, contractions: str) -> str:
@@ -63,16 +50,15 @@ def _cased(number: str, contractions: str) -> str:
     upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
     first = r"[^\r\n\p{L}\p{N}]?"
     words = f"{first}{upper}*{lower}+{contractions}|{first}{upper}+{lower}*{contractions}"
-    return rf"{words}|{number}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_TAIL}"
+    return rf"{words}|{number}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{WHITE_SPACE}"
 
 
-_LLAMA3 = _words(r"\p{N}{1,3}")
-_QWEN2 = _words(r"\p{N}")
-_QWEN35 = _words(r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", r"[\p{L}\p{M}]+")
-_SEED = _words(r"\p{N}{1}", r" ?[^\s\p{L}\p{N}\r\n]+")
-_GPT4O = _cased(r"\p{N}{1,3}", _CONTRACTIONS + "?")
+_QWEN2 = gpt4_words(r"\p{N}")
+_QWEN35 = gpt4_words(r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", r"[\p{L}\p{M}]+")
+_SEED = gpt4_words(r"\p{N}{1}", r" ?[^\s\p{L}\p{N}\r\n]+")
+_GPT4O = _cased(r"\p{N}{1,3}", CONTRACTIONS + "?")
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_JAIS2 = _LLAMA3.removesuffix(r"\s+(?!\S)|\s+") + "|".join(
+_JAIS2 = LLAMA3_WORDS.removesuffix(r"\s+(?!\S)|\s+") + "|".join(
     (*(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4)), r"\s{1,2}(?!\S)", r"\s{1}")
 )
 _IDEOGRAPHS = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
@@ -80,22 +66,20 @@ _DEEPSEEK_V3 = (
     r"\p{N}{1,3}",
     "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
-    r" ?[\p{P}\p{S}]+[\r\n]*|" + _TAIL,
+    r" ?[\p{P}\p{S}]+[\r\n]*|" + WHITE_SPACE,
 )
-
-_LLAMA3_ROW = PreTokenizer((_LLAMA3,), whole_words=True, bos=True)
-_DIGIT_ROW = PreTokenizer((_DIGITS, _BYTES))
-_NEOX_ROW = PreTokenizer((_BYTES,), nfc=True)
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     # What llama.cpp does where no model is named.
     "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
     **dict.fromkeys(("gpt-2", "phi-2", "exaone4", "trillion"), PreTokenizer((_BYTES,))),
-    **dict.fromkeys(("mpt", "olmo"), _NEOX_ROW),
-    **dict.fromkeys(("smollm", "starcoder", "refact"), _DIGIT_ROW),
+    **dict.fromkeys(("mpt", "olmo"), PreTokenizer((_BYTES,), nfc=True)),
+    **dict.fromkeys(("smollm", "starcoder", "refact"), PreTokenizer((_DIGITS, _BYTES))),
     "command-r": PreTokenizer((_DIGITS, _BYTES), nfc=True),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _LLAMA3_ROW),
-    **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), PreTokenizer((_LLAMA3,))),
+    **dict.fromkeys(
+        ("llama-bpe", "llama3", "llama-v3"), PreTokenizer((LLAMA3_WORDS,), whole_words=True, bos=True)
+    ),
+    **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), PreTokenizer((LLAMA3_WORDS,))),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), PreTokenizer((_QWEN2,), nfc=True)),
     **dict.fromkeys(("stablelm2", "hunyuan"), PreTokenizer((_QWEN2,))),
     "qwen35": PreTokenizer((_QWEN35,), nfc=True),

@@ -42,14 +42,14 @@ def read_scaling(
     multiplier = file.own("rope.scaling.yarn_log_multiplier")
     if file.own("rope.scaling.yarn_ext_factor", 1.0) not in (1.0, -1.0):
         file.refuse("has a rope.scaling.yarn_ext_factor of neither 1 nor -1, which no config.json can say")
-    if file.has(_LONG) or file.has(_SHORT):
-        if kind not in (None, "none", "longrope") or not (file.has(_LONG) and file.has(_SHORT)):
+    if _LONG in file.tensors or _SHORT in file.tensors:
+        if kind not in (None, "none", "longrope") or not (_LONG in file.tensors and _SHORT in file.tensors):
             file.refuse(f"has only one of {_LONG} and {_SHORT}, or beside them rope.scaling.type {kind!r}")
         factors = {"long_factor": _numbers(file, _LONG), "short_factor": _numbers(file, _SHORT)}
         return {"rope_type": "longrope", **factors, **_magnitude(magnitude, context, original)}
     if magnitude not in (None, 1.0):
         file.refuse(f"has rope.scaling.attn_factor = {magnitude} without {_LONG}; only 1 is known there")
-    divisors = _numbers(file, _DIVISORS) if file.has(_DIVISORS) else []
+    divisors = _numbers(file, _DIVISORS) if _DIVISORS in file.tensors else []
     if any(n != 1.0 for n in divisors):
         if kind not in (None, "none") or factor != 1.0:
             file.refuse(f"has {_DIVISORS} and rope.scaling keys too; only one of them is known to count")
@@ -63,14 +63,11 @@ def read_scaling(
             "attention_factor": 1.0,
         }
     # A factor without a type is linear, as llama.cpp reads it.
-    if kind == "none" or (kind in (None, "linear") and factor == 1.0):
-        return {}
-    if kind in (None, "linear"):
-        return {"rope_type": "linear", "factor": factor}
+    if kind in (None, "none", "linear"):
+        return {} if kind == "none" or factor == 1.0 else {"rope_type": "linear", "factor": factor}
     if kind != "yarn":
-        file.refuse(
-            f"has rope.scaling.type {kind!r}; known are none, linear, yarn, and longrope with {_LONG}"
-        )
+        known = f"none, linear, yarn, and longrope with {_LONG}"
+        file.refuse(f"has rope.scaling.type {kind!r}; known are {known}")
     scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **usual}
     scaling |= {_YARN[name]: value for name, value in yarn.items() if value is not None}
     if multiplier:

@@ -12,19 +12,65 @@ from minillm.checkpoint.gguf.file import Array, GgufFile
 
 Config = dict[str, Any]
 Heads = tuple[int, int]  # of queries, and of keys and values
+# Makes one tensor of the model of some of the file's.
+Make = Callable[[Sequence[Array], Heads], Array]
+
+# ---------------------------------------------------------------- how tensors are made
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one tensor of the model is made.
+def as_stored(arrays: Sequence[Array], heads: Heads) -> Array:
+    return arrays[0]
 
-    Attributes:
-        parts: the file's tensors, without `blk.N.`.
-        make: their arrays and the numbers of heads -> the tensor; by default the one that there is.
-    """
 
-    parts: tuple[str, ...]
-    make: Callable[[Sequence[Array], Heads], Array] = lambda arrays, heads: arrays[0]
+def transposed(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Swap inputs and outputs of a matrix, or of all matrices; a bias stays as it is."""
+    return arrays[0].swapaxes(-1, -2) if arrays[0].ndim > 1 else arrays[0]
+
+
+def joined(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Gate and up of all experts, or of one MLP, one after the other."""
+    return np.concatenate(arrays, axis=-2)
+
+
+def in_turns(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Gate and up in turns along the outputs, which come last."""
+    gate, up = (a.swapaxes(-1, -2) if a.ndim == 3 else a for a in arrays)
+    return np.stack((gate, up), axis=-1).reshape(*gate.shape[:-1], -1)
+
+
+def joined_transposed(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Join gate and up with the outputs last."""
+    return joined(arrays, heads).swapaxes(1, 2)
+
+
+def by_head(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Rows of all queries, all keys, all values -> those of one head after the other."""
+    whole = arrays[0]
+    return whole.reshape(3, heads[0], -1, *whole.shape[1:]).swapaxes(0, 1).reshape(whole.shape)
+
+
+def by_group(arrays: Sequence[Array], heads: Heads) -> Array:
+    """Rows of all queries, all keys, all values -> those of one head of keys after the other."""
+    H, K = heads
+    whole = arrays[0]
+    heads_of = whole.reshape(H + 2 * K, -1, *whole.shape[1:])
+    queries = heads_of[:H].reshape(K, H // K, *heads_of.shape[1:])
+    keys, values = heads_of[H : H + K, None], heads_of[H + K :, None]
+    return np.concatenate((queries, keys, values), axis=1).reshape(whole.shape)
+
+
+# ---------------------------------------------------------------- rows
+
+# The keys of most architectures.
+SIZES = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+}
+RMS = SIZES | {"attention.layer_norm_rms_epsilon": "rms_norm_eps"}
+KV = {"attention.head_count_kv": "num_key_value_heads"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +79,9 @@ class Architecture:
 
     Attributes:
         model_type: the family (`minillm.checkpoint.families`).
-        model_class: transformers' name of its models.
         keys: key of the file -> key of config.json; each must be there.
         optional: the same of keys that may be missing.
+        model_class: transformers' name of its models, where that does not follow from `model_type`.
         fixed: what config.json says where no key of the file does.
         only: key of the file -> the values that this import knows the meaning of.
         flags: key of config.json -> pattern of the tensors (without `blk.N.`) whose presence makes it true.
@@ -49,19 +95,19 @@ class Architecture:
         stretched: rope is stretched where config.json does not say that it is not.
         yarn: parameters of YaRN that no key says.
         log_unit: as `minillm.checkpoint.gguf.rope` has it.
-        pattern: without a key, every so manieth layer sees all keys where there is a sliding window; 0: the
-            family knows which.
+        pattern: interval of the layers without the sliding window where no key says it; 0: the family knows.
         window: the sliding window where no key says it.
-        recipes: Hugging Face name, with {i} for the layer and {e} for the expert -> how it is made.
+        recipes: Hugging Face name within a layer, with {e} for the expert -> tensors of the file (without
+            `blk.N.`), and what makes it of them.
+        reordered: tensor of the file (without `blk.N.` and `.weight` or `.bias`) -> what reorders it.
         complete: sets what is left of config.json.
-        variants: (key, value, row): that row counts instead where the key has this value, or for None any but
-            0.
+        variants: (key, value, row): that row counts where the key has this value, or for None any but 0.
     """
 
     model_type: str
-    model_class: str
-    keys: Mapping[str, str]
-    optional: Mapping[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=lambda: RMS)
+    optional: dict[str, str] = field(default_factory=lambda: KV)
+    model_class: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -75,135 +121,29 @@ class Architecture:
     log_unit: float = 0.0
     pattern: int = 0
     window: int = 0
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    recipes: Mapping[str, tuple[tuple[str, ...], Make]] = field(default_factory=dict)
+    reordered: Mapping[str, Make] = field(default_factory=dict)
     complete: Callable[[GgufFile, Config], None] = lambda file, config: None
     variants: tuple[tuple[str, Any, Architecture], ...] = ()
 
-
-# ---------------------------------------------------------------- how tensors are made
-
-
-def transposed(arrays: Sequence[Array], heads: Heads) -> Array:
-    return arrays[0].swapaxes(-1, -2)
-
-
-def joined(arrays: Sequence[Array], heads: Heads) -> Array:
-    """Gate and up of all experts, one after the other."""
-    return np.concatenate(arrays, axis=1)
+    @property
+    def class_name(self) -> str:
+        """Name transformers' class of these models."""
+        words = self.model_type.removesuffix("_text").split("_")
+        return self.model_class or "".join(map(str.capitalize, words)) + "ForCausalLM"
 
 
-def in_turns(arrays: Sequence[Array], heads: Heads) -> Array:
-    """Gate and up in turns along the outputs, which come last."""
-    gate, up = (a.swapaxes(-1, -2) if a.ndim == 3 else a for a in arrays)
-    return np.stack((gate, up), axis=-1).reshape(*gate.shape[:-1], -1)
+# ---------------------------------------------------------------- what is left of config.json
 
 
-def joined_transposed(arrays: Sequence[Array], heads: Heads) -> Array:
-    """The same with the outputs last."""
-    return joined(arrays, heads).swapaxes(1, 2)
-
-
-def by_head(arrays: Sequence[Array], heads: Heads) -> Array:
-    """Rows of all queries, all keys, all values -> those of one head after the other."""
-    whole = arrays[0]
-    parts = whole.reshape(3, heads[0], -1, *whole.shape[1:])
-    return parts.swapaxes(0, 1).reshape(whole.shape)
-
-
-def by_group(arrays: Sequence[Array], heads: Heads) -> Array:
-    """Rows of all queries, all keys, all values -> those of one head of keys after the other."""
-    H, K = heads
-    whole = arrays[0]
-    heads_of = whole.reshape(H + 2 * K, -1, *whole.shape[1:])
-    queries = heads_of[:H].reshape(K, H // K, *heads_of.shape[1:])
-    keys, values = heads_of[H : H + K, None], heads_of[H + K :, None]
-    return np.concatenate((queries, keys, values), axis=1).reshape(whole.shape)
-
-
-def one_mlp(arrays: Sequence[Array], heads: Heads) -> Array:
-    """Gate and up of one MLP, one after the other."""
-    return np.concatenate(arrays, axis=0)
-
-
-# ---------------------------------------------------------------- what several rows share
-
-SIZES = {
-    "block_count": "num_hidden_layers",
-    "context_length": "max_position_embeddings",
-    "embedding_length": "hidden_size",
-    "feed_forward_length": "intermediate_size",
-    "attention.head_count": "num_attention_heads",
-}
-KV = {"attention.head_count_kv": "num_key_value_heads"}
-RMS = SIZES | {"attention.layer_norm_rms_epsilon": "rms_norm_eps"}
-LAYER_NORM = SIZES | {"attention.layer_norm_epsilon": "layer_norm_eps"}
-WINDOW = {"attention.sliding_window": "sliding_window"}
-CLIP = {"attention.clamp_kqv": "clip_qkv"}
-CAPS = {
-    "attn_logit_softcapping": "attn_logit_softcapping",
-    "final_logit_softcapping": "final_logit_softcapping",
-}
-BIAS = r"attn_(q|k|v|qkv|output)\.bias"
-ATTENTION_BIAS = {"attention_bias": BIAS}
-BIASES = {**ATTENTION_BIAS, "mlp_bias": r"ffn_(gate|up|down)\.bias"}
-PARTIAL = ("rope_theta", "partial_rotary_factor")
-
-# Keys of experts whose router is a plain softmax, which these values leave as it is.
-PLAIN_ROUTER: dict[str, tuple[Any, ...]] = {
-    "expert_gating_func": (1,),
-    "expert_weights_scale": (0.0, 1.0),
-    "expert_group_count": (0, 1),
-    "expert_group_used_count": (0, 1),
-}
-# The same of families that always divide the chosen weights by their sum; 3 is a softmax over those alone.
-SUMMED_ROUTER: dict[str, tuple[Any, ...]] = {
-    **PLAIN_ROUTER,
-    "expert_gating_func": (3, 1),
-    "expert_weights_norm": (True,),
-}
-FEW = {"expert_used_count": "num_experts_per_tok"}
-LOCAL_EXPERTS = {"expert_count": "num_local_experts", **FEW}
-# Where all layers have experts, config.json calls their width that of the MLP.
-WIDTH = {"expert_feed_forward_length": "intermediate_size"}
-EXPERTS = {"expert_count": "num_experts", **FEW, "expert_feed_forward_length": "moe_intermediate_size"}
-NORMALIZED = {"expert_weights_norm": "norm_topk_prob"}
-ROUTED = {
-    "expert_count": "n_routed_experts",
-    **FEW,
-    "expert_feed_forward_length": "moe_intermediate_size",
-    "expert_shared_count": "n_shared_experts",
-}
-ROUTED_OPTIONAL = {
-    **NORMALIZED,
-    "expert_weights_scale": "routed_scaling_factor",
-    "expert_group_count": "n_group",
-    "expert_group_used_count": "topk_group",
-    "leading_dense_block_count": "first_k_dense_replace",
-}
-# What llama.cpp takes where a file says nothing.
-ROUTED_FIXED = {
-    "norm_topk_prob": False,
-    "routed_scaling_factor": 1.0,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 0,
-}
-LAYER = "model.layers.{i}."
-CORRECTION = {f"{LAYER}mlp.gate.e_score_correction_bias": Recipe(("exp_probs_b.bias",))}
-
-
-def gemma_scale(large: int) -> Callable[[GgufFile, Config], None]:
-    """What scores are divided by: no key says it, but the largest model's depth does."""
-
-    def complete(file: GgufFile, config: Config) -> None:
-        scalar = config["head_dim"]
-        if config["num_hidden_layers"] == large:
-            scalar = config["hidden_size"] // config["num_attention_heads"]
-        if scale := file.own("attention.scale"):
-            scalar = scale**-2
-        config["query_pre_attn_scalar"] = scalar
-
-    return complete
+def gemma(largest: int, file: GgufFile, config: Config) -> None:
+    """Set what scores are divided by: no key says it, but that a model has the `largest` depth does."""
+    scalar = config["head_dim"]
+    if config["num_hidden_layers"] == largest:
+        scalar = config["hidden_size"] // config["num_attention_heads"]
+    if scale := file.own("attention.scale"):
+        scalar = scale**-2
+    config["query_pre_attn_scalar"] = scalar
 
 
 def granite_scale(file: GgufFile, config: Config) -> None:
@@ -213,7 +153,7 @@ def granite_scale(file: GgufFile, config: Config) -> None:
 def stablelm(file: GgufFile, config: Config) -> None:
     # The key is wrong in files of models that do not say; llama.cpp too goes by the second norm.
     file.own("use_parallel_residual")
-    config["use_parallel_residual"] = not file.has("blk.0.ffn_norm.weight")
+    config["use_parallel_residual"] = "blk.0.ffn_norm.weight" not in file.tensors
 
 
 def phimoe(file: GgufFile, config: Config) -> None:
@@ -225,24 +165,21 @@ def mistral3(file: GgufFile, config: Config) -> None:
     if beta := file.own("attention.temperature_scale"):
         scaling = config.get("rope_scaling", {})
         length = file.own("attention.temperature_length")
-        if scaling.get("rope_type") != "yarn" or length not in (
-            None,
-            scaling["original_max_position_embeddings"],
-        ):
+        lengths = (None, scaling.get("original_max_position_embeddings"))
+        if scaling.get("rope_type") != "yarn" or length not in lengths:
             file.refuse("has attention.temperature_scale without a rope.scaling of the same length")
         scaling["llama_4_scaling_beta"] = beta
 
 
 def latent(file: GgufFile, config: Config) -> None:
-    """Sizes of latent attention: older files write those of heads, newer ones the narrow vector's too."""
-    key, value = file.own("attention.key_length"), file.own("attention.value_length")
-    key = file.own("attention.key_length_mla") or key
-    value = file.own("attention.value_length_mla") or value
-    file.own("attention.head_count_kv")  # 1 where keys are taken to be shared, which is how they are stored
+    """Set sizes of latent attention: older files write those of heads, newer ones the narrow vector's too."""
+    lengths = {name: file.own(f"attention.{name}_length") for name in ("key", "value")}
+    key, value = (file.own(f"attention.{name}_length_mla") or length for name, length in lengths.items())
     rotated = file.need("rope.dimension_count")
     if not key or not value:
         file.refuse("has no keys attention.key_length and attention.value_length")
     config.update(
+        # The file has 1 where keys are taken to be shared, which is how they are stored.
         num_key_value_heads=config["num_attention_heads"],
         qk_rope_head_dim=rotated,
         qk_nope_head_dim=key - rotated,
@@ -252,7 +189,7 @@ def latent(file: GgufFile, config: Config) -> None:
 
 
 def wide(file: GgufFile, config: Config) -> None:
-    """An MLP that is four times as wide as the model, which config.json does not say; nor the context."""
+    """Refuse an MLP that is not four times as wide as the model: config.json has no width, nor context."""
     file.need("context_length")
     width = file.need("feed_forward_length")
     if width != 4 * file.need("embedding_length"):
@@ -260,8 +197,8 @@ def wide(file: GgufFile, config: Config) -> None:
 
 
 def falcon(file: GgufFile, config: Config) -> None:
-    """The older block has one head of keys; the newer one has several, and may have two norms."""
-    heads, two_norms = file.need("attention.head_count_kv"), file.has("blk.0.attn_norm_2.weight")
+    """Tell the older block, of one head of keys, from the newer, of several and perhaps two norms."""
+    heads, two_norms = file.need("attention.head_count_kv"), "blk.0.attn_norm_2.weight" in file.tensors
     newer = two_norms or heads != 1
     config.update(new_decoder_architecture=newer, multi_query=True)
     if newer:
@@ -276,7 +213,7 @@ def mpt(file: GgufFile, config: Config) -> None:
 
 
 def apertus(file: GgufFile, config: Config) -> None:
-    """The learned numbers of xIELU are keys, one for each layer; two more are the same in every model."""
+    """Make tensors of xIELU's learned numbers, which are keys; two more are the same in every model."""
     layers = range(config["num_hidden_layers"])
     for name, only in (("alpha_p", None), ("alpha_n", None), ("beta", 0.5), ("eps", -1e-6)):
         key = f"xielu.{name}"
@@ -285,7 +222,7 @@ def apertus(file: GgufFile, config: Config) -> None:
             file.refuse(f"has {key} = {values[0]}; only {only} is known")
         for i in layers:
             if only is None:
-                file.put(f"blk.{i}.xielu_{name}", values[i : i + 1])
+                file.tensors[f"blk.{i}.xielu_{name}"] = values[i : i + 1]
 
 
 def llama4(file: GgufFile, config: Config) -> None:
@@ -299,7 +236,7 @@ def minicpm3(file: GgufFile, config: Config) -> None:
 
 
 def shared_width(file: GgufFile, config: Config) -> None:
-    """The key of what follows from the number of shared experts, and that writers get wrong."""
+    """Pass over the key of what follows from the number of shared experts, and that writers get wrong."""
     file.own("expert_shared_feed_forward_length")
 
 
