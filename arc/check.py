@@ -81,11 +81,7 @@ def _check_text(source: str) -> list[str]:
 def _check_function(function: ast.FunctionDef, source: str) -> list[str]:
     problems = _check_docstring(ast.get_docstring(function) or "")
     match function.body:
-        case [
-            *_,
-            ast.Assign(targets=[ast.Name(id="result")]),
-            ast.Return(value=ast.Name(id="result")),
-        ]:
+        case [*_, ast.Assign(targets=[ast.Name(id="result")]), ast.Return(value=ast.Name(id="result"))]:
             pass
         case _:
             problems.append("its last two statements must be `result = ...` and `return result`")

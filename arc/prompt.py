@@ -1,7 +1,7 @@
 """What a model reads of a task, and the way from a golden solution to a completion and back.
 
-The chat template and the tokenizer belong to the caller: this module speaks text. The assistant's
-turn opens with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
+The chat template and the tokenizer belong to the caller: this module speaks text. The assistant's turn opens
+with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def completion_text(source: str) -> str:
 def program(completion: str) -> str:
     """The source of the program whose completion this is: the inverse of `completion_text`.
 
-    The program ends before the closing fence, and before the first later line that is neither
-    blank nor indented: the solution is one function, and what a model writes after it is no part
-    of it. A docstring with an unindented line is cut there too, and then does not compile.
+    The program ends before the closing fence, and before the first later line that is neither blank nor
+    indented: the solution is one function, and what a model writes after it is no part of it. A docstring
+    with an unindented line is cut there too, and then does not compile.
     """
     first, *rest = completion.split(FENCE, 1)[0].split("\n")
     kept = [first]

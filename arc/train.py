@@ -1,8 +1,8 @@
 """Single-token reinforcement learning of a small model on ARC tasks.
 
-Golden solutions are cut off some tokens before their end. In each such state the model tries several
-next tokens and completes each several times; the programs are run, and tokens that lead to right ones
-more often than the others are made likelier. As a task's rewards rise, more of its solution is cut off.
+Golden solutions are cut off some tokens before their end. In each such state the model tries several next
+tokens and completes each several times; the programs are run, and tokens that lead to right ones more often
+than the others are made likelier. As a task's rewards rise, more of its solution is cut off.
 
     python -m arc.train                         # the demo model, three tasks
     python -m arc.train --tasks 74dd1130 --run runs/mine --iterations 20

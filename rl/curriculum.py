@@ -100,15 +100,14 @@ def next_k(
 
     Where the state reward is above `grow_above`, k grows by `step` tokens, or with `stops`, ascending, to the
     `step`-th of those above it: where lines begin, say. Where the state reward is below `shrink_below`, k
-    shrinks by one token, unless `golden_reward`, the mean reward of the golden action, is above
-    `grow_above`: then what is left after that action is solved, and this state is where to learn. In
-    between, k stays.
+    shrinks by one token, unless `golden_reward`, the mean reward of the golden action, is above `grow_above`:
+    then what is left after that action is solved, and this state is where to learn. In between, k stays.
 
-    No oscillation on a fixed policy, however steep: the golden action's reward in a state is the state
-    reward at k - 1, so on its way down k meets no redaction that it would grow from again. (Where
-    `golden_reward` is not given, that holds as long as the state reward drops by at most grow_above -
-    shrink_below from one k to the next; at a steeper one k alternates between the last redaction
-    that is solved and the first that is not.)
+    No oscillation on a fixed policy, however steep: the golden action's reward in a state is the state reward
+    at k - 1, so on its way down k meets no redaction that it would grow from again. (Where `golden_reward` is
+    not given, that holds as long as the state reward drops by at most grow_above - shrink_below from one k to
+    the next; at a steeper one k alternates between the last redaction that is solved and the first that is
+    not.)
 
     Raises `MinillmError` for a reward outside [0, 1], thresholds out of order, or a `k`, `step`, `max_k` or
     stop below 1.

@@ -19,12 +19,12 @@ from rl.rollout import RolloutContext, Start, roll_out
 from rl.types import Entry, Problem, Rollout, redact
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Measurement(Entry):
     """A state with completions that were sampled from its prefix, golden action or not.
 
-    Their mean reward estimates the state reward with all of the vocabulary for actions, without bias.
-    `split` is "trained" or "held out".
+    Their mean reward estimates the state reward with all of the vocabulary for actions, without bias. `split`
+    is "trained" or "held out".
     """
 
     kind: str = "measurement"

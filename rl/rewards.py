@@ -17,12 +17,12 @@ from rl.types import Problem
 def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: float) -> list[float]:
     """Ask a problem for the reward of each completion, a number in [0, 1].
 
-    The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python
-    cannot end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that
-    backtracks without end): what may do so belongs in a process of its own.
+    The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python cannot
+    end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that backtracks
+    without end): what may do so belongs in a process of its own.
 
-    Raises `MinillmError`, with the problem's name, where the function raises or does not return in time,
-    and where what it returns is not one number in [0, 1] for each completion.
+    Raises `MinillmError`, with the problem's name, where the function raises or does not return in time, and
+    where what it returns is not one number in [0, 1] for each completion.
     """
     answers: list[list[float]] = []
     raised: list[BaseException] = []
@@ -56,11 +56,7 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
 
 
 def check_problems(
-    problems: Sequence[Problem],
-    held_out: Sequence[Problem],
-    llm: LLM,
-    extra_tokens: int,
-    timeout: float,
+    problems: Sequence[Problem], held_out: Sequence[Problem], llm: LLM, extra_tokens: int, timeout: float
 ) -> None:
     """Raise `MinillmError`, with the problem's name, for what cannot be trained on.
 

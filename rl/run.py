@@ -123,27 +123,22 @@ class Method(Protocol):
     @property
     def config(self) -> Redaction:
         """Its options, among them where solutions are cut off."""
-        ...
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
         """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
-        ...
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Make the optimizer, and resume from what `state_dict` gave an earlier process, if anything.
 
         Called once, before the state of the optimizer is loaded.
         """
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Give the method's own state as JSON data, which the journal keeps after each iteration."""
-        ...
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Run one iteration, and set each problem's next redaction in `state`."""
-        ...
 
 
 @dataclass(frozen=True)

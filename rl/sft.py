@@ -20,7 +20,7 @@ class SFTConfig(AdamWConfig):
     k: int = option(0, *K_RULE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SFTEntry(Entry):
     """A problem's last golden tokens, and their mean loss before the step."""
 

@@ -27,19 +27,18 @@ def target_logprobs(
 
     `logprobs` are the policy's of distinct actions, `advantages` are -1, 0 or +1.
 
-    The *rest* is the probability of all that has no target, sampled or not. It keeps at least half
-    of what it has: raised targets + lowered targets + rest / 2 <= 1. A lone raised action always
-    fits, since sqrt(p) <= (1 + p) / 2. Where several do not, all their logprobs are multiplied by
-    the one smallest factor in [1/2, 1] that fits, in place of 1/2: their order is kept, none
-    is asked below its present probability, and none to 1. Where no factor below 1 fits, they get
-    None.
+    The *rest* is the probability of all that has no target, sampled or not. It keeps at least half of what it
+    has: raised targets + lowered targets + rest / 2 <= 1. A lone raised action always fits, since sqrt(p) <=
+    (1 + p) / 2. Where several do not, all their logprobs are multiplied by the one smallest factor in [1/2,
+    1] that fits, in place of 1/2: their order is kept, none is asked below its present probability, and none
+    to 1. Where no factor below 1 fits, they get None.
 
-    What is not worth a step gets None as well: lowering an action of probability below `min_prob`
-    (the move is large in logprob and nothing in probability, and moves its neighbours too),
-    raising one that lacks `min_prob` or less to certainty, and doubling a logprob of 0.
+    What is not worth a step gets None as well: lowering an action of probability below `min_prob` (the move
+    is large in logprob and nothing in probability, and moves its neighbours too), raising one that lacks
+    `min_prob` or less to certainty, and doubling a logprob of 0.
 
-    Raises `MinillmError` for lengths that differ, an advantage that is none, logprobs that are
-    not logprobs of distinct actions, or a `min_prob` outside [0, 1).
+    Raises `MinillmError` for lengths that differ, an advantage that is none, logprobs that are not logprobs
+    of distinct actions, or a `min_prob` outside [0, 1).
     """
     _check(logprobs, advantages, min_prob)
     probs = [exp(min(logprob, 0.0)) for logprob in logprobs]

@@ -1,8 +1,8 @@
 """The method's records: problems, states, actions, rollouts, and the entry that each state leaves.
 
-Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids:
-what is left is the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*.
-Everything is token ids, so nothing is decoded and tokenised again on the way to a loss.
+Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids: what is left is
+the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*. Everything is token ids, so
+nothing is decoded and tokenised again on the way to a loss.
 
 `dataclasses.asdict` turns a record into JSON data, `from_dict` turns it back.
 """
@@ -26,34 +26,29 @@ class Problem(Protocol):
     @property
     def id(self) -> str:
         """Name of the problem, unique in a run."""
-        ...
 
     @property
     def prompt_ids(self) -> list[int]:
         """Token ids that come before the solution."""
-        ...
 
     @property
     def golden_ids(self) -> list[int]:
         """Token ids of the known solution, its end-of-sequence token included."""
-        ...
 
     @property
     def stop(self) -> tuple[str, ...]:
         """Strings that end a rollout."""
-        ...
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
         """Reward, from 0 to 1, of each completion: the ids of everything after the prompt."""
-        ...
 
 
 @dataclass(frozen=True)
 class Rollout:
     """One completion of a state and an action: what was sampled after the action.
 
-    `logprobs` are the behaviour policy's, one a token, and `reward` lies in [0, 1]. Raises
-    `MinillmError` for any other reward, and where tokens and logprobs differ in number.
+    `logprobs` are the behaviour policy's, one a token, and `reward` lies in [0, 1]. Raises `MinillmError` for
+    any other reward, and where tokens and logprobs differ in number.
     """
 
     token_ids: list[int]
@@ -70,7 +65,7 @@ class Rollout:
             )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Action:
     """One next token in a state: its rollouts, what was decided on it, and what the update did to it.
 
@@ -128,7 +123,7 @@ class State:
     prefix_ids: list[int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Entry:
     """A line of the journal: one state in one iteration.
 
@@ -142,7 +137,7 @@ class Entry:
     model_version: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TrainingEntry(Entry):
     """A state of single-token learning; `kind` is "training", or "warm" for rollouts of another run.
 
@@ -158,8 +153,8 @@ class TrainingEntry(Entry):
 def redact(problem: Problem, k: int) -> State:
     """Cut the last `k` tokens off the golden solution of `problem`.
 
-    The golden action in the state is `problem.golden_ids[-k]`. Raises `MinillmError` unless
-    1 <= k <= len(golden_ids).
+    The golden action in the state is `problem.golden_ids[-k]`. Raises `MinillmError` unless 1 <= k <=
+    len(golden_ids).
     """
     golden = problem.golden_ids
     if not 1 <= k <= len(golden):
@@ -172,9 +167,8 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
 
     Raises `MinillmError` for data of another shape.
     """
-    hints = _type_hints(cls)
     try:
-        return cls(**{name: _build(hints.get(name), value) for name, value in data.items()})
+        return cls(**{name: _build(_type_hints(cls).get(name), value) for name, value in data.items()})
     except (TypeError, AttributeError) as error:
         raise MinillmError(f"not a record of this version: {error}") from None
 
@@ -182,11 +176,10 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
 def _build(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return from_dict(hint, value)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is list:
-        return [_build(args[0], item) for item in value]
-    if origin is dict:
-        return {key: _build(args[1], item) for key, item in value.items()}
+    if get_origin(hint) is list:
+        return [_build(get_args(hint)[0], item) for item in value]
+    if get_origin(hint) is dict:
+        return {key: _build(get_args(hint)[1], item) for key, item in value.items()}
     return value
 
 

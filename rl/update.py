@@ -26,14 +26,14 @@ class UpdateOptions:
     """Options of an update.
 
     Attributes:
-        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change
-            of a weight in one optimizer step.
+        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change of
+            a weight in one optimizer step.
         inner_steps: most optimizer steps in one iteration.
         tolerance: how close to its target a logprob counts as there, in nats.
-        overshoot: a step that carries a logprob past its target by more than this share of its way is
-            taken back.
-        max_drift: so is one after which the probe's distributions are further than this from what they
-            were before the iteration: mean KL in nats.
+        overshoot: a step that carries a logprob past its target by more than this share of its way is taken
+            back.
+        max_drift: so is one after which the probe's distributions are further than this from what they were
+            before the iteration: mean KL in nats.
     """
 
     learning_rate: float = option(3e-6, "above 0", lambda self: self.learning_rate > 0)
@@ -99,8 +99,8 @@ def move(
     """Pull logprobs until none is short of its target, in at most `inner_steps` optimizer steps.
 
     The loss is the summed Huber distance of the pulls that are short; one that has arrived does not pull. One
-    forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`.
-    AdamW starts afresh: the momentum of moves that are done would carry their neighbours on.
+    forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`. AdamW
+    starts afresh: the momentum of moves that are done would carry their neighbours on.
 
     After each step `_fault` says whether it was a good one, and if not, it is taken back, bit for bit, and
     tried at half the learning rate, which begins at `learning_rate`. A step that closed less than a quarter
