@@ -2,9 +2,8 @@
 
 With Q(a) the chance of reward after action a and pi the policy over the sampled actions, the state reward is
 V = sum pi(a) Q(a), and the advantage of a has the sign of Q(a) - V, which is the sign of Q(a) - V' for V' the
-policy-weighted mean of the *other* actions. The other actions are weighted by probability and not pooled by
-count: an action at 5 of 8 beside a favourite of the policy at 4 of 8 and three improbable failures at 0 of 8
-has nothing over what the policy does, though 5 of 8 against a pooled 4 of 32 looks like much.
+policy-weighted mean of the *other* actions. They are weighted by probability and not pooled by count: 5 of 8
+beside a favourite of the policy at 4 of 8 is no better for three improbable failures at 0 of 8.
 """
 
 from __future__ import annotations
@@ -62,15 +61,12 @@ def advantages(
     raise another's; no trials, or no alternative with trials, give 0.
 
     Errors: with equal true rewards, an action is falsely +1 with a probability of at most 1 - confidence, and
-    so is it falsely -1. That is exact where the weights follow the trials (Fisher's test) and measured
-    elsewhere, with room to spare for few rollouts: about half of it for 8 an action, and with the early
-    stopping of `rl.allocation` (`benchmarks/advantage.py` measures both). An action whose true reward is the
-    mean of unequal others is held to it too as long as they have about the same number of trials; where one
-    with much of the probability has 2 trials and the rest 64, the rate came to 1.5 times as much. It is a
-    rate for one action and one sign, *not* corrected for the number of actions: 5 actions with 8 rollouts see
-    some false verdict in up to a third of the states at a confidence of 0.9, and in a fifth at 0.95. A false
-    verdict moves one logprob by a factor of two and is tested afresh when the state is seen again, so a
-    correction for whole states would cost more signal than it saves.
+    so is it falsely -1. That is exact where the weights follow the trials (Fisher's test), and measured
+    elsewhere (`benchmarks/advantage.py`): about half of it for 8 rollouts an action; 1.5 times as much where
+    an action with much of the probability has 2 trials and the others 64. The rate is for one action and one
+    sign, *not* corrected for the number of actions: with 5 actions and 8 rollouts up to a third of the states
+    see a false verdict at a confidence of 0.9, a fifth at 0.95. A false verdict moves one logprob by a factor
+    of two and is tested afresh when the state is seen again: a correction would cost more than it saves.
 
     Raises `MinillmError` for lengths that differ, impossible counts, probabilities outside [0, 1], a
     confidence outside (0.5, 1) or a negative `min_gain`.
@@ -93,9 +89,8 @@ def advantages(
 class Alternative:
     """What the policy would do in place of an action.
 
-    `good` is the mean reward of the other actions under the policy's weights, `bad` what it lacks to 1; they
-    are known as well as from `size` trials. `share` is the part of the probability that the others have, and
-    `weights` are those of (index, weight) each.
+    `good` is the mean reward of the other actions under the policy's weights (of (index, weight) each), `bad`
+    what it lacks to 1; both are as well known as from `size` trials. `share` is the others' probability.
     """
 
     good: float
@@ -144,15 +139,13 @@ def p_as_good(successes: int, failures: int, other_successes: float, other_failu
 
     It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance is
     Beta(other_successes + 1, other_failures). For whole numbers that is the p-value of Fisher's exact test
-    (Altham, "Exact Bayesian analysis of a 2x2 contingency table", JRSS B 31, 1969), so under equal chances it
-    is at most a with probability at most a, whatever the chance; unlike the hypergeometric form it is
-    defined, and monotone, for the fractional counts of a weighted mean too. It is 1 where either side has no
-    trials.
+    (Altham, "Exact Bayesian analysis of a 2x2 contingency table", JRSS B 31, 1969); unlike the hypergeometric
+    form it is defined, and monotone, for the fractional counts of a weighted mean too. It is 1 where either
+    side has no trials.
     """
     if other_failures == 0:
         return 1.0
-    tail = beta_binomial_tail(successes, successes + failures, other_successes + 1, other_failures)
-    return min(tail, 1.0)
+    return min(1.0, beta_binomial_tail(successes, successes + failures, other_successes + 1, other_failures))
 
 
 def beta_binomial_tail(least: int, n: int, a: float, b: float) -> float:

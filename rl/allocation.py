@@ -1,8 +1,7 @@
 """How many more rollouts does each action of a state get? A decision of the method, a pure function.
 
 Rollouts are most of an iteration's time, and most actions need few: a state whose first rollouts all fail, or
-all succeed, seldom turns into evidence, and an action that is decided needs no more. So rollouts are made in
-rounds: after each, an action gets more only while it may still come to a verdict that has none yet.
+all succeed, seldom turns into evidence, and an action that is decided needs no more.
 """
 
 from __future__ import annotations

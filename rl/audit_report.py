@@ -39,7 +39,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Weights of one kind in one layer (None: outside of layers); norms are those of all of them, in float64.
+    """Weights of one kind in one layer (None: outside of layers), and their norms in float64.
 
     `changed` counts weights that differ at serving precision, `touched` those that do in their own dtype.
     """
@@ -223,20 +223,20 @@ def plot(report: UpdateReport, path: Path) -> None:
     moves.set(title="moves", ylabel="logprob (nats)")
     moves.set_xticks(places, [f"{m.token_id}\n{m.verdict}" for m in report.moves], fontsize=8)
     layers = report.weights_by("layer")
+    curves = {"markersize": 3, "marker": "o"}
     for label, field in (("in their own dtype", "touched_share"), ("at serving precision", "changed_share")):
-        shares = [100 * getattr(t, field) for t in layers.values()]
-        changed.plot(list(layers), shares, "o-", markersize=3, label=label)
+        changed.plot(list(layers), [100 * getattr(t, field) for t in layers.values()], label=label, **curves)
     changed.set(title="weights that changed", ylabel="%", xlabel="layer", ylim=(-3, 103))
     for kind in report.weights_by("kind"):
         inside = [t for t in report.tensors if t.kind == kind and t.layer is not None and t.weight_norm > 0]
         if inside:
             relative = [t.relative_update for t in inside]
-            updates.plot([t.layer for t in inside], relative, "o-", markersize=3, label=kind)
+            updates.plot([t.layer for t in inside], relative, label=kind, **curves)
     scale = "log" if any(t.update_norm for t in report.tensors) else "linear"
     updates.set(title="update / weight norm", xlabel="layer", yscale=scale)
+    measured = [a.layer for a in report.activations]
     for label, field in (("hidden RMS", "hidden_rms"), ("largest attention logit", "largest_logit")):
-        values = [getattr(a, field) for a in report.activations]
-        activations.plot([a.layer for a in report.activations], values, "o-", markersize=3, label=label)
+        activations.plot(measured, [getattr(a, field) for a in report.activations], label=label, **curves)
     activations.set(title="activations", xlabel="layer")
     for axes in (moves, changed, updates, activations):
         axes.grid(alpha=0.3)

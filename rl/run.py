@@ -68,8 +68,8 @@ class ProblemState:
 class Evaluation:
     """The policy after `trained` iterations.
 
-    `rewards` has each trained problem's mean reward at its first k, `means` that of all measurements of each
-    split, "trained" and "held out"; `drift` is the mean KL over the probe texts from the start of the run.
+    `rewards` has each trained problem's mean reward at its first k, `means` that of each split's
+    measurements; `drift` is the mean KL over the probe texts from the start of the run.
     """
 
     trained: int
@@ -129,10 +129,7 @@ class Method(Protocol):
         """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
-        """Make the optimizer, and resume from what `state_dict` gave an earlier process, if anything.
-
-        Called once, before the state of the optimizer is loaded.
-        """
+        """Make the optimizer, whose state is loaded later; resume from what an earlier `state_dict` gave."""
 
     def state_dict(self) -> dict[str, Any]:
         """Give the method's own state as JSON data, which the journal keeps after each iteration."""
@@ -158,10 +155,7 @@ C = TypeVar("C", bound=AdamWConfig)
 
 
 class AdamWMethod(Generic[C]):
-    """A method that keeps one AdamW for a whole run, and nothing else.
-
-    Raises `MinillmError` for options that make no sense.
-    """
+    """A method that keeps one AdamW for a whole run. Raises `MinillmError` for options that make no sense."""
 
     optimizer: torch.optim.Optimizer
 
@@ -171,10 +165,8 @@ class AdamWMethod(Generic[C]):
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Make the optimizer."""
-        config = self.config
-        self.optimizer = run.trainable.optimizer(
-            config.learning_rate, config.weight_decay, config.seed & 0xFFFFFFFF
-        )
+        rates = self.config.learning_rate, self.config.weight_decay
+        self.optimizer = run.trainable.optimizer(*rates, seed=self.config.seed & 0xFFFFFFFF)
 
     def state_dict(self) -> dict[str, Any]:
         """Give nothing: all that is kept is in the optimizer."""
@@ -184,13 +176,10 @@ class AdamWMethod(Generic[C]):
 def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Group indices in order, so that a group's lengths come to at most `tokens`, or it has one alone."""
     groups: list[list[int]] = []
-    size = 0
     for i, length in enumerate(lengths):
-        if not groups or size + length > tokens:
+        if not groups or sum(lengths[j] for j in groups[-1]) + length > tokens:
             groups.append([])
-            size = 0
         groups[-1].append(i)
-        size += length
     return groups
 
 

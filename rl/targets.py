@@ -29,9 +29,8 @@ def target_logprobs(
 
     The *rest* is the probability of all that has no target, sampled or not. It keeps at least half of what it
     has: raised targets + lowered targets + rest / 2 <= 1. A lone raised action always fits, since sqrt(p) <=
-    (1 + p) / 2. Where several do not, all their logprobs are multiplied by the one smallest factor in [1/2,
-    1] that fits, in place of 1/2: their order is kept, none is asked below its present probability, and none
-    to 1. Where no factor below 1 fits, they get None.
+    (1 + p) / 2. Where several do not, all their logprobs are multiplied by the smallest factor in [1/2, 1]
+    that fits, which keeps their order. Where no factor below 1 fits, they get None.
 
     What is not worth a step gets None as well: lowering an action of probability below `min_prob` (the move
     is large in logprob and nothing in probability, and moves its neighbours too), raising one that lacks
@@ -96,7 +95,7 @@ def verdict(
 
 
 def _smallest_factor(logprobs: Sequence[float], room: float) -> float:
-    """The smallest factor in [1/2, 1] by which probabilities sum to at most `room`, else 1."""
+    """Find the smallest factor in [1/2, 1] by which probabilities sum to at most `room`, else 1."""
 
     def fits(factor: float) -> bool:
         return fsum(exp(factor * logprob) for logprob in logprobs) <= room

@@ -32,11 +32,9 @@ OPTIMIZER = "optimizer.pt"
 
 @dataclass(frozen=True)
 class Summary:
-    """How one problem fared.
+    """How one problem fared; rewards are those of completions sampled at its first k.
 
-    Rewards are those of completions sampled at the problem's first k, before and after training. A move is
-    checked where an action has a target, and confirmed where the sampler's logprob went the way it should
-    with the trainer's bits.
+    A move is checked where an action has a target, and confirmed where the sampler's logprob went that way.
     """
 
     problem_id: str
@@ -206,10 +204,9 @@ class Trainer:
         self._metrics.add(iteration, {**named, "evaluation/drift": drift, **clock.metrics()})
 
     def _stalled(self) -> bool:
-        """Whether the last `patience` evaluations brought nothing better."""
-        split = "held out" if self.held_out else "trained"
+        """Tell whether the last `patience` evaluations brought nothing better."""
+        patience, split = self.settings.patience, "held out" if self.held_out else "trained"
         scores = [evaluation.means[split] for evaluation in self.state.evaluations]
-        patience = self.settings.patience
         return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
     def _commit(self, entries: Sequence[Entry]) -> None:

@@ -45,10 +45,10 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion of a state and an action: what was sampled after the action.
+    """What was sampled after a state and an action.
 
-    `logprobs` are the behaviour policy's, one a token, and `reward` lies in [0, 1]. Raises `MinillmError` for
-    any other reward, and where tokens and logprobs differ in number.
+    `logprobs` are the sampling policy's, one a token. Raises `MinillmError` for another number of them, and
+    for a reward outside [0, 1].
     """
 
     token_ids: list[int]

@@ -68,14 +68,10 @@ class Pull:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an update came to.
+    """What an update came to: optimizer steps that stand, and those taken back.
 
-    Attributes:
-        steps: optimizer steps that stand.
-        taken_back: those that do not.
-        logprobs: the trainer's logprob of each pull now.
-        drift: mean KL over the probe, from before the update to after it.
-        learning_rate: that the update ended with.
+    `logprobs` has the trainer's logprob of each pull now, `drift` is the mean KL over the probe from before
+    the update to after it, `learning_rate` what the update ended with.
     """
 
     steps: int
@@ -102,15 +98,13 @@ def move(
     forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`. AdamW
     starts afresh: the momentum of moves that are done would carry their neighbours on.
 
-    After each step `_fault` says whether it was a good one, and if not, it is taken back, bit for bit, and
-    tried at half the learning rate, which begins at `learning_rate`. A step that closed less than a quarter
-    of the distance doubles the rate, up to the options'. Steps that were taken back count against
-    `inner_steps`.
+    A step that `_fault` objects to is taken back, bit for bit, and tried at half the learning rate, which
+    begins at `learning_rate`; it counts against `inner_steps`. A step that closed less than a quarter of the
+    distance doubles the rate, up to the options'.
     """
-    rate, tries, stand, drift = learning_rate, 0, 0, 0.0
+    rate, tries, stand, drift, tolerance = learning_rate, 0, 0, 0.0, options.tolerance
     if not pulls:
         return Outcome(0, 0, [], drift, rate)
-    tolerance = options.tolerance
     before_RV = probe.rows()
     optimizer = trainable.optimizer(rate, seed=seed)
     saved: list[torch.Tensor] | None = None
@@ -153,7 +147,7 @@ def _fault(
     drift: float,
     options: UpdateOptions,
 ) -> str | None:
-    """What was wrong with a step, by the pulls' logprobs on either side of it; None for a good one.
+    """Say what was wrong with a step, by the pulls' logprobs before and after it; None for a good one.
 
     The summed distance grew, a pull went past its target by more than `tolerance` and `overshoot` of its way,
     or the probe's mean KL from before the update is above `max_drift`.
@@ -175,11 +169,9 @@ def pull(
     logprobs = [0.0] * len(pulls)
     for part in _parts(pulls, batch_tokens):
         with torch.set_grad_enabled(backward):
-            prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
-            logprobs_RV = next_logprobs(trainable.model, prefixes)
-            row = {prefix: r for r, prefix in enumerate(prefixes)}
-            rows, tokens = [row[tuple(pulls[i].prefix_ids)] for i in part], [pulls[i].token_id for i in part]
-            chosen = logprobs_RV[rows, tokens]
+            rows: dict[tuple[int, ...], int] = {}  # pulls on one prefix share its row
+            places = [rows.setdefault(tuple(pulls[i].prefix_ids), len(rows)) for i in part]
+            chosen = next_logprobs(trainable.model, list(rows))[places, [pulls[i].token_id for i in part]]
             losses = []
             for i, value, logprob in zip(part, chosen.tolist(), chosen, strict=True):
                 logprobs[i] = value
@@ -192,12 +184,12 @@ def pull(
 
 
 def _distance(pulls: Sequence[Pull], logprobs: Sequence[float], tolerance: float) -> float:
-    """Summed distance of the pulls that are short."""
+    """Sum the distances of the pulls that are short."""
     return sum(abs(p.target - x) for p, x in zip(pulls, logprobs, strict=True) if p.short(x, tolerance))
 
 
 def _parts(pulls: Sequence[Pull], batch_tokens: int) -> list[list[int]]:
-    """Pulls in batches: those on one solution together, the longest prefixes first."""
+    """Group pulls into batches: those on one solution together, the longest prefixes first."""
     sequences, places = nested([pull.prefix_ids for pull in pulls])
     lengths = [len(sequence) for sequence in sequences]
     ends = list(accumulate(lengths))
