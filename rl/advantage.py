@@ -170,10 +170,9 @@ def check_counts(
             f"advantages need one count and one probability an action, not {len(successes)} "
             f"successes, {len(trials)} trials and {len(probs)} probabilities"
         )
-    for s, n in zip(successes, trials, strict=True):
+    for s, n, prob in zip(successes, trials, probs, strict=True):
         if not 0 <= s <= n:
             raise MinillmError(f"{s} successes in {n} trials cannot be")
-    for prob in probs:
         if not 0 <= prob <= 1:
             raise MinillmError(f"{prob} is not a probability")
     if not 0.5 < confidence < 1:

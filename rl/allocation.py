@@ -34,13 +34,10 @@ def more_rollouts(
     or with a verdict that would hold at `caution` times the rate of errors that `confidence` allows: an
     action is tested once a round, and several tests are wrong more often than one. An action without such a
     verdict gets `round_size` more rollouts while the chance that it will have a verdict at `max_rollouts` is
-    at least `hope`. That chance is the beta-binomial tail of its next rollouts beyond the count that the
-    verdict takes, under a prior of one rollout that went as the others' did, with the others taken to go on
-    as they have. A verdict that leads to no target does not count: -1 for an action of a probability below
-    `min_prob`, +1 for one that lacks `min_prob` or less to certainty (`rl.targets`).
-
-    Where the others are known less well than the action will be, the one that adds most to their uncertainty
-    gets rollouts too. `benchmarks/advantage.py` measures the rates of errors, and what a fixed number costs.
+    at least `hope`: the beta-binomial tail of its next rollouts beyond the count that the verdict takes,
+    under a prior of one rollout that went as the others' did, with the others taken to go on as they have. A
+    verdict that leads to no target (`rl.targets`) does not count. Where the others are known less well than
+    the action will be, the one that adds most to their uncertainty gets rollouts too.
 
     Raises `MinillmError` as `advantages` does, and for a `round_size` or `max_rollouts` below 1.
     """

@@ -44,9 +44,8 @@ class Audit:
         llm: whose model is trained, and which serves it.
         probe: token ids of texts whose logprobs are not meant to move.
 
-    Holds one copy of the weights between `begin` and `end`, and the probe's distributions, (R, V) in float32,
-    at the start and before the update. Raises `MinillmError` for probe texts of fewer than two tokens, or
-    that are no sequences for the model.
+    Holds a copy of the weights between `begin` and `end`, and the probe's distributions, (R, V) in float32,
+    at the start and before the update. Raises `MinillmError` for probe texts that `ProbeTexts` refuses.
     """
 
     def __init__(self, llm: LLM, probe: Sequence[Sequence[int]] = ()) -> None:
@@ -77,13 +76,13 @@ class Update:
         self._exact_before = _trained(audit.exact, self._moves)
         self._probe_RV = audit._probe.rows()
         self._weights = {name: p.detach().clone() for name, p in audit.model.named_parameters()}
-        self._squares: dict[str, float] = {}
+        self._gradients: dict[str, float] = {}
 
     @torch.no_grad()
     def gradients(self) -> None:
         """Note the gradients that are there now, before the optimizer clears them; the last call counts."""
-        self._squares = {
-            name: p.grad.double().square().sum().item()
+        self._gradients = {
+            name: math.sqrt(p.grad.double().square().sum().item())
             for name, p in self._audit.model.named_parameters()
             if p.grad is not None
         }
@@ -99,7 +98,7 @@ class Update:
     def end(self) -> UpdateReport:
         """Look after the update."""
         audit, model, moves = self._audit, self._audit.model, self._moves
-        if not self._squares:
+        if not self._gradients:
             self.gradients()
         sampled, trained, exact = self._sampled(), _trained(model, moves), _trained(audit.exact, moves)
         report = UpdateReport(
@@ -143,7 +142,7 @@ class Update:
                     weights=old.numel(),
                     changed=int((old.to(compute) != new.to(compute)).sum()),
                     touched=int((old != new).sum()),
-                    gradient_norm=math.sqrt(self._squares[name]) if name in self._squares else None,
+                    gradient_norm=self._gradients.get(name),
                     update_norm=(new.double() - old.double()).norm().item(),
                     weight_norm=new.double().norm().item(),
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 from typing import Any, Literal, TypeAlias
 
@@ -93,36 +94,30 @@ class GRPO(AdamWMethod[GRPOConfig]):
         problems = config.turn(run.problems, state.trained)
         starts = [Start(p, redact(p, state.problems[p.id].k)) for p in problems]
         roll_out(run, starts, [config.group] * len(starts), seed_of(config.seed, iteration))
-        entries = [self._entry(start, iteration, state.model_version) for start in starts]
+        entry = partial(GRPOEntry, iteration=iteration, model_version=state.model_version)
+        entries = [
+            entry(state=start.state, rollouts=self._judged(start.rollouts), state_reward=start.mean_reward)
+            for start in starts
+        ]
         with run.clock.on("training"):
             steps = self._train(run, self._completions(entries))
         for start in starts:
             stops = config.stops(start.problem, run.llm.get_tokenizer())
             state.problems[start.problem.id].k = config.next(start.state.k, start.mean_reward, stops)
-        return Round(
-            entries=entries,
-            metrics={
-                "state_reward": fsum(entry.state_reward for entry in entries) / len(entries),
-                **rollout_metrics([rollout for start in starts for rollout in start.rollouts]),
-                "k": state.mean_k,
-                "groups_with_signal": float(sum(any(r.advantage for r in e.rollouts) for e in entries)),
-                "steps": float(steps),
-            },
-            steps=steps,
-        )
+        metrics = {
+            "state_reward": fsum(entry.state_reward for entry in entries) / len(entries),
+            **rollout_metrics([rollout for start in starts for rollout in start.rollouts]),
+            "k": state.mean_k,
+            "groups_with_signal": float(sum(any(r.advantage for r in e.rollouts) for e in entries)),
+            "steps": float(steps),
+        }
+        return Round(entries, metrics, steps)
 
-    def _entry(self, start: Start, iteration: int, model_version: int) -> GRPOEntry:
+    def _judged(self, group: list[Rollout]) -> list[GroupRollout]:
         """Give each completion of a group its advantage."""
-        rewards = [rollout.reward for rollout in start.rollouts]
-        advantages = group_advantages(rewards, self.config.divide_by_deviation)
-        pairs = zip(start.rollouts, advantages, strict=True)
-        return GRPOEntry(
-            iteration=iteration,
-            state=start.state,
-            model_version=model_version,
-            rollouts=[GroupRollout(**vars(rollout), advantage=advantage) for rollout, advantage in pairs],
-            state_reward=start.mean_reward,
-        )
+        rewards = [rollout.reward for rollout in group]
+        pairs = zip(group, group_advantages(rewards, self.config.divide_by_deviation), strict=True)
+        return [GroupRollout(**vars(rollout), advantage=advantage) for rollout, advantage in pairs]
 
     def _completions(self, entries: list[GRPOEntry]) -> list[TrainedCompletion]:
         """Take the completions with an advantage, equal ones of a group as one."""

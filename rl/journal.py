@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,7 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _UNBORN = {_LOCK, _CONFIG + _TEMPORARY}
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The run folder of one training run, held by one process at a time; see `open`.
 
     Attributes:
@@ -137,42 +138,36 @@ class Journal:
         except OSError as error:
             raise MinillmError(
                 f"iteration {iteration} could not be saved in {self.folder}: {error.strerror or error}; "
-                f"what was learned up to iteration {self.iteration} is kept: make room and start "
-                f"again with the same folder"
+                f"what was learned up to iteration {self.iteration} is kept: make room and start again "
+                "with the same folder"
             ) from error
 
     def _recover(self) -> None:
         """Read what `state.json` counts in, and remove all else, and checkpoints that are not kept."""
-        self.iteration, self._bytes, self.state = _read_state(self.folder)
-        journal = self.folder / _JOURNAL
+        last, journal_bytes, state = _read_state(self.folder)
+        journal, checkpoint = self.folder / _JOURNAL, self.folder / f"checkpoint-{last}"
         size = journal.stat().st_size if journal.exists() else 0
-        if size < self._bytes:
-            raise MinillmError(f"{journal} is damaged: it has {size} bytes of the {self._bytes} written")
-        if size > self._bytes:
-            os.truncate(journal, self._bytes)
-        checkpoint = self.folder / f"checkpoint-{self.iteration}"
-        self.checkpoint_path = checkpoint if self.iteration else None
-        if self.iteration and not checkpoint.is_dir():
+        if size < journal_bytes:
+            raise MinillmError(f"{journal} is damaged: it has {size} bytes of the {journal_bytes} written")
+        if size > journal_bytes:
+            os.truncate(journal, journal_bytes)
+        if last and not checkpoint.is_dir():
             raise MinillmError(f"{self.folder} is damaged: it lacks {checkpoint.name}")
         for path in sorted(self.folder.iterdir()):
             name = path.name.removesuffix(_TEMPORARY)
             if match := _CHECKPOINT.fullmatch(name):
-                iteration = int(match[1])
-                age = self.iteration - iteration
-                kept = age < max(1, self._keep_last) or (
-                    self._keep_every and iteration % self._keep_every == 0
-                )
-                if name != path.name or age < 0 or not kept:
+                number, every = int(match[1]), self._keep_every
+                kept = last - number < max(1, self._keep_last) or (every and number % every == 0)
+                if name != path.name or number > last or not kept:
                     shutil.rmtree(path)
             elif path.name in (_CONFIG + _TEMPORARY, _STATE + _TEMPORARY):
                 path.unlink()
+        self.iteration, self._bytes, self.state = last, journal_bytes, state
+        self.checkpoint_path = checkpoint if last else None
 
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
-
-    def __enter__(self) -> Journal:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

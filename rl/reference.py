@@ -45,9 +45,8 @@ class Reference:
     def of_lora(cls, llm_or_model: LLM | Transformer, lora: LoRA) -> Reference:
         """Use the base of a LoRA's model: nothing is copied, and each call puts the base in place and back.
 
-        Each call writes the adapted weights twice and leaves the bits they had. What holds for `LoRA.off`
-        holds for a call: no sampling may be under way, the sampler's prefix cache starts afresh, and a loss's
-        forward comes after it. Raises `MinillmError` for a LoRA of another model.
+        As for `LoRA.off`, no sampling may be under way, the sampler's prefix cache starts afresh, and a
+        loss's forward comes after it. Raises `MinillmError` for a LoRA of another model.
         """
         model = llm_or_model.model if isinstance(llm_or_model, LLM) else llm_or_model
         if lora.model is not model:
@@ -90,10 +89,6 @@ class Reference:
 
     @torch.no_grad()
     def logprobs(self, prefixes: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """Compute logprobs of the whole vocabulary after each list of token ids, (R, V), without a gradient.
-
-        In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes,
-        an empty one or one that the model cannot read, and a temperature that is not above 0.
-        """
+        """Compute `minillm.next_logprobs` without a gradient: (R, V), after each list of token ids."""
         with self._in_place():
             return next_logprobs(self.model, prefixes, temperature)

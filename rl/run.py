@@ -100,14 +100,10 @@ class RunState:
 
 @dataclass
 class Round:
-    """What one iteration left.
+    """What one iteration left: entries that depend on seeds and weights alone, numbers, optimizer steps.
 
-    Attributes:
-        entries: for the journal, of data that depends on nothing but seeds and weights.
-        metrics: numbers by name.
-        steps: optimizer steps that were taken.
-        moves: problem's id, and whether the sampler confirmed it, of each move that was checked.
-        counts: whether it counts as an iteration; one of saved entries does not.
+    `moves` has the problem's id of each move that was checked, and whether the sampler confirmed it; `counts`
+    says whether it counts as an iteration, as one of saved entries does not.
     """
 
     entries: Sequence[Entry]

@@ -111,31 +111,23 @@ class SingleToken:
         config = self.config
         problems = config.turn(run.problems, state.trained)
         states = self._states(problems, {p.id: state.problems[p.id].k for p in problems}, iteration)
-        allocate = partial(
-            more_rollouts,
-            round_size=config.rollouts,
-            max_rollouts=config.max_rollouts,
-            confidence=config.confidence,
-            min_prob=config.min_prob,
-        )
         tried = collect(
             run,
             states,
             actions=config.actions,
             rollouts=config.rollouts,
-            allocate=allocate,
+            allocate=partial(
+                more_rollouts,
+                round_size=config.rollouts,
+                max_rollouts=config.max_rollouts,
+                confidence=config.confidence,
+                min_prob=config.min_prob,
+            ),
             seed=seed_of(config.seed, iteration),
         )
-        return [
-            TrainingEntry(
-                kind="training",
-                iteration=iteration,
-                state=redacted,
-                model_version=state.model_version,
-                actions=actions,
-            )
-            for (_, redacted), actions in zip(states, tried, strict=True)
-        ]
+        entry = partial(TrainingEntry, iteration=iteration, model_version=state.model_version)
+        pairs = zip(states, tried, strict=True)
+        return [entry(kind="training", state=redacted, actions=actions) for (_, redacted), actions in pairs]
 
     def _states(
         self, problems: Sequence[Problem], k: Mapping[str, int], iteration: int
@@ -163,16 +155,11 @@ class SingleToken:
             and entry.state.k <= len(problem.golden_ids)
             and redact(problem, entry.state.k) == entry.state
         ]
-        entries = [
-            TrainingEntry(
-                kind="warm",
-                iteration=iteration,
-                state=entry.state,
-                model_version=state.model_version,
-                actions=[Action(a.token_id, a.golden, a.logprob, a.rollouts) for a in entry.actions],
-            )
-            for entry in usable
-        ]
+        warm = partial(TrainingEntry, kind="warm", iteration=iteration, model_version=state.model_version)
+        entries = []
+        for entry in usable:
+            actions = [Action(a.token_id, a.golden, a.logprob, a.rollouts) for a in entry.actions]
+            entries.append(warm(state=entry.state, actions=actions))
         for action, logprob in _logprobs(run, entries, run.llm.next_token_logprobs):
             action.logprob = logprob
         if self.stale == "drop":  # an entry of this very policy has its bits

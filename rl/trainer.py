@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -28,6 +29,8 @@ from rl.trainable import Trainable
 from rl.types import Entry, Problem, from_dict
 
 OPTIMIZER = "optimizer.pt"
+# Called with the number of iterations that are done, and a message.
+Progress = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,11 @@ class Trainer:
         tokenizer = llm.get_tokenizer()
         self._first = {problem.id: config.first(problem, tokenizer) for problem in (*problems, *held_out)}
 
-    def run(
-        self,
-        journal: Journal,
-        iterations: int,
-        progress: Callable[[int, str], None] = lambda done, message: None,
-    ) -> list[Summary]:
+    def run(self, journal: Journal, iterations: int, progress: Progress = lambda *_: None) -> list[Summary]:
         """Train until `iterations` are done in all, evaluating before, in between and after.
 
-        A run that the journal holds goes on after its last finished iteration, with its weights and its
-        optimizer. `progress` is called with the number of iterations that are done and a message.
+        A run that the journal holds goes on after its last finished iteration, with its weights and
+        optimizer.
         """
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
@@ -145,7 +143,7 @@ class Trainer:
                 "the model was trained since this trainer was made; make another for another run"
             )
 
-    def _iterate(self, progress: Callable[[int, str], None]) -> None:
+    def _iterate(self, progress: Progress) -> None:
         """Run one iteration of the method, and commit all of it."""
         run, state, iteration = self._run, self.state, self.journal.iteration + 1
         run.progress = lambda message: progress(state.trained, message)
@@ -162,7 +160,7 @@ class Trainer:
         self._metrics.add(iteration, {**done.metrics, **run.clock.metrics()})
         run.progress("")
 
-    def _evaluate(self, progress: Callable[[int, str], None]) -> None:
+    def _evaluate(self, progress: Progress) -> None:
         """Measure the policy at the fixed redactions, unless that was done since the last iteration."""
         state, first, clock, iteration = self.state, self._first, Clock(), self.journal.iteration + 1
         if state.evaluations and state.evaluations[-1].trained == state.trained:
@@ -183,15 +181,9 @@ class Trainer:
                 if problems
             }
             drift = kl(self._probe_before, self._run.probe.rows())
+        entry = partial(Measurement, iteration=iteration, model_version=state.model_version)
         entries = [
-            Measurement(
-                iteration=iteration,
-                state=start.state,
-                model_version=state.model_version,
-                split=split,
-                rollouts=start.rollouts,
-                state_reward=start.mean_reward,
-            )
+            entry(state=start.state, split=split, rollouts=start.rollouts, state_reward=start.mean_reward)
             for split, starts in measured.items()
             for start in starts
         ]
@@ -225,15 +217,8 @@ class Trainer:
 
     def _summary(self, name: str) -> Summary:
         end, evaluations = self.state.problems[name], self.state.evaluations
-        return Summary(
-            problem_id=name,
-            k_start=self._first[name],
-            k_end=end.k,
-            reward_before=evaluations[0].rewards[name],
-            reward_after=evaluations[-1].rewards[name],
-            moves_checked=end.moves_checked,
-            moves_confirmed=end.moves_confirmed,
-        )
+        before, after = evaluations[0].rewards[name], evaluations[-1].rewards[name]
+        return Summary(name, self._first[name], end.k, before, after, end.moves_checked, end.moves_confirmed)
 
 
 @torch.no_grad()

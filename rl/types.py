@@ -59,10 +59,9 @@ class Rollout:
     def __post_init__(self) -> None:
         if not 0 <= self.reward <= 1:
             raise MinillmError(f"a rollout's reward lies in [0, 1], not at {self.reward!r}")
-        if len(self.token_ids) != len(self.logprobs):
-            raise MinillmError(
-                f"a rollout has {len(self.token_ids)} tokens but {len(self.logprobs)} logprobs"
-            )
+        tokens, logprobs = len(self.token_ids), len(self.logprobs)
+        if tokens != logprobs:
+            raise MinillmError(f"a rollout has {tokens} tokens but {logprobs} logprobs")
 
 
 @dataclass
@@ -153,7 +152,7 @@ class TrainingEntry(Entry):
 def redact(problem: Problem, k: int) -> State:
     """Cut the last `k` tokens off the golden solution of `problem`.
 
-    The golden action in the state is `problem.golden_ids[-k]`. Raises `MinillmError` unless 1 <= k <=
+    The golden action in the state is `golden_ids[-k]`. Raises `MinillmError` unless 1 <= k <=
     len(golden_ids).
     """
     golden = problem.golden_ids
