@@ -1,7 +1,4 @@
-"""Checks golden solutions: their format, and that they solve their task. Also scores programs.
-
-`python -m arc.check [ids...]` checks the golden solutions named, or all there are.
-"""
+"""Checks golden solutions: their format, and that they solve their task. Also scores programs."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ def reward(result: RunResult, examples: Sequence[Example]) -> float:
 
 
 def check_solution(task: Task, source: str) -> list[str]:
-    """List what is wrong with a golden solution of the task: format, then each wrong example.
-
-    Raises `ArcError` where this machine has no sandbox.
-    """
+    """List what is wrong with a solution: format, wrong examples. Raises `ArcError` without a sandbox."""
     problems = check_format(source)
     names = [f"train {i + 1}" for i in range(len(task.train))]
     names += [f"test {i + 1}" for i in range(len(task.test))]

@@ -51,10 +51,7 @@ def messages(task: Task, options: PromptOptions = PromptOptions()) -> list[dict[
 
 
 def completion_text(source: str) -> str:
-    """Cut a source to what the assistant writes after `ASSISTANT_PREFIX`, closing fence included.
-
-    Raises `ArcError` where the source does not start with `CODE_PREFIX`.
-    """
+    """Cut `CODE_PREFIX` off a source and close the fence. Raises `ArcError` where it starts otherwise."""
     if not source.startswith(CODE_PREFIX):
         first = source.split("\n", 1)[0]
         raise ArcError(f"a golden solution starts with {CODE_PREFIX!r}, and not with {first!r}")

@@ -72,8 +72,7 @@ def run_many(
 ) -> list[RunResult]:
     """Do `run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
 
-    Jobs that are alike run once, and sources that are no Python, which most of a young model's are, do not
-    run at all. Raises as `run_solve` does.
+    Equal jobs run once, and sources that do not compile not at all. Raises as `run_solve` does.
     """
     if not jobs:
         return []

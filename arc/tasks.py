@@ -49,10 +49,7 @@ class Task:
 
 
 def load_task(task_id: str) -> Task:
-    """Load the task of this id, from ARC-AGI-2 where it is there, else from ARC-AGI-1.
-
-    Raises `ArcError` where neither has it, naming the ids most like it.
-    """
+    """Load a task of ARC-AGI-2, or else ARC-AGI-1. Raises `ArcError`, naming ids near it, for an unknown id."""
     for split in _SPLITS:
         if raw := _raw_tasks(split).get(task_id):
             return _task(task_id, raw)

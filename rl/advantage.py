@@ -18,9 +18,8 @@ from minillm.errors import MinillmError
 def state_reward(rewards: Sequence[float], logprobs: Sequence[float]) -> float:
     """Average the mean rewards of a state's actions, weighted by the policy's probabilities of them.
 
-    `rewards` are mean rewards and `logprobs` the policy's logprobs, one an action; probabilities are
-    normalised over these actions. Raises `MinillmError` where there is no action, where the lengths differ,
-    or where a value is not finite.
+    `logprobs` are the policy's, one an action; probabilities are normalised over these actions. Raises
+    `MinillmError` where there is no action, where the lengths differ, or where a value is not finite.
     """
     if not rewards or len(rewards) != len(logprobs):
         raise MinillmError(

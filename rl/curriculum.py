@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from minillm.errors import MinillmError
@@ -73,9 +74,8 @@ class Curriculum(Redaction):
         self, k: int, state_reward: float, stops: Sequence[int], golden_reward: float | None = None
     ) -> int:
         """Apply `next_k` under these options."""
-        limits = {"grow_above": self.grow_above, "shrink_below": self.shrink_below}
-        k_options = {"max_k": stops[-1], "step": self.k_step}
-        return next_k(k, state_reward, **limits, **k_options, stops=stops, golden_reward=golden_reward)
+        choose = partial(next_k, max_k=stops[-1], step=self.k_step, stops=stops, golden_reward=golden_reward)
+        return choose(k, state_reward, grow_above=self.grow_above, shrink_below=self.shrink_below)
 
 
 def next_k(

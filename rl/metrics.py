@@ -1,7 +1,4 @@
-"""Progress messages, where a run's time goes, and numbers of each iteration.
-
-The numbers hold times, so they are no part of the journal, which is the same for the same seeds.
-"""
+"""Progress messages, times, and numbers of each iteration, in a run's folder and apart from its journal."""
 
 from __future__ import annotations
 

@@ -122,10 +122,7 @@ def check_trainable(model: Transformer) -> None:
 def make_optimizer(
     model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "stochastic", seed: int = 0
 ) -> torch.optim.Optimizer:
-    """Make AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
-
-    Raises `MinillmError` for integer-quantised weights, which cannot be trained.
-    """
+    """Make torch's AdamW, or for bf16 weights `BF16AdamW`. Raises `MinillmError` for integer weights."""
     check_trainable(model)
     params = [p for p in model.parameters() if p.requires_grad]
     if model.precision.weights == torch.bfloat16:
@@ -134,10 +131,9 @@ def make_optimizer(
 
 
 def bytes_per_parameter(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Count the bytes that training holds for each weight: the weight, rounded copies, gradient, moments.
+    """Count the bytes that training holds for each weight, by kind, and their "total".
 
-    "gradients" counts one for each weight that the optimizer trains, whether there is one now or not; the
-    optimizer's "state" is there after its first step. "total" is their sum.
+    "gradients" counts one for each trained weight, "state" what the optimizer has after its first step.
     """
     count = sum(p.numel() for p in model.parameters())
     states = [x for state in optimizer.state.values() for x in state.values()]

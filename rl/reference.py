@@ -1,6 +1,6 @@
 """The model as it was: logprobs of a reference policy, in as little memory as can be.
 
-Legend: T packed tokens, R rows (one a prefix), C model width, V vocabulary.
+Legend: R rows (one a prefix), V vocabulary.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class Reference:
     def copy_of(cls, model: Transformer, precision: str | Precision = "bf16") -> Reference:
         """Make a second model on the same device with the weights of `model` now, rounded to `precision`.
 
-        Give `model.precision` for the same bits. Raises `MinillmError` for integer-quantised weights, unless
-        both are of as many bits.
+        Give `model.precision` for the same bits. Raises `MinillmError` for integer weights of other bits.
         """
         policy = get_precision(precision)
         if policy.bits != model.precision.bits:

@@ -69,9 +69,8 @@ class Start:
 class RolloutContext:
     """What makes rollouts: a sampler, at temperature 1 from the full vocabulary, and its limits.
 
-    A rollout may be longer than the golden rest of its solution by `extra_tokens`, and one call of a
-    problem's rewards may take `reward_seconds`. `clock` counts the seconds of "rollouts" and "rewards", and
-    `progress` is called with a message at each stage of the work.
+    A rollout may be `extra_tokens` longer than the golden rest of its solution, and one call of a problem's
+    rewards may take `reward_seconds`. `clock` counts seconds; `progress` gets a message at each stage.
     """
 
     llm: LLM

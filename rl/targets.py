@@ -60,10 +60,7 @@ def target_logprobs(
 
 
 def reached(logprob: float, target: float, advantage: int, tolerance: float) -> bool:
-    """Tell whether `logprob` is at its target or beyond it, `tolerance` nats short of it at most.
-
-    An advantage of 0 asks for nothing and is always reached.
-    """
+    """Tell whether a logprob is past its target or at most `tolerance` nats short; always for advantage 0."""
     return advantage * (target - logprob) <= tolerance
 
 
@@ -78,8 +75,8 @@ def verdict(
     """Judge a move by the sampler's logprobs before and after, and the change in exact arithmetic.
 
     "reached" is at most `close` short of the target, or beyond it; "vanished" is there in exact arithmetic
-    and gone at serving precision; the others are "on its way", "wrong way", "did not move", and "watched"
-    where there is no target.
+    and gone at serving precision; else "on its way", "wrong way", "did not move", or without a target
+    "watched".
     """
     change = after - before
     if abs(exact_change) > _NOTICED and abs(change) < _VANISHED * abs(exact_change):

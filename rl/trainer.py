@@ -105,8 +105,7 @@ class Trainer:
     def run(self, journal: Journal, iterations: int, progress: Progress = lambda *_: None) -> list[Summary]:
         """Train until `iterations` are done in all, evaluating before, in between and after.
 
-        A run that the journal holds goes on after its last finished iteration, with its weights and
-        optimizer.
+        A run that the journal holds goes on after its last finished iteration.
         """
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")

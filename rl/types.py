@@ -1,10 +1,8 @@
 """The method's records: problems, states, actions, rollouts, and the entry that each state leaves.
 
 Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids: what is left is
-the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*. Everything is token ids, so
-nothing is decoded and tokenised again on the way to a loss.
-
-`dataclasses.asdict` turns a record into JSON data, `from_dict` turns it back.
+the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*. `dataclasses.asdict` turns
+a record into JSON data, `from_dict` turns it back.
 """
 
 from __future__ import annotations
@@ -126,8 +124,7 @@ class State:
 class Entry:
     """A line of the journal: one state in one iteration.
 
-    `kind` tells the classes of entries apart; `model_version` counts the optimizer steps that the policy had
-    taken when the iteration began.
+    `kind` tells the classes apart; `model_version` counts the optimizer steps before the iteration.
     """
 
     kind: str
@@ -140,8 +137,7 @@ class Entry:
 class TrainingEntry(Entry):
     """A state of single-token learning; `kind` is "training", or "warm" for rollouts of another run.
 
-    `state_reward` is the actions' mean reward under the policy (`rl.advantage.state_reward`), `steps` counts
-    the optimizer steps of the update.
+    `state_reward` is `rl.advantage.state_reward` of the actions, `steps` counts the update's optimizer steps.
     """
 
     actions: list[Action]
@@ -150,10 +146,9 @@ class TrainingEntry(Entry):
 
 
 def redact(problem: Problem, k: int) -> State:
-    """Cut the last `k` tokens off the golden solution of `problem`.
+    """Cut the last `k` tokens off a golden solution; the golden action is then `golden_ids[-k]`.
 
-    The golden action in the state is `golden_ids[-k]`. Raises `MinillmError` unless 1 <= k <=
-    len(golden_ids).
+    Raises `MinillmError` unless 1 <= k <= len(golden_ids).
     """
     golden = problem.golden_ids
     if not 1 <= k <= len(golden):
@@ -162,10 +157,7 @@ def redact(problem: Problem, k: int) -> State:
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Build a dataclass, and those in its fields, from JSON data: the inverse of `dataclasses.asdict`.
-
-    Raises `MinillmError` for data of another shape.
-    """
+    """Build a dataclass from what `dataclasses.asdict` made of it. Raises `MinillmError` for other data."""
     try:
         return cls(**{name: _build(_type_hints(cls).get(name), value) for name, value in data.items()})
     except (TypeError, AttributeError) as error:

@@ -149,8 +149,7 @@ def _fault(
 ) -> str | None:
     """Say what was wrong with a step, by the pulls' logprobs before and after it; None for a good one.
 
-    The summed distance grew, a pull went past its target by more than `tolerance` and `overshoot` of its way,
-    or the probe's mean KL from before the update is above `max_drift`.
+    Wrong is a larger summed distance, a pull far past its target (`overshoot`), or too much drift.
     """
     tolerance = options.tolerance
     # Comparisons are written so that a policy that is no number any more fails them.
