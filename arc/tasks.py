@@ -49,7 +49,7 @@ class Task:
 
 
 def load_task(task_id: str) -> Task:
-    """Load a task of ARC-AGI-2, or else ARC-AGI-1. Raises `ArcError`, naming ids near it, for an unknown id."""
+    """Load a task of ARC-AGI-2, or else ARC-AGI-1. Raises `ArcError`, with ids near it, for an unknown id."""
     for split in _SPLITS:
         if raw := _raw_tasks(split).get(task_id):
             return _task(task_id, raw)

@@ -47,7 +47,7 @@ class Trainable:
 
     @torch.no_grad()
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step, and forget the gradients. Raises `MinillmError`, and does not step, where one is not finite."""
+        """Step, and forget the gradients. Raises `MinillmError`, without a step, where one is not finite."""
         if not all(p.grad.isfinite().all() for p in self.parameters if p.grad is not None):
             raise MinillmError(
                 "training diverged: gradients are infinite or no numbers; the last iteration is kept, but "
