@@ -27,8 +27,7 @@ def reward(result: RunResult, examples: Sequence[Example]) -> float:
 def check_solution(task: Task, source: str) -> list[str]:
     """List what is wrong with a solution: format, wrong examples. Raises `ArcError` without a sandbox."""
     problems = check_format(source)
-    names = [f"train {i + 1}" for i in range(len(task.train))]
-    names += [f"test {i + 1}" for i in range(len(task.test))]
+    names = [f"{part} {i + 1}" for part in ("train", "test") for i in range(len(getattr(task, part)))]
     result = run_solve(source, [example.input for example in task.examples], Limits(seconds=10.0))
     if result.error:
         problems.append(f"a run failed: {result.error}")

@@ -1,7 +1,4 @@
-"""An ARC task as a problem of the `rl` protocol: token ids in, rewards out, with a sandbox between.
-
-Knows no model: the tokenizer comes in as two functions.
-"""
+"""An ARC task as a problem of the `rl` protocol. Knows no model: the tokenizer comes in as functions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What a model reads of a task, and the way from a golden solution to a completion and back.
+"""What a model reads of a task, and the way from a golden solution to a completion and back, as text.
 
-The chat template and the tokenizer belong to the caller: this module speaks text. The assistant's turn opens
-with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
+The assistant's turn opens with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ def program(completion: str) -> str:
     """Make a completion the source of a program: the inverse of `completion_text`.
 
     The program ends before the closing fence, and before the first later line that is neither blank nor
-    indented: the solution is one function, and what a model writes after it is no part of it. A docstring
-    with an unindented line is cut there too, and then does not compile.
+    indented: what follows the one function is no part of it.
     """
     first, *rest = completion.split(FENCE, 1)[0].split("\n")
     kept = takewhile(lambda line: not line or line[0].isspace(), rest)

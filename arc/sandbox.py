@@ -2,11 +2,8 @@
 
 Each run is a fresh Python process that Landlock and seccomp confine, with no root and no container: it reads
 the interpreter's own library and nothing else, writes no file, reaches no network, starts no process, and is
-killed when it passes a limit on time, memory or output.
-
-The expected outputs never enter that process; only the source and the inputs do. A program can therefore
-forge its answer, since nothing keeps two pieces of code in one interpreter apart, but it gains nothing: to
-forge the right answer it has to know it.
+killed when it passes a limit on time, memory or output. The expected outputs never enter it: a program can
+forge its answer, since nothing keeps two pieces of code in one interpreter apart, but would have to know it.
 """
 
 from __future__ import annotations
@@ -58,10 +55,9 @@ class RunResult:
 
 
 def run_solve(source: str, inputs: Sequence[Grid], limits: Limits = Limits()) -> RunResult:
-    """Run the source's `solve` on each input, in a sandbox.
+    """Run the source's `solve` on each input, in a sandbox; whatever the source does is a result.
 
-    Whatever the source does is a result and never an exception. Raises `ArcError` where this machine cannot
-    sandbox a program; a program is never run without the sandbox.
+    Raises `ArcError` where this machine cannot sandbox a program; it is never run without the sandbox.
     """
     _require_sandbox()
     return _run(source, inputs, limits)

@@ -1,11 +1,9 @@
 """The program that runs inside the sandbox; `arc.sandbox` sends its text to `python -c`.
 
 It reads a job from standard input, the pair (source, inputs) as `marshal` writes it, and answers each input
-with one line of ASCII as soon as it has it: `+` and the output as Python shows it, or `-` and an error. It
-checks nothing of an output: the source can forge the answers, so whoever reads them has to check them.
-
-All that it imports is built into the interpreter or frozen. A module read from a file makes the start of the
-sandbox slower: `json` alone doubles it.
+with one line of ASCII: `+` and the output as Python shows it, or `-` and an error. The source can forge the
+answers, so whoever reads them has to check them. All that is imported here is built into the interpreter or
+frozen: a module read from a file makes the start of the sandbox slower, `json` alone doubles it.
 """
 
 import marshal

@@ -81,8 +81,7 @@ def golden_source(task_id: str) -> str:
 
 def _raw_tasks(split: Split) -> dict[str, Any]:
     version, part = _SPLITS[split]
-    raw: dict[str, Any] = _data_set(version)[part]
-    return raw
+    return _data_set(version)[part]
 
 
 @cache

@@ -140,12 +140,8 @@ class UpdateReport:
 
     def tables(self) -> list[Table]:
         """Tabulate moves; weights by layer and by kind; drift."""
-        return [
-            self._moves_table(),
-            self._weights_table("layer"),
-            self._weights_table("kind"),
-            self._drift_table(),
-        ]
+        weights = self._weights_table("layer"), self._weights_table("kind")
+        return [self._moves_table(), *weights, self._drift_table()]
 
     def print(self, console: Console | None = None) -> None:
         """Print the tables, for people."""
@@ -242,8 +238,7 @@ def plot(report: UpdateReport, path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7, ncols=2)
-    for tick in changed.get_xticklabels():
-        tick.set(fontsize=6, rotation=90)
+    changed.tick_params(axis="x", labelsize=6, labelrotation=90)
     figure.savefig(path, dpi=110, format="png")
 
 

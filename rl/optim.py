@@ -1,7 +1,7 @@
 """Optimizers whose small steps are not lost in bfloat16, and what training keeps for each weight.
 
-With learning rates of reinforcement learning a step is far smaller than the distance between neighbouring
-bfloat16 numbers: rounded to the nearest, weights do not move. `rl/README.md` compares the ways out.
+With the learning rates of reinforcement learning a step is far smaller than the distance between bfloat16
+numbers: rounded to the nearest, weights do not move. `rl/README.md` compares the ways out.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ class BF16AdamW(torch.optim.Optimizer):
         params: bfloat16 tensors, or groups of them, as torch's optimizers take.
         lr: above 0, as are `eps` and, or 0, `weight_decay`.
         rounding: "stochastic", under which what is served moves at once, by steps of any size, with some
-            noise; or "kahan" for weights with a carry of eight bits each, which follows float32 masters:
-            nothing is lost, but what is served moves only where a weight has come half way to its neighbour.
-            A carry is the optimizer's: a new one starts without.
+            noise; or "kahan" for a carry of eight bits a weight, kept by this optimizer: nothing is lost, but
+            what is served moves only where a weight has come half way to its neighbour.
         seed: of the noise. The same seed and the same gradients give the same bits, also after
             `load_state_dict`, and with any number of threads.
 

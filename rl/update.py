@@ -141,11 +141,7 @@ def move(
 
 
 def _fault(
-    pulls: Sequence[Pull],
-    before: Sequence[float],
-    after: Sequence[float],
-    drift: float,
-    options: UpdateOptions,
+    pulls: Sequence[Pull], before: list[float], after: list[float], drift: float, options: UpdateOptions
 ) -> str | None:
     """Say what was wrong with a step, by the pulls' logprobs before and after it; None for a good one.
 
