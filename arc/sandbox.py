@@ -236,10 +236,7 @@ def _readable() -> list[str]:
     """List the interpreter, its library, and the system's shared libraries."""
     library = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
     places = [
-        "/lib",
-        "/lib64",
-        "/usr/lib",
-        "/usr/lib64",
+        *("/lib", "/lib64", "/usr/lib", "/usr/lib64"),
         sys.executable,
         os.path.join(sys.prefix, "pyvenv.cfg"),
         sysconfig.get_path("stdlib"),

@@ -110,15 +110,14 @@ def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[
         drafts[id(start)] = [(c.token_ids, c.token_logprobs, c.finish_reason or "") for c in output.outputs]
     context.progress("running programs")
     for problem in {id(start.problem): start.problem for start, _ in wanted}.values():
-        of_problem = [start for start, _ in wanted if start.problem is problem]
-        begun = [(start, start.token_ids[len(problem.prompt_ids) :]) for start in of_problem]
+        prompt = len(problem.prompt_ids)
+        begun = [(start, start.token_ids[prompt:]) for start, _ in wanted if start.problem is problem]
         completions = [[*begin, *ids] for start, begin in begun for ids, _, _ in drafts[id(start)]]
         with clock.on("rewards"):
             rewards = iter(rewards_of(problem, completions, context.reward_seconds))
-        for start in of_problem:
-            start.rollouts += [
-                Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in drafts[id(start)]
-            ]
+        for start, _ in begun:
+            new = drafts[id(start)]
+            start.rollouts += [Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in new]
 
 
 def collect(

@@ -181,7 +181,5 @@ def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Count an iteration's rollouts and their tokens."""
-    return {
-        "rollouts": float(len(rollouts)),
-        "sampled_tokens": float(sum(len(rollout.token_ids) for rollout in rollouts)),
-    }
+    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+    return {"rollouts": float(len(rollouts)), "sampled_tokens": float(tokens)}
