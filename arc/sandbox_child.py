@@ -47,9 +47,9 @@ def main() -> None:
 
     if inputs is None:
         # Only to be read: compiling runs nothing of a source, so many may share this process.
-        for each in source:
+        for text in source:
             try:
-                compile(each, FILE, "exec")
+                compile(text, FILE, "exec")
                 answer("+")
             except BaseException as error:
                 answer("-" + describe(error))

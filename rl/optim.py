@@ -97,8 +97,8 @@ class BF16AdamW(torch.optim.Optimizer):
                 moments = state["exp_avg"], state["exp_avg_sq"], state.get("carry")
                 due.setdefault(state["step"], []).append(((p, p.grad.contiguous(), *moments), key))
             options = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
-            for step, those in due.items():
-                weights, keys = zip(*those, strict=True)
+            for step, pairs in due.items():
+                weights, keys = zip(*pairs, strict=True)
                 adamw(weights, step=step, keys=keys, **options)
         return loss
 
