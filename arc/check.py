@@ -1,7 +1,4 @@
-"""Checks golden solutions: their format, and that they solve their task. Also scores programs.
-
-`python -m arc.check [ids...]` checks the golden solutions named, or all there are.
-"""
+"""Checks golden solutions: their format, and that they solve their task. Also scores programs."""
 
 from __future__ import annotations
 
@@ -28,13 +25,9 @@ def reward(result: RunResult, examples: Sequence[Example]) -> float:
 
 
 def check_solution(task: Task, source: str) -> list[str]:
-    """What is wrong with a golden solution of the task: format, then each wrong example.
-
-    Empty where all is well. Raises `ArcError` where this machine has no sandbox.
-    """
+    """List what is wrong with a solution: format, wrong examples. Raises `ArcError` without a sandbox."""
     problems = check_format(source)
-    names = [f"train {i + 1}" for i in range(len(task.train))]
-    names += [f"test {i + 1}" for i in range(len(task.test))]
+    names = [f"{part} {i + 1}" for part in ("train", "test") for i in range(len(getattr(task, part)))]
     result = run_solve(source, [example.input for example in task.examples], Limits(seconds=10.0))
     if result.error:
         problems.append(f"a run failed: {result.error}")
@@ -45,7 +38,7 @@ def check_solution(task: Task, source: str) -> list[str]:
 
 
 def check_format(source: str) -> list[str]:
-    """What keeps the source from being in the golden format; empty where nothing does."""
+    """List what keeps the source from being in the golden format."""
     problems = _check_text(source)
     try:
         tree = ast.parse(source)
@@ -59,17 +52,14 @@ def check_format(source: str) -> list[str]:
 
 
 def _check_text(source: str) -> list[str]:
-    problems = []
-    if not source.startswith(CODE_PREFIX + "\n"):
-        problems.append(f"it must start with {CODE_PREFIX!r} and a newline")
-    if not source.isascii():
-        problems.append("it must be ASCII")
-    if "\t" in source or "\r" in source:
-        problems.append("it must have no tab and no carriage return")
-    if FENCE in source:
-        problems.append(f"it must have no {FENCE}, which ends a completion")
-    if not source.endswith("\n") or source.endswith("\n\n"):
-        problems.append("it must end with one newline")
+    rules = {
+        f"it must start with {CODE_PREFIX!r} and a newline": source.startswith(CODE_PREFIX + "\n"),
+        "it must be ASCII": source.isascii(),
+        "it must have no tab and no carriage return": "\t" not in source and "\r" not in source,
+        f"it must have no {FENCE}, which ends a completion": FENCE not in source,
+        "it must end with one newline": source.endswith("\n") and not source.endswith("\n\n"),
+    }
+    problems = [rule for rule, holds in rules.items() if not holds]
     for number, line in enumerate(source.split("\n"), 1):
         if len(line) > MAX_LINE:
             problems.append(f"line {number} is longer than {MAX_LINE} characters")
@@ -81,11 +71,7 @@ def _check_text(source: str) -> list[str]:
 def _check_function(function: ast.FunctionDef, source: str) -> list[str]:
     problems = _check_docstring(ast.get_docstring(function) or "")
     match function.body:
-        case [
-            *_,
-            ast.Assign(targets=[ast.Name(id="result")]),
-            ast.Return(value=ast.Name(id="result")),
-        ]:
+        case [*_, ast.Assign(targets=[ast.Name(id="result")]), ast.Return(value=ast.Name(id="result"))]:
             pass
         case _:
             problems.append("its last two statements must be `result = ...` and `return result`")
@@ -96,16 +82,17 @@ def _check_function(function: ast.FunctionDef, source: str) -> list[str]:
 
 
 def _check_docstring(docstring: str) -> list[str]:
-    """The docstring must be `Observation:`, numbered lines, `Procedure:`, numbered lines.
+    """List where it is not `Observation:`, numbered lines, `Procedure:`, numbered lines.
 
     A line may go on in the next ones, which are indented deeper than its number.
     """
+    headings = ["Observation:", "Procedure:"]
     sections: list[tuple[str, int]] = []
     problems = []
     indent = 0
     for line in docstring.split("\n"):
         item = _ITEM.match(line)
-        if line in ("Observation:", "Procedure:"):
+        if line in headings:
             sections.append((line, 0))
         elif item and sections:
             name, count = sections[-1]
@@ -115,27 +102,24 @@ def _check_docstring(docstring: str) -> list[str]:
                 problems.append(f"under {name} number {count + 1} is missing before {line!r}")
         elif line and not (sections and sections[-1][1] and line.startswith(" " * (indent + 1))):
             problems.append(f"the docstring line {line!r} is no heading, number or continuation")
-    if [name for name, _ in sections] != ["Observation:", "Procedure:"]:
+    if [name for name, _ in sections] != headings:
         problems.append("the docstring must have the headings Observation: and Procedure:, in this order")
-    problems += [f"{name} has no numbered line" for name, count in sections if not count]
-    return problems
+    return problems + [f"{name} has no numbered line" for name, count in sections if not count]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 where every solution is right."""
+    """Run the command line; return the exit status, 0 where every solution is right."""
     parser = argparse.ArgumentParser(prog="python -m arc.check", description="Check golden solutions.")
     parser.add_argument("ids", nargs="*", metavar="id", help="task ids (default: all)")
     try:
-        found = {
-            task_id: check_solution(load_task(task_id), golden_source(task_id))
-            for task_id in parser.parse_args(arguments).ids or golden_ids()
-        }
+        ids = parser.parse_args(arguments).ids or golden_ids()
+        problems = {task_id: check_solution(load_task(task_id), golden_source(task_id)) for task_id in ids}
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for task_id, problems in found.items():
-        print(f"{task_id}: {'; '.join(problems) or 'ok'}")
-    return int(any(found.values()))
+    for task_id, of_task in problems.items():
+        print(f"{task_id}: {'; '.join(of_task) or 'ok'}")
+    return int(any(problems.values()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""An ARC task as a problem of the `rl` protocol: token ids in, rewards out, with a sandbox between.
-
-Knows no model: the tokenizer comes in as two functions.
-"""
+"""An ARC task as a problem of the `rl` protocol. Knows no model: the tokenizer comes in as functions."""
 
 from __future__ import annotations
 
@@ -49,10 +46,9 @@ class ArcProblem:
         self._right: set[str] = set()
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
-        """1.0 for each completion whose program is right on all train and test examples, else 0.0.
+        """Give 1.0 for each completion whose program is right on all train and test examples, else 0.0.
 
-        A program that was right is not run again: the better a policy gets, the more often it writes the same
-        ones. A wrong one is, for it may only have run out of time.
+        A program that was right is not run again. A wrong one is, for it may only have run out of time.
         """
         inputs = [example.input for example in self.task.examples]
         sources = [program(self._decode(ids)) for ids in completions]

@@ -1,12 +1,12 @@
-"""What a model reads of a task, and the way from a golden solution to a completion and back.
+"""What a model reads of a task, and the way from a golden solution to a completion and back, as text.
 
-The chat template and the tokenizer belong to the caller: this module speaks text. The assistant's
-turn opens with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
+The assistant's turn opens with `ASSISTANT_PREFIX`, so a completion begins inside the docstring of `solve`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 from arc.errors import ArcError
 from arc.tasks import Grid, Task
@@ -35,25 +35,22 @@ class PromptOptions:
 
 
 def user_message(task: Task, options: PromptOptions = PromptOptions()) -> str:
-    """The request: train examples, test inputs, and never a test output."""
-    parts = [f"Write `{SIGNATURE}` that turns each input into its output."]
+    """Write the request: train examples, test inputs, and never a test output."""
+    texts = [f"Write `{SIGNATURE}` that turns each input into its output."]
     for example in task.train[: options.max_examples]:
-        parts.append(_grid_text("Input", example.input, options))
-        parts.append(_grid_text("Output", example.output, options))
-    parts.extend(_grid_text("Test input", example.input, options) for example in task.test)
-    return "\n\n".join(parts)
+        texts.append(_grid_text("Input", example.input, options))
+        texts.append(_grid_text("Output", example.output, options))
+    texts.extend(_grid_text("Test input", example.input, options) for example in task.test)
+    return "\n\n".join(texts)
 
 
 def messages(task: Task, options: PromptOptions = PromptOptions()) -> list[dict[str, str]]:
-    """The conversation up to the assistant's turn, which `ASSISTANT_PREFIX` opens."""
+    """Make the conversation up to the assistant's turn, which `ASSISTANT_PREFIX` opens."""
     return [{"role": "user", "content": user_message(task, options)}]
 
 
 def completion_text(source: str) -> str:
-    """What the assistant writes after `ASSISTANT_PREFIX` for this source, closing fence included.
-
-    Raises `ArcError` where the source does not start with `CODE_PREFIX`.
-    """
+    """Cut `CODE_PREFIX` off a source and close the fence. Raises `ArcError` where it starts otherwise."""
     if not source.startswith(CODE_PREFIX):
         first = source.split("\n", 1)[0]
         raise ArcError(f"a golden solution starts with {CODE_PREFIX!r}, and not with {first!r}")
@@ -61,19 +58,14 @@ def completion_text(source: str) -> str:
 
 
 def program(completion: str) -> str:
-    """The source of the program whose completion this is: the inverse of `completion_text`.
+    """Make a completion the source of a program: the inverse of `completion_text`.
 
-    The program ends before the closing fence, and before the first later line that is neither
-    blank nor indented: the solution is one function, and what a model writes after it is no part
-    of it. A docstring with an unindented line is cut there too, and then does not compile.
+    The program ends before the closing fence, and before the first later line that is neither blank nor
+    indented: what follows the one function is no part of it.
     """
     first, *rest = completion.split(FENCE, 1)[0].split("\n")
-    kept = [first]
-    for line in rest:
-        if line and not line[0].isspace():
-            break
-        kept.append(line)
-    return CODE_PREFIX + "\n".join(kept).rstrip() + "\n"
+    kept = takewhile(lambda line: not line or line[0].isspace(), rest)
+    return CODE_PREFIX + "\n".join((first, *kept)).rstrip() + "\n"
 
 
 def _grid_text(name: str, grid: Grid, options: PromptOptions) -> str:

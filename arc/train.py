@@ -1,8 +1,8 @@
 """Single-token reinforcement learning of a small model on ARC tasks.
 
-Golden solutions are cut off some tokens before their end. In each such state the model tries several
-next tokens and completes each several times; the programs are run, and tokens that lead to right ones
-more often than the others are made likelier. As a task's rewards rise, more of its solution is cut off.
+Golden solutions are cut off some tokens before their end. In each such state the model tries several next
+tokens and completes each several times; the programs are run, and tokens that lead to right ones more often
+than the others are made likelier. As a task's rewards rise, more of its solution is cut off.
 
     python -m arc.train                         # the demo model, three tasks
     python -m arc.train --tasks 74dd1130 --run runs/mine --iterations 20
@@ -20,20 +20,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
 from arc.errors import ArcError
 from arc.problem import ArcProblem
@@ -56,7 +50,7 @@ from rl.sft import SFT, SFTConfig
 from rl.single_token import MethodConfig, SingleToken
 from rl.trainer import Summary, Trainer
 
-# What should stay as likely as it is: text that has nothing to do with the tasks.
+# Text that has nothing to do with the tasks, and should stay as likely as it is.
 PROBE = (
     "The capital of France is Paris, and the capital of Italy is Rome.",
     "Water boils at one hundred degrees at sea level, and at less on a mountain.",
@@ -65,7 +59,7 @@ PROBE = (
 )
 
 
-# What may be another when a run goes on.
+# Options that may change when a run goes on.
 FREE = ("run", "iterations", "keep_last", "keep_every")
 FREE_SETTINGS = ("reward_seconds",)
 
@@ -103,8 +97,7 @@ class Config:
         run: folder of the run: journal, checkpoint, configuration. Not shared between configurations.
         iterations: how many rounds of rollouts and updates in all, those of earlier starts included.
         precision: fp32, bf16, fp32-attn-bf16 or bf16-master-fp32.
-        algorithm: single-token reinforcement learning, or one of what it is compared with: supervised
-            fine-tuning on the golden solutions, and GRPO over whole completions.
+        algorithm: single-token reinforcement learning, supervised fine-tuning on golden solutions, or GRPO.
         warm_start: folder of another run, whose entries are trained on before anything is sampled.
         stale: whether saved entries of another policy are judged anew or left out.
         reference: keep a copy of the model as it was at first; entries have its logprobs, too.
@@ -140,14 +133,14 @@ class Config:
     limits: Limits = field(default_factory=Limits)
 
     def fixed(self) -> dict[str, Any]:
-        """What a run folder is bound to: not where it lies, how long it goes on, or other algorithms."""
+        """List what a run folder is bound to: not its place, how long the run is, or other algorithms."""
         others = {options for name, (options, _) in ALGORITHMS.items() if name != self.algorithm}
         fixed = {k: v for k, v in asdict(self).items() if k not in {*FREE, *others}}
         settings = {k: v for k, v in fixed["settings"].items() if k not in FREE_SETTINGS}
         return {**fixed, "settings": settings, "warm_start": self.warm_start and str(self.warm_start)}
 
     def make_method(self) -> Method:
-        """The algorithm, ready to run; raises `MinillmError` for options that make no sense."""
+        """Make the algorithm; raise `MinillmError` for options that make no sense."""
         if self.algorithm == "single-token":
             return SingleToken(self.method, self.warm_start, self.stale)
         if self.warm_start is not None:
@@ -157,19 +150,14 @@ class Config:
 
 
 def make_problems(tasks: Sequence[str], tokenizer: Tokenizer, config: Config) -> list[ArcProblem]:
-    """The tasks as problems for a tokenizer's model. Raises `ArcError` for those without a solution."""
-
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    return [
-        ArcProblem(id, tokenizer.encode_chat, encode, tokenizer.decode, config.prompt, config.limits)
-        for id in tasks
-    ]
+    """Make tasks problems for a tokenizer's model. Raises `ArcError` for those without a solution."""
+    encode = partial(tokenizer.encode, add_special_tokens=False)
+    shared = tokenizer.encode_chat, encode, tokenizer.decode, config.prompt, config.limits
+    return [ArcProblem(task_id, *shared) for task_id in tasks]
 
 
 def train(config: Config, console: Console) -> list[Summary]:
-    """Run or resume `config`, showing progress on `console`; returns how each task fared.
+    """Run or resume `config`, showing progress on `console`; return how each task fared.
 
     Raises `MinillmError` or `ArcError` for what the user can mend.
     """
@@ -187,13 +175,12 @@ def train(config: Config, console: Console) -> list[Summary]:
     console.print(f"loading {config.model} in {config.precision}")
     llm = LLM(load_model(folder, config.precision), tokenizer)
     console.print(str(probe(llm.model)))
-    lora = reference = None
-    if config.lora.rank:
-        lora = LoRA(llm.model, **asdict(config.lora))
-    if config.reference:
-        # A LoRA's base is there already; of all weights a copy is made.
-        copy = Reference.of_lora(llm, lora) if lora else Reference.copy_of(llm.model, llm.model.precision)
-        reference = copy
+    lora = LoRA(llm.model, **asdict(config.lora)) if config.lora.rank else None
+    reference = None
+    if config.reference:  # a LoRA's base is there already; of all weights a copy is made
+        reference = (
+            Reference.of_lora(llm, lora) if lora else Reference.copy_of(llm.model, llm.model.precision)
+        )
     trainer = Trainer(
         llm,
         problems,
@@ -205,18 +192,11 @@ def train(config: Config, console: Console) -> list[Summary]:
         lora=lora,
         reference=reference,
     )
-    columns = (
-        SpinnerColumn(),
-        TextColumn("iterations"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
+    columns = SpinnerColumn(), "iterations", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     # The folder is opened last, so that a mistake above leaves none behind.
     with (
         Journal.open(config.run, config.fixed(), config.keep_last, config.keep_every) as journal,
-        Progress(*columns, console=console) as bar,
+        Progress(*columns, "{task.description}", console=console) as bar,
     ):
         if journal.iteration:
             console.print(f"going on after iteration {journal.iteration} of {config.run}")
@@ -231,25 +211,19 @@ def train(config: Config, console: Console) -> list[Summary]:
 
 
 def table(summaries: list[Summary]) -> Table:
-    """The outcome, a row a task."""
-    result = Table(title="rewards are measured at the first k, before and after training")
-    result.add_column("task")
-    for name in ("k at start", "k at end", "reward before", "reward after", "moves confirmed"):
-        result.add_column(name, justify="right")
+    """Tabulate the outcome, a row a task."""
+    names = ("k at start", "k at end", "reward before", "reward after", "moves confirmed")
+    columns = [Column(name, justify="right") for name in names]
+    result = Table("task", *columns, title="rewards are measured at the first k, before and after training")
     for s in summaries:
-        result.add_row(
-            s.problem_id,
-            str(s.k_start),
-            str(s.k_end),
-            f"{s.reward_before:.2f}",
-            f"{s.reward_after:.2f}",
-            f"{s.moves_confirmed} of {s.moves_checked}" if s.moves_checked else "-",
-        )
+        rewards = f"{s.reward_before:.2f}", f"{s.reward_after:.2f}"
+        moves = f"{s.moves_confirmed} of {s.moves_checked}" if s.moves_checked else "-"
+        result.add_row(s.problem_id, str(s.k_start), str(s.k_end), *rewards, moves)
     return result
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     console = Console()
     config = tyro.cli(Config, description=__doc__, args=arguments)
     try:

@@ -1,11 +1,9 @@
 """Is an action better or worse than what the policy would do instead? First decision of the method.
 
-With Q(a) the chance of reward after action a and pi the policy over the sampled actions, the state
-reward is V = sum pi(a) Q(a), and the advantage of a has the sign of Q(a) - V, which is the sign of
-Q(a) - V' for V' the policy-weighted mean of the *other* actions. The other actions are weighted by
-probability and not pooled by count: an action at 5 of 8 beside a favourite of the policy at 4 of 8
-and three improbable failures at 0 of 8 has nothing over what the policy does, though 5 of 8 against
-a pooled 4 of 32 looks like much.
+With Q(a) the chance of reward after action a and pi the policy over the sampled actions, the state reward is
+V = sum pi(a) Q(a), and the advantage of a has the sign of Q(a) - V, which is the sign of Q(a) - V' for V' the
+policy-weighted mean of the *other* actions. They are weighted by probability and not pooled by count: 5 of 8
+beside a favourite of the policy at 4 of 8 is no better for three improbable failures at 0 of 8.
 """
 
 from __future__ import annotations
@@ -20,9 +18,8 @@ from minillm.errors import MinillmError
 def state_reward(rewards: Sequence[float], logprobs: Sequence[float]) -> float:
     """Average the mean rewards of a state's actions, weighted by the policy's probabilities of them.
 
-    `rewards` are mean rewards and `logprobs` the policy's logprobs, one an action; probabilities
-    are normalised over these actions. Raises `MinillmError` where there is no action, where the
-    lengths differ, or where a value is not finite.
+    `logprobs` are the policy's, one an action; probabilities are normalised over these actions. Raises
+    `MinillmError` where there is no action, where the lengths differ, or where a value is not finite.
     """
     if not rewards or len(rewards) != len(logprobs):
         raise MinillmError(
@@ -46,37 +43,32 @@ def advantages(
 ) -> list[int]:
     """Decide the advantage, -1, 0 or +1, of each action of a state from the counts of its rollouts.
 
-    `successes` of `trials` rollouts earned the reward after each action (rewards between 0 and 1 are
-    summed, and the part of the sum after the point is no evidence), and `probs` are the
-    policy's probabilities of the actions (normalised here over those that have trials). An action
-    is +1 or -1 where two things hold, and 0 otherwise:
+    `successes` of `trials` rollouts earned the reward after each action (rewards between 0 and 1 are summed,
+    and the part of the sum after the point is no evidence), and `probs` are the policy's probabilities of the
+    actions (normalised here over those that have trials). An action is +1 or -1 where two things hold, and 0
+    otherwise:
 
-    1. *Evidence.* A one-sided exact test of its count against that of the other actions has a
-       p-value of at most 1 - confidence. The others count as r*n successes in n trials, with
-       r = sum w_j s_j/n_j their mean reward under the policy's weights w_j and
-       n = 1 / sum(w_j^2 / n_j) the trials that would estimate r as well (Kish's effective sample
-       size). For whole counts the test is Fisher's; see `p_as_good` for how it goes on to
-       fractions.
-    2. *Size.* Its mean reward differs from the state reward by at least `min_gain`. An action that
-       has nearly all the probability already has nothing to win, however clear the evidence.
+    1. *Evidence.* A one-sided exact test of its count against that of the other actions has a p-value of at
+       most 1 - confidence. The others count as r*n successes in n trials, with r = sum w_j s_j/n_j their mean
+       reward under the policy's weights w_j and n = 1 / sum(w_j^2 / n_j) the trials that would estimate r as
+       well (Kish's effective sample size). For whole counts the test is Fisher's; see `p_as_good` for how it
+       goes on to fractions.
+    2. *Size.* Its mean reward differs from the state reward by at least `min_gain`. An action that has nearly
+       all the probability already has nothing to win, however clear the evidence.
 
-    Swapping successes and failures flips every sign; more successes never lower an action's
-    advantage nor raise another's; no trials, or no alternative with trials, give 0.
+    Swapping successes and failures flips every sign; more successes never lower an action's advantage nor
+    raise another's; no trials, or no alternative with trials, give 0.
 
-    Errors: with equal true rewards, an action is falsely +1 with a probability of at most
-    1 - confidence, and so is it falsely -1. That is exact where the weights follow the trials
-    (Fisher's test) and measured elsewhere, with room to spare for few rollouts: about half of it
-    for 8 an action, and with the early stopping of `rl.allocation` (`benchmarks/advantage.py` measures
-    both). An action whose true reward is the mean of unequal others is held to it too as long as they have
-    about the same number of trials; where one with much of the probability has
-    2 trials and the rest 64, the rate came to 1.5 times as much. It is a rate for one action and
-    one sign, *not* corrected for the number of actions: 5 actions with 8 rollouts see some false
-    verdict in up to a third of the states at a confidence of 0.9, and in a fifth at 0.95. A
-    false verdict moves one logprob by a factor of two and is tested afresh when the state is seen
-    again, so a correction for whole states would cost more signal than it saves.
+    Errors: with equal true rewards, an action is falsely +1 with a probability of at most 1 - confidence, and
+    so is it falsely -1. That is exact where the weights follow the trials (Fisher's test), and measured
+    elsewhere (`benchmarks/advantage.py`): about half of it for 8 rollouts an action; 1.5 times as much where
+    an action with much of the probability has 2 trials and the others 64. The rate is for one action and one
+    sign, *not* corrected for the number of actions: with 5 actions and 8 rollouts up to a third of the states
+    see a false verdict at a confidence of 0.9, a fifth at 0.95. A false verdict moves one logprob by a factor
+    of two and is tested afresh when the state is seen again: a correction would cost more than it saves.
 
-    Raises `MinillmError` for lengths that differ, impossible counts, probabilities outside [0, 1],
-    a confidence outside (0.5, 1) or a negative `min_gain`.
+    Raises `MinillmError` for lengths that differ, impossible counts, probabilities outside [0, 1], a
+    confidence outside (0.5, 1) or a negative `min_gain`.
     """
     check_counts(successes, trials, probs, confidence, min_gain)
 
@@ -96,9 +88,8 @@ def advantages(
 class Alternative:
     """What the policy would do in place of an action.
 
-    `good` is the mean reward of the other actions under the policy's weights, `bad` what it lacks to 1; they
-    are known as well as from `size` trials. `share` is the part of the probability that the others have, and
-    `weights` are those of (index, weight) each.
+    `good` is the mean reward of the other actions under the policy's weights (of (index, weight) each), `bad`
+    what it lacks to 1; both are as well known as from `size` trials. `share` is the others' probability.
     """
 
     good: float
@@ -145,17 +136,15 @@ def alternative(
 def p_as_good(successes: int, failures: int, other_successes: float, other_failures: float) -> float:
     """Compute a one-sided p-value of a count against another: how easily an equal does as well or better.
 
-    It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance
-    is Beta(other_successes + 1, other_failures). For whole numbers that is the p-value of Fisher's
-    exact test (Altham, "Exact Bayesian analysis of a 2x2 contingency table", JRSS B 31, 1969),
-    so under equal chances it is at most a with probability at most a, whatever the chance; unlike
-    the hypergeometric form it is defined, and monotone, for the fractional counts of a weighted
-    mean too. It is 1 where either side has no trials.
+    It is the tail at `successes` of a beta-binomial of `successes + failures` trials whose chance is
+    Beta(other_successes + 1, other_failures). For whole numbers that is the p-value of Fisher's exact test
+    (Altham, "Exact Bayesian analysis of a 2x2 contingency table", JRSS B 31, 1969); unlike the hypergeometric
+    form it is defined, and monotone, for the fractional counts of a weighted mean too. It is 1 where either
+    side has no trials.
     """
     if other_failures == 0:
         return 1.0
-    tail = beta_binomial_tail(successes, successes + failures, other_successes + 1, other_failures)
-    return min(tail, 1.0)
+    return min(1.0, beta_binomial_tail(successes, successes + failures, other_successes + 1, other_failures))
 
 
 def beta_binomial_tail(least: int, n: int, a: float, b: float) -> float:
@@ -180,10 +169,9 @@ def check_counts(
             f"advantages need one count and one probability an action, not {len(successes)} "
             f"successes, {len(trials)} trials and {len(probs)} probabilities"
         )
-    for s, n in zip(successes, trials, strict=True):
+    for s, n, prob in zip(successes, trials, probs, strict=True):
         if not 0 <= s <= n:
             raise MinillmError(f"{s} successes in {n} trials cannot be")
-    for prob in probs:
         if not 0 <= prob <= 1:
             raise MinillmError(f"{prob} is not a probability")
     if not 0.5 < confidence < 1:

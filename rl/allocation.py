@@ -1,12 +1,12 @@
 """How many more rollouts does each action of a state get? A decision of the method, a pure function.
 
 Rollouts are most of an iteration's time, and most actions need few: a state whose first rollouts all fail, or
-all succeed, seldom turns into evidence, and an action that is decided needs no more. So rollouts are made in
-rounds: after each, an action gets more only while it may still come to a verdict that has none yet.
+all succeed, seldom turns into evidence, and an action that is decided needs no more.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from math import fsum
@@ -34,16 +34,10 @@ def more_rollouts(
     or with a verdict that would hold at `caution` times the rate of errors that `confidence` allows: an
     action is tested once a round, and several tests are wrong more often than one. An action without such a
     verdict gets `round_size` more rollouts while the chance that it will have a verdict at `max_rollouts` is
-    at least `hope`. That chance is the beta-binomial tail of its next rollouts beyond the count that the
-    verdict takes, under a prior of one rollout that went as the others' did, with the others taken to go on
-    as they have. A verdict that leads to no target does not count: -1 for an action of
-    a probability below `min_prob`, +1 for one that lacks `min_prob` or less to certainty (`rl.targets`).
-
-    Where the others are known less well than the action will be, the one that adds most to their uncertainty
-    gets rollouts too.
-
-    `benchmarks/advantage.py` measures the rates of errors, and how many rollouts a fixed number takes that
-    finds as much with no more of them.
+    at least `hope`: the beta-binomial tail of its next rollouts beyond the count that the verdict takes,
+    under a prior of one rollout that went as the others' did, with the others taken to go on as they have. A
+    verdict that leads to no target (`rl.targets`) does not count. Where the others are known less well than
+    the action will be, the one that adds most to their uncertainty gets rollouts too.
 
     Raises `MinillmError` as `advantages` does, and for a `round_size` or `max_rollouts` below 1.
     """
@@ -65,19 +59,14 @@ def more_rollouts(
         if n == 0:
             give(i)
             continue
-        sides = []
-        if 1 - probs[i] > min_prob:
-            sides.append((wins, n - wins, others))
+        sides = [(wins, n - wins, others)] if 1 - probs[i] > min_prob else []
         if probs[i] >= min_prob:
             sides.append((n - wins, wins, others.exchanged()))
         if any(side.beaten_by(good, bad, sure, min_gain) for good, bad, side in sides):
             continue
         typical = fsum(trials[j] for j, _ in others.weights) / len(others.weights)
-        grown = max(1.0, max_rollouts / typical)
-        if any(
-            _chance(good, bad, max_rollouts, side, grown, confidence, min_gain) >= hope
-            for good, bad, side in sides
-        ):
+        goal = max_rollouts, max(1.0, max_rollouts / typical), confidence, min_gain
+        if any(_chance(good, bad, side, *goal) >= hope for good, bad, side in sides):
             give(i)
             if others.size < n + round_size:
                 unfinished = [(w * w / trials[j], j) for j, w in others.weights if trials[j] < max_rollouts]
@@ -89,22 +78,20 @@ def more_rollouts(
 def _chance(
     wins: float,
     losses: float,
-    max_rollouts: int,
     others: Alternative,
+    max_rollouts: int,
     grown: float,
     confidence: float,
     min_gain: float,
 ) -> float:
-    """The chance that `wins` beat the others at `max_rollouts`, with `grown` times their rollouts."""
+    """Compute the chance that `wins` beat the others at `max_rollouts`, with `grown` times their rollouts."""
     left = max_rollouts - round(wins + losses)
     later = replace(others, size=others.size * grown)
-    low, high = 0, left + 1  # the fewest further wins that are enough
-    while low < high:
-        middle = (low + high) // 2
-        if later.beaten_by(wins + middle, losses + left - middle, confidence, min_gain):
-            high = middle
-        else:
-            low = middle + 1
+
+    def enough(more: int) -> bool:
+        return later.beaten_by(wins + more, losses + left - more, confidence, min_gain)
+
+    fewest = bisect_left(range(left + 1), True, key=enough)
     # One rollout as the others', and half a win among one more of theirs, so that no chance is 0 or 1.
     prior = (others.good * others.size + 0.5) / (others.size + 1)
-    return beta_binomial_tail(low, left, wins + prior, losses + 1 - prior)
+    return beta_binomial_tail(fewest, left, wins + prior, losses + 1 - prior)

@@ -1,16 +1,8 @@
 """What did an update do? Moves at serving precision, weights that changed, and what was not meant to move.
 
-For any training loop:
-
-    audit = Audit(llm, probe=texts)            # once: `probe` is what should stay as it is
-    update = audit.begin(moves)                # before the update: logprobs and weights as they are
-    loss.backward(); update.gradients()        # as often as there are backward passes; may be left out
-    optimizer.step()
-    report = update.end()                      # report.print() shows tables, report.save(folder) writes files
-
-A move is looked at three times after the update: in the weights' own dtype with nothing rounded on the way
-("exact"), in the trainer's forward and in the sampler, both at serving precision. One that is there in the
-first and gone in the others vanished in rounding, and is called so.
+For any training loop, as in `rl/examples/5_audit.py`. A move is looked at three times after the update: in
+the weights' own dtype with nothing rounded on the way ("exact"), in the trainer's forward and in the sampler,
+both at serving precision. One that is there in the first and gone in the others vanished in rounding.
 
 Legend: T tokens, R rows, V vocabulary, H query heads, K kv heads, D head dim, X columns.
 """
@@ -52,9 +44,8 @@ class Audit:
         llm: whose model is trained, and which serves it.
         probe: token ids of texts whose logprobs are not meant to move.
 
-    Holds one copy of the weights between `begin` and `end`, and the probe's distributions, (R, V) in float32,
-    at the start and before the update. Raises `MinillmError` for probe texts of fewer than two tokens, or
-    that are no sequences for the model.
+    Holds a copy of the weights between `begin` and `end`, and the probe's distributions, (R, V) in float32,
+    at the start and before the update. Raises `MinillmError` for probe texts that `ProbeTexts` refuses.
     """
 
     def __init__(self, llm: LLM, probe: Sequence[Sequence[int]] = ()) -> None:
@@ -71,27 +62,27 @@ class Audit:
     def begin(self, moves: Sequence[Move] = ()) -> Update:
         """Look at the model before an update; `end` of what this returns looks after it."""
         self.steps += 1
-        return Update(self, moves)
+        return Update(self, list(moves))
 
 
 class Update:
     """One update that is being watched: made by `Audit.begin`."""
 
-    def __init__(self, audit: Audit, moves: Sequence[Move]) -> None:
-        self._audit, self._moves = audit, list(moves)
-        for move in self._moves:
+    def __init__(self, audit: Audit, moves: list[Move]) -> None:
+        self._audit, self._moves = audit, moves
+        for move in moves:
             audit.model.check_tokens([*move.prefix_ids, move.token_id])
         self._before = self._sampled()
         self._exact_before = _trained(audit.exact, self._moves)
         self._probe_RV = audit._probe.rows()
         self._weights = {name: p.detach().clone() for name, p in audit.model.named_parameters()}
-        self._squares: dict[str, float] = {}
+        self._gradients: dict[str, float] = {}
 
     @torch.no_grad()
     def gradients(self) -> None:
         """Note the gradients that are there now, before the optimizer clears them; the last call counts."""
-        self._squares = {
-            name: p.grad.double().square().sum().item()
+        self._gradients = {
+            name: math.sqrt(p.grad.double().square().sum().item())
             for name, p in self._audit.model.named_parameters()
             if p.grad is not None
         }
@@ -106,37 +97,30 @@ class Update:
     @torch.no_grad()
     def end(self) -> UpdateReport:
         """Look after the update."""
-        audit, model = self._audit, self._audit.model
-        if not self._squares:
+        audit, model, moves = self._audit, self._audit.model, self._moves
+        if not self._gradients:
             self.gradients()
-        sampled, trained = self._sampled(), _trained(model, self._moves)
-        exact = _trained(audit.exact, self._moves)
-        moved = [
-            Moved(
-                token_id=move.token_id,
-                prefix_tokens=len(move.prefix_ids),
-                before=self._before[i].item(),
-                target=move.target,
-                exact_before=self._exact_before[i].item(),
-                exact_after=exact[i].item(),
-                trained=trained[i].item(),
-                sampled=sampled[i].item(),
-                equal_bits=torch.equal(trained[i].float(), sampled[i]),
-                verdict=verdict(
-                    self._before[i].item(),
-                    sampled[i].item(),
-                    move.target,
-                    exact[i].item() - self._exact_before[i].item(),
-                ),
-            )
-            for i, move in enumerate(self._moves)
-        ]
+        sampled, trained, exact = self._sampled(), _trained(model, moves), _trained(audit.exact, moves)
         report = UpdateReport(
             step=audit.steps,
             precision={k: str(v).removeprefix("torch.") for k, v in vars(model.precision).items()},
-            moves=moved,
+            moves=[
+                Moved(
+                    token_id=move.token_id,
+                    prefix_tokens=len(move.prefix_ids),
+                    before=(before := self._before[i].item()),
+                    target=move.target,
+                    exact_before=(exact_before := self._exact_before[i].item()),
+                    exact_after=(exact_after := exact[i].item()),
+                    trained=trained[i].item(),
+                    sampled=(after := sampled[i].item()),
+                    equal_bits=torch.equal(trained[i].float(), sampled[i]),
+                    verdict=verdict(before, after, move.target, exact_after - exact_before),
+                )
+                for i, move in enumerate(moves)
+            ],
             tensors=self._tensors(),
-            activations=_activations(model, [*(move.prefix_ids for move in self._moves), *audit.probe]),
+            activations=_activations(model, [*(move.prefix_ids for move in moves), *audit.probe]),
             drift=self._drift(),
         )
         self._weights.clear()
@@ -150,15 +134,15 @@ class Update:
             old, new, shape = self._weights[name], p.detach(), model.config.shapes[name]
             if isinstance(shape, Matrix):  # the columns that fill up a panel are no weights
                 old, new = unpack(old, shape.N), unpack(new, shape.N)
-            path = name.split(".")
+            *path, kind = name.split(".")
             tensors.append(
                 Tensors(
-                    layer=int(path[1]) if len(path) > 1 else None,
-                    kind=path[-1],
+                    layer=int(path[1]) if path else None,
+                    kind=kind,
                     weights=old.numel(),
                     changed=int((old.to(compute) != new.to(compute)).sum()),
                     touched=int((old != new).sum()),
-                    gradient_norm=math.sqrt(self._squares[name]) if name in self._squares else None,
+                    gradient_norm=self._gradients.get(name),
                     update_norm=(new.double() - old.double()).norm().item(),
                     weight_norm=new.double().norm().item(),
                 )
@@ -167,20 +151,20 @@ class Update:
 
     def _drift(self) -> Drift | None:
         """Compare the probe's logprobs with those before the update."""
-        audit, before_RV = self._audit, self._probe_RV
+        audit = self._audit
         if not audit.probe:
             return None
-        after_RV = audit._probe.rows()
+        before_RV, after_RV = self._probe_RV, audit._probe.rows()
         places = [(text, i) for text, ids in enumerate(audit.probe) for i in range(1, len(ids))]
-        tokens = [audit.probe[text][i] for text, i in places]
-        rows = range(len(tokens))
-        change_R = (after_RV[rows, tokens] - before_RV[rows, tokens]).double()
-        worst = int(change_R.abs().argmax())
+        chosen = range(len(places)), [audit.probe[text][i] for text, i in places]
+        change_R = (after_RV[chosen] - before_RV[chosen]).double()
+        size_R = change_R.abs()
+        worst = int(size_R.argmax())
         return Drift(
             tokens=len(places),
             mean=change_R.mean().item(),
-            mean_absolute=change_R.abs().mean().item(),
-            largest=change_R.abs()[worst].item(),
+            mean_absolute=size_R.mean().item(),
+            largest=size_R[worst].item(),
             largest_token=places[worst],
             kl=kl(before_RV, after_RV),
             kl_reference=kl(audit._reference_RV, after_RV),

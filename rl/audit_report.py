@@ -6,23 +6,23 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from minillm.checkpoint.safetensors import write_atomically
+
+_COUNTS, _NORMS = ("weights", "changed", "touched"), ("gradient_norm", "update_norm", "weight_norm")
 
 
 @dataclass(frozen=True)
 class Moved:
     """One move's logprobs: before, target, and after in exact arithmetic, in the trainer and in the sampler.
 
-    `verdict` is "reached", "on its way", "wrong way", "vanished" (there in exact arithmetic, gone at serving
-    precision), "did not move", or "watched" where there is no target; `equal_bits` whether trainer and
-    sampler agree in every bit.
+    `verdict` is that of `rl.targets.verdict`; `equal_bits` says whether trainer and sampler agree bitwise.
     """
 
     token_id: int
@@ -39,10 +39,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Weights of one kind in one layer (None: outside of layers); norms are those of all of them, in float64.
+    """Weights of one kind in one layer (None: outside of layers), and their norms in float64.
 
-    `changed` counts those whose value at serving precision is another than before, `touched` those whose
-    own value is.
+    `changed` counts weights that differ at serving precision, `touched` those that do in their own dtype.
     """
 
     layer: int | None
@@ -146,14 +145,12 @@ class UpdateReport:
 
     def print(self, console: Console | None = None) -> None:
         """Print the tables, for people."""
-        console = console or Console()
-        console.print(str(self), *self.tables(), sep="\n")
+        (console or Console()).print(str(self), *self.tables(), sep="\n")
 
     def save(self, folder: str | Path) -> Path:
         """Write update-<step>.json and, where matplotlib is there, update-<step>.png; the former's path."""
         path = Path(folder) / f"update-{self.step}.json"
-        text = json.dumps(asdict(self))
-        write_atomically(path, lambda temporary: temporary.write_text(text))
+        write_atomically(path, lambda temporary: temporary.write_text(json.dumps(asdict(self))))
         try:
             import matplotlib.figure  # noqa: F401
         except ImportError:
@@ -162,27 +159,21 @@ class UpdateReport:
         return path
 
     def _moves_table(self) -> Table:
-        table = Table(title=f"update {self.step}: logprobs")
-        for name in ("token", "after", "before", "target", "exact after", "trainer after", "sampler after"):
-            table.add_column(name, justify="right")
-        table.add_column("bits")
-        table.add_column("")
+        names = ("token", "after", "before", "target", "exact after", "trainer after", "sampler after")
+        table = Table(*map(_right, names), "bits", "", title=f"update {self.step}: logprobs")
         for m in self.moves:
             logprobs = (m.before, m.target, m.exact_after, m.trained, m.sampled)
-            bits = "equal" if m.equal_bits else "DIFFER"
             cells = [_number(logprob, ".5f") for logprob in logprobs]
+            bits = "equal" if m.equal_bits else "DIFFER"
             table.add_row(str(m.token_id), f"{m.prefix_tokens} tokens", *cells, bits, m.verdict)
         return table
 
     def _weights_table(self, by: Literal["layer", "kind"]) -> Table:
-        table = Table(title=f"update {self.step}: weights by {by}")
-        table.add_column(by)
         names = ["weights", "changed", "at serving precision", "gradient", "update", "norm", "update / norm"]
         activations = {str(a.layer): a for a in self.activations} if by == "layer" else {}
         if activations:
             names += ["hidden RMS", "largest logit"]
-        for name in names:
-            table.add_column(name, justify="right")
+        table = Table(by, *map(_right, names), title=f"update {self.step}: weights by {by}")
         for name, t in self.weights_by(by).items():
             numbers = [t.gradient_norm, t.update_norm, t.weight_norm, t.relative_update]
             if a := activations.get(name):
@@ -194,11 +185,11 @@ class UpdateReport:
     def _drift_table(self) -> Table:
         table = Table(title=f"update {self.step}: what was not meant to move", show_header=False)
         if d := self.drift:
-            text, place = d.largest_token
+            place = "(text {}, token {})".format(*d.largest_token)
             table.add_row("probe tokens", f"{d.tokens:,}")
             table.add_row("mean change of a logprob", f"{d.mean:+.3g}")
             table.add_row("mean absolute change", f"{d.mean_absolute:.3g}")
-            table.add_row("largest change", f"{d.largest:.3g} (text {text}, token {place})")
+            table.add_row("largest change", f"{d.largest:.3g} {place}")
             table.add_row("KL(before, after)", f"{d.kl:.3g}")
             table.add_row("KL(start of the audit, after)", f"{d.kl_reference:.3g}")
         return table
@@ -228,47 +219,40 @@ def plot(report: UpdateReport, path: Path) -> None:
     moves.set(title="moves", ylabel="logprob (nats)")
     moves.set_xticks(places, [f"{m.token_id}\n{m.verdict}" for m in report.moves], fontsize=8)
     layers = report.weights_by("layer")
+    curves = {"markersize": 3, "marker": "o"}
     for label, field in (("in their own dtype", "touched_share"), ("at serving precision", "changed_share")):
-        shares = [100 * getattr(t, field) for t in layers.values()]
-        changed.plot(list(layers), shares, "o-", markersize=3, label=label)
+        changed.plot(list(layers), [100 * getattr(t, field) for t in layers.values()], label=label, **curves)
     changed.set(title="weights that changed", ylabel="%", xlabel="layer", ylim=(-3, 103))
     for kind in report.weights_by("kind"):
         inside = [t for t in report.tensors if t.kind == kind and t.layer is not None and t.weight_norm > 0]
         if inside:
             relative = [t.relative_update for t in inside]
-            updates.plot([t.layer for t in inside], relative, "o-", markersize=3, label=kind)
+            updates.plot([t.layer for t in inside], relative, label=kind, **curves)
     scale = "log" if any(t.update_norm for t in report.tensors) else "linear"
     updates.set(title="update / weight norm", xlabel="layer", yscale=scale)
+    measured = [a.layer for a in report.activations]
     for label, field in (("hidden RMS", "hidden_rms"), ("largest attention logit", "largest_logit")):
-        values = [getattr(a, field) for a in report.activations]
-        activations.plot([a.layer for a in report.activations], values, "o-", markersize=3, label=label)
+        activations.plot(measured, [getattr(a, field) for a in report.activations], label=label, **curves)
     activations.set(title="activations", xlabel="layer")
     for axes in (moves, changed, updates, activations):
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7, ncols=2)
-    for tick in changed.get_xticklabels():
-        tick.set(fontsize=6, rotation=90)
+    changed.tick_params(axis="x", labelsize=6, labelrotation=90)
     figure.savefig(path, dpi=110, format="png")
 
 
 def _total(group: Sequence[Tensors]) -> Tensors:
-    """Sum up: counts are added, norms are those of all together; names are the first's."""
+    """Add up counts, and join norms; names are the first's."""
+    sums: dict[str, Any] = {name: sum(getattr(t, name) for t in group) for name in _COUNTS}
+    for name in _NORMS:
+        squares = [norm * norm for t in group if (norm := getattr(t, name)) is not None]
+        sums[name] = math.sqrt(sum(squares)) if squares else None
+    return replace(group[0], **sums)
 
-    def norm(norms: Sequence[float | None]) -> float | None:
-        known = [value * value for value in norms if value is not None]
-        return math.sqrt(sum(known)) if known else None
 
-    return Tensors(
-        layer=group[0].layer,
-        kind=group[0].kind,
-        weights=sum(t.weights for t in group),
-        changed=sum(t.changed for t in group),
-        touched=sum(t.touched for t in group),
-        gradient_norm=norm([t.gradient_norm for t in group]),
-        update_norm=norm([t.update_norm for t in group]) or 0.0,
-        weight_norm=norm([t.weight_norm for t in group]) or 0.0,
-    )
+def _right(name: str) -> Column:
+    return Column(name, justify="right")
 
 
 def _number(value: float | None, form: str = ".3g") -> str:

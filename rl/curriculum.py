@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from minillm.errors import MinillmError
@@ -73,16 +74,8 @@ class Curriculum(Redaction):
         self, k: int, state_reward: float, stops: Sequence[int], golden_reward: float | None = None
     ) -> int:
         """Apply `next_k` under these options."""
-        return next_k(
-            k,
-            state_reward,
-            grow_above=self.grow_above,
-            shrink_below=self.shrink_below,
-            max_k=stops[-1],
-            step=self.k_step,
-            stops=stops,
-            golden_reward=golden_reward,
-        )
+        choose = partial(next_k, max_k=stops[-1], step=self.k_step, stops=stops, golden_reward=golden_reward)
+        return choose(k, state_reward, grow_above=self.grow_above, shrink_below=self.shrink_below)
 
 
 def next_k(
@@ -100,15 +93,12 @@ def next_k(
 
     Where the state reward is above `grow_above`, k grows by `step` tokens, or with `stops`, ascending, to the
     `step`-th of those above it: where lines begin, say. Where the state reward is below `shrink_below`, k
-    shrinks by one token, unless `golden_reward`, the mean reward of the golden action, is above
-    `grow_above`: then what is left after that action is solved, and this state is where to learn. In
-    between, k stays.
+    shrinks by one token, unless `golden_reward`, the mean reward of the golden action, is above `grow_above`:
+    then what is left after that action is solved, and this state is where to learn. In between, k stays.
 
-    No oscillation on a fixed policy, however steep: the golden action's reward in a state is the state
-    reward at k - 1, so on its way down k meets no redaction that it would grow from again. (Where
-    `golden_reward` is not given, that holds as long as the state reward drops by at most grow_above -
-    shrink_below from one k to the next; at a steeper one k alternates between the last redaction
-    that is solved and the first that is not.)
+    k comes to rest on a fixed policy: the golden action's reward in a state is the state reward at k - 1, so
+    on its way down k meets no redaction that it would grow from again. Without `golden_reward`, that holds as
+    long as the state reward drops by at most grow_above - shrink_below from one k to the next.
 
     Raises `MinillmError` for a reward outside [0, 1], thresholds out of order, or a `k`, `step`, `max_k` or
     stop below 1.
@@ -117,10 +107,8 @@ def next_k(
         if reward is not None and not 0 <= reward <= 1:
             raise MinillmError(f"a state reward lies in [0, 1], not at {reward}")
     if not 0 <= shrink_below < grow_above <= 1:
-        raise MinillmError(
-            f"shrink_below must be below grow_above, both in [0, 1], "
-            f"but they are {shrink_below} and {grow_above}"
-        )
+        bounds = f"{shrink_below} and {grow_above}"
+        raise MinillmError(f"shrink_below must be below grow_above, both in [0, 1], but they are {bounds}")
     if min(k, step, max_k, *(stops or ())) < 1:
         raise MinillmError(f"k, step, max_k and stops must be at least 1, not {k}, {step} and {max_k}")
     if state_reward > grow_above:

@@ -19,12 +19,11 @@ from rl.rollout import RolloutContext, Start, roll_out
 from rl.types import Entry, Problem, Rollout, redact
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Measurement(Entry):
-    """A state with completions that were sampled from its prefix, golden action or not.
+    """A state with completions sampled from its prefix; `split` is "trained" or "held out".
 
     Their mean reward estimates the state reward with all of the vocabulary for actions, without bias.
-    `split` is "trained" or "held out".
     """
 
     kind: str = "measurement"
@@ -63,10 +62,9 @@ class ProbeTexts:
     @torch.no_grad()
     def rows(self) -> torch.Tensor:
         """Compute the policy before each token of each text but the first ones, (R, V) logprobs."""
-        model = self.model
         if not self.texts:
-            return torch.empty(0, model.config.vocab_size, device=model.head.device)
-        return next_logprobs(model, [ids[:i] for ids in self.texts for i in range(1, len(ids))])
+            return torch.empty(0, self.model.config.vocab_size, device=self.model.head.device)
+        return next_logprobs(self.model, [ids[:i] for ids in self.texts for i in range(1, len(ids))])
 
 
 def kl(old_RV: torch.Tensor, new_RV: torch.Tensor) -> float:
@@ -89,10 +87,11 @@ def interval(
     Problems are drawn with replacement, and then each one's rewards: both are a sample.
     """
     generator = random.Random(seed)
-    means = []
-    for _ in range(draws):
+
+    def mean() -> float:
         drawn = generator.choices(rewards, k=len(rewards))
-        means.append(fsum(fsum(generator.choices(r, k=len(r))) / len(r) for r in drawn) / len(drawn))
-    means.sort()
+        return fsum(fsum(generator.choices(r, k=len(r))) / len(r) for r in drawn) / len(drawn)
+
+    means = sorted(mean() for _ in range(draws))
     low = int((1 - confidence) / 2 * draws)
     return means[low], means[draws - 1 - low]

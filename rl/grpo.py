@@ -1,16 +1,17 @@
 """Sequence-level GRPO (Shao et al., 2024): a baseline that single-token learning is compared with.
 
-A completion's advantage is its reward less its group's mean, and goes to all of its tokens alike. Options
-have the original's divisions by the group's deviation and by a completion's length, which Liu et al. (2025)
-show to bias it, and its penalty for leaving the reference.
+A completion's advantage is its reward less its group's mean, and goes to all of its tokens alike. The
+original's divisions by the group's deviation and by a completion's length, which Liu et al. (2025) show to
+bias it, and its penalty for leaving the reference are options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -30,8 +31,8 @@ class GRPOConfig(Curriculum, AdamWConfig):
     Attributes:
         group: completions of each problem in an iteration.
         divide_by_deviation: whether advantages are divided by the group's standard deviation.
-        length: what a completion's summed loss is divided by: its "own" length, the mean one of the
-            iteration ("mean"), or the most tokens it could have had ("most").
+        length: what a completion's summed loss is divided by: its "own" length, the mean one of the iteration
+            ("mean"), or the most tokens it could have had ("most").
         kl: weight of the penalty for leaving the reference, in each token that is trained; 0 for none.
             Completions without an advantage are not.
         clip: a token's ratio to the policy that sampled it counts from 1 - clip to 1 + clip.
@@ -55,7 +56,7 @@ class GroupRollout(Rollout):
     advantage: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class GRPOEntry(Entry):
     """A state and its group of completions; `state_reward` is their mean reward."""
 
@@ -64,14 +65,9 @@ class GRPOEntry(Entry):
     state_reward: float
 
 
-@dataclass(frozen=True)
-class TrainedCompletion:
-    """A completion that is trained on, `count` times over: equal ones are one forward."""
-
-    prefix_ids: list[int]
-    rollout: GroupRollout
-    count: int
-    divisor: float
+# What comes before a completion that is trained on, its equals in the group, which are one forward, and what
+# its loss is divided by.
+TrainedCompletion: TypeAlias = tuple[list[int], list[GroupRollout], float]
 
 
 def group_advantages(rewards: list[float], divide_by_deviation: bool) -> list[float]:
@@ -98,44 +94,33 @@ class GRPO(AdamWMethod[GRPOConfig]):
         problems = config.turn(run.problems, state.trained)
         starts = [Start(p, redact(p, state.problems[p.id].k)) for p in problems]
         roll_out(run, starts, [config.group] * len(starts), seed_of(config.seed, iteration))
-        entries = [self._entry(start, iteration, state.model_version) for start in starts]
+        entry = partial(GRPOEntry, iteration=iteration, model_version=state.model_version)
+        entries = [
+            entry(state=start.state, rollouts=self._judged(start.rollouts), state_reward=start.mean_reward)
+            for start in starts
+        ]
         with run.clock.on("training"):
             steps = self._train(run, self._completions(entries))
-        tokenizer = run.llm.get_tokenizer()
         for start in starts:
-            stops = config.stops(start.problem, tokenizer)
+            stops = config.stops(start.problem, run.llm.get_tokenizer())
             state.problems[start.problem.id].k = config.next(start.state.k, start.mean_reward, stops)
-        rollouts = [rollout for start in starts for rollout in start.rollouts]
-        return Round(
-            entries=entries,
-            metrics={
-                "state_reward": fsum(entry.state_reward for entry in entries) / len(entries),
-                **rollout_metrics(rollouts),
-                "k": state.mean_k,
-                "groups_with_signal": float(sum(any(r.advantage for r in e.rollouts) for e in entries)),
-                "steps": float(steps),
-            },
-            steps=steps,
-        )
+        metrics = {
+            "state_reward": fsum(entry.state_reward for entry in entries) / len(entries),
+            **rollout_metrics([rollout for start in starts for rollout in start.rollouts]),
+            "k": state.mean_k,
+            "groups_with_signal": float(sum(any(r.advantage for r in e.rollouts) for e in entries)),
+            "steps": float(steps),
+        }
+        return Round(entries, metrics, steps)
 
-    def _entry(self, start: Start, iteration: int, model_version: int) -> GRPOEntry:
+    def _judged(self, group: list[Rollout]) -> list[GroupRollout]:
         """Give each completion of a group its advantage."""
-        rewards = [rollout.reward for rollout in start.rollouts]
-        advantages = group_advantages(rewards, self.config.divide_by_deviation)
-        return GRPOEntry(
-            iteration=iteration,
-            state=start.state,
-            model_version=model_version,
-            rollouts=[
-                GroupRollout(**vars(rollout), advantage=advantage)
-                for rollout, advantage in zip(start.rollouts, advantages, strict=True)
-            ],
-            state_reward=start.mean_reward,
-        )
+        rewards = [rollout.reward for rollout in group]
+        pairs = zip(group, group_advantages(rewards, self.config.divide_by_deviation), strict=True)
+        return [GroupRollout(**vars(rollout), advantage=advantage) for rollout, advantage in pairs]
 
     def _completions(self, entries: list[GRPOEntry]) -> list[TrainedCompletion]:
         """Take the completions with an advantage, equal ones of a group as one."""
-        config = self.config
         lengths = [len(rollout.token_ids) for entry in entries for rollout in entry.rollouts]
         mean = max(1.0, fsum(lengths) / len(lengths))
         completions = []
@@ -144,11 +129,10 @@ class GRPO(AdamWMethod[GRPOConfig]):
             for rollout in entry.rollouts:
                 if rollout.advantage and rollout.token_ids:
                     equal.setdefault((tuple(rollout.token_ids), rollout.advantage), []).append(rollout)
-            longest = float(entry.state.k + config.extra_tokens)
+            longest = float(entry.state.k + self.config.extra_tokens)
             for (ids, _), copies in equal.items():
-                divisor = {"own": float(len(ids)), "mean": mean, "most": longest}[config.length]
-                prefix_ids = entry.state.prefix_ids
-                completions.append(TrainedCompletion(prefix_ids, copies[0], len(copies), divisor))
+                divisor = {"own": float(len(ids)), "mean": mean, "most": longest}[self.config.length]
+                completions.append((entry.state.prefix_ids, copies, divisor))
         return completions
 
     def _train(self, run: Run, completions: list[TrainedCompletion]) -> int:
@@ -156,11 +140,9 @@ class GRPO(AdamWMethod[GRPOConfig]):
         config = self.config
         if not completions:
             return 0
-        total = sum(completion.count for completion in completions)
-        whole = [[*completion.prefix_ids, *completion.rollout.token_ids] for completion in completions]
-        reference = None
-        if config.kl and run.reference is not None:
-            reference = run.reference.token_logprobs(whole)
+        total = sum(len(copies) for _, copies, _ in completions)
+        whole = [[*prefix_ids, *copies[0].token_ids] for prefix_ids, copies, _ in completions]
+        reference = run.reference.token_logprobs(whole) if config.kl and run.reference else None
         for step in range(config.inner_steps):
             run.progress(f"step {step + 1} of {config.inner_steps}")
             run.trainable.forget_gradients()
@@ -168,16 +150,16 @@ class GRPO(AdamWMethod[GRPOConfig]):
                 rows = token_logprobs(run.trainable.model, [whole[i] for i in part])
                 losses = []
                 for i, row in zip(part, rows, strict=True):
-                    completion, rollout = completions[i], completions[i].rollout
-                    first, advantage = len(completion.prefix_ids) - 1, rollout.advantage
+                    prefix_ids, copies, divisor = completions[i]
+                    first, advantage = len(prefix_ids) - 1, copies[0].advantage
                     new_T = row[first:]
-                    ratio_T = (new_T - torch.tensor(rollout.logprobs).to(new_T)).exp()
+                    ratio_T = (new_T - torch.tensor(copies[0].logprobs).to(new_T)).exp()
                     clipped_T = ratio_T.clamp(1 - config.clip, 1 + config.clip)
                     loss_T = -torch.minimum(ratio_T * advantage, clipped_T * advantage)
                     if reference is not None:
                         gap_T = reference[i][first:] - new_T
                         loss_T = loss_T + config.kl * (gap_T.exp() - gap_T - 1)
-                    losses.append(loss_T.sum() * (completion.count / completion.divisor))
+                    losses.append(loss_T.sum() * (len(copies) / divisor))
                 (torch.stack(losses).sum() / total).backward()
             run.trainable.step(self.optimizer)
         return config.inner_steps

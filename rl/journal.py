@@ -11,9 +11,9 @@ A run folder holds
     lock                    held by the process that writes
 
 One rename commits an iteration: the journal's lines and the checkpoint are written and synced, then
-`state.json` is replaced by one that counts them in. What `state.json` does not count in does not
-exist: readers stop at its offset, and the next process to open the folder cuts it away. So a
-process killed at any moment leaves the run either before or after an iteration, never inside.
+`state.json` is replaced by one that counts them in. What it does not count in does not exist: readers stop at
+its offset, and the next process to open the folder cuts it away. So a process killed at any moment leaves the
+run before or after an iteration, never inside.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,37 +34,27 @@ from minillm.errors import MinillmError
 # Grows with every change of what is written: another format is not read.
 FORMAT = 2
 
-_CONFIG = "config.json"
-_JOURNAL = "journal.jsonl"
-_STATE = "state.json"
-_LOCK = "lock"
+_CONFIG, _JOURNAL, _STATE, _LOCK = "config.json", "journal.jsonl", "state.json", "lock"
+_KEYS = ("iteration", "journal_bytes", "state")  # of state.json
 _TEMPORARY = ".tmp"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # What a process killed before it had written its config leaves in a folder.
 _UNBORN = {_LOCK, _CONFIG + _TEMPORARY}
 
 
-@dataclass(frozen=True)
-class _Committed:
-    """The contents of `state.json`."""
+class Journal(AbstractContextManager["Journal"]):
+    """The run folder of one training run, held by one process at a time; see `open`.
 
-    iteration: int
-    journal_bytes: int
-    state: dict[str, Any]
-
-    @property
-    def checkpoint(self) -> str:
-        return f"checkpoint-{self.iteration}"
-
-
-class Journal:
-    """The run folder of one training run, held by one process at a time; see `open`."""
+    Attributes:
+        iteration: the last finished iteration; 0 before the first.
+        state: the trainer's own state after it; empty before the first.
+        checkpoint_path: folder with its checkpoint; None before the first.
+    """
 
     def __init__(self, folder: Path, lock: IO[str], keep_last: int, keep_every: int) -> None:
-        self.folder = folder
-        self._lock = lock
-        self._keep = keep_last, keep_every
-        self._committed = _recover(folder, *self._keep)
+        self.folder, self._lock = folder, lock
+        self._keep_last, self._keep_every = keep_last, keep_every
+        self._recover()
 
     @classmethod
     def open(
@@ -72,12 +62,12 @@ class Journal:
     ) -> Journal:
         """Start a run in `folder`, or go on with the one in it after its last iteration.
 
-        `config` is what the run is configured by, as JSON data; a run is gone on with only under
-        the configuration it was started with. Of checkpoints the last `keep_last` are kept, and for
-        good one every `keep_every` iterations, 0 for none. Raises `MinillmError` where the
-        configuration differs (naming the keys and both values), where another process holds the
-        folder, where it holds something else than a run, or a run of another `FORMAT`, where a file
-        of it is damaged, and where it cannot be written.
+        `config` is what the run is configured by, as JSON data; a run is gone on with only under the
+        configuration it was started with. Of checkpoints the last `keep_last` are kept, and for good one
+        every `keep_every` iterations, 0 for none. Raises `MinillmError` where the configuration differs
+        (naming the keys and both values), where another process holds the folder, where it holds something
+        else than a run, or a run of another `FORMAT`, where a file of it is damaged, and where it cannot be
+        written.
         """
         folder = Path(folder)
         wanted = json.loads(_to_json(config, "the configuration"))
@@ -102,21 +92,6 @@ class Journal:
         except OSError as error:
             raise MinillmError(f"cannot use {folder} as a run folder: {error.strerror or error}") from error
 
-    @property
-    def iteration(self) -> int:
-        """The last finished iteration; 0 before the first."""
-        return self._committed.iteration
-
-    @property
-    def checkpoint_path(self) -> Path | None:
-        """Folder with the checkpoint of the last finished iteration; None before the first."""
-        return self.folder / self._committed.checkpoint if self.iteration else None
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The trainer's own state after the last finished iteration; empty before the first."""
-        return self._committed.state
-
     def commit(
         self,
         iteration: int,
@@ -126,12 +101,12 @@ class Journal:
     ) -> None:
         """Finish an iteration: all of it is kept, or, where anything fails, nothing.
 
-        `records` become one line each. `state` is small JSON data that `Journal.state` returns when
-        the run goes on. `save_checkpoint` writes what it likes into the empty folder it is given;
-        earlier checkpoints are removed once this one counts, but for those that are kept by `open`'s rule.
-        Raises `MinillmError` where `iteration` is not the one after the last, where `records` or
-        `state` hold NaN or what JSON cannot express, and where the disk is full or fails; any
-        other error of `save_checkpoint` passes through.
+        `records` become one line each. `state` is small JSON data that `Journal.state` has when the run goes
+        on. `save_checkpoint` writes what it likes into the empty folder it is given; earlier checkpoints are
+        removed once this one counts, but for those that are kept by `open`'s rule. Raises `MinillmError`
+        where `iteration` is not the one after the last, where `records` or `state` hold NaN or what JSON
+        cannot express, and where the disk is full or fails; any other error of `save_checkpoint` passes
+        through.
         """
         if iteration != self.iteration + 1:
             raise MinillmError(
@@ -139,9 +114,9 @@ class Journal:
             )
         lines = [_to_json(record, f"a record of iteration {iteration}") + "\n" for record in records]
         data = "".join(lines).encode()
-        committed = _Committed(iteration, self._committed.journal_bytes + len(data), dict(state))
-        state_json = _to_json(vars(committed), f"the state after iteration {iteration}")
-        checkpoint = self.folder / committed.checkpoint
+        values = (iteration, self._bytes + len(data), state)
+        state_json = _to_json(dict(zip(_KEYS, values, strict=True)), f"the state after iteration {iteration}")
+        checkpoint = self.folder / f"checkpoint-{iteration}"
         temporary = checkpoint.with_name(checkpoint.name + _TEMPORARY)
         try:
             try:
@@ -159,20 +134,40 @@ class Journal:
             finally:
                 # Reads `state.json` and not what this process believes, so that an interrupt just
                 # after the rename cannot take a finished iteration for an unfinished one.
-                self._committed = _recover(self.folder, *self._keep)
+                self._recover()
         except OSError as error:
             raise MinillmError(
                 f"iteration {iteration} could not be saved in {self.folder}: {error.strerror or error}; "
-                f"what was learned up to iteration {self.iteration} is kept: make room and start "
-                f"again with the same folder"
+                f"what was learned up to iteration {self.iteration} is kept: make room and start again "
+                "with the same folder"
             ) from error
+
+    def _recover(self) -> None:
+        """Read what `state.json` counts in, and remove all else, and checkpoints that are not kept."""
+        last, journal_bytes, state = _read_state(self.folder)
+        journal, checkpoint = self.folder / _JOURNAL, self.folder / f"checkpoint-{last}"
+        size = journal.stat().st_size if journal.exists() else 0
+        if size < journal_bytes:
+            raise MinillmError(f"{journal} is damaged: it has {size} bytes of the {journal_bytes} written")
+        if size > journal_bytes:
+            os.truncate(journal, journal_bytes)
+        if last and not checkpoint.is_dir():
+            raise MinillmError(f"{self.folder} is damaged: it lacks {checkpoint.name}")
+        for path in sorted(self.folder.iterdir()):
+            name = path.name.removesuffix(_TEMPORARY)
+            if match := _CHECKPOINT.fullmatch(name):
+                number, every = int(match[1]), self._keep_every
+                kept = last - number < max(1, self._keep_last) or (every and number % every == 0)
+                if name != path.name or number > last or not kept:
+                    shutil.rmtree(path)
+            elif path.name in (_CONFIG + _TEMPORARY, _STATE + _TEMPORARY):
+                path.unlink()
+        self.iteration, self._bytes, self.state = last, journal_bytes, state
+        self.checkpoint_path = checkpoint if last else None
 
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
-
-    def __enter__(self) -> Journal:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -187,7 +182,7 @@ def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
     if not (folder / _CONFIG).is_file():
         raise MinillmError(f"{folder} is not a run folder: it has no {_CONFIG}")
     _read_config(folder)
-    return _records(folder / _JOURNAL, _read_state(folder).journal_bytes)
+    return _records(folder / _JOURNAL, _read_state(folder)[1])
 
 
 def _records(path: Path, size: int) -> Iterator[dict[str, Any]]:
@@ -196,15 +191,14 @@ def _records(path: Path, size: int) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as journal:
             while size > 0:
-                line = journal.readline()
-                size -= len(line)
+                size -= len(line := journal.readline())
                 yield json.loads(line)
     except (OSError, ValueError) as error:
         raise MinillmError(f"{path} is damaged: {error}") from None
 
 
 def _acquire(folder: Path) -> IO[str]:
-    """The open lock file; the kernel releases the lock when the process ends, however it ends."""
+    """Open and lock the lock file; the kernel releases it when the process ends, however it ends."""
     lock = (folder / _LOCK).open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -214,7 +208,7 @@ def _acquire(folder: Path) -> IO[str]:
         lock.close()
         raise MinillmError(
             f"{folder} is in use by process {holder or 'unknown'}: "
-            f"wait for it to end or choose another folder"
+            "wait for it to end or choose another folder"
         ) from None
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
@@ -223,13 +217,13 @@ def _acquire(folder: Path) -> IO[str]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """What the run was started with; raises `MinillmError` for a journal of another format."""
+    """Read what the run was started with; raise `MinillmError` for a journal of another format."""
     path = folder / _CONFIG
     written = _read_json(path)
     # Before there was a format, the configuration stood alone.
-    if (found := written.get("format", 1)) != FORMAT:
+    if (version := written.get("format", 1)) != FORMAT:
         raise MinillmError(
-            f"{path} is of journal format {found!r}, and this version of rl reads format {FORMAT}: choose "
+            f"{path} is of journal format {version!r}, and this version of rl reads format {FORMAT}: choose "
             "another folder for the run, or go on with the version that started it"
         )
     return dict(written["config"])
@@ -250,51 +244,23 @@ def _check_config(folder: Path, wanted: dict[str, Any]) -> None:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested dicts, by dotted key."""
+    """List the leaves of nested dicts, by dotted key."""
     leaves: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, dict) and value:
-            leaves |= _flat(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + key] = value
+        nested = isinstance(value, dict) and value
+        leaves |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return leaves
 
 
-def _recover(folder: Path, keep_last: int, keep_every: int) -> _Committed:
-    """What `state.json` counts in, after all else was removed, and checkpoints that are not kept."""
-    committed = _read_state(folder)
-    journal = folder / _JOURNAL
-    size = journal.stat().st_size if journal.exists() else 0
-    if size < committed.journal_bytes:
-        raise MinillmError(
-            f"{journal} is damaged: it has {size} bytes of the {committed.journal_bytes} written"
-        )
-    if size > committed.journal_bytes:
-        os.truncate(journal, committed.journal_bytes)
-    if committed.iteration and not (folder / committed.checkpoint).is_dir():
-        raise MinillmError(f"{folder} is damaged: it lacks {committed.checkpoint}")
-    for path in sorted(folder.iterdir()):
-        name = path.name.removesuffix(_TEMPORARY)
-        if path.name == committed.checkpoint:
-            continue
-        if match := _CHECKPOINT.fullmatch(name):
-            age = committed.iteration - int(match[1])
-            kept = age < keep_last or (keep_every > 0 and int(match[1]) % keep_every == 0)
-            if name != path.name or age < 0 or not kept:
-                shutil.rmtree(path)
-        elif path.name in (_CONFIG + _TEMPORARY, _STATE + _TEMPORARY):
-            path.unlink()
-    return committed
-
-
-def _read_state(folder: Path) -> _Committed:
+def _read_state(folder: Path) -> tuple[int, int, dict[str, Any]]:
+    """Read the last finished iteration, the bytes of the journal up to its end, and the trainer's state."""
     path = folder / _STATE
     if not path.exists():
-        return _Committed(iteration=0, journal_bytes=0, state={})
-    try:
-        return _Committed(**_read_json(path))
-    except TypeError:
-        raise MinillmError(f"{path} is damaged: it lacks a key or has one too many") from None
+        return 0, 0, {}
+    written = _read_json(path)
+    if written.keys() != set(_KEYS):
+        raise MinillmError(f"{path} is damaged: it lacks a key or has one too many")
+    return written["iteration"], written["journal_bytes"], written["state"]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

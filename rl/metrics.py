@@ -1,8 +1,4 @@
-"""Progress messages, where a run's time goes, and numbers of each iteration.
-
-The numbers are in metrics.jsonl in its folder, an iteration a line, and in TensorBoard's events beside it.
-They hold times, so they are no part of the journal, which is the same for the same seeds.
-"""
+"""Progress messages, times, and numbers of each iteration, in a run's folder and apart from its journal."""
 
 from __future__ import annotations
 
@@ -16,8 +12,6 @@ from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
 
 METRICS = "metrics.jsonl"
-EVENTS = "tensorboard"
-
 
 # Called with a message at each stage of the work.
 ProgressCallback = Callable[[str], None]
@@ -48,10 +42,7 @@ class Clock:
 
 
 class MetricsLog:
-    """Writes a run's metrics; what an earlier process wrote after iteration `last` is dropped.
-
-    Raises `MinillmError` where the folder cannot be written.
-    """
+    """Writes a run's metrics, in place of those after iteration `last`; `MinillmError` where it cannot."""
 
     def __init__(self, folder: Path, last: int) -> None:
         from tensorboardX import SummaryWriter  # slow to import, and of no use to rollouts alone
@@ -60,7 +51,7 @@ class MetricsLog:
         try:
             lines = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["iteration"] <= last]
             write_atomically(self.path, lambda path: path.write_text("".join(lines)))
-            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=last + 1, max_queue=1000)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1, max_queue=1000)
         except OSError as error:
             raise MinillmError(f"cannot write metrics in {folder}: {error.strerror}") from error
 
@@ -85,10 +76,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Read the numbers of each iteration so far, none before the first.
-
-    A line that a killed process left half written is skipped.
-    """
+    """Read the numbers of each iteration so far, but for a line that a killed process left half written."""
     path = folder / METRICS
     lines: list[dict[str, float]] = []
     for text in path.read_text().splitlines() if path.exists() else ():

@@ -1,18 +1,7 @@
 """Optimizers whose small steps are not lost in bfloat16, and what training keeps for each weight.
 
-With learning rates of reinforcement learning a step is far smaller than the distance between neighbouring
-bfloat16 numbers: rounded to the nearest, weights do not move. Three ways out:
-
-==================== ============================ ===================================== ==============
-way                  weights                      optimizer                             bytes a weight
-==================== ============================ ===================================== ==============
-float32 masters      float32, and a bfloat16 copy torch.optim.AdamW, moments in float32 18
-                     (`bf16-master-fp32`)
-stochastic rounding  bfloat16                     `BF16AdamW(rounding="stochastic")`    8
-carry (Kahan)        bfloat16 and 8 bits below    `BF16AdamW(rounding="kahan")`         9
-==================== ============================ ===================================== ==============
-
-Gradients are counted, in the weights' dtype.
+With the learning rates of reinforcement learning a step is far smaller than the distance between bfloat16
+numbers: rounded to the nearest, weights do not move. `rl/README.md` compares the ways out.
 """
 
 from __future__ import annotations
@@ -40,9 +29,8 @@ class BF16AdamW(torch.optim.Optimizer):
         params: bfloat16 tensors, or groups of them, as torch's optimizers take.
         lr: above 0, as are `eps` and, or 0, `weight_decay`.
         rounding: "stochastic", under which what is served moves at once, by steps of any size, with some
-            noise; or "kahan" for weights with a carry of eight bits each, which follows float32 masters:
-            nothing is lost, but what is served moves only where a weight has come half way to its neighbour.
-            A carry is the optimizer's: a new one starts without.
+            noise; or "kahan" for a carry of eight bits a weight, kept by this optimizer: nothing is lost, but
+            what is served moves only where a weight has come half way to its neighbour.
         seed: of the noise. The same seed and the same gradients give the same bits, also after
             `load_state_dict`, and with any number of threads.
 
@@ -60,12 +48,10 @@ class BF16AdamW(torch.optim.Optimizer):
         rounding: str = "stochastic",
         seed: int = 0,
     ) -> None:
+        right = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
         rules = {
             "lr": (lr > 0, "above 0"),
-            "betas": (
-                len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
-                "two numbers from 0 to below 1",
-            ),
+            "betas": (right, "two numbers from 0 to below 1"),
             "eps": (eps > 0, "above 0"),
             "weight_decay": (weight_decay >= 0, "not negative"),
             "rounding": (rounding in ROUNDINGS, f"one of {', '.join(ROUNDINGS)}"),
@@ -88,10 +74,8 @@ class BF16AdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Make one step for every weight that has a gradient; return the closure's loss, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
         place = 0
         for group in self.param_groups:
             due: dict[int, list[tuple[Weight, int]]] = {}  # by the step that they are at
@@ -113,8 +97,8 @@ class BF16AdamW(torch.optim.Optimizer):
                 moments = state["exp_avg"], state["exp_avg_sq"], state.get("carry")
                 due.setdefault(state["step"], []).append(((p, p.grad.contiguous(), *moments), key))
             options = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
-            for step, those in due.items():
-                weights, keys = zip(*those, strict=True)
+            for step, pairs in due.items():
+                weights, keys = zip(*pairs, strict=True)
                 adamw(weights, step=step, keys=keys, **options)
         return loss
 
@@ -122,9 +106,7 @@ class BF16AdamW(torch.optim.Optimizer):
         """Resume where `state_dict` was taken."""
         super().load_state_dict(state_dict)
         for state in self.state.values():
-            if (
-                "carry" in state
-            ):  # torch gives all of a weight's state the weight's dtype, which holds it exactly
+            if "carry" in state:  # torch gives all of a weight's state its dtype, which holds a carry exactly
                 state["carry"] = state["carry"].to(torch.int8)
 
 
@@ -139,10 +121,7 @@ def check_trainable(model: Transformer) -> None:
 def make_optimizer(
     model: Transformer, lr: float, weight_decay: float = 0.0, rounding: str = "stochastic", seed: int = 0
 ) -> torch.optim.Optimizer:
-    """Make AdamW for a model's weights: torch's own where they are float32 or float64, else `BF16AdamW`.
-
-    Raises `MinillmError` for integer-quantised weights, which cannot be trained.
-    """
+    """Make torch's AdamW, or for bf16 weights `BF16AdamW`. Raises `MinillmError` for integer weights."""
     check_trainable(model)
     params = [p for p in model.parameters() if p.requires_grad]
     if model.precision.weights == torch.bfloat16:
@@ -151,20 +130,17 @@ def make_optimizer(
 
 
 def bytes_per_parameter(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Count the bytes that training holds for each weight: the weight, rounded copies, gradient, moments.
+    """Count the bytes that training holds for each weight, by kind, and their "total".
 
-    "gradients" counts one for each weight that the optimizer trains, whether there is one now or not; the
-    optimizer's "state" is there after its first step. "total" is their sum.
+    "gradients" counts one for each trained weight, "state" what the optimizer has after its first step.
     """
     count = sum(p.numel() for p in model.parameters())
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    copies = [copy for p in model.parameters() for copy in rounded_copies(p)]
-    states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, torch.Tensor)]
-    sizes = {
-        "weights": sum(p.nbytes for p in model.parameters()),
-        "copies": sum(copy.nbytes for copy in copies),
-        "gradients": sum(p.nbytes for p in trained),
-        "state": sum(x.nbytes for x in states),
+    states = [x for state in optimizer.state.values() for x in state.values()]
+    tensors = {
+        "weights": model.parameters(),
+        "copies": [copy for p in model.parameters() for copy in rounded_copies(p)],
+        "gradients": [p for group in optimizer.param_groups for p in group["params"]],
+        "state": [x for x in states if isinstance(x, torch.Tensor)],
     }
-    per_weight = {name: size / count for name, size in sizes.items()}
+    per_weight = {name: sum(x.nbytes for x in group) / count for name, group in tensors.items()}
     return {**per_weight, "total": sum(per_weight.values())}

@@ -1,6 +1,6 @@
 """The model as it was: logprobs of a reference policy, in as little memory as can be.
 
-Legend: T packed tokens, R rows (one a prefix), C model width, V vocabulary.
+Legend: R rows (one a prefix), V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ from minillm.model.transformer import Transformer
 class Reference:
     """Logprobs of a model that training does not move; made by one of three class methods.
 
-    ============= ====================================================== ==============================
-    way           the model                                              extra bytes a parameter
-    ============= ====================================================== ==============================
-    `of_lora`     the live one, with the LoRA's base put in place        0: the base is the LoRA's own
-    `copy_of`     a second one with the weights of now                   2 in bf16 (the default), 4 in
-                                                                         fp32
-    `from_folder` a second one with a checkpoint's weights               as `copy_of`; in int8 about 1,
-                                                                         in int4 about 0.6
-    ============= ====================================================== ==============================
+    ============= =========================================== ==============================================
+    way           the model                                   extra bytes a parameter
+    ============= =========================================== ==============================================
+    `of_lora`     the live one, with the LoRA's base in place 0: the base is the LoRA's own
+    `copy_of`     a second one with the weights of now        2 in bf16 (the default), 4 in fp32
+    `from_folder` a second one with a checkpoint's weights    as `copy_of`; in int8 about 1, in int4 about 0.6
+    ============= =========================================== ==============================================
 
     A second model in `bf16-master-fp32` also keeps a rounded copy, 2 bytes more. A bf16 copy of a
     `bf16-master-fp32` model without experts computes its very bits, since that rounds its weights alike.
@@ -47,8 +45,7 @@ class Reference:
     def of_lora(cls, llm_or_model: LLM | Transformer, lora: LoRA) -> Reference:
         """Use the base of a LoRA's model: nothing is copied, and each call puts the base in place and back.
 
-        Each call writes the adapted weights twice and leaves the bits they had. What holds for `LoRA.off`
-        holds for a call: no sampling may be under way, the sampler's prefix cache starts afresh, and a
+        As for `LoRA.off`, no sampling may be under way, the sampler's prefix cache starts afresh, and a
         loss's forward comes after it. Raises `MinillmError` for a LoRA of another model.
         """
         model = llm_or_model.model if isinstance(llm_or_model, LLM) else llm_or_model
@@ -60,8 +57,7 @@ class Reference:
     def copy_of(cls, model: Transformer, precision: str | Precision = "bf16") -> Reference:
         """Make a second model on the same device with the weights of `model` now, rounded to `precision`.
 
-        Give `model.precision` for the same bits. Raises `MinillmError` for integer-quantised weights, unless
-        both are of as many bits.
+        Give `model.precision` for the same bits. Raises `MinillmError` for integer weights of other bits.
         """
         policy = get_precision(precision)
         if policy.bits != model.precision.bits:
@@ -73,19 +69,14 @@ class Reference:
         with torch.no_grad():
             for mine, theirs in zip(copy.parameters(), model.parameters(), strict=True):
                 mine.copy_(theirs)
-        return cls._of_second(copy)
+        return cls(copy.requires_grad_(False))
 
     @classmethod
     def from_folder(
         cls, folder: str | Path, precision: str | Precision, device: torch.device | str = "cpu"
     ) -> Reference:
         """Load a checkpoint's model; arguments and errors are `load_model`'s."""
-        return cls._of_second(load_model(folder, precision, device))
-
-    @classmethod
-    def _of_second(cls, model: Transformer) -> Reference:
-        model.requires_grad_(False)
-        return cls(model)
+        return cls(load_model(folder, precision, device).requires_grad_(False))
 
     @torch.no_grad()
     def token_logprobs(
@@ -97,10 +88,6 @@ class Reference:
 
     @torch.no_grad()
     def logprobs(self, prefixes: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """Compute logprobs of the whole vocabulary after each list of token ids, (R, V), without a gradient.
-
-        In the dtype of the precision's logits, float32 but for fp64. Raises `MinillmError` for no prefixes,
-        an empty one or one that the model cannot read, and a temperature that is not above 0.
-        """
+        """Compute `minillm.next_logprobs` without a gradient: (R, V), after each list of token ids."""
         with self._in_place():
             return next_logprobs(self.model, prefixes, temperature)

@@ -1,7 +1,4 @@
-"""Rewards from a problem that may be wrong, raise, or never come back.
-
-A reward function is somebody else's code: what it returns is checked, and it has a time limit.
-"""
+"""Rewards from a problem, whose code may return nonsense, raise, or never come back."""
 
 from __future__ import annotations
 
@@ -17,35 +14,32 @@ from rl.types import Problem
 def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: float) -> list[float]:
     """Ask a problem for the reward of each completion, a number in [0, 1].
 
-    The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python
-    cannot end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that
-    backtracks without end): what may do so belongs in a process of its own.
+    The problem is asked in a thread of its own, which is left behind after `timeout` seconds: Python cannot
+    end it. Nor can it leave one that keeps the interpreter to itself (a regular expression that backtracks
+    without end): what may do so belongs in a process of its own.
 
-    Raises `MinillmError`, with the problem's name, where the function raises or does not return in time,
-    and where what it returns is not one number in [0, 1] for each completion.
+    Raises `MinillmError`, with the problem's name, where the function raises or does not return in time, and
+    where what it returns is not one number in [0, 1] for each completion.
     """
-    answers: list[list[float]] = []
-    raised: list[BaseException] = []
+    results: list[list[float] | BaseException] = []
 
     def ask() -> None:
         try:
-            answers.append(list(problem.rewards(completions)))
+            results.append(list(problem.rewards(completions)))
         except BaseException as error:
-            raised.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=ask, name=f"rewards of {problem.id}", daemon=True)
     thread.start()
     thread.join(timeout)
     who = f"problem {problem.id}: its reward function"
-    if raised:
-        kind = type(raised[0]).__name__
-        raise MinillmError(f"{who} raised {kind}: {raised[0]}") from raised[0]
-    if not answers:
+    if not results:
         raise MinillmError(
             f"{who} did not return within {timeout:g} s for {len(completions)} completions; "
             "mend it, or give it more time with reward_seconds"
         )
-    (rewards,) = answers
+    if isinstance(rewards := results[0], BaseException):
+        raise MinillmError(f"{who} raised {type(rewards).__name__}: {rewards}") from rewards
     if len(rewards) != len(completions):
         raise MinillmError(f"{who} returned {len(rewards)} rewards for {len(completions)} completions")
     for i, reward in enumerate(rewards):
@@ -56,17 +50,12 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
 
 
 def check_problems(
-    problems: Sequence[Problem],
-    held_out: Sequence[Problem],
-    llm: LLM,
-    extra_tokens: int,
-    timeout: float,
+    problems: Sequence[Problem], held_out: Sequence[Problem], llm: LLM, extra_tokens: int, timeout: float
 ) -> None:
     """Raise `MinillmError`, with the problem's name, for what cannot be trained on.
 
-    That is: no problem to train on, two of one name, a solution that does not fit in the sampler's
-    `max_model_len` with `extra_tokens` to spare, a prompt or a solution that is empty, and a golden solution
-    that does not earn 1.
+    That is: no problem to train on, two of one name, a prompt or a solution that is empty or does not fit in
+    the sampler with `extra_tokens` to spare, and a golden solution that does not earn 1.
     """
     if not problems:
         raise MinillmError("there is no problem to train on; name at least one")
@@ -75,20 +64,20 @@ def check_problems(
     if twice := {name for name in names if names.count(name) > 1}:
         raise MinillmError(f"two problems are called {min(twice)}; names tell them apart in the journal")
     for problem in problems:
+        who = f"problem {problem.id}:"
         for ids, what in ((problem.prompt_ids, "prompt"), (problem.golden_ids, "golden solution")):
             if not ids:
-                raise MinillmError(f"problem {problem.id}: its {what} is empty")
+                raise MinillmError(f"{who} its {what} is empty")
         whole = [*problem.prompt_ids, *problem.golden_ids]
         try:
             llm.model.check_tokens(whole, max_tokens=extra_tokens)
         except MinillmError as error:
-            raise MinillmError(f"problem {problem.id}: {error}") from None
+            raise MinillmError(f"{who} {error}") from None
         if len(whole) + extra_tokens > llm.max_model_len:
             raise MinillmError(
-                f"problem {problem.id}: its {len(whole)} tokens and {extra_tokens} more are above the "
-                f"sampler's max_model_len of {llm.max_model_len}: rollouts would be cut short; give it more "
-                "kv_cache_memory_bytes"
+                f"{who} its {len(whole)} tokens and {extra_tokens} more are above the sampler's max_model_len"
+                f" of {llm.max_model_len}: rollouts would be cut short; give it more kv_cache_memory_bytes"
             )
         (reward,) = rewards_of(problem, [problem.golden_ids], timeout)
         if reward != 1.0:
-            raise MinillmError(f"problem {problem.id}: its golden solution earns {reward}, not 1")
+            raise MinillmError(f"{who} its golden solution earns {reward}, not 1")

@@ -60,11 +60,6 @@ class Start:
         return [*self.state.prefix_ids, *([] if self.action is None else [self.action])]
 
     @property
-    def golden_tokens_left(self) -> int:
-        """Number of golden tokens after it."""
-        return self.state.k - (self.action is not None)
-
-    @property
     def mean_reward(self) -> float:
         """Mean reward of the rollouts."""
         return fsum(rollout.reward for rollout in self.rollouts) / len(self.rollouts)
@@ -72,14 +67,10 @@ class Start:
 
 @dataclass(kw_only=True)
 class RolloutContext:
-    """What makes rollouts.
+    """What makes rollouts: a sampler, at temperature 1 from the full vocabulary, and its limits.
 
-    Attributes:
-        llm: samples them, at temperature 1 from the full vocabulary.
-        extra_tokens: by how many tokens a rollout may be longer than the golden rest of its solution.
-        reward_seconds: how long a problem's reward function may take for one call.
-        clock: counts seconds of "rollouts" and "rewards".
-        progress: called with a message at each stage of the work.
+    A rollout may be `extra_tokens` longer than the golden rest of its solution, and one call of a problem's
+    rewards may take `reward_seconds`. `clock` counts seconds; `progress` gets a message at each stage.
     """
 
     llm: LLM
@@ -90,52 +81,43 @@ class RolloutContext:
 
 
 def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[int], seed: int) -> None:
-    """Add counts[i] rewarded rollouts to starts[i].
+    """Add counts[i] rewarded rollouts to starts[i], drawn by `seed` and how many a start has already.
 
-    `seed` makes all draws, with how many rollouts a start already has. Raises `MinillmError` where a
-    problem's rewards fail (`rl.rewards`), and where the policy cannot be sampled from, its logits being no
-    numbers.
+    Raises `MinillmError` where rewards fail (`rl.rewards`), and where the policy's logits are no numbers.
     """
     llm, clock = context.llm, context.clock
     context.progress("sampling rollouts")
     wanted = [(start, count) for start, count in zip(starts, counts, strict=True) if count]
     unfinished = [(start, count) for start, count in wanted if not _ends(llm, start)]
-    with clock.on("rollouts"):
-        outputs = llm.generate(
-            [start.token_ids for start, _ in unfinished],
-            [
-                SamplingParams(
-                    n=count,
-                    max_tokens=start.golden_tokens_left + context.extra_tokens,
-                    seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
-                    stop=start.problem.stop,
-                    logprobs=0,
-                )
-                for start, count in unfinished
-            ],
+    params = [
+        SamplingParams(
+            n=count,
+            max_tokens=start.state.k - (start.action is not None) + context.extra_tokens,
+            seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
+            stop=start.problem.stop,
+            logprobs=0,
         )
+        for start, count in unfinished
+    ]
+    with clock.on("rollouts"):
+        outputs = llm.generate([start.token_ids for start, _ in unfinished], params)
     # Token ids, logprobs and finish reason of each new rollout, by its start.
-    drafts: dict[int, list[tuple[list[int], list[float], str]]] = {
-        id(start): [([], [], "stop")] * count for start, count in wanted
-    }
+    drafts: dict[int, list[tuple[list[int], list[float], str]]]
+    drafts = {id(start): [([], [], "stop")] * count for start, count in wanted}
     for (start, _), output in zip(unfinished, outputs, strict=True):
-        for completion in output.outputs:
-            if completion.finish_reason == "error":
-                raise MinillmError(f"problem {start.problem.id}: a rollout failed: {completion.stop_reason}")
+        if failed := [c for c in output.outputs if c.finish_reason == "error"]:
+            raise MinillmError(f"problem {start.problem.id}: a rollout failed: {failed[0].stop_reason}")
         drafts[id(start)] = [(c.token_ids, c.token_logprobs, c.finish_reason or "") for c in output.outputs]
     context.progress("running programs")
     for problem in {id(start.problem): start.problem for start, _ in wanted}.values():
-        of_problem = [start for start, _ in wanted if start.problem is problem]
         prompt = len(problem.prompt_ids)
-        completions = [
-            [*start.token_ids[prompt:], *ids] for start in of_problem for ids, _, _ in drafts[id(start)]
-        ]
+        begun = [(start, start.token_ids[prompt:]) for start, _ in wanted if start.problem is problem]
+        completions = [[*begin, *ids] for start, begin in begun for ids, _, _ in drafts[id(start)]]
         with clock.on("rewards"):
             rewards = iter(rewards_of(problem, completions, context.reward_seconds))
-        for start in of_problem:
-            start.rollouts += [
-                Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in drafts[id(start)]
-            ]
+        for start, _ in begun:
+            new = drafts[id(start)]
+            start.rollouts += [Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in new]
 
 
 def collect(
@@ -149,8 +131,7 @@ def collect(
 ) -> list[list[Action]]:
     """Try `actions` next tokens of the policy and the golden one in each state, with rewarded rollouts.
 
-    Each action gets `rollouts`, and then, in rounds, what `allocate` says of its state. Raises what
-    `roll_out` raises.
+    Each gets `rollouts`, and then, in rounds, what `allocate` says of its state. Raises as `roll_out` does.
     """
     context.progress("sampling actions")
     with context.clock.on("rollouts"):
@@ -159,8 +140,7 @@ def collect(
     starts: list[Start] = []
     for (problem, state), logprobs_V in zip(states, policy, strict=True):
         golden_id = problem.golden_ids[-state.k]
-        draw_seed = seed_of(seed, problem.id, state.k, "actions")
-        tokens = sample_actions(logprobs_V, golden_id, actions, draw_seed)
+        tokens = sample_actions(logprobs_V, golden_id, actions, seed_of(seed, problem.id, state.k, "actions"))
         tried.append([Action(token, token == golden_id, logprobs_V[token].item(), []) for token in tokens])
         # An action and its start share one list of rollouts.
         starts += [Start(problem, state, action.token_id, action.rollouts) for action in tried[-1]]
@@ -175,11 +155,9 @@ def collect(
 
 
 def _ends(llm: LLM, start: Start) -> bool:
-    """Whether the action itself ends the completion, so that there is no rollout."""
+    """Tell whether the action itself ends the completion, so that there is no rollout."""
     if start.action is None:
         return False
     tokenizer = llm.get_tokenizer()
-    if start.action in tokenizer.eos_token_ids:
-        return True
     text = tokenizer.decode(start.token_ids[len(start.problem.prompt_ids) :])
-    return any(stop in text for stop in start.problem.stop)
+    return start.action in tokenizer.eos_token_ids or any(stop in text for stop in start.problem.stop)

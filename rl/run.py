@@ -68,8 +68,8 @@ class ProblemState:
 class Evaluation:
     """The policy after `trained` iterations.
 
-    `rewards` has each trained problem's mean reward at its first k, `means` that of all measurements of each
-    split, "trained" and "held out"; `drift` is the mean KL over the probe texts from the start of the run.
+    `rewards` has each trained problem's mean reward at its first k, `means` that of each split's
+    measurements; `drift` is the mean KL over the probe texts from the start of the run.
     """
 
     trained: int
@@ -100,14 +100,10 @@ class RunState:
 
 @dataclass
 class Round:
-    """What one iteration left.
+    """What one iteration left: entries that depend on seeds and weights alone, numbers, optimizer steps.
 
-    Attributes:
-        entries: for the journal, of data that depends on nothing but seeds and weights.
-        metrics: numbers by name.
-        steps: optimizer steps that were taken.
-        moves: problem's id, and whether the sampler confirmed it, of each move that was checked.
-        counts: whether it counts as an iteration; one of saved entries does not.
+    `moves` has the problem's id of each move that was checked, and whether the sampler confirmed it; `counts`
+    says whether it counts as an iteration, as one of saved entries does not.
     """
 
     entries: Sequence[Entry]
@@ -123,27 +119,19 @@ class Method(Protocol):
     @property
     def config(self) -> Redaction:
         """Its options, among them where solutions are cut off."""
-        ...
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
         """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
-        ...
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
-        """Make the optimizer, and resume from what `state_dict` gave an earlier process, if anything.
-
-        Called once, before the state of the optimizer is loaded.
-        """
-        ...
+        """Make the optimizer, whose state is loaded later; resume from what an earlier `state_dict` gave."""
 
     def state_dict(self) -> dict[str, Any]:
         """Give the method's own state as JSON data, which the journal keeps after each iteration."""
-        ...
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Run one iteration, and set each problem's next redaction in `state`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -163,10 +151,7 @@ C = TypeVar("C", bound=AdamWConfig)
 
 
 class AdamWMethod(Generic[C]):
-    """A method that keeps one AdamW for a whole run, and nothing else.
-
-    Raises `MinillmError` for options that make no sense.
-    """
+    """A method that keeps one AdamW for a whole run. Raises `MinillmError` for options that make no sense."""
 
     optimizer: torch.optim.Optimizer
 
@@ -176,10 +161,8 @@ class AdamWMethod(Generic[C]):
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Make the optimizer."""
-        config = self.config
-        self.optimizer = run.trainable.optimizer(
-            config.learning_rate, config.weight_decay, config.seed & 0xFFFFFFFF
-        )
+        rates = self.config.learning_rate, self.config.weight_decay
+        self.optimizer = run.trainable.optimizer(*rates, seed=self.config.seed & 0xFFFFFFFF)
 
     def state_dict(self) -> dict[str, Any]:
         """Give nothing: all that is kept is in the optimizer."""
@@ -189,19 +172,14 @@ class AdamWMethod(Generic[C]):
 def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Group indices in order, so that a group's lengths come to at most `tokens`, or it has one alone."""
     groups: list[list[int]] = []
-    size = 0
     for i, length in enumerate(lengths):
-        if not groups or size + length > tokens:
+        if not groups or sum(lengths[j] for j in groups[-1]) + length > tokens:
             groups.append([])
-            size = 0
         groups[-1].append(i)
-        size += length
     return groups
 
 
 def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Count an iteration's rollouts and their tokens."""
-    return {
-        "rollouts": float(len(rollouts)),
-        "sampled_tokens": float(sum(len(rollout.token_ids) for rollout in rollouts)),
-    }
+    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+    return {"rollouts": float(len(rollouts)), "sampled_tokens": float(tokens)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -20,7 +21,7 @@ class SFTConfig(AdamWConfig):
     k: int = option(0, *K_RULE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SFTEntry(Entry):
     """A problem's last golden tokens, and their mean loss before the step."""
 
@@ -46,16 +47,8 @@ class SFT(AdamWMethod[SFTConfig]):
                 losses += [loss.item() for loss in part_losses]
                 (torch.stack(part_losses).sum() / len(problems)).backward()
             run.trainable.step(self.optimizer)
-        return Round(
-            entries=[
-                SFTEntry(
-                    iteration=iteration,
-                    state=redact(problem, k),
-                    model_version=state.model_version,
-                    loss=loss,
-                )
-                for problem, k, loss in zip(problems, redactions, losses, strict=True)
-            ],
-            metrics={"loss": sum(losses) / len(losses), "trained_tokens": float(sum(redactions))},
-            steps=1,
-        )
+        entry = partial(SFTEntry, iteration=iteration, model_version=state.model_version)
+        trained = zip(problems, redactions, losses, strict=True)
+        entries = [entry(state=redact(problem, k), loss=loss) for problem, k, loss in trained]
+        metrics = {"loss": sum(losses) / len(losses), "trained_tokens": float(sum(redactions))}
+        return Round(entries, metrics, steps=1)

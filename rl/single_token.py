@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from math import exp
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +20,6 @@ from rl.allocation import more_rollouts
 from rl.curriculum import Curriculum
 from rl.journal import read_records
 from rl.options import check_options, option
-from rl.reference import Reference
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, RunState, rollout_metrics
 from rl.targets import moved_as_intended, reached, target_logprobs, verdict
@@ -53,8 +54,8 @@ class SingleToken:
     Args:
         config: its options.
         warm_start: a run's folder, whose entries are trained on before anything is sampled.
-        stale: what becomes of saved entries that another policy left: their logprobs, advantages and
-            targets are computed anew under the present one ("rescore"), or they are left out ("drop").
+        stale: what becomes of saved entries that another policy left: their logprobs, advantages and targets
+            are computed anew under the present one ("rescore"), or they are left out ("drop").
 
     Raises `MinillmError` for options that make no sense, and a folder that holds no run.
     """
@@ -87,27 +88,26 @@ class SingleToken:
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Collect entries or take saved ones, decide, move, confirm, and set the next redactions."""
-        warm = self.saved_taken < self.saved_total
-        source = self._take_saved if warm else self._collect
-        entries, dropped = source(run, state, iteration)
-        entries = [self.decide(entry) for entry in entries]
+        dropped = 0
+        if warm := self.saved_taken < self.saved_total:
+            entries, dropped = self._take_saved(run, state, iteration)
+        else:
+            entries = self._collect(run, state, iteration)
+        for entry in entries:
+            self._decide(entry)
         if run.reference is not None:
-            entries = compared(run, entries, run.reference)
+            for action, logprob in _logprobs(run, entries, run.reference.logprobs):
+                action.logprob_reference = logprob
         outcome = self._move(run, state, iteration, entries)
-        entries = confirm(run, entries, outcome, self.config.tolerance)
+        self._confirm(run, entries, outcome)
         if not warm:
             self._advance(run, state, entries)
         metrics = {**_metrics(entries, outcome), "k": state.mean_k, "entries_dropped": float(dropped)}
-        moves = [
-            (entry.state.problem_id, action.moved)
-            for entry in entries
-            for action in entry.actions
-            if action.moved is not None
-        ]
+        moves = [(e.state.problem_id, a.moved) for e in entries for a in e.actions if a.moved is not None]
         return Round(entries, metrics, outcome.steps, moves, counts=not warm)
 
-    def _collect(self, run: Run, state: RunState, iteration: int) -> tuple[list[TrainingEntry], int]:
-        """Try actions in states of the problems whose turn it is; none of the entries is dropped."""
+    def _collect(self, run: Run, state: RunState, iteration: int) -> list[TrainingEntry]:
+        """Try actions in states of the problems whose turn it is."""
         config = self.config
         problems = config.turn(run.problems, state.trained)
         states = self._states(problems, {p.id: state.problems[p.id].k for p in problems}, iteration)
@@ -125,16 +125,9 @@ class SingleToken:
             ),
             seed=seed_of(config.seed, iteration),
         )
-        return [
-            TrainingEntry(
-                kind="training",
-                iteration=iteration,
-                state=redacted,
-                model_version=state.model_version,
-                actions=actions,
-            )
-            for (_, redacted), actions in zip(states, tried, strict=True)
-        ], 0
+        entry = partial(TrainingEntry, iteration=iteration, model_version=state.model_version)
+        pairs = zip(states, tried, strict=True)
+        return [entry(kind="training", state=redacted, actions=actions) for (_, redacted), actions in pairs]
 
     def _states(
         self, problems: Sequence[Problem], k: Mapping[str, int], iteration: int
@@ -154,46 +147,54 @@ class SingleToken:
         self.saved_taken += 1
         run.progress(f"saved entries, {self.saved_taken} of {len(self.saved)}")
         problems = {problem.id: problem for problem in run.problems}
-        usable = [entry for entry in group if _is_of(entry.state, problems.get(entry.state.problem_id))]
+        # With another prompt or solution a problem is another.
+        usable = [
+            entry
+            for entry in group
+            if (problem := problems.get(entry.state.problem_id)) is not None
+            and entry.state.k <= len(problem.golden_ids)
+            and redact(problem, entry.state.k) == entry.state
+        ]
+        warm = partial(TrainingEntry, kind="warm", iteration=iteration, model_version=state.model_version)
         entries = []
-        for entry, logprobs_V in _with_logprobs(run, usable, run.llm.next_token_logprobs):
-            actions = [
-                Action(a.token_id, a.golden, logprobs_V[a.token_id].item(), a.rollouts) for a in entry.actions
-            ]
-            # An entry of this very policy has its bits.
-            fresh = all(a.logprob == b.logprob for a, b in zip(actions, entry.actions, strict=True))
-            if fresh or self.stale == "rescore":
-                version = state.model_version
-                entries.append(
-                    replace(entry, kind="warm", iteration=iteration, model_version=version, actions=actions)
-                )
+        for entry in usable:
+            actions = [Action(a.token_id, a.golden, a.logprob, a.rollouts) for a in entry.actions]
+            entries.append(warm(state=entry.state, actions=actions))
+        for action, logprob in _logprobs(run, entries, run.llm.next_token_logprobs):
+            action.logprob = logprob
+        if self.stale == "drop":  # an entry of this very policy has its bits
+            old = [[action.logprob for action in entry.actions] for entry in usable]
+            pairs = zip(old, entries, strict=True)
+            entries = [entry for was, entry in pairs if was == [action.logprob for action in entry.actions]]
         return entries, len(group) - len(entries)
 
-    def decide(self, entry: TrainingEntry) -> TrainingEntry:
-        """Turn rewards into advantages and targets; pure, given the rollouts."""
-        logprobs = [action.logprob for action in entry.actions]
+    def _decide(self, entry: TrainingEntry) -> None:
+        """Turn rewards into advantages and targets."""
+        actions = entry.actions
+        logprobs = [action.logprob for action in actions]
         decided = advantages(
-            [action.successes for action in entry.actions],
-            [action.trials for action in entry.actions],
+            [action.successes for action in actions],
+            [action.trials for action in actions],
             [min(1.0, exp(logprob)) for logprob in logprobs],
             confidence=self.config.confidence,
         )
         targets = target_logprobs(logprobs, decided, min_prob=self.config.min_prob)
-        return replace(
-            entry,
-            actions=[
-                replace(action, advantage=advantage, target=target)
-                for action, advantage, target in zip(entry.actions, decided, targets, strict=True)
-            ],
-            state_reward=state_reward([action.mean_reward for action in entry.actions], logprobs),
-        )
+        for action, advantage, target in zip(actions, decided, targets, strict=True):
+            action.advantage, action.target = advantage, target
+        entry.state_reward = state_reward([action.mean_reward for action in actions], logprobs)
 
     def _move(self, run: Run, state: RunState, iteration: int, entries: Sequence[TrainingEntry]) -> Outcome:
         """Pull the logprobs of the actions that have a target."""
+        pulls = [
+            Pull(entry.state.prefix_ids, action.token_id, action.logprob, action.target)
+            for entry in entries
+            for action in entry.actions
+            if action.target is not None
+        ]
         with run.clock.on("training"):
             outcome = move(
                 run.trainable,
-                pulls_of(entries),
+                pulls,
                 self.config,
                 learning_rate=self.learning_rate,
                 probe=run.probe,
@@ -204,110 +205,65 @@ class SingleToken:
         self.learning_rate = outcome.learning_rate
         return outcome
 
+    def _confirm(self, run: Run, entries: Sequence[TrainingEntry], outcome: Outcome) -> None:
+        """Add what trainer and sampler say of every action now, and what became of the trained ones."""
+        run.progress("checking through the sampler")
+        for entry in entries:
+            entry.steps = outcome.steps
+        trained, tolerance = iter(outcome.logprobs), self.config.tolerance
+        for action, after in _logprobs(run, entries, run.llm.next_token_logprobs):
+            action.logprob_after = after
+            if action.target is None:
+                continue
+            before, advantage = action.logprob, action.advantage
+            action.logprob_trained = now = next(trained)
+            # What was close enough before pulls only where others drag it away.
+            there = reached(before, action.target, advantage, tolerance)
+            if now != after:
+                action.verdict = "other bits than the trainer's"
+            elif there and reached(after, action.target, advantage, tolerance):
+                action.verdict = "there already"
+            elif outcome.steps == 0 and outcome.taken_back:
+                action.verdict = "taken back"
+            else:
+                action.verdict = verdict(before, after, action.target, now - before, tolerance)
+            action.moved = None if there else moved_as_intended(before, after, advantage)
+
     def _advance(self, run: Run, state: RunState, entries: Sequence[TrainingEntry]) -> None:
         """Set the next redaction of each problem, from what was seen at the present one."""
-        at_k = {(entry.state.problem_id, entry.state.k): entry for entry in entries}
-        tokenizer = run.llm.get_tokenizer()
-        for problem in run.problems:
-            progress = state.problems[problem.id]
-            entry = at_k.get((problem.id, progress.k))
-            if entry is None:  # another turn's
-                continue
+        tokenizer, problems = run.llm.get_tokenizer(), {problem.id: problem for problem in run.problems}
+        for entry in [e for e in entries if e.state.k == state.problems[e.state.problem_id].k]:
             golden = next(action.mean_reward for action in entry.actions if action.golden)
-            stops = self.config.stops(problem, tokenizer)
-            progress.k = self.config.next(entry.state.k, entry.state_reward, stops, golden)
+            stops = self.config.stops(problems[entry.state.problem_id], tokenizer)
+            k = self.config.next(entry.state.k, entry.state_reward, stops, golden)
+            state.problems[entry.state.problem_id].k = k
 
 
-def pulls_of(entries: Sequence[TrainingEntry]) -> list[Pull]:
-    """List what the entries ask for, entry by entry."""
-    return [
-        Pull(entry.state.prefix_ids, action.token_id, action.logprob, action.target)
-        for entry in entries
-        for action in entry.actions
-        if action.target is not None
-    ]
-
-
-def compared(run: Run, entries: Sequence[TrainingEntry], reference: Reference) -> list[TrainingEntry]:
-    """Add the reference's logprobs of the actions."""
-    return [
-        replace(
-            entry,
-            actions=[replace(a, logprob_reference=logprobs_V[a.token_id].item()) for a in entry.actions],
-        )
-        for entry, logprobs_V in _with_logprobs(run, entries, reference.logprobs)
-    ]
-
-
-def confirm(
-    run: Run, entries: Sequence[TrainingEntry], outcome: Outcome, tolerance: float
-) -> list[TrainingEntry]:
-    """Add what trainer and sampler say of every action now, and what became of the trained ones."""
-    run.progress("checking through the sampler")
-    trained = iter(outcome.logprobs)
-    confirmed = []
-    for entry, logprobs_V in _with_logprobs(run, entries, run.llm.next_token_logprobs):
-        actions = []
-        for action in entry.actions:
-            after = logprobs_V[action.token_id].item()
-            logprob = None if action.target is None else next(trained)
-            action = replace(action, logprob_after=after, logprob_trained=logprob)
-            actions.append(_confirmed(action, outcome, tolerance))
-        confirmed.append(replace(entry, actions=actions, steps=outcome.steps))
-    return confirmed
-
-
-def _confirmed(action: Action, outcome: Outcome, tolerance: float) -> Action:
-    """Judge a move by the logprobs before and after it."""
-    before, after, target = action.logprob, action.logprob_after, action.target
-    trained, advantage = action.logprob_trained, action.advantage
-    if target is None or trained is None or after is None:
-        return action
-    # What was close enough before pulls only where others drag it away.
-    there = reached(before, target, advantage, tolerance)
-    if trained != after:
-        said = "other bits than the trainer's"
-    elif there and reached(after, target, advantage, tolerance):
-        said = "there already"
-    elif outcome.steps == 0 and outcome.taken_back:
-        said = "taken back"
-    else:
-        said = verdict(before, after, target, trained - before, tolerance)
-    return replace(action, moved=None if there else moved_as_intended(before, after, advantage), verdict=said)
-
-
-def _with_logprobs(
+def _logprobs(
     run: Run,
     entries: Sequence[TrainingEntry],
-    policy: Callable[[Sequence[Sequence[int]]], torch.Tensor],
-) -> list[tuple[TrainingEntry, torch.Tensor]]:
-    """Pair each entry with a policy's logprobs in its state, (V,)."""
+    policy: Callable[[Sequence[Sequence[int]]], Iterable[torch.Tensor]],
+) -> list[tuple[Action, float]]:
+    """Pair each action of each entry with a policy's logprob of it."""
     with run.clock.on("checks"):
         rows = list(policy([entry.state.prefix_ids for entry in entries])) if entries else []
-    return list(zip(entries, rows, strict=True))
-
-
-def _is_of(state: State, problem: Problem | None) -> bool:
-    """Whether a saved state is one of the problem: with another prompt or solution it is another's."""
-    return problem is not None and state.k <= len(problem.golden_ids) and redact(problem, state.k) == state
+    pairs = zip(entries, rows, strict=True)
+    return [(action, row_V[action.token_id].item()) for entry, row_V in pairs for action in entry.actions]
 
 
 def saved_entries(folder: Path) -> list[list[TrainingEntry]]:
     """Read the training entries that a run left, by iteration. Raises `MinillmError` for no run."""
-    groups: dict[int, list[TrainingEntry]] = {}
-    for record in read_records(folder):
-        if record["kind"] == "training":
-            groups.setdefault(record["iteration"], []).append(from_dict(TrainingEntry, record))
-    return list(groups.values())
+    records = (record for record in read_records(folder) if record["kind"] == "training")
+    by_iteration = groupby(records, itemgetter("iteration"))
+    return [[from_dict(TrainingEntry, record) for record in group] for _, group in by_iteration]
 
 
 def _metrics(entries: Sequence[TrainingEntry], outcome: Outcome) -> dict[str, float]:
     actions = [action for entry in entries for action in entry.actions]
     verdicts = [a.verdict for a in actions if a.verdict not in (None, "there already")]
-    rollouts = [rollout for action in actions for rollout in action.rollouts]
     return {
         "state_reward": sum(entry.state_reward for entry in entries) / max(1, len(entries)),
-        **rollout_metrics(rollouts),
+        **rollout_metrics([rollout for action in actions for rollout in action.rollouts]),
         "targets": float(len(verdicts)),
         "targets_reached": float(verdicts.count("reached")),
         "moves_confirmed": float(sum(action.moved is True for action in actions)),

@@ -27,19 +27,17 @@ def target_logprobs(
 
     `logprobs` are the policy's of distinct actions, `advantages` are -1, 0 or +1.
 
-    The *rest* is the probability of all that has no target, sampled or not. It keeps at least half
-    of what it has: raised targets + lowered targets + rest / 2 <= 1. A lone raised action always
-    fits, since sqrt(p) <= (1 + p) / 2. Where several do not, all their logprobs are multiplied by
-    the one smallest factor in [1/2, 1] that fits, in place of 1/2: their order is kept, none
-    is asked below its present probability, and none to 1. Where no factor below 1 fits, they get
-    None.
+    The *rest* is the probability of all that has no target, sampled or not. It keeps at least half of what it
+    has: raised targets + lowered targets + rest / 2 <= 1. A lone raised action always fits, since sqrt(p) <=
+    (1 + p) / 2. Where several do not, all their logprobs are multiplied by the smallest factor in [1/2, 1]
+    that fits, which keeps their order. Where no factor below 1 fits, they get None.
 
-    What is not worth a step gets None as well: lowering an action of probability below `min_prob`
-    (the move is large in logprob and nothing in probability, and moves its neighbours too),
-    raising one that lacks `min_prob` or less to certainty, and doubling a logprob of 0.
+    What is not worth a step gets None as well: lowering an action of probability below `min_prob` (the move
+    is large in logprob and nothing in probability, and moves its neighbours too), raising one that lacks
+    `min_prob` or less to certainty, and doubling a logprob of 0.
 
-    Raises `MinillmError` for lengths that differ, an advantage that is none, logprobs that are
-    not logprobs of distinct actions, or a `min_prob` outside [0, 1).
+    Raises `MinillmError` for lengths that differ, an advantage that is none, logprobs that are not logprobs
+    of distinct actions, or a `min_prob` outside [0, 1).
     """
     _check(logprobs, advantages, min_prob)
     probs = [exp(min(logprob, 0.0)) for logprob in logprobs]
@@ -62,10 +60,7 @@ def target_logprobs(
 
 
 def reached(logprob: float, target: float, advantage: int, tolerance: float) -> bool:
-    """Tell whether `logprob` is at its target or beyond it, `tolerance` nats short of it at most.
-
-    An advantage of 0 asks for nothing and is always reached.
-    """
+    """Tell whether a logprob is past its target or at most `tolerance` nats short; always for advantage 0."""
     return advantage * (target - logprob) <= tolerance
 
 
@@ -80,8 +75,8 @@ def verdict(
     """Judge a move by the sampler's logprobs before and after, and the change in exact arithmetic.
 
     "reached" is at most `close` short of the target, or beyond it; "vanished" is there in exact arithmetic
-    and gone at serving precision; the others are "on its way", "wrong way", "did not move", and "watched"
-    where there is no target.
+    and gone at serving precision; else "on its way", "wrong way", "did not move", or without a target
+    "watched".
     """
     change = after - before
     if abs(exact_change) > _NOTICED and abs(change) < _VANISHED * abs(exact_change):
@@ -97,7 +92,7 @@ def verdict(
 
 
 def _smallest_factor(logprobs: Sequence[float], room: float) -> float:
-    """The smallest factor in [1/2, 1] by which probabilities sum to at most `room`, else 1."""
+    """Find the smallest factor in [1/2, 1] by which probabilities sum to at most `room`, else 1."""
 
     def fits(factor: float) -> bool:
         return fsum(exp(factor * logprob) for logprob in logprobs) <= room

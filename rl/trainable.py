@@ -47,10 +47,7 @@ class Trainable:
 
     @torch.no_grad()
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make a step of one of its optimizers, and forget the gradients.
-
-        Raises `MinillmError`, and makes no step, where a gradient is infinite or no number.
-        """
+        """Step, and forget the gradients. Raises `MinillmError`, without a step, where one is not finite."""
         if not all(p.grad.isfinite().all() for p in self.parameters if p.grad is not None):
             raise MinillmError(
                 "training diverged: gradients are infinite or no numbers; the last iteration is kept, but "

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -28,15 +29,15 @@ from rl.trainable import Trainable
 from rl.types import Entry, Problem, from_dict
 
 OPTIMIZER = "optimizer.pt"
+# Called with the number of iterations that are done, and a message.
+Progress = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How one problem fared.
+    """How one problem fared; rewards are those of completions sampled at its first k.
 
-    Rewards are those of completions sampled at the problem's first k, before and after training. A move is
-    checked where an action has a target, and confirmed where the sampler's logprob went the way it should
-    with the trainer's bits.
+    A move is checked where an action has a target, and confirmed where the sampler's logprob went that way.
     """
 
     problem_id: str
@@ -84,8 +85,7 @@ class Trainer:
         self.method: Method = SingleToken(method) if isinstance(method, MethodConfig) else method
         self.llm, self.model = llm, llm.model
         self.problems, self.held_out, self.settings = problems, held_out, settings
-        config = self.method.config
-        trainable = Trainable(llm.model, model_folder, lora)
+        config, trainable = self.method.config, Trainable(llm.model, model_folder, lora)
         check_problems(problems, held_out, llm, config.extra_tokens, settings.reward_seconds)
         self._run = Run(
             llm=llm,
@@ -102,16 +102,10 @@ class Trainer:
         tokenizer = llm.get_tokenizer()
         self._first = {problem.id: config.first(problem, tokenizer) for problem in (*problems, *held_out)}
 
-    def run(
-        self,
-        journal: Journal,
-        iterations: int,
-        progress: Callable[[int, str], None] = lambda done, message: None,
-    ) -> list[Summary]:
+    def run(self, journal: Journal, iterations: int, progress: Progress = lambda *_: None) -> list[Summary]:
         """Train until `iterations` are done in all, evaluating before, in between and after.
 
-        A run that the journal holds goes on after its last finished iteration, with its weights and its
-        optimizer. `progress` is called with the number of iterations that are done and a message.
+        A run that the journal holds goes on after its last finished iteration.
         """
         if iterations < 1:
             raise MinillmError(f"iterations must be at least 1, got {iterations}")
@@ -126,31 +120,29 @@ class Trainer:
                 if every and state.trained % every == 0:
                     self._evaluate(progress)
             self._evaluate(progress)
-        return [self._summary(problem) for problem in self.problems]
+        return [self._summary(problem.id) for problem in self.problems]
 
     def _begin(self) -> None:
         """Resume the run that the journal holds, or start a new one."""
-        names = [problem.id for problem in self.problems]
-        if kept := self.journal.state:
-            self.state = from_dict(RunState, kept["run"])
-        else:
-            self.state = RunState(self._base, {name: ProblemState(self._first[name]) for name in names})
+        new = {problem.id: ProblemState(self._first[problem.id]) for problem in self.problems}
+        kept, checkpoint = self.journal.state, self.journal.checkpoint_path
+        self.state = from_dict(RunState, kept["run"]) if kept else RunState(self._base, new)
         if self.state.base != self._base:
             raise MinillmError("the run began with other weights; give the model that it was started with")
-        if self.state.problems.keys() != set(names):
-            raise MinillmError(
-                f"the run trains {', '.join(sorted(self.state.problems))}; it goes on with those that it "
-                "began with"
-            )
+        if self.state.problems.keys() != new.keys():
+            names = ", ".join(sorted(self.state.problems))
+            raise MinillmError(f"the run trains {names}; it goes on with those that it began with")
         self.method.begin(self._run, kept.get("method", {}))
-        if self.journal.checkpoint_path is not None:
-            self._load(self.journal.checkpoint_path)
+        if checkpoint is not None:
+            self._run.trainable.load(checkpoint)
+            if self.method.optimizer is not None:
+                self.method.optimizer.load_state_dict(torch.load(checkpoint / OPTIMIZER, weights_only=True))
         elif fingerprint(self.model) != self._base:
             raise MinillmError(
                 "the model was trained since this trainer was made; make another for another run"
             )
 
-    def _iterate(self, progress: Callable[[int, str], None]) -> None:
+    def _iterate(self, progress: Progress) -> None:
         """Run one iteration of the method, and commit all of it."""
         run, state, iteration = self._run, self.state, self.journal.iteration + 1
         run.progress = lambda message: progress(state.trained, message)
@@ -167,22 +159,20 @@ class Trainer:
         self._metrics.add(iteration, {**done.metrics, **run.clock.metrics()})
         run.progress("")
 
-    def _evaluate(self, progress: Callable[[int, str], None]) -> None:
+    def _evaluate(self, progress: Progress) -> None:
         """Measure the policy at the fixed redactions, unless that was done since the last iteration."""
-        state = self.state
+        state, first, clock, iteration = self.state, self._first, Clock(), self.journal.iteration + 1
         if state.evaluations and state.evaluations[-1].trained == state.trained:
             return
-        clock, iteration = Clock(), self.journal.iteration + 1
-        context = replace(
-            self._run,
-            clock=Clock(),
-            progress=lambda message: progress(state.trained, f"measuring: {message}"),
-        )
+
+        def show(message: str) -> None:
+            progress(state.trained, f"measuring: {message}")
+
         with clock.on("evaluation"):
             measured = {
                 split: evaluate(
-                    context,
-                    [(problem, self._fixed_k(problem)) for problem in problems],
+                    replace(self._run, clock=Clock(), progress=show),
+                    [(p, sorted({first[p.id], *self.settings.evaluate_k})) for p in problems],
                     rollouts=self.settings.evaluate_rollouts,
                     seed=seed_of(self.method.config.seed, "evaluation"),
                 )
@@ -190,47 +180,30 @@ class Trainer:
                 if problems
             }
             drift = kl(self._probe_before, self._run.probe.rows())
+        entry = partial(Measurement, iteration=iteration, model_version=state.model_version)
         entries = [
-            Measurement(
-                iteration=iteration,
-                state=start.state,
-                model_version=state.model_version,
-                split=split,
-                rollouts=start.rollouts,
-                state_reward=start.mean_reward,
-            )
+            entry(state=start.state, split=split, rollouts=start.rollouts, state_reward=start.mean_reward)
             for split, starts in measured.items()
             for start in starts
         ]
         means = {split: fmean(start.mean_reward for start in starts) for split, starts in measured.items()}
-        at_first = {
-            start.problem.id: start.mean_reward
-            for start in measured["trained"]
-            if start.state.k == self._first[start.problem.id]
-        }
-        state.evaluations.append(Evaluation(state.trained, at_first, means, drift))
+        trained = [start for start in measured["trained"] if start.state.k == first[start.problem.id]]
+        rewards = {start.problem.id: start.mean_reward for start in trained}
+        state.evaluations.append(Evaluation(state.trained, rewards, means, drift))
         self._commit(entries)
         named = {f"evaluation/{split}": mean for split, mean in means.items()}
         self._metrics.add(iteration, {**named, "evaluation/drift": drift, **clock.metrics()})
 
-    def _fixed_k(self, problem: Problem) -> list[int]:
-        """Redactions at which a problem is evaluated, its first one among them."""
-        longest = len(problem.golden_ids)
-        return sorted({self._first[problem.id], *(k for k in self.settings.evaluate_k if k <= longest)})
-
     def _stalled(self) -> bool:
-        """Whether the last `patience` evaluations brought nothing better."""
-        split = "held out" if self.held_out else "trained"
+        """Tell whether the last `patience` evaluations brought nothing better."""
+        patience, split = self.settings.patience, "held out" if self.held_out else "trained"
         scores = [evaluation.means[split] for evaluation in self.state.evaluations]
-        patience = self.settings.patience
         return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Finish an iteration: entries, state, and a checkpoint."""
         kept = {"run": asdict(self.state), "method": self.method.state_dict()}
-        self.journal.commit(
-            self.journal.iteration + 1, [asdict(entry) for entry in entries], kept, self._save
-        )
+        self.journal.commit(self.journal.iteration + 1, list(map(asdict, entries)), kept, self._save)
 
     def _save(self, folder: Path) -> None:
         """Write a checkpoint for `load_model`, or an adapter for `LoRA.load`, and the optimizer."""
@@ -241,23 +214,10 @@ class Trainer:
             except RuntimeError as error:  # torch's word for a full disk
                 raise OSError(f"{OPTIMIZER}: {error}") from error
 
-    def _load(self, folder: Path) -> None:
-        self._run.trainable.load(folder)
-        if self.method.optimizer is not None:
-            self.method.optimizer.load_state_dict(torch.load(folder / OPTIMIZER, weights_only=True))
-
-    def _summary(self, problem: Problem) -> Summary:
-        first, last = self.state.evaluations[0], self.state.evaluations[-1]
-        end = self.state.problems[problem.id]
-        return Summary(
-            problem_id=problem.id,
-            k_start=self._first[problem.id],
-            k_end=end.k,
-            reward_before=first.rewards[problem.id],
-            reward_after=last.rewards[problem.id],
-            moves_checked=end.moves_checked,
-            moves_confirmed=end.moves_confirmed,
-        )
+    def _summary(self, name: str) -> Summary:
+        end, evaluations = self.state.problems[name], self.state.evaluations
+        before, after = evaluations[0].rewards[name], evaluations[-1].rewards[name]
+        return Summary(name, self._first[name], end.k, before, after, end.moves_checked, end.moves_confirmed)
 
 
 @torch.no_grad()

@@ -1,10 +1,8 @@
 """The method's records: problems, states, actions, rollouts, and the entry that each state leaves.
 
-Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids:
-what is left is the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*.
-Everything is token ids, so nothing is decoded and tokenised again on the way to a loss.
-
-`dataclasses.asdict` turns a record into JSON data, `from_dict` turns it back.
+Token positions: a sequence is `prompt_ids + golden_ids`. Redaction by k drops its last k ids: what is left is
+the *prefix*, the next id is the *action*, the ids sampled after it the *rollout*. `dataclasses.asdict` turns
+a record into JSON data, `from_dict` turns it back.
 """
 
 from __future__ import annotations
@@ -26,34 +24,29 @@ class Problem(Protocol):
     @property
     def id(self) -> str:
         """Name of the problem, unique in a run."""
-        ...
 
     @property
     def prompt_ids(self) -> list[int]:
         """Token ids that come before the solution."""
-        ...
 
     @property
     def golden_ids(self) -> list[int]:
         """Token ids of the known solution, its end-of-sequence token included."""
-        ...
 
     @property
     def stop(self) -> tuple[str, ...]:
         """Strings that end a rollout."""
-        ...
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
         """Reward, from 0 to 1, of each completion: the ids of everything after the prompt."""
-        ...
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion of a state and an action: what was sampled after the action.
+    """What was sampled after a state and an action.
 
-    `logprobs` are the behaviour policy's, one a token, and `reward` lies in [0, 1]. Raises
-    `MinillmError` for any other reward, and where tokens and logprobs differ in number.
+    `logprobs` are the sampling policy's, one a token. Raises `MinillmError` for another number of them, and
+    for a reward outside [0, 1].
     """
 
     token_ids: list[int]
@@ -64,13 +57,12 @@ class Rollout:
     def __post_init__(self) -> None:
         if not 0 <= self.reward <= 1:
             raise MinillmError(f"a rollout's reward lies in [0, 1], not at {self.reward!r}")
-        if len(self.token_ids) != len(self.logprobs):
-            raise MinillmError(
-                f"a rollout has {len(self.token_ids)} tokens but {len(self.logprobs)} logprobs"
-            )
+        tokens, logprobs = len(self.token_ids), len(self.logprobs)
+        if tokens != logprobs:
+            raise MinillmError(f"a rollout has {tokens} tokens but {logprobs} logprobs")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Action:
     """One next token in a state: its rollouts, what was decided on it, and what the update did to it.
 
@@ -128,12 +120,11 @@ class State:
     prefix_ids: list[int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Entry:
     """A line of the journal: one state in one iteration.
 
-    `kind` tells the classes of entries apart; `model_version` counts the optimizer steps that the policy had
-    taken when the iteration began.
+    `kind` tells the classes apart; `model_version` counts the optimizer steps before the iteration.
     """
 
     kind: str
@@ -142,12 +133,11 @@ class Entry:
     model_version: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TrainingEntry(Entry):
     """A state of single-token learning; `kind` is "training", or "warm" for rollouts of another run.
 
-    `state_reward` is the actions' mean reward under the policy (`rl.advantage.state_reward`), `steps` counts
-    the optimizer steps of the update.
+    `state_reward` is `rl.advantage.state_reward` of the actions, `steps` counts the update's optimizer steps.
     """
 
     actions: list[Action]
@@ -156,10 +146,9 @@ class TrainingEntry(Entry):
 
 
 def redact(problem: Problem, k: int) -> State:
-    """Cut the last `k` tokens off the golden solution of `problem`.
+    """Cut the last `k` tokens off a golden solution; the golden action is then `golden_ids[-k]`.
 
-    The golden action in the state is `problem.golden_ids[-k]`. Raises `MinillmError` unless
-    1 <= k <= len(golden_ids).
+    Raises `MinillmError` unless 1 <= k <= len(golden_ids).
     """
     golden = problem.golden_ids
     if not 1 <= k <= len(golden):
@@ -168,13 +157,9 @@ def redact(problem: Problem, k: int) -> State:
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Build a dataclass, and those in its fields, from JSON data: the inverse of `dataclasses.asdict`.
-
-    Raises `MinillmError` for data of another shape.
-    """
-    hints = _type_hints(cls)
+    """Build a dataclass from what `dataclasses.asdict` made of it. Raises `MinillmError` for other data."""
     try:
-        return cls(**{name: _build(hints.get(name), value) for name, value in data.items()})
+        return cls(**{name: _build(_type_hints(cls).get(name), value) for name, value in data.items()})
     except (TypeError, AttributeError) as error:
         raise MinillmError(f"not a record of this version: {error}") from None
 
@@ -182,11 +167,10 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
 def _build(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return from_dict(hint, value)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is list:
-        return [_build(args[0], item) for item in value]
-    if origin is dict:
-        return {key: _build(args[1], item) for key, item in value.items()}
+    if get_origin(hint) is list:
+        return [_build(get_args(hint)[0], item) for item in value]
+    if get_origin(hint) is dict:
+        return {key: _build(get_args(hint)[1], item) for key, item in value.items()}
     return value
 
 

@@ -26,14 +26,14 @@ class UpdateOptions:
     """Options of an update.
 
     Attributes:
-        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change
-            of a weight in one optimizer step.
+        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change of
+            a weight in one optimizer step.
         inner_steps: most optimizer steps in one iteration.
         tolerance: how close to its target a logprob counts as there, in nats.
-        overshoot: a step that carries a logprob past its target by more than this share of its way is
-            taken back.
-        max_drift: so is one after which the probe's distributions are further than this from what they
-            were before the iteration: mean KL in nats.
+        overshoot: a step that carries a logprob past its target by more than this share of its way is taken
+            back.
+        max_drift: so is one after which the probe's distributions are further than this from what they were
+            before the iteration: mean KL in nats.
     """
 
     learning_rate: float = option(3e-6, "above 0", lambda self: self.learning_rate > 0)
@@ -68,14 +68,10 @@ class Pull:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an update came to.
+    """What an update came to: optimizer steps that stand, and those taken back.
 
-    Attributes:
-        steps: optimizer steps that stand.
-        taken_back: those that do not.
-        logprobs: the trainer's logprob of each pull now.
-        drift: mean KL over the probe, from before the update to after it.
-        learning_rate: that the update ended with.
+    `logprobs` has the trainer's logprob of each pull now, `drift` is the mean KL over the probe from before
+    the update to after it, `learning_rate` what the update ended with.
     """
 
     steps: int
@@ -99,18 +95,16 @@ def move(
     """Pull logprobs until none is short of its target, in at most `inner_steps` optimizer steps.
 
     The loss is the summed Huber distance of the pulls that are short; one that has arrived does not pull. One
-    forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`.
-    AdamW starts afresh: the momentum of moves that are done would carry their neighbours on.
+    forward over a solution holds all pulls on it (`next_logprobs`), in batches of about `batch_tokens`. AdamW
+    starts afresh: the momentum of moves that are done would carry their neighbours on.
 
-    After each step `_fault` says whether it was a good one, and if not, it is taken back, bit for bit, and
-    tried at half the learning rate, which begins at `learning_rate`. A step that closed less than a quarter
-    of the distance doubles the rate, up to the options'. Steps that were taken back count against
-    `inner_steps`.
+    A step that `_fault` objects to is taken back, bit for bit, and tried at half the learning rate, which
+    begins at `learning_rate`; it counts against `inner_steps`. A step that closed less than a quarter of the
+    distance doubles the rate, up to the options'.
     """
-    rate, tries, stand, drift = learning_rate, 0, 0, 0.0
+    rate, tries, stand, drift, tolerance = learning_rate, 0, 0, 0.0, options.tolerance
     if not pulls:
         return Outcome(0, 0, [], drift, rate)
-    tolerance = options.tolerance
     before_RV = probe.rows()
     optimizer = trainable.optimizer(rate, seed=seed)
     saved: list[torch.Tensor] | None = None
@@ -147,16 +141,11 @@ def move(
 
 
 def _fault(
-    pulls: Sequence[Pull],
-    before: Sequence[float],
-    after: Sequence[float],
-    drift: float,
-    options: UpdateOptions,
+    pulls: Sequence[Pull], before: list[float], after: list[float], drift: float, options: UpdateOptions
 ) -> str | None:
-    """What was wrong with a step, by the pulls' logprobs on either side of it; None for a good one.
+    """Say what was wrong with a step, by the pulls' logprobs before and after it; None for a good one.
 
-    The summed distance grew, a pull went past its target by more than `tolerance` and `overshoot` of its way,
-    or the probe's mean KL from before the update is above `max_drift`.
+    Wrong is a larger summed distance, a pull far past its target (`overshoot`), or too much drift.
     """
     tolerance = options.tolerance
     # Comparisons are written so that a policy that is no number any more fails them.
@@ -175,11 +164,9 @@ def pull(
     logprobs = [0.0] * len(pulls)
     for part in _parts(pulls, batch_tokens):
         with torch.set_grad_enabled(backward):
-            prefixes = list(dict.fromkeys(tuple(pulls[i].prefix_ids) for i in part))
-            logprobs_RV = next_logprobs(trainable.model, prefixes)
-            row = {prefix: r for r, prefix in enumerate(prefixes)}
-            rows, tokens = [row[tuple(pulls[i].prefix_ids)] for i in part], [pulls[i].token_id for i in part]
-            chosen = logprobs_RV[rows, tokens]
+            rows: dict[tuple[int, ...], int] = {}  # pulls on one prefix share its row
+            places = [rows.setdefault(tuple(pulls[i].prefix_ids), len(rows)) for i in part]
+            chosen = next_logprobs(trainable.model, list(rows))[places, [pulls[i].token_id for i in part]]
             losses = []
             for i, value, logprob in zip(part, chosen.tolist(), chosen, strict=True):
                 logprobs[i] = value
@@ -192,12 +179,12 @@ def pull(
 
 
 def _distance(pulls: Sequence[Pull], logprobs: Sequence[float], tolerance: float) -> float:
-    """Summed distance of the pulls that are short."""
+    """Sum the distances of the pulls that are short."""
     return sum(abs(p.target - x) for p, x in zip(pulls, logprobs, strict=True) if p.short(x, tolerance))
 
 
 def _parts(pulls: Sequence[Pull], batch_tokens: int) -> list[list[int]]:
-    """Pulls in batches: those on one solution together, the longest prefixes first."""
+    """Group pulls into batches: those on one solution together, the longest prefixes first."""
     sequences, places = nested([pull.prefix_ids for pull in pulls])
     lengths = [len(sequence) for sequence in sequences]
     ends = list(accumulate(lengths))
