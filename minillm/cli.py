@@ -18,12 +18,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -31,16 +31,18 @@ from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError, install_hint
-from minillm.inputs import Prompt
-from minillm.llm import LLM
+from minillm.inputs import Prompt, chat_prompt
+from minillm.llm import LLM, progress_bar
 
 API_KEY = "MINILLM_API_KEY"
 
+shown = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
-Whole = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
-Name = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
-File = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Whole = Annotated[int | None, shown(metavar="INT")]
+Number = Annotated[float | None, shown(metavar="FLOAT")]
+Name = Annotated[str | None, shown(metavar="STR")]
+File = Annotated[Path | None, shown(metavar="PATH")]
+Positional = tyro.conf.Positional
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
@@ -52,8 +54,13 @@ OPTIONS: dict[Any, tuple[Any, Any]] = {
 Class = TypeVar("Class")
 
 
+# Where tyro finds what an option is, besides a command's own docstring.
+class _LLMArguments:
+    __doc__ = LLM.__doc__
+
+
 @dataclass(frozen=True)
-class Model:
+class Model(_LLMArguments):
     """Which model, and how it runs.
 
     Attributes:
@@ -62,22 +69,9 @@ class Model:
         precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64.
         device: where it runs, such as cpu or cuda.
         seed: seeds the samples of requests that bring no seed of their own.
-        max_model_len: most tokens of prompt and output together; by default the model's context, or what the
-            KV cache holds if that is less.
-        max_num_seqs: most sequences in one step.
-        max_num_batched_tokens: most tokens in one step.
-        enable_prefix_caching: reuse the keys and values of prompts that start alike.
-        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
-        kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
-        max_logprobs: most logprobs of a token that may be asked for; -1 for any number.
-        logprobs_mode: what reported logprobs are of: tempered_logprobs (the full distribution after the
-            temperature), raw_logprobs (before it), processed_logprobs (what is drawn from), raw_logits or
-            processed_logits.
-        generation_config: where defaults of sampling parameters come from: auto (the model's
-            generation_config.json), vllm, or a folder.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
+    model: Annotated[str, Positional, shown(metavar="MODEL")]
     tokenizer: Name = None
     precision: str = "fp32"
     device: str = "cpu"
@@ -93,7 +87,7 @@ class Model:
     generation_config: str = "auto"
 
     def load(self) -> LLM:
-        """The model, ready to sample from."""
+        """Load the model, ready to sample from."""
         print(f"loading {self.model} in {self.precision}", file=sys.stderr)
         return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
 
@@ -101,35 +95,40 @@ class Model:
 def options(params: type) -> dict[str, tuple[Any, Any]]:
     """Return the type and the default of each option that the parameters of a dataclass declare."""
     hints = get_type_hints(params)
-    found = {}
-    for name, one in parameters(params).items():
-        if one.cli is not None:
+    offered: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in parameters(params).items():
+        if parameter.cli:
             kind, default = OPTIONS[hints[name]]
-            found[name] = (Annotated[kind, tyro.conf.arg(help=one.cli)], default)
-    return found
+            text = parameter.cli if isinstance(parameter.cli, str) else None  # tyro then has the docstring's
+            offered[name] = (Annotated[kind, tyro.conf.arg(help=text)], default)
+    return offered
 
 
-def offering(params: type) -> Callable[[type[Class]], type[Class]]:
-    """Give a class those options, for `dataclass` to make fields of."""
+def offering(params: type, without: Sequence[str] = ()) -> Callable[[type[Class]], type[Class]]:
+    """Give a class those options but some, for `dataclass` to make fields of; its own stay."""
 
     def wrap(cls: type[Class]) -> type[Class]:
         for name, (kind, default) in options(params).items():
-            cls.__annotations__[name] = kind
-            setattr(cls, name, default)
+            if name not in without and name not in cls.__annotations__:
+                cls.__annotations__[name] = kind
+                setattr(cls, name, default)
         return cls
 
     return wrap
 
 
+class _SamplingArguments:
+    __doc__ = SamplingParams.__doc__
+
+
 @dataclass(frozen=True)
-@offering(SamplingParams)
-class Sampling(Model):
+class Sampling(Model, _SamplingArguments):
     """How to sample; what is left out is the model's own default."""
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
-        """The model's defaults with what was given here, and `more`."""
-        names = options(SamplingParams)
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        """Return the model's defaults with this command's options, and `more`."""
+        options_here = {name: getattr(self, name, None) for name in options(SamplingParams)}
+        given = {name: value for name, value in options_here.items() if value is not None}
         return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
 
 
@@ -169,12 +168,13 @@ class Serve(Model):
         key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
         if key == "":
             raise MinillmError(f"the API key is empty; give one, or neither --api-key nor {API_KEY}")
-        limits = server.Limits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
+        limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
             server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
 
 
 @dataclass(frozen=True)
+@offering(SamplingParams)
 class Generate(Sampling):
     """Continue prompts: those given, or those of a file, or of standard input, one a line.
 
@@ -185,23 +185,15 @@ class Generate(Sampling):
         file: has a prompt in each line that is not blank.
         jsonl: lines are JSON: a text, a list of token ids, or an object with prompt or prompt_token_ids. So
             they are in a file whose name ends in .jsonl.
-        json: print an object with all there is to know of a prompt's samples, one a line.
-        n: samples of each prompt.
+        json: print the full output as JSON, an object for each prompt, one a line.
         max_tokens: most tokens of a sample.
-        logprobs: with --json, logprobs of sampled tokens, and of this many of the likeliest.
-        prompt_logprobs: with --json, the same for the prompt's tokens.
     """
 
-    prompts: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...", help_behavior_hint="")
-    ] = ()
+    prompts: Annotated[tuple[str, ...], Positional, shown(metavar="PROMPT ...")] = ()
     file: File = None
     jsonl: bool = False
     json: bool = False
-    n: int = 1
     max_tokens: int = 128
-    logprobs: Whole = None
-    prompt_logprobs: Whole = None
 
     def run(self) -> None:
         """Print a sample of each prompt as soon as those of the prompts before it are there."""
@@ -209,22 +201,11 @@ class Generate(Sampling):
         if not prompts:
             raise MinillmError("there are no prompts; give them as arguments, in --file or on standard input")
         llm = self.load()
-        params = self.params(
-            llm,
-            n=self.n,
-            logprobs=self.logprobs,
-            prompt_logprobs=self.prompt_logprobs,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        params = self.params(llm, output_kind=RequestOutputKind.FINAL_ONLY)
         waiting: dict[int, RequestOutput] = {}
         shown, failures = 0, []
-        with Progress(
-            *columns,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            redirect_stdout=sys.stdout.isatty(),  # of a pipe or a file, texts would go to stderr
-        ) as bar:
+        # Of a pipe or a file, texts that are redirected would go to stderr.
+        with progress_bar(redirect_stdout=sys.stdout.isatty()) as bar:
             task = bar.add_task("sampling", total=len(prompts))
             for output in llm.stream(prompts, params):
                 waiting[int(output.request_id)] = output
@@ -236,7 +217,7 @@ class Generate(Sampling):
                         for sample in finished.outputs
                         if sample.finish_reason == "error"
                     ]
-                    self._show(finished, headlines=len(prompts) * self.n > 1)
+                    self._show(finished, headlines=len(prompts) * params.n > 1)
                     shown += 1
         if failures:
             raise MinillmError("; ".join(failures))
@@ -247,7 +228,7 @@ class Generate(Sampling):
             return
         for sample in output.outputs:
             if headlines:
-                number = f", sample {sample.index + 1}" if self.n > 1 else ""
+                number = f", sample {sample.index + 1}" if len(output.outputs) > 1 else ""
                 print(f"==> prompt {int(output.request_id) + 1}{number} <==")
             print(sample.text, flush=True)
 
@@ -268,14 +249,14 @@ class Generate(Sampling):
                 prompt = json.loads(line)
             except ValueError as error:
                 raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
-            if isinstance(prompt, dict) and (
-                unknown := sorted(prompt.keys() - {"prompt", "prompt_token_ids"})
-            ):
-                raise MinillmError(f"line {number} of the prompts: {unknown[0]!r} is not supported")
+            unknown = prompt.keys() - {"prompt", "prompt_token_ids"} if isinstance(prompt, dict) else ()
+            if unknown:
+                raise MinillmError(f"line {number} of the prompts: {min(unknown)!r} is not supported")
             yield prompt
 
 
 @dataclass(frozen=True)
+@offering(SamplingParams, without=("n", "logprobs", "prompt_logprobs"))  # it writes one text
 class Chat(Sampling):
     """Talk with a model: a line is a message. Of a pipe or a file, every line is answered.
 
@@ -340,9 +321,7 @@ class Logprobs(Model):
         json: print one object: tokens, sum, perplexity.
     """
 
-    text: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")
-    ] = None
+    text: Annotated[str | None, Positional, shown(metavar="TEXT")] = None
     file: File = None
     temperature: float = 1.0
     json: bool = False
@@ -355,13 +334,12 @@ class Logprobs(Model):
             raise MinillmError(f"{self.logprobs_mode} are no logprobs; choose another --logprobs-mode")
         text = _read(self.file) if self.text is None else self.text
         params = SamplingParams(temperature=self.temperature, max_tokens=1, prompt_logprobs=0)
-        llm = self.load()
-        (output,) = llm.generate([text], params)
+        (output,) = (llm := self.load()).generate([text], params)
         rows: list[dict[str, Any]] = []
         for token, entry in zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True):
-            one = Logprob(math.nan) if entry is None else entry[token]
-            shown = llm.get_tokenizer().decode([token], skip_special_tokens=False)
-            rows.append({"token_id": token, "token": shown, "logprob": one.logprob, "rank": one.rank})
+            logprob = Logprob(math.nan) if entry is None else entry[token]
+            text = llm.get_tokenizer().decode([token], skip_special_tokens=False)
+            rows.append({"token_id": token, "token": text, "logprob": logprob.logprob, "rank": logprob.rank})
         if len(rows) < 2:
             raise MinillmError("the text is a single token, which comes after nothing; give a longer one")
         total = sum(row["logprob"] for row in rows[1:])
@@ -370,41 +348,36 @@ class Logprobs(Model):
             print(json.dumps(_finite({"tokens": rows, "sum": total, "perplexity": perplexity})))
             return
         table = Table("token", *(Column(name, justify="right") for name in ("id", "logprob", "rank")))
-        table.add_row(Text(repr(rows[0]["token"])), str(rows[0]["token_id"]), "", "")
-        for row in rows[1:]:
-            numbers = (str(row["token_id"]), f"{row['logprob']:.4f}", str(row["rank"]))
-            table.add_row(Text(repr(row["token"])), *numbers)
+        for i, row in enumerate(rows):
+            numbers = (f"{row['logprob']:.4f}", str(row["rank"])) if i else ("", "")
+            table.add_row(Text(repr(row["token"])), str(row["token_id"]), *numbers)
         # Of no terminal, tables would be cut to 80 columns.
         (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
         print(f"sum {total:.4f}, perplexity {perplexity:.4f}")
 
 
-COMMANDS = Serve | Generate | Chat | Logprobs
-
-
 def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams) -> str:
     """Print the answer as it comes; Ctrl-C ends it."""
-    parts: list[str] = []
-    stop = threading.Event()
+    answer, stop = "", threading.Event()
     # Not KeyboardInterrupt, which could come in the middle of a step.
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        for output in llm.stream([llm.chat_prompt(messages)], params):
+        for output in llm.stream([chat_prompt(llm.get_tokenizer(), messages)], params):
             (sample,) = output.outputs
             if sample.finish_reason == "error":
                 raise MinillmError(f"sampling failed: {sample.stop_reason}")
-            parts.append(sample.text)
+            answer += sample.text
             print(sample.text, end="", flush=True)
             if stop.is_set():
                 break
     finally:
         signal.signal(signal.SIGINT, before)
         print()
-    return "".join(parts)
+    return answer
 
 
 def _read(file: Path | None) -> str:
-    """The text of a file, or of standard input."""
+    """Read the text of a file, or of standard input."""
     try:
         if file is None:
             if sys.stdin.isatty():
@@ -417,7 +390,7 @@ def _read(file: Path | None) -> str:
 
 
 def _finite(content: Any) -> Any:
-    """The same with None for infinite numbers, which JSON does not have."""
+    """Replace infinite numbers, which JSON does not have, by None."""
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
     if isinstance(content, list):
@@ -426,9 +399,13 @@ def _finite(content: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     command: Serve | Generate | Chat | Logprobs = tyro.cli(
-        COMMANDS, prog="minillm", description=__doc__, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        Serve | Generate | Chat | Logprobs,
+        prog="minillm",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     try:
         command.run()

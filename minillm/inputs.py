@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from minillm.api.sampling_params import SamplingParams
@@ -54,10 +55,10 @@ def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list
 def chat_prompt(
     tokenizer: Tokenizer,
     messages: Messages,
-    chat_template: str | None,
-    add_generation_prompt: bool,
-    continue_final_message: bool,
-    options: Mapping[str, Any],
+    chat_template: str | None = None,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the prompt of a chat, as the chat template writes it; arguments as of `LLM.chat`.
 
@@ -84,17 +85,18 @@ def chat_prompt(
     return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
 
-def params_of_each(
-    prompts: Sequence[Prompt],
+def with_params(
+    prompts: Prompt | Sequence[Prompt],
     params: SamplingParams | Sequence[SamplingParams] | None,
     default: SamplingParams,
-) -> list[SamplingParams]:
-    """Return each prompt's sampling parameters; `MinillmError` if there are not as many as prompts."""
+) -> Iterator[tuple[Prompt, SamplingParams]]:
+    """Pair each prompt with its sampling parameters; `MinillmError` if there are not as many."""
+    prompts = as_list(prompts)
     if params is None or isinstance(params, SamplingParams):
-        return [params or default] * len(prompts)
+        params = [params or default] * len(prompts)
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
-    return list(params)
+    return zip(prompts, params, strict=True)
 
 
 def check_params(

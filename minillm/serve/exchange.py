@@ -58,7 +58,7 @@ class Served:
 
 
 @dataclass
-class Progress:
+class SampleProgress:
     """How much of one sample has been given out; `offset` counts characters of tokens."""
 
     started: bool = False
@@ -95,7 +95,7 @@ class Exchange:
             raise
         except MinillmError as error:
             raise ApiError.of(error, body) from error
-        self._progress: dict[int, Progress] = {}
+        self._progress: dict[int, SampleProgress] = {}
         self._prompt_tokens: dict[int, int] = {}
         self._cached_tokens: dict[int, int] = {}
         self._completion_tokens = 0
@@ -171,7 +171,7 @@ class Exchange:
         return choice
 
     def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+        self, progress: SampleProgress, place: int, output: RequestOutput, sample: CompletionOutput
     ) -> Json:
         """A choice's text and logprobs."""
         raise NotImplementedError
@@ -180,8 +180,8 @@ class Exchange:
         """What stands beside the choices of a whole answer."""
         return {}
 
-    def _at(self, place: int, sample: CompletionOutput) -> Progress:
-        return self._progress.setdefault(place * self.params.n + sample.index, Progress())
+    def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
+        return self._progress.setdefault(place * self.params.n + sample.index, SampleProgress())
 
     def _has_news(self, place: int, sample: CompletionOutput) -> bool:
         progress = self._at(place, sample)
@@ -208,7 +208,7 @@ class Exchange:
         return f"token_id:{token}" if self._names_by_id else text or ""
 
 
-class Completion(Exchange):
+class CompletionExchange(Exchange):
     """`/v1/completions`."""
 
     fields = protocol.COMPLETION
@@ -258,7 +258,7 @@ class Completion(Exchange):
         super()._count(place, output)
 
     def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+        self, progress: SampleProgress, place: int, output: RequestOutput, sample: CompletionOutput
     ) -> Json:
         text, tokens = sample.text, sample.token_ids
         entries: list[dict[int, Logprob] | None] = [*(sample.logprobs or [])]
@@ -276,7 +276,7 @@ class Completion(Exchange):
 
     def _logprobs(
         self,
-        progress: Progress,
+        progress: SampleProgress,
         first: str,
         tokens: Sequence[int],
         entries: Sequence[dict[int, Logprob] | None],
@@ -294,7 +294,7 @@ class Completion(Exchange):
         return found
 
 
-class Chat(Exchange):
+class ChatExchange(Exchange):
     """`/v1/chat/completions`."""
 
     fields = protocol.CHAT
@@ -336,7 +336,7 @@ class Chat(Exchange):
         return [llm.chat_prompt(self._messages, None, self._opens_turn, self._continues, self._options)]
 
     def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
+        self, progress: SampleProgress, place: int, output: RequestOutput, sample: CompletionOutput
     ) -> Json:
         message: Json = {}
         text = sample.text

@@ -38,7 +38,7 @@ from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.serve.async_llm import AsyncLLM, EngineError
-from minillm.serve.exchange import Chat, Completion, Exchange, Served
+from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.protocol import ApiError, Json, dumps
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What one client may do to others: the size of a request, how many there may be at a time, and how many
     seconds those that run may still take when the server is told to stop."""
 
@@ -71,13 +71,15 @@ class Limits:
 # ---------------------------------------------------------------- the application
 
 
-def make_app(llm: LLM, name: str, api_key: str | None = None, limits: Limits | None = None) -> Starlette:
+def make_app(
+    llm: LLM, name: str, api_key: str | None = None, limits: ServerLimits | None = None
+) -> Starlette:
     """The ASGI application that serves `llm` as the model `name`; from its start on, it owns the `LLM`."""
-    server = _Server(llm, name, limits or Limits())
+    server = _Server(llm, name, limits or ServerLimits())
     return Starlette(
         routes=[
-            Route("/v1/completions", _Generate(server, Completion), methods=["POST"]),
-            Route("/v1/chat/completions", _Generate(server, Chat), methods=["POST"]),
+            Route("/v1/completions", _Generate(server, CompletionExchange), methods=["POST"]),
+            Route("/v1/chat/completions", _Generate(server, ChatExchange), methods=["POST"]),
             Route("/v1/models", server.models),
             Route("/v1/models/{name:path}", server.model),
             Route("/metrics", server.metrics),
@@ -98,7 +100,7 @@ def make_app(llm: LLM, name: str, api_key: str | None = None, limits: Limits | N
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
-    def __init__(self, llm: LLM, name: str, limits: Limits) -> None:
+    def __init__(self, llm: LLM, name: str, limits: ServerLimits) -> None:
         self.llm, self.served, self.limits = AsyncLLM(llm), Served(llm, name), limits
         self._running = 0
 
@@ -350,7 +352,7 @@ def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
     )
 
 
-def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: Limits) -> None:
+def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: ServerLimits) -> None:
     """Serve until SIGTERM or SIGINT comes, and what runs then has finished or had its time."""
     server = make_server(make_app(llm, name, api_key, limits), limits.shutdown_timeout)
 
