@@ -14,6 +14,8 @@ from minillm.tokenizer.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
+# What the chat template is given anyway.
+TEMPLATE_ARGUMENTS = {"self", "messages", "add_generation_prompt", "chat_template", "tokenize"}
 
 
 def expect_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
@@ -65,8 +67,8 @@ def chat_prompt(
     Raises:
         MinillmError: arguments contradict each other, or the template changes a message to be continued.
     """
-    if taken := {"messages", "add_generation_prompt", "chat_template"} & options.keys():
-        raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
+    if taken := TEMPLATE_ARGUMENTS & options.keys():
+        raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
     if continue_final_message and add_generation_prompt:
         raise MinillmError("continue_final_message goes with add_generation_prompt=False")
     mark, last = "<continue here> ", ""

@@ -149,11 +149,7 @@ class SamplingParams:
         http=NUMBER,
     )
     top_k: int = param(
-        0,
-        check=whole(-1, "a whole number, 0 or -1 for all"),
-        changes=lambda k: k > 0,
-        cli=True,
-        http=WHOLE,
+        0, check=whole(-1, "a whole number, 0 or -1 for all"), changes=lambda k: k > 0, cli=True, http=WHOLE
     )
     min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER)
     seed: int | None = param(
