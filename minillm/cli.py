@@ -36,12 +36,12 @@ from minillm.llm import LLM, progress_bar
 
 API_KEY = "MINILLM_API_KEY"
 
-shown = partial(tyro.conf.arg, help_behavior_hint="")
+arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
-Whole = Annotated[int | None, shown(metavar="INT")]
-Number = Annotated[float | None, shown(metavar="FLOAT")]
-Name = Annotated[str | None, shown(metavar="STR")]
-File = Annotated[Path | None, shown(metavar="PATH")]
+Whole = Annotated[int | None, arg(metavar="INT")]
+Number = Annotated[float | None, arg(metavar="FLOAT")]
+Name = Annotated[str | None, arg(metavar="STR")]
+File = Annotated[Path | None, arg(metavar="PATH")]
 Positional = tyro.conf.Positional
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
@@ -71,7 +71,7 @@ class Model(_LLMArguments):
         seed: seeds the samples of requests that bring no seed of their own.
     """
 
-    model: Annotated[str, Positional, shown(metavar="MODEL")]
+    model: Annotated[str, Positional, arg(metavar="MODEL")]
     tokenizer: Name = None
     precision: str = "fp32"
     device: str = "cpu"
@@ -162,9 +162,8 @@ class Serve(Model):
         try:
             from minillm.serve import server
         except ImportError as error:
-            raise MinillmError(
-                f"serving needs packages that are not there ({error}); {install_hint('serve')}"
-            ) from error
+            reason = f"serving needs packages that are not there ({error})"
+            raise MinillmError(f"{reason}; {install_hint('serve')}") from error
         key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
         if key == "":
             raise MinillmError(f"the API key is empty; give one, or neither --api-key nor {API_KEY}")
@@ -189,7 +188,7 @@ class Generate(Sampling):
         max_tokens: most tokens of a sample.
     """
 
-    prompts: Annotated[tuple[str, ...], Positional, shown(metavar="PROMPT ...")] = ()
+    prompts: Annotated[tuple[str, ...], Positional, arg(metavar="PROMPT ...")] = ()
     file: File = None
     jsonl: bool = False
     json: bool = False
@@ -210,21 +209,17 @@ class Generate(Sampling):
             for output in llm.stream(prompts, params):
                 waiting[int(output.request_id)] = output
                 bar.advance(task)
-                while shown in waiting:
-                    finished = waiting.pop(shown)
-                    failures += [
-                        f"prompt {shown + 1}: {sample.stop_reason}"
-                        for sample in finished.outputs
-                        if sample.finish_reason == "error"
-                    ]
-                    self._show(finished, headlines=len(prompts) * params.n > 1)
+                while finished := waiting.pop(shown, None):
                     shown += 1
+                    errors = [s.stop_reason for s in finished.outputs if s.finish_reason == "error"]
+                    failures += [f"prompt {shown}: {error}" for error in errors]
+                    self._show(finished, headlines=len(prompts) * params.n > 1)
         if failures:
             raise MinillmError("; ".join(failures))
 
     def _show(self, output: RequestOutput, headlines: bool) -> None:
         if self.json:
-            print(json.dumps(_finite(asdict(output))), flush=True)
+            print(_json(asdict(output)), flush=True)
             return
         for sample in output.outputs:
             if headlines:
@@ -288,24 +283,24 @@ class Chat(Sampling):
                 return
             except UnicodeDecodeError as error:
                 raise MinillmError("cannot read standard input: it is not UTF-8") from error
-            if line.strip() == "/quit":
-                return
-            if line.strip() == "/reset":
-                messages = list(start)
-                continue
-            if line.startswith("/"):
-                print("there are only /reset and /quit", file=sys.stderr)
-                continue
-            if not line.strip():
-                continue
-            messages.append({"role": "user", "content": line})
-            try:
-                messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
-            except MinillmError as error:
-                if not talks:
-                    raise
-                messages.pop()
-                print(f"error: {error}; or /reset", file=sys.stderr)
+            match line.strip():
+                case "":
+                    pass
+                case "/quit":
+                    return
+                case "/reset":
+                    messages = list(start)
+                case _ if line.startswith("/"):
+                    print("there are only /reset and /quit", file=sys.stderr)
+                case _:
+                    messages.append({"role": "user", "content": line})
+                    try:
+                        messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
+                    except MinillmError as error:
+                        if not talks:
+                            raise
+                        messages.pop()
+                        print(f"error: {error}; or /reset", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -321,7 +316,7 @@ class Logprobs(Model):
         json: print one object: tokens, sum, perplexity.
     """
 
-    text: Annotated[str | None, Positional, shown(metavar="TEXT")] = None
+    text: Annotated[str | None, Positional, arg(metavar="TEXT")] = None
     file: File = None
     temperature: float = 1.0
     json: bool = False
@@ -345,7 +340,7 @@ class Logprobs(Model):
         total = sum(row["logprob"] for row in rows[1:])
         perplexity = math.exp(-total / (len(rows) - 1))
         if self.json:
-            print(json.dumps(_finite({"tokens": rows, "sum": total, "perplexity": perplexity})))
+            print(_json({"tokens": rows, "sum": total, "perplexity": perplexity}))
             return
         table = Table("token", *(Column(name, justify="right") for name in ("id", "logprob", "rank")))
         for i, row in enumerate(rows):
@@ -389,13 +384,9 @@ def _read(file: Path | None) -> str:
         raise MinillmError(f"cannot read {file or 'standard input'}: {reason}") from error
 
 
-def _finite(content: Any) -> Any:
-    """Replace infinite numbers, which JSON does not have, by None."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _json(content: Any) -> str:
+    """Write JSON, with null for infinite numbers, which it does not have."""
+    return json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -145,15 +145,3 @@ def default_params(folder: Path | None, generation_config: str | Path) -> Sampli
         return SamplingParams(**found)
     except MinillmError as error:
         raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
-
-
-def bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Token ids of each bad word, as it stands at the start of a text and after a space."""
-    found: list[list[int]] = []
-    for word in params.bad_words or ():
-        assert tokenizer is not None
-        plain, spaced = (
-            tokenizer.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " ")
-        )
-        found += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
-    return found

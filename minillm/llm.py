@@ -6,7 +6,8 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from minillm import inputs
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint, Grammars, StructuredOutputsParams
+from minillm.api.structured_outputs import Grammars
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
 from minillm.engine import beam_search as beam
@@ -126,11 +127,10 @@ class LLM:
         )
         self.max_model_len = self._engine.checked_max_model_len(max_model_len)
         model.set_context(self.max_model_len)
-        self._sampler = Sampler(model, logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
-        self._grammars: Grammars | None = None
+        self._sampler = Sampler(model, tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config)
         self._metrics = EngineMetrics()
-        self._number = 0
+        self._numbers = count()
         self._requests: dict[str, Request] = {}
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
@@ -364,26 +364,21 @@ class LLM:
         inputs.check_params(params, self.tokenizer, self.model.config.vocab_size, self.max_logprobs)
         room = self.max_model_len - len(token_ids)
         most = room if params.max_tokens is None else min(room, params.max_tokens)
-        number = self._number
-        while request_id is None and str(number) in self._requests:
-            number += 1  # an id that somebody chose
-        self._number = number + 1
+        # An id that somebody chose may be a number.
+        number = next(n for n in self._numbers if request_id is not None or str(n) not in self._requests)
+        request_id = str(number) if request_id is None else request_id
         return build_request(
-            RequestOutput(
-                str(number) if request_id is None else request_id, text, token_ids, [], finished=False
-            ),
+            RequestOutput(request_id, text, token_ids, [], finished=False),
             params,
             most,
             (self.seed, number << 32) if params.seed is None else (params.seed, 0),
             self.tokenizer,
-            inputs.bad_word_ids(params, self.tokenizer),
-            self._constraint,
+            lambda structure: self._grammars.start(structure),
         )
 
-    def _constraint(self, params: StructuredOutputsParams) -> Constraint:
-        if self._grammars is None:
-            self._grammars = Grammars(self.get_tokenizer(), self.model.config.vocab_size)
-        return self._grammars.start(params)
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self.get_tokenizer(), self.model.config.vocab_size)
 
     def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""
@@ -418,11 +413,6 @@ class LLM:
         if request.params.output_kind is not RequestOutputKind.FINAL_ONLY:
             output = request.view()
         return [] if output is None else [output]
-
-    def _text_of(self, token: int) -> str | None:
-        if self.tokenizer is None:
-            return None
-        return self.tokenizer.decode([token], skip_special_tokens=False)
 
 
 def _precision(

@@ -150,7 +150,6 @@ def build_request(
     max_tokens: int,
     noise: tuple[int, int],
     tokenizer: Tokenizer | None,
-    bad_ids: list[list[int]],
     constrain: Callable[[StructuredOutputsParams], Constraint],
 ) -> Request:
     """Return the request of an output that has no samples yet, with `params.n` samples that share its prompt.
@@ -158,13 +157,13 @@ def build_request(
     Args:
         max_tokens: most tokens of a sample.
         noise: seeds the draws of the first sample; the others' second numbers follow.
-        bad_ids: token ids of bad words.
         constrain: starts a sample's grammar.
 
     Raises:
         MinillmError: the grammar cannot be used.
     """
     ends = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
+    bad_ids = _bad_word_ids(params, tokenizer)
     samples: list[SampleState] = []
     structure, decoder = params.structured_outputs, None
     for i in range(params.n):
@@ -185,3 +184,13 @@ def build_request(
     if params.prompt_logprobs is not None:
         output.prompt_logprobs = [None]
     return Request(output, samples, params)
+
+
+def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Encode each bad word, as it stands at the start of a text and after a space."""
+    bad_ids: list[list[int]] = []
+    for word in params.bad_words or ():
+        assert tokenizer is not None
+        plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
+        bad_ids += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+    return bad_ids

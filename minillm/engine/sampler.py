@@ -10,8 +10,9 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
@@ -21,6 +22,7 @@ from minillm.engine.request import Request, SampleState
 from minillm.errors import MinillmError
 from minillm.model.logprobs import Rows
 from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 # What reported logprobs are of: the policy that is trained, which is the full distribution after the
 # temperature; or one of vLLM's four: the model's own distribution or logits, or what tokens are drawn from.
@@ -43,13 +45,16 @@ ROWS = 128
 
 
 class Sampler:
-    """Draws tokens for `model`. `text_of` gives the text of one token, or None."""
+    """Draws tokens for `model`; reports their texts where there is a tokenizer."""
 
-    def __init__(self, model: Transformer, logprobs_mode: str, text_of: Callable[[int], str | None]) -> None:
+    def __init__(self, model: Transformer, tokenizer: Tokenizer | None, logprobs_mode: str) -> None:
         if logprobs_mode not in LOGPROBS_MODES:
             known = ", ".join(LOGPROBS_MODES)
             raise MinillmError(f"logprobs_mode must be one of {known}, got {logprobs_mode!r}")
-        self._model, self._mode, self._text_of = model, logprobs_mode, text_of
+        self._model, self._mode = model, logprobs_mode
+        self._text_of = lru_cache(maxsize=1 << 16)(
+            lambda token: None if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False)
+        )
 
     def __call__(
         self, samples: Sequence[SampleState], logits_RV: torch.Tensor
