@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -34,15 +36,12 @@ from minillm.errors import MinillmError, install_hint
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM, progress_bar
 
-API_KEY = "MINILLM_API_KEY"
-
 arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
 Whole = Annotated[int | None, arg(metavar="INT")]
 Number = Annotated[float | None, arg(metavar="FLOAT")]
 Name = Annotated[str | None, arg(metavar="STR")]
 File = Annotated[Path | None, arg(metavar="PATH")]
-Positional = tyro.conf.Positional
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
@@ -55,12 +54,12 @@ Class = TypeVar("Class")
 
 
 # Where tyro finds what an option is, besides a command's own docstring.
-class _LLMArguments:
-    __doc__ = LLM.__doc__
+class _Arguments:
+    __doc__ = f"{getdoc(SamplingParams)}\n\n{getdoc(LLM)}"
 
 
 @dataclass(frozen=True)
-class Model(_LLMArguments):
+class Model(_Arguments):
     """Which model, and how it runs.
 
     Attributes:
@@ -68,10 +67,9 @@ class Model(_LLMArguments):
         tokenizer: folder of another tokenizer than the model's.
         precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64.
         device: where it runs, such as cpu or cuda.
-        seed: seeds the samples of requests that bring no seed of their own.
     """
 
-    model: Annotated[str, Positional, arg(metavar="MODEL")]
+    model: Annotated[str, tyro.conf.Positional, arg(metavar="MODEL")]
     tokenizer: Name = None
     precision: str = "fp32"
     device: str = "cpu"
@@ -99,7 +97,7 @@ def options(params: type) -> dict[str, tuple[Any, Any]]:
     for name, parameter in parameters(params).items():
         if parameter.cli:
             kind, default = OPTIONS[hints[name]]
-            text = parameter.cli if isinstance(parameter.cli, str) else None  # tyro then has the docstring's
+            text = None if parameter.cli is True else parameter.cli  # None: what `_Arguments` says
             offered[name] = (Annotated[kind, tyro.conf.arg(help=text)], default)
     return offered
 
@@ -117,12 +115,8 @@ def offering(params: type, without: Sequence[str] = ()) -> Callable[[type[Class]
     return wrap
 
 
-class _SamplingArguments:
-    __doc__ = SamplingParams.__doc__
-
-
 @dataclass(frozen=True)
-class Sampling(Model, _SamplingArguments):
+class Sampling(Model):
     """How to sample; what is left out is the model's own default."""
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
@@ -164,9 +158,9 @@ class Serve(Model):
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
-        key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
+        key = os.environ.get("MINILLM_API_KEY") if self.api_key is None else self.api_key
         if key == "":
-            raise MinillmError(f"the API key is empty; give one, or neither --api-key nor {API_KEY}")
+            raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
             server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
@@ -188,7 +182,7 @@ class Generate(Sampling):
         max_tokens: most tokens of a sample.
     """
 
-    prompts: Annotated[tuple[str, ...], Positional, arg(metavar="PROMPT ...")] = ()
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="PROMPT ...")] = ()
     file: File = None
     jsonl: bool = False
     json: bool = False
@@ -230,16 +224,13 @@ class Generate(Sampling):
     def _prompts(self) -> Iterator[Prompt]:
         if self.prompts and (self.file is not None or self.jsonl):
             raise MinillmError("give prompts as arguments or as lines, not both")
-        if self.prompts:
-            yield from self.prompts
-            return
         is_json = self.jsonl or (self.file is not None and self.file.suffix == ".jsonl")
-        for number, line in enumerate(_read(self.file).splitlines(), start=1):
-            if not line.strip():
-                continue
-            if not is_json:
-                yield line
-                continue
+        lines = enumerate([] if self.prompts else _read(self.file).splitlines(), start=1)
+        numbered = [(number, line) for number, line in lines if line.strip()]
+        if not is_json:
+            yield from self.prompts or [line for _, line in numbered]
+            return
+        for number, line in numbered:
             try:
                 prompt = json.loads(line)
             except ValueError as error:
@@ -273,8 +264,7 @@ class Chat(Sampling):
         messages = list(start)
         talks = sys.stdin.isatty()
         if talks:
-            import readline  # noqa: F401 (input() then edits lines)
-
+            import_module("readline")  # input() then edits lines
             print("/reset forgets the conversation, /quit ends it", file=sys.stderr)
         while True:
             try:
@@ -316,7 +306,7 @@ class Logprobs(Model):
         json: print one object: tokens, sum, perplexity.
     """
 
-    text: Annotated[str | None, Positional, arg(metavar="TEXT")] = None
+    text: Annotated[str | None, tyro.conf.Positional, arg(metavar="TEXT")] = None
     file: File = None
     temperature: float = 1.0
     json: bool = False
@@ -327,9 +317,9 @@ class Logprobs(Model):
             raise MinillmError("give a text or --file, not both")
         if self.logprobs_mode.endswith("_logits"):
             raise MinillmError(f"{self.logprobs_mode} are no logprobs; choose another --logprobs-mode")
-        text = _read(self.file) if self.text is None else self.text
+        prompt = _read(self.file) if self.text is None else self.text
         params = SamplingParams(temperature=self.temperature, max_tokens=1, prompt_logprobs=0)
-        (output,) = (llm := self.load()).generate([text], params)
+        (output,) = (llm := self.load()).generate([prompt], params)
         rows: list[dict[str, Any]] = []
         for token, entry in zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True):
             logprob = Logprob(math.nan) if entry is None else entry[token]
@@ -347,7 +337,7 @@ class Logprobs(Model):
             numbers = (f"{row['logprob']:.4f}", str(row["rank"])) if i else ("", "")
             table.add_row(Text(repr(row["token"])), str(row["token_id"]), *numbers)
         # Of no terminal, tables would be cut to 80 columns.
-        (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
         print(f"sum {total:.4f}, perplexity {perplexity:.4f}")
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from minillm.api.outputs import CompletionOutput, RequestOutput
 from minillm.api.sampling_params import SamplingParams
+from minillm.api.structured_outputs import Grammars
+from minillm.engine.request import Request, SampleState
+from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
-from minillm.tokenizer.tokenizer import Tokenizer
+from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
@@ -138,10 +145,97 @@ def default_params(folder: Path | None, generation_config: str | Path) -> Sampli
     if not isinstance(stored, dict):
         return SamplingParams()  # it is an accessory, and some on the hub are no JSON
     names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
-    found = {name: stored[name] for name in names if stored.get(name) is not None}
+    defaults = {name: stored[name] for name in names if stored.get(name) is not None}
     if stored.get("max_new_tokens") is not None:
-        found["max_tokens"] = stored["max_new_tokens"]
+        defaults["max_tokens"] = stored["max_new_tokens"]
     try:
-        return SamplingParams(**found)
+        return SamplingParams(**defaults)
     except MinillmError as error:
         raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+
+
+class RequestBuilder:
+    """Makes requests of prompts and sampling parameters; arguments as of `LLM`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer | None,
+        seed: int,
+        max_model_len: int,
+        max_logprobs: int,
+    ) -> None:
+        self._model, self._tokenizer, self._seed = model, tokenizer, seed
+        self._max_model_len, self._max_logprobs = max_model_len, max_logprobs
+        self._numbers = count()
+
+    def check_prompt(self, token_ids: Sequence[int]) -> None:
+        """Raise `MinillmError` for a prompt that is empty, too long, or has ids outside the vocabulary."""
+        self._model.check_tokens(token_ids, max_tokens=1)
+        if len(token_ids) >= self._max_model_len:
+            raise MinillmError(
+                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
+                f"{self._max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
+            )
+
+    def build(
+        self, prompt: Prompt, params: SamplingParams, request_id: str | None, taken: Container[str]
+    ) -> Request:
+        """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
+
+        Raises:
+            MinillmError: the prompt or a parameter is not one for this model, or the grammar cannot be used.
+        """
+        tokenizer = self._tokenizer
+        text, token_ids = parse(prompt, tokenizer)
+        self.check_prompt(token_ids)
+        check_params(params, tokenizer, self._model.config.vocab_size, self._max_logprobs)
+        room = self._max_model_len - len(token_ids)
+        max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
+        # An id that somebody chose may be a number.
+        number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)
+        seed, first = (self._seed, number << 32) if params.seed is None else (params.seed, 0)
+        end_ids = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
+        bad_ids = _bad_word_ids(params, tokenizer)
+        samples: list[SampleState] = []
+        for i in range(params.n):
+            sequence = EngineSequence(
+                list(token_ids),
+                max_tokens,
+                parent=samples[0].sequence if samples else None,
+                wants_prompt=params.prompt_logprobs is not None and i == 0,
+                reads_cache=not params.skip_reading_prefix_cache,
+            )
+            decoder, structure = None, params.structured_outputs
+            if tokenizer is not None and params.detokenize:
+                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
+            sample = SampleState(
+                params,
+                CompletionOutput(i, "", [], None, None),
+                sequence,
+                noise=(seed, first + i),
+                end_ids=end_ids,
+                bad_ids=bad_ids,
+                decoder=decoder,
+                constraint=None if structure is None else self._grammars.start(structure),
+            )
+            samples.append(sample)
+        name = str(number) if request_id is None else request_id
+        output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
+        if params.prompt_logprobs is not None:
+            output.prompt_logprobs = [None]
+        return Request(output, samples, params)
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(expect_tokenizer(self._tokenizer), self._model.config.vocab_size)
+
+
+def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Encode each bad word, as it stands at the start of a text and after a space."""
+    bad_ids: list[list[int]] = []
+    for word in params.bad_words or ():
+        assert tokenizer is not None
+        plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
+        bad_ids += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+    return bad_ids

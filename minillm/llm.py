@@ -6,8 +6,6 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from minillm import inputs
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Grammars
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
 from minillm.engine import beam_search as beam
 from minillm.engine.engine import Engine, cache_bytes
 from minillm.engine.metrics import EngineMetrics, Metric
-from minillm.engine.request import Request, SampleState, build_request
+from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError, refusing
@@ -38,8 +35,8 @@ from minillm.tokenizer.tokenizer import Tokenizer
 UNSUPPORTED = {
     "allowed_local_media_path": "", "async_scheduling": None, "attention_config": None, "block_size": None,
     "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
-    "disable_async_output_proc": False,
-    "disable_custom_all_reduce": False, "disable_log_stats": True, "distributed_executor_backend": None,
+    "disable_async_output_proc": False, "disable_custom_all_reduce": False, "disable_log_stats": True,
+    "distributed_executor_backend": None,
     "enable_expert_parallel": False, "enable_lora": False, "enforce_eager": False,
     "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
     "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
@@ -116,8 +113,7 @@ class LLM:
             tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
         if tokenizer is not None and folder is not None and not is_models_tokenizer:
             tokenizer = tokenizer.with_end_tokens(folder)
-        self.model, self.tokenizer, self.seed = model, tokenizer, seed
-        self.max_logprobs = max_logprobs
+        self.model, self.tokenizer = model, tokenizer
         self._engine = Engine(
             model,
             cache_bytes(model.head.device, kv_cache_memory_bytes, gpu_memory_utilization),
@@ -127,10 +123,10 @@ class LLM:
         )
         self.max_model_len = self._engine.checked_max_model_len(max_model_len)
         model.set_context(self.max_model_len)
+        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, max_logprobs)
         self._sampler = Sampler(model, tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config)
         self._metrics = EngineMetrics()
-        self._numbers = count()
         self._requests: dict[str, Request] = {}
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
@@ -154,7 +150,7 @@ class LLM:
         self._expect_idle("generate")
         final = RequestOutputKind.FINAL_ONLY
         requests = [
-            self._request(prompt, replace(params, output_kind=final), None)
+            self._request(prompt, replace(params, output_kind=final))
             for prompt, params in inputs.with_params(prompts, sampling_params, self._defaults)
         ]
         with progress_bar(use_tqdm) as bar, closing(self._run(requests)) as outputs:
@@ -183,14 +179,9 @@ class LLM:
         `continue_final_message` goes on with the last message, which then is not closed.
         """
         chats: Any = [messages] if messages and isinstance(messages[0], Mapping) else messages
-        tokenizer, template = self.get_tokenizer(), chat_template
         options = {"tools": tools, **(chat_template_kwargs or {})}
-        prompts = [
-            inputs.chat_prompt(
-                tokenizer, chat, template, add_generation_prompt, continue_final_message, options
-            )
-            for chat in chats
-        ]
+        template = (chat_template, add_generation_prompt, continue_final_message, options)
+        prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
         return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
 
     def beam_search(
@@ -200,7 +191,7 @@ class LLM:
         self._expect_idle("beam_search")
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
-            self._check(token_ids)
+            self._builder.check_prompt(token_ids)
         ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
         outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
         if self.tokenizer is not None:
@@ -219,7 +210,7 @@ class LLM:
         rows: dict[EngineSequence, torch.Tensor] = {}
         try:
             for sequence in sequences:
-                self._check(sequence.token_ids)
+                self._builder.check_prompt(sequence.token_ids)
                 self._engine.add(sequence)
             while len(rows) < len(sequences):
                 step = self._engine.step()
@@ -350,35 +341,8 @@ class LLM:
                 "step() until they are done, or abort_request() them"
             )
 
-    def _check(self, token_ids: list[int]) -> None:
-        self.model.check_tokens(token_ids, max_tokens=1)
-        if len(token_ids) >= self.max_model_len:
-            raise MinillmError(
-                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
-                f"{self.max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
-            )
-
-    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None) -> Request:
-        text, token_ids = inputs.parse(prompt, self.tokenizer)
-        self._check(token_ids)
-        inputs.check_params(params, self.tokenizer, self.model.config.vocab_size, self.max_logprobs)
-        room = self.max_model_len - len(token_ids)
-        most = room if params.max_tokens is None else min(room, params.max_tokens)
-        # An id that somebody chose may be a number.
-        number = next(n for n in self._numbers if request_id is not None or str(n) not in self._requests)
-        request_id = str(number) if request_id is None else request_id
-        return build_request(
-            RequestOutput(request_id, text, token_ids, [], finished=False),
-            params,
-            most,
-            (self.seed, number << 32) if params.seed is None else (params.seed, 0),
-            self.tokenizer,
-            lambda structure: self._grammars.start(structure),
-        )
-
-    @cached_property
-    def _grammars(self) -> Grammars:
-        return Grammars(self.get_tokenizer(), self.model.config.vocab_size)
+    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None = None) -> Request:
+        return self._builder.build(prompt, params, request_id, self._requests)
 
     def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""

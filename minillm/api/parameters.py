@@ -34,26 +34,9 @@ Kind = tuple[Callable[[Any], bool], str]
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is declared of a parameter; see `param`."""
+    """What is declared of a parameter.
 
-    check: Check | None
-    changes: Callable[[Any], bool] | None
-    cli: str | bool | None
-    http: Kind | None
-
-
-def param(
-    default: T,
-    *,
-    check: Check | None,
-    changes: Callable[[Any], bool] | None,
-    cli: str | bool | None,
-    http: Kind | None,
-) -> T:
-    """Declare a parameter as a field of a dataclass; each argument must be given, if only as None.
-
-    Args:
-        default: its value when it is left out.
+    Attributes:
         check: what a value must be; None for anything.
         changes: whether a value changes the distribution that tokens are sampled from, beyond its
             temperature; None if none does.
@@ -61,7 +44,16 @@ def param(
             is no option there.
         http: its kind in the body of an HTTP request; None if it is no field there.
     """
-    return field(default=default, metadata={Parameter: Parameter(check, changes, cli, http)})
+
+    check: Check | None
+    changes: Callable[[Any], bool] | None
+    cli: str | bool | None
+    http: Kind | None
+
+
+def param(default: T, **declared: Any) -> T:
+    """Declare a parameter as a field of a dataclass; each attribute of `Parameter` must be given."""
+    return field(default=default, metadata={Parameter: Parameter(**declared)})
 
 
 @cache

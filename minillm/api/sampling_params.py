@@ -260,7 +260,8 @@ class SamplingParams:
     @cached_property
     def is_plain(self) -> bool:
         """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
-        declared = parameters(self.__class__).items()
+        cls: Any = self.__class__
+        declared = parameters(cls).items()
         return not any(p.changes(getattr(self, name)) for name, p in declared if p.changes is not None)
 
 

@@ -65,7 +65,7 @@ class Engine:
         self._parameters = list(model.parameters())
         self._weights_version = version(self._parameters)
         self._cache: KVCache | None = None
-        self._decode: DecodeGraphs | None = None
+        self.decode_graphs: DecodeGraphs | None = None
         self.wake_up()
 
     @property
@@ -74,13 +74,6 @@ class Engine:
         if self._cache is None:
             raise MinillmError("the sampler sleeps: its KV cache was given back; call wake_up() first")
         return self._cache
-
-    @property
-    def decode_graphs(self) -> DecodeGraphs:
-        """The recorded decode steps over this cache."""
-        _ = self.cache  # which says so while the engine sleeps
-        assert self._decode is not None
-        return self._decode
 
     @property
     def is_sleeping(self) -> bool:
@@ -107,14 +100,14 @@ class Engine:
         if self._cache is None:
             device = self.model.head.device
             self._cache = KVCache(self.model.config, self.model.precision, self.num_pages, device)
-            self._decode = DecodeGraphs(self.model, self._cache)
+            self.decode_graphs = DecodeGraphs(self.model, self._cache)
             self.scheduler.pool = PagePool(self.num_pages)
 
     def sleep(self) -> None:
         """Give the KV cache's memory back; `MinillmError` while sequences are being sampled."""
         if self.scheduler.running or self.scheduler.waiting:
             raise MinillmError("sequences are being sampled; finish or abort them before sleep()")
-        self._cache = self._decode = None
+        self._cache = self.decode_graphs = None
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""
@@ -165,7 +158,7 @@ class Engine:
         batch = Batch.build(counts, starts, [s.pages for s, _ in chunks], device)
         tokens = [t for s, count in chunks for t in s.token_ids[s.computed : s.computed + count]]
         tokens_T = torch.tensor(tokens, device=device)
-        if batch.is_decode:
+        if batch.is_decode and self.decode_graphs is not None:
             return batch, self.decode_graphs.run(tokens_T, batch)
         return batch, self.model(tokens_T, batch, self.cache)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestMetrics, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint, StructuredOutputsParams
+from minillm.api.structured_outputs import Constraint
 from minillm.engine.sequence import EngineSequence
-from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 
 @dataclass(eq=False)
@@ -28,11 +27,6 @@ class SampleState:
     text: str = ""
     logprobs: Logprobs = field(default_factory=list)
     logprob_sum: float = 0.0
-
-    @property
-    def prompt_ids(self) -> list[int]:
-        """The prompt's token ids."""
-        return self.sequence.token_ids[: len(self.sequence.token_ids) - len(self.output.token_ids)]
 
     def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
         """Append a token with its logprobs; tell whether the sample ends with it."""
@@ -142,55 +136,3 @@ class Request:
             view.prompt_logprobs = None
         self.given = [(len(sample.output.text), len(sample.output.token_ids)) for sample in self.samples]
         return view
-
-
-def build_request(
-    output: RequestOutput,
-    params: SamplingParams,
-    max_tokens: int,
-    noise: tuple[int, int],
-    tokenizer: Tokenizer | None,
-    constrain: Callable[[StructuredOutputsParams], Constraint],
-) -> Request:
-    """Return the request of an output that has no samples yet, with `params.n` samples that share its prompt.
-
-    Args:
-        max_tokens: most tokens of a sample.
-        noise: seeds the draws of the first sample; the others' second numbers follow.
-        constrain: starts a sample's grammar.
-
-    Raises:
-        MinillmError: the grammar cannot be used.
-    """
-    ends = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
-    bad_ids = _bad_word_ids(params, tokenizer)
-    samples: list[SampleState] = []
-    structure, decoder = params.structured_outputs, None
-    for i in range(params.n):
-        if tokenizer is not None and params.detokenize:
-            decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
-        sequence = EngineSequence(
-            list(output.prompt_token_ids),
-            max_tokens,
-            parent=samples[0].sequence if samples else None,
-            wants_prompt=params.prompt_logprobs is not None and i == 0,
-            reads_cache=not params.skip_reading_prefix_cache,
-        )
-        completion = CompletionOutput(i, "", [], None, None)
-        constraint = None if structure is None else constrain(structure)
-        seeds = (noise[0], noise[1] + i)
-        samples.append(SampleState(params, completion, sequence, seeds, ends, bad_ids, decoder, constraint))
-    output.outputs = [sample.output for sample in samples]
-    if params.prompt_logprobs is not None:
-        output.prompt_logprobs = [None]
-    return Request(output, samples, params)
-
-
-def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Encode each bad word, as it stands at the start of a text and after a space."""
-    bad_ids: list[list[int]] = []
-    for word in params.bad_words or ():
-        assert tokenizer is not None
-        plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
-        bad_ids += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
-    return bad_ids

@@ -176,7 +176,8 @@ def _tokens(samples: Sequence[SampleState], source_RV: torch.Tensor, drawn: Rows
 def _processed(sample: SampleState, logits_V: torch.Tensor) -> torch.Tensor:
     """Make a row's logits before the temperature; raise what the request's processors raise."""
     params, device = sample.params, logits_V.device
-    prompt_ids, output_ids = sample.prompt_ids, sample.output.token_ids
+    output_ids = sample.output.token_ids
+    prompt_ids = sample.sequence.token_ids[: len(sample.sequence.token_ids) - len(output_ids)]
     if sample.constraint is not None:
         logits_V = logits_V.masked_fill(~sample.constraint.allowed().to(device), -torch.inf)
     if params.allowed_token_ids is not None:

@@ -352,6 +352,6 @@ def _finite(entry: Logprob) -> float:
 def _prompt_logprobs(output: RequestOutput) -> list[Json | None]:
     """Write logprobs of the prompt's tokens in vLLM's shape."""
     return [
-        entry and {str(i): {**vars(one), "logprob": _finite(one)} for i, one in entry.items()}
+        None if entry is None else {str(i): {**vars(e), "logprob": _finite(e)} for i, e in entry.items()}
         for entry in output.prompt_logprobs or []
     ]

@@ -161,8 +161,8 @@ def structured_outputs(given: Json) -> StructuredOutputsParams | None:
         )
     if type(wanted) is not dict or type(wanted.get("schema")) is not dict:
         raise MinillmError("response_format: json_schema must hold a 'schema'")
-    if unknown := wanted.keys() - {"schema", "name", "description", "strict"}:
-        raise MinillmError(f"response_format: json_schema has no {min(unknown)!r}")
+    if others := wanted.keys() - {"schema", "name", "description", "strict"}:
+        raise MinillmError(f"response_format: json_schema has no {min(others)!r}")
     return StructuredOutputsParams(json=wanted["schema"])
 
 

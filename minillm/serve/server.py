@@ -49,6 +49,9 @@ BODY_SECONDS = 60
 # connection closes would see that, and not the answer.
 DISCARDED_BYTES = 64 << 20
 STOPPED = ApiError("the server was stopped before the answer was complete; send it again", status=503)
+WRONG_KEY = ApiError(
+    "the API key is missing or wrong; send Authorization: Bearer KEY", status=401, code="invalid_api_key"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -278,12 +281,7 @@ class _ApiKey:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
             digest = hashlib.sha256(key.encode("latin-1")).digest()
             if not hmac.compare_digest(digest, self._digest) or scheme.lower() != "bearer":
-                error = ApiError(
-                    "the API key is missing or wrong; send Authorization: Bearer KEY",
-                    status=401,
-                    code="invalid_api_key",
-                )
-                answer = _answer(error.body(), error.status, {"www-authenticate": "Bearer"})
+                answer = _answer(WRONG_KEY.body(), WRONG_KEY.status, {"www-authenticate": "Bearer"})
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
 
