@@ -16,13 +16,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from importlib import import_module
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -32,7 +31,7 @@ from rich.text import Text
 from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.errors import MinillmError, install_hint
+from minillm.errors import Class, MinillmError, install_hint
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM, progress_bar
 
@@ -50,7 +49,6 @@ OPTIONS: dict[Any, tuple[Any, Any]] = {
     bool: (bool, False),
     str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
 }
-Class = TypeVar("Class")
 
 
 # Where tyro finds what an option is, besides a command's own docstring.
@@ -102,10 +100,10 @@ def options(params: type) -> dict[str, tuple[Any, Any]]:
     return offered
 
 
-def offering(params: type, without: Sequence[str] = ()) -> Callable[[type[Class]], type[Class]]:
+def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Class]:
     """Give a class those options but some, for `dataclass` to make fields of; its own stay."""
 
-    def wrap(cls: type[Class]) -> type[Class]:
+    def wrap(cls: Class) -> Class:
         for name, (kind, default) in options(params).items():
             if name not in without and name not in cls.__annotations__:
                 cls.__annotations__[name] = kind
@@ -115,14 +113,12 @@ def offering(params: type, without: Sequence[str] = ()) -> Callable[[type[Class]
     return wrap
 
 
-@dataclass(frozen=True)
 class Sampling(Model):
     """How to sample; what is left out is the model's own default."""
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
         """Return the model's defaults with this command's options, and `more`."""
-        options_here = {name: getattr(self, name, None) for name in options(SamplingParams)}
-        given = {name: value for name, value in options_here.items() if value is not None}
+        given = {n: x for n in options(SamplingParams) if (x := getattr(self, n, None)) is not None}
         return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
 
 
@@ -190,7 +186,7 @@ class Generate(Sampling):
 
     def run(self) -> None:
         """Print a sample of each prompt as soon as those of the prompts before it are there."""
-        prompts = list(self._prompts())
+        prompts = self._prompts()
         if not prompts:
             raise MinillmError("there are no prompts; give them as arguments, in --file or on standard input")
         llm = self.load()
@@ -221,24 +217,14 @@ class Generate(Sampling):
                 print(f"==> prompt {int(output.request_id) + 1}{number} <==")
             print(sample.text, flush=True)
 
-    def _prompts(self) -> Iterator[Prompt]:
+    def _prompts(self) -> Sequence[Prompt]:
         if self.prompts and (self.file is not None or self.jsonl):
             raise MinillmError("give prompts as arguments or as lines, not both")
+        if self.prompts:
+            return self.prompts
+        lines = [(i, line) for i, line in enumerate(_read(self.file).splitlines(), start=1) if line.strip()]
         is_json = self.jsonl or (self.file is not None and self.file.suffix == ".jsonl")
-        lines = enumerate([] if self.prompts else _read(self.file).splitlines(), start=1)
-        numbered = [(number, line) for number, line in lines if line.strip()]
-        if not is_json:
-            yield from self.prompts or [line for _, line in numbered]
-            return
-        for number, line in numbered:
-            try:
-                prompt = json.loads(line)
-            except ValueError as error:
-                raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
-            unknown = prompt.keys() - {"prompt", "prompt_token_ids"} if isinstance(prompt, dict) else ()
-            if unknown:
-                raise MinillmError(f"line {number} of the prompts: {min(unknown)!r} is not supported")
-            yield prompt
+        return [_parsed(line, i) if is_json else line for i, line in lines]
 
 
 @dataclass(frozen=True)
@@ -264,7 +250,8 @@ class Chat(Sampling):
         messages = list(start)
         talks = sys.stdin.isatty()
         if talks:
-            import_module("readline")  # input() then edits lines
+            import readline  # noqa: F401 (input() then edits lines)
+
             print("/reset forgets the conversation, /quit ends it", file=sys.stderr)
         while True:
             try:
@@ -274,15 +261,13 @@ class Chat(Sampling):
             except UnicodeDecodeError as error:
                 raise MinillmError("cannot read standard input: it is not UTF-8") from error
             match line.strip():
-                case "":
-                    pass
                 case "/quit":
                     return
                 case "/reset":
                     messages = list(start)
                 case _ if line.startswith("/"):
                     print("there are only /reset and /quit", file=sys.stderr)
-                case _:
+                case text if text:
                     messages.append({"role": "user", "content": line})
                     try:
                         messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
@@ -359,6 +344,16 @@ def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams
         signal.signal(signal.SIGINT, before)
         print()
     return answer
+
+
+def _parsed(line: str, number: int) -> Prompt:
+    try:
+        prompt: Prompt = json.loads(line)
+    except ValueError as error:
+        raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
+    if isinstance(prompt, dict) and (unknown := prompt.keys() - {"prompt", "prompt_token_ids"}):
+        raise MinillmError(f"line {number} of the prompts: {min(unknown)!r} is not supported")
+    return prompt
 
 
 def _read(file: Path | None) -> str:

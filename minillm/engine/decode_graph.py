@@ -6,6 +6,7 @@ Legend: T tokens, one a sequence; C model width; P pages of the longest sequence
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -69,13 +70,11 @@ class _RecordedStep:
         # Tensors made in inference mode could not be written outside of it.
         with torch.inference_mode(False), torch.no_grad():
             self.x_TC, self.residual_TC = torch.empty_like(x_TC), torch.zeros_like(x_TC)
-            self.batch = Batch(
-                torch.empty_like(batch.position_T),
-                torch.empty_like(batch.slot_T),
-                batch.page_BP.new_zeros(shape),
-                batch.bounds,
-                batch.starts,
-                batch.num_pages,
+            self.batch = replace(
+                batch,
+                position_T=torch.empty_like(batch.position_T),
+                slot_T=torch.empty_like(batch.slot_T),
+                page_BP=batch.page_BP.new_zeros(shape),
             )
             self.write(x_TC, batch)
             self.hidden_TC, self.recording = recorder(lambda: blocks(self.x_TC, self.residual_TC, self.batch))

@@ -26,9 +26,7 @@ from minillm.tokenizer.tokenizer import Tokenizer
 
 # What reported logprobs are of: the policy that is trained, which is the full distribution after the
 # temperature; or one of vLLM's four: the model's own distribution or logits, or what tokens are drawn from.
-LOGPROBS_MODES = (
-    "tempered_logprobs", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits",
-)  # fmt: skip
+LOGPROBS_MODES = ("tempered_logprobs", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits")
 
 # What a row has in a token's place where it has none.
 NAN, NONE_LEFT = -1, -2

@@ -37,12 +37,8 @@ class Served:
     def check(self, name: str) -> None:
         """Raise `ApiError` for the name of another model."""
         if name != self.name:
-            raise ApiError(
-                f"there is no model {name!r}; this server has {self.name!r}",
-                status=404,
-                param="model",
-                code="model_not_found",
-            )
+            message = f"there is no model {name!r}; this server has {self.name!r}"
+            raise ApiError(message, status=404, param="model", code="model_not_found")
 
     @cached_property
     def _bytes(self) -> list[bytes]:
