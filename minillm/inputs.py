@@ -108,27 +108,6 @@ def with_params(
     return zip(prompts, params, strict=True)
 
 
-def check_params(
-    params: SamplingParams, tokenizer: Tokenizer | None, vocab_size: int, max_logprobs: int
-) -> None:
-    """Raise `MinillmError` for what this model or tokenizer cannot do."""
-    if params.stop_strings or params.bad_words:
-        expect_tokenizer(tokenizer)
-    if params.stop_strings and not params.detokenize:
-        raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
-    for name in ("logprobs", "prompt_logprobs"):
-        count = getattr(params, name)
-        if count is not None and max_logprobs != -1 and (count > max_logprobs or count == -1):
-            raise MinillmError(
-                f"{name} = {count} is more than max_logprobs = {max_logprobs}; make the LLM with a larger "
-                "max_logprobs, or -1"
-            )
-    names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
-    for name in (*names, "stop_token_ids"):
-        if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
-            raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
-
-
 def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
     """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
     if generation_config == "vllm" or (folder is None and generation_config == "auto"):
@@ -189,7 +168,7 @@ class RequestBuilder:
         tokenizer = self._tokenizer
         text, token_ids = parse(prompt, tokenizer)
         self.check_prompt(token_ids)
-        check_params(params, tokenizer, self._model.config.vocab_size, self._max_logprobs)
+        self._check_params(params)
         room = self._max_model_len - len(token_ids)
         max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
         # An id that somebody chose may be a number.
@@ -225,6 +204,23 @@ class RequestBuilder:
         if params.prompt_logprobs is not None:
             output.prompt_logprobs = [None]
         return Request(output, samples, params)
+
+    def _check_params(self, params: SamplingParams) -> None:
+        """Raise `MinillmError` for what this model or tokenizer cannot do."""
+        if params.stop_strings or params.bad_words:
+            expect_tokenizer(self._tokenizer)
+        if params.stop_strings and not params.detokenize:
+            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
+        limit, vocab_size = self._max_logprobs, self._model.config.vocab_size
+        for name in ("logprobs", "prompt_logprobs"):
+            asked = getattr(params, name)
+            if asked is not None and limit != -1 and (asked > limit or asked == -1):
+                remedy = "make the LLM with a larger max_logprobs, or -1"
+                raise MinillmError(f"{name} = {asked} is more than max_logprobs = {limit}; {remedy}")
+        names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
+        for name in (*names, "stop_token_ids"):
+            if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
+                raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
 
     @cached_property
     def _grammars(self) -> Grammars:
