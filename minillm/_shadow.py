@@ -1,12 +1,11 @@
 """Says so where another package hides one of ours.
 
-`kernels`, `rl` and `arc` are import names of other distributions too, and a folder of one's own may
-bear them. Whichever comes first on `sys.path` wins, or, installed to the same folder, whichever was
-installed last; what then fails is an import deep inside, with a message that names no culprit. So
-our packages are looked for by name, before the first import from them.
+`kernels`, `rl` and `arc` are import names of other distributions too, and a folder of one's own may bear
+them. What then fails is an import deep inside, with a message that names no culprit. So our packages are
+looked for by name, before the first import from them.
 
-A package is ours if it lies beside `minillm` and its `__init__.py` has the line
-`__minillm__ = True`. That text is read and not run: it may be anybody's code.
+A package is ours if it lies beside `minillm` and its `__init__.py` has the line `__minillm__ = True`. That
+text is read and not run: it may be anybody's code.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def warn_unless_own(name: str) -> None:
 
 
 def shadow(name: str) -> str | None:
-    """What hides our package, and the remedy, in one sentence; None where nothing does."""
+    """Say what hides our package, and the remedy, in one sentence; None where nothing does."""
     spec = _spec(name)
     if spec is None:
         return f"minillm's package `{name}` is missing from {_HOME}: install minillm again"
@@ -44,10 +43,8 @@ def shadow(name: str) -> str | None:
         return None
     sentence = f"minillm's package `{name}` is hidden by {spec.origin or folder}"
     if owner := _distribution_at(folder):
-        return (
-            f"{sentence} of the distribution `{owner}`: uninstall `{owner}` and install minillm "
-            "again, or use an environment without it"
-        )
+        remedy = f"uninstall `{owner}` and install minillm again, or use an environment without it"
+        return f"{sentence} of the distribution `{owner}`: {remedy}"
     if folder == _HOME / name:
         return f"{sentence}, which is not minillm's own file: install minillm again"
     return f"{sentence}: rename that, or put {_HOME} before it on sys.path"
@@ -67,10 +64,9 @@ def _is_marked(spec: ModuleSpec) -> bool:
 
 
 def _distribution_at(path: Path) -> str | None:
-    """The distribution other than ours that installed this folder, or file."""
+    """Name the distribution other than ours that installed this folder, or file."""
     for owner in distributions():
         here = Path(str(owner.locate_file(path.name))).resolve() == path
-        holds = any(file.parts[0] == path.name for file in owner.files or ())
-        if here and holds and owner.name != "minillm-rl":
+        if here and owner.name != "minillm-rl" and any(f.parts[0] == path.name for f in owner.files or ()):
             return owner.name
     return None

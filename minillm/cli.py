@@ -16,31 +16,31 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.errors import MinillmError, install_hint
-from minillm.inputs import Prompt
-from minillm.llm import LLM
+from minillm.errors import Class, MinillmError, install_hint
+from minillm.inputs import Prompt, chat_prompt
+from minillm.llm import LLM, progress_bar
 
-API_KEY = "MINILLM_API_KEY"
-
+arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
-Whole = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
-Name = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
-File = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Whole = Annotated[int | None, arg(metavar="INT")]
+Number = Annotated[float | None, arg(metavar="FLOAT")]
+Name = Annotated[str | None, arg(metavar="STR")]
+File = Annotated[Path | None, arg(metavar="PATH")]
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
@@ -49,11 +49,15 @@ OPTIONS: dict[Any, tuple[Any, Any]] = {
     bool: (bool, False),
     str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
 }
-Class = TypeVar("Class")
+
+
+# Where tyro finds what an option is, besides a command's own docstring.
+class _Arguments:
+    __doc__ = f"{getdoc(SamplingParams)}\n\n{getdoc(LLM)}"
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(_Arguments):
     """Which model, and how it runs.
 
     Attributes:
@@ -61,23 +65,9 @@ class Model:
         tokenizer: folder of another tokenizer than the model's.
         precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64.
         device: where it runs, such as cpu or cuda.
-        seed: seeds the samples of requests that bring no seed of their own.
-        max_model_len: most tokens of prompt and output together; by default the model's context, or what the
-            KV cache holds if that is less.
-        max_num_seqs: most sequences in one step.
-        max_num_batched_tokens: most tokens in one step.
-        enable_prefix_caching: reuse the keys and values of prompts that start alike.
-        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
-        kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
-        max_logprobs: most logprobs of a token that may be asked for; -1 for any number.
-        logprobs_mode: what reported logprobs are of: tempered_logprobs (the full distribution after the
-            temperature), raw_logprobs (before it), processed_logprobs (what is drawn from), raw_logits or
-            processed_logits.
-        generation_config: where defaults of sampling parameters come from: auto (the model's
-            generation_config.json), vllm, or a folder.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
+    model: Annotated[str, tyro.conf.Positional, arg(metavar="MODEL")]
     tokenizer: Name = None
     precision: str = "fp32"
     device: str = "cpu"
@@ -93,7 +83,7 @@ class Model:
     generation_config: str = "auto"
 
     def load(self) -> LLM:
-        """The model, ready to sample from."""
+        """Load the model, ready to sample from."""
         print(f"loading {self.model} in {self.precision}", file=sys.stderr)
         return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
 
@@ -101,35 +91,34 @@ class Model:
 def options(params: type) -> dict[str, tuple[Any, Any]]:
     """Return the type and the default of each option that the parameters of a dataclass declare."""
     hints = get_type_hints(params)
-    found = {}
-    for name, one in parameters(params).items():
-        if one.cli is not None:
+    offered: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in parameters(params).items():
+        if parameter.cli:
             kind, default = OPTIONS[hints[name]]
-            found[name] = (Annotated[kind, tyro.conf.arg(help=one.cli)], default)
-    return found
+            text = None if parameter.cli is True else parameter.cli  # None: what `_Arguments` says
+            offered[name] = (Annotated[kind, tyro.conf.arg(help=text)], default)
+    return offered
 
 
-def offering(params: type) -> Callable[[type[Class]], type[Class]]:
-    """Give a class those options, for `dataclass` to make fields of."""
+def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Give a class those options but some, for `dataclass` to make fields of; its own stay."""
 
-    def wrap(cls: type[Class]) -> type[Class]:
+    def wrap(cls: Class) -> Class:
         for name, (kind, default) in options(params).items():
-            cls.__annotations__[name] = kind
-            setattr(cls, name, default)
+            if name not in without and name not in cls.__annotations__:
+                cls.__annotations__[name] = kind
+                setattr(cls, name, default)
         return cls
 
     return wrap
 
 
-@dataclass(frozen=True)
-@offering(SamplingParams)
 class Sampling(Model):
     """How to sample; what is left out is the model's own default."""
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
-        """The model's defaults with what was given here, and `more`."""
-        names = options(SamplingParams)
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        """Return the model's defaults with this command's options, and `more`."""
+        given = {n: x for n in options(SamplingParams) if (x := getattr(self, n, None)) is not None}
         return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
 
 
@@ -163,18 +152,18 @@ class Serve(Model):
         try:
             from minillm.serve import server
         except ImportError as error:
-            raise MinillmError(
-                f"serving needs packages that are not there ({error}); {install_hint('serve')}"
-            ) from error
-        key = os.environ.get(API_KEY) if self.api_key is None else self.api_key
+            reason = f"serving needs packages that are not there ({error})"
+            raise MinillmError(f"{reason}; {install_hint('serve')}") from error
+        key = os.environ.get("MINILLM_API_KEY") if self.api_key is None else self.api_key
         if key == "":
-            raise MinillmError(f"the API key is empty; give one, or neither --api-key nor {API_KEY}")
-        limits = server.Limits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
+            raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
+        limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
             server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
 
 
 @dataclass(frozen=True)
+@offering(SamplingParams)
 class Generate(Sampling):
     """Continue prompts: those given, or those of a file, or of standard input, one a line.
 
@@ -185,97 +174,61 @@ class Generate(Sampling):
         file: has a prompt in each line that is not blank.
         jsonl: lines are JSON: a text, a list of token ids, or an object with prompt or prompt_token_ids. So
             they are in a file whose name ends in .jsonl.
-        json: print an object with all there is to know of a prompt's samples, one a line.
-        n: samples of each prompt.
+        json: print the full output as JSON, an object for each prompt, one a line.
         max_tokens: most tokens of a sample.
-        logprobs: with --json, logprobs of sampled tokens, and of this many of the likeliest.
-        prompt_logprobs: with --json, the same for the prompt's tokens.
     """
 
-    prompts: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...", help_behavior_hint="")
-    ] = ()
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="PROMPT ...")] = ()
     file: File = None
     jsonl: bool = False
     json: bool = False
-    n: int = 1
     max_tokens: int = 128
-    logprobs: Whole = None
-    prompt_logprobs: Whole = None
 
     def run(self) -> None:
         """Print a sample of each prompt as soon as those of the prompts before it are there."""
-        prompts = list(self._prompts())
+        prompts = self._prompts()
         if not prompts:
             raise MinillmError("there are no prompts; give them as arguments, in --file or on standard input")
         llm = self.load()
-        params = self.params(
-            llm,
-            n=self.n,
-            logprobs=self.logprobs,
-            prompt_logprobs=self.prompt_logprobs,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        params = self.params(llm, output_kind=RequestOutputKind.FINAL_ONLY)
         waiting: dict[int, RequestOutput] = {}
         shown, failures = 0, []
-        with Progress(
-            *columns,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            redirect_stdout=sys.stdout.isatty(),  # of a pipe or a file, texts would go to stderr
-        ) as bar:
+        # Of a pipe or a file, texts that are redirected would go to stderr.
+        with progress_bar(redirect_stdout=sys.stdout.isatty()) as bar:
             task = bar.add_task("sampling", total=len(prompts))
             for output in llm.stream(prompts, params):
                 waiting[int(output.request_id)] = output
                 bar.advance(task)
-                while shown in waiting:
-                    finished = waiting.pop(shown)
-                    failures += [
-                        f"prompt {shown + 1}: {sample.stop_reason}"
-                        for sample in finished.outputs
-                        if sample.finish_reason == "error"
-                    ]
-                    self._show(finished, headlines=len(prompts) * self.n > 1)
+                while finished := waiting.pop(shown, None):
                     shown += 1
+                    errors = [s.stop_reason for s in finished.outputs if s.finish_reason == "error"]
+                    failures += [f"prompt {shown}: {error}" for error in errors]
+                    self._show(finished, headlines=len(prompts) * params.n > 1)
         if failures:
             raise MinillmError("; ".join(failures))
 
     def _show(self, output: RequestOutput, headlines: bool) -> None:
         if self.json:
-            print(json.dumps(_finite(asdict(output))), flush=True)
+            print(_json(asdict(output)), flush=True)
             return
         for sample in output.outputs:
             if headlines:
-                number = f", sample {sample.index + 1}" if self.n > 1 else ""
+                number = f", sample {sample.index + 1}" if len(output.outputs) > 1 else ""
                 print(f"==> prompt {int(output.request_id) + 1}{number} <==")
             print(sample.text, flush=True)
 
-    def _prompts(self) -> Iterator[Prompt]:
+    def _prompts(self) -> Sequence[Prompt]:
         if self.prompts and (self.file is not None or self.jsonl):
             raise MinillmError("give prompts as arguments or as lines, not both")
         if self.prompts:
-            yield from self.prompts
-            return
+            return self.prompts
+        lines = [(i, line) for i, line in enumerate(_read(self.file).splitlines(), start=1) if line.strip()]
         is_json = self.jsonl or (self.file is not None and self.file.suffix == ".jsonl")
-        for number, line in enumerate(_read(self.file).splitlines(), start=1):
-            if not line.strip():
-                continue
-            if not is_json:
-                yield line
-                continue
-            try:
-                prompt = json.loads(line)
-            except ValueError as error:
-                raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
-            if isinstance(prompt, dict) and (
-                unknown := sorted(prompt.keys() - {"prompt", "prompt_token_ids"})
-            ):
-                raise MinillmError(f"line {number} of the prompts: {unknown[0]!r} is not supported")
-            yield prompt
+        return [_parsed(line, i) if is_json else line for i, line in lines]
 
 
 @dataclass(frozen=True)
+@offering(SamplingParams, without=("n", "logprobs", "prompt_logprobs"))  # it writes one text
 class Chat(Sampling):
     """Talk with a model: a line is a message. Of a pipe or a file, every line is answered.
 
@@ -307,24 +260,22 @@ class Chat(Sampling):
                 return
             except UnicodeDecodeError as error:
                 raise MinillmError("cannot read standard input: it is not UTF-8") from error
-            if line.strip() == "/quit":
-                return
-            if line.strip() == "/reset":
-                messages = list(start)
-                continue
-            if line.startswith("/"):
-                print("there are only /reset and /quit", file=sys.stderr)
-                continue
-            if not line.strip():
-                continue
-            messages.append({"role": "user", "content": line})
-            try:
-                messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
-            except MinillmError as error:
-                if not talks:
-                    raise
-                messages.pop()
-                print(f"error: {error}; or /reset", file=sys.stderr)
+            match line.strip():
+                case "/quit":
+                    return
+                case "/reset":
+                    messages = list(start)
+                case _ if line.startswith("/"):
+                    print("there are only /reset and /quit", file=sys.stderr)
+                case text if text:
+                    messages.append({"role": "user", "content": line})
+                    try:
+                        messages.append({"role": "assistant", "content": _answer(llm, messages, params)})
+                    except MinillmError as error:
+                        if not talks:
+                            raise
+                        messages.pop()
+                        print(f"error: {error}; or /reset", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -340,9 +291,7 @@ class Logprobs(Model):
         json: print one object: tokens, sum, perplexity.
     """
 
-    text: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")
-    ] = None
+    text: Annotated[str | None, tyro.conf.Positional, arg(metavar="TEXT")] = None
     file: File = None
     temperature: float = 1.0
     json: bool = False
@@ -353,58 +302,62 @@ class Logprobs(Model):
             raise MinillmError("give a text or --file, not both")
         if self.logprobs_mode.endswith("_logits"):
             raise MinillmError(f"{self.logprobs_mode} are no logprobs; choose another --logprobs-mode")
-        text = _read(self.file) if self.text is None else self.text
+        prompt = _read(self.file) if self.text is None else self.text
         params = SamplingParams(temperature=self.temperature, max_tokens=1, prompt_logprobs=0)
-        llm = self.load()
-        (output,) = llm.generate([text], params)
+        (output,) = (llm := self.load()).generate([prompt], params)
         rows: list[dict[str, Any]] = []
         for token, entry in zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True):
-            one = Logprob(math.nan) if entry is None else entry[token]
-            shown = llm.get_tokenizer().decode([token], skip_special_tokens=False)
-            rows.append({"token_id": token, "token": shown, "logprob": one.logprob, "rank": one.rank})
+            logprob = Logprob(math.nan) if entry is None else entry[token]
+            text = llm.get_tokenizer().decode([token], skip_special_tokens=False)
+            rows.append({"token_id": token, "token": text, "logprob": logprob.logprob, "rank": logprob.rank})
         if len(rows) < 2:
             raise MinillmError("the text is a single token, which comes after nothing; give a longer one")
         total = sum(row["logprob"] for row in rows[1:])
         perplexity = math.exp(-total / (len(rows) - 1))
         if self.json:
-            print(json.dumps(_finite({"tokens": rows, "sum": total, "perplexity": perplexity})))
+            print(_json({"tokens": rows, "sum": total, "perplexity": perplexity}))
             return
         table = Table("token", *(Column(name, justify="right") for name in ("id", "logprob", "rank")))
-        table.add_row(Text(repr(rows[0]["token"])), str(rows[0]["token_id"]), "", "")
-        for row in rows[1:]:
-            numbers = (str(row["token_id"]), f"{row['logprob']:.4f}", str(row["rank"]))
-            table.add_row(Text(repr(row["token"])), *numbers)
+        for i, row in enumerate(rows):
+            numbers = (f"{row['logprob']:.4f}", str(row["rank"])) if i else ("", "")
+            table.add_row(Text(repr(row["token"])), str(row["token_id"]), *numbers)
         # Of no terminal, tables would be cut to 80 columns.
-        (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
         print(f"sum {total:.4f}, perplexity {perplexity:.4f}")
-
-
-COMMANDS = Serve | Generate | Chat | Logprobs
 
 
 def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams) -> str:
     """Print the answer as it comes; Ctrl-C ends it."""
-    parts: list[str] = []
-    stop = threading.Event()
+    answer, stop = "", threading.Event()
     # Not KeyboardInterrupt, which could come in the middle of a step.
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        for output in llm.stream([llm.chat_prompt(messages)], params):
+        for output in llm.stream([chat_prompt(llm.get_tokenizer(), messages)], params):
             (sample,) = output.outputs
             if sample.finish_reason == "error":
                 raise MinillmError(f"sampling failed: {sample.stop_reason}")
-            parts.append(sample.text)
+            answer += sample.text
             print(sample.text, end="", flush=True)
             if stop.is_set():
                 break
     finally:
         signal.signal(signal.SIGINT, before)
         print()
-    return "".join(parts)
+    return answer
+
+
+def _parsed(line: str, number: int) -> Prompt:
+    try:
+        prompt: Prompt = json.loads(line)
+    except ValueError as error:
+        raise MinillmError(f"line {number} of the prompts is not JSON ({error})") from error
+    if isinstance(prompt, dict) and (unknown := prompt.keys() - {"prompt", "prompt_token_ids"}):
+        raise MinillmError(f"line {number} of the prompts: {min(unknown)!r} is not supported")
+    return prompt
 
 
 def _read(file: Path | None) -> str:
-    """The text of a file, or of standard input."""
+    """Read the text of a file, or of standard input."""
     try:
         if file is None:
             if sys.stdin.isatty():
@@ -416,19 +369,19 @@ def _read(file: Path | None) -> str:
         raise MinillmError(f"cannot read {file or 'standard input'}: {reason}") from error
 
 
-def _finite(content: Any) -> Any:
-    """The same with None for infinite numbers, which JSON does not have."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _json(content: Any) -> str:
+    """Write JSON, with null for infinite numbers, which it does not have."""
+    return json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     command: Serve | Generate | Chat | Logprobs = tyro.cli(
-        COMMANDS, prog="minillm", description=__doc__, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        Serve | Generate | Chat | Logprobs,
+        prog="minillm",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     try:
         command.run()

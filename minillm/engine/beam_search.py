@@ -37,6 +37,10 @@ class _Beam:
         return {token: Logprob(value.item(), int((self.row_V > value).sum()) + 1)}
 
 
+# A beam, its next token, and the summed logprob with it.
+Choice = tuple[_Beam, int, float]
+
+
 @dataclass
 class _Search:
     """One prompt's beams, most tokens, and what has ended: (score, sequence), the best first."""
@@ -54,77 +58,66 @@ def search(
     end_ids: frozenset[int],
     max_model_len: int,
 ) -> list[BeamSearchOutput]:
-    """The best sequences of each prompt; all prompts are searched side by side."""
+    """Find the best sequences of each prompt; all prompts are searched side by side."""
     searches: list[_Search] = []
-    live: set[EngineSequence] = set()
     try:
         for token_ids in prompts:
             most = min(params.max_tokens, max_model_len - len(token_ids))
             sequence = EngineSequence(list(token_ids), most)
             engine.add(sequence)
-            live.add(sequence)
             searches.append(_Search([_Beam(sequence)], most))
-        while running := [beam for one in searches for beam in one.beams]:
+        while running := [beam for search in searches for beam in search.beams]:
             rows: dict[EngineSequence, torch.Tensor] = {}
             while len(rows) < len(running):
                 step = engine.step()
-                made = logprobs(step.logits_RV, params.temperature or 1.0)
-                rows.update(zip(step.ready, made, strict=True))
+                row_RV = logprobs(step.logits_RV, params.temperature or 1.0)
+                rows.update(zip(step.ready, row_RV, strict=True))
             for beam in running:
                 beam.row_V = rows[beam.sequence]
-            for one in searches:
-                if one.beams:
-                    going = _choose(one, params, end_ids)
-                    one.beams = _fork(engine, one, going, live)
+            for search in searches:
+                if search.beams:
+                    _fork(engine, search, _choose(search, params, end_ids))
     finally:
-        for sequence in live:
-            engine.remove(sequence)
-    return [BeamSearchOutput([sequence for _, sequence in one.ended]) for one in searches]
+        engine.clear()
+    return [BeamSearchOutput([sequence for _, sequence in search.ended]) for search in searches]
 
 
-def _choose(
-    one: _Search, params: BeamSearchParams, end_ids: frozenset[int]
-) -> list[tuple[_Beam, int, float]]:
-    """(beam, next token, summed logprob) of what goes on; what ends is noted."""
-    width, one.length = params.beam_width, one.length + 1
-    rows_RV = torch.stack([beam.row_V.add(beam.total) for beam in one.beams if beam.row_V is not None])
+def _choose(search: _Search, params: BeamSearchParams, end_ids: frozenset[int]) -> list[Choice]:
+    """Choose what goes on; note what ends."""
+    width, search.length = params.beam_width, search.length + 1
+    rows_RV = torch.stack([beam.row_V.add(beam.total) for beam in search.beams if beam.row_V is not None])
     count, V = max(2, len(end_ids) + 1) * width, rows_RV.shape[1]
     best, index = rows_RV.flatten().topk(min(count, rows_RV.numel()))
-    scale = one.length**params.length_penalty
-    going: list[tuple[_Beam, int, float]] = []
+    scale = search.length**params.length_penalty
+    going: list[Choice] = []
     for place, (total, i) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
-        beam, token = one.beams[i // V], i % V
-        if token not in end_ids and one.length < one.most:
+        beam, token = search.beams[i // V], i % V
+        if token not in end_ids and search.length < search.most:
             going.append((beam, token, total))
         elif place < width:
             entries = [*beam.entries, beam.entry(token)]
             ended = BeamSearchSequence([*beam.sequence.token_ids, token], entries, total)
             ended.finish_reason = "stop" if token in end_ids else "length"
-            one.ended.append((total / scale, ended))
-    one.ended = sorted(one.ended, key=lambda pair: -pair[0])[:width]
-    if len(one.ended) == width and going and going[0][2] / scale <= one.ended[-1][0]:
+            search.ended.append((total / scale, ended))
+    search.ended = sorted(search.ended, key=lambda pair: -pair[0])[:width]
+    if len(search.ended) == width and going and going[0][2] / scale <= search.ended[-1][0]:
         return []
     return going[:width]
 
 
-def _fork(
-    engine: Engine, one: _Search, going: list[tuple[_Beam, int, float]], live: set[EngineSequence]
-) -> list[_Beam]:
-    """The beams that go on: the first way of a beam takes its sequence, the others share its pages."""
-    made, first = [], dict[EngineSequence, int]()
+def _fork(engine: Engine, search: _Search, going: list[Choice]) -> None:
+    """Let beams go on: the first way of a beam takes its sequence, the others share its pages."""
+    beams, first = [], dict[EngineSequence, int]()
     for beam, token, total in going:
         sequence = beam.sequence
-        if sequence in first:
-            sequence = EngineSequence([*sequence.token_ids, token], one.most - one.length, parent=sequence)
+        if first.setdefault(sequence, token) != token:  # a beam's ways differ in their tokens
+            room = search.most - search.length
+            sequence = EngineSequence([*sequence.token_ids, token], room, parent=sequence)
             engine.add(sequence)
-            live.add(sequence)
-        else:
-            first[sequence] = token
-        made.append(_Beam(sequence, total, [*beam.entries, beam.entry(token)]))
-    for beam in one.beams:
+        beams.append(_Beam(sequence, total, [*beam.entries, beam.entry(token)]))
+    for beam in search.beams:
         if beam.sequence in first:
             beam.sequence.token_ids.append(first[beam.sequence])
         else:
             engine.remove(beam.sequence)
-            live.discard(beam.sequence)
-    return made
+    search.beams = beams

@@ -6,6 +6,7 @@ Legend: T tokens, one a sequence; C model width; P pages of the longest sequence
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -31,7 +32,7 @@ class DecodeGraphs:
     def __init__(self, model: Transformer, cache: KVCache) -> None:
         self._model, self._blocks = model, partial(model.blocks, cache.layers)
         self._recorder = recorder(model.head.device)
-        self._steps: dict[tuple[int, int], _Step] = {}
+        self._steps: dict[tuple[int, int], _RecordedStep] = {}
         self._places: list[int] = []
 
     def run(self, tokens_T: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -46,7 +47,7 @@ class DecodeGraphs:
         # Tables grow by doubling, so that a longer one rarely needs a recording of its own.
         key = batch.page_BP.shape[0], max(PAGES, 1 << (batch.page_BP.shape[1] - 1).bit_length())
         if (step := self._steps.get(key)) is None:
-            step = self._steps[key] = _Step(self._blocks, x_TC, batch, key, self._recorder)
+            step = self._steps[key] = _RecordedStep(self._blocks, x_TC, batch, key, self._recorder)
             return step.hidden_TC.clone()
         if step.recording is None:
             return self._blocks(x_TC, torch.zeros_like(x_TC), batch)
@@ -55,7 +56,7 @@ class DecodeGraphs:
         return step.hidden_TC.clone()
 
 
-class _Step:
+class _RecordedStep:
     """A recording and its inputs and output."""
 
     def __init__(
@@ -69,19 +70,17 @@ class _Step:
         # Tensors made in inference mode could not be written outside of it.
         with torch.inference_mode(False), torch.no_grad():
             self.x_TC, self.residual_TC = torch.empty_like(x_TC), torch.zeros_like(x_TC)
-            self.batch = Batch(
-                torch.empty_like(batch.position_T),
-                torch.empty_like(batch.slot_T),
-                batch.page_BP.new_zeros(shape),
-                batch.bounds,
-                batch.starts,
-                batch.num_pages,
+            self.batch = replace(
+                batch,
+                position_T=torch.empty_like(batch.position_T),
+                slot_T=torch.empty_like(batch.slot_T),
+                page_BP=batch.page_BP.new_zeros(shape),
             )
             self.write(x_TC, batch)
             self.hidden_TC, self.recording = recorder(lambda: blocks(self.x_TC, self.residual_TC, self.batch))
 
     def write(self, x_TC: torch.Tensor, batch: Batch) -> None:
-        """Another step's inputs, where the kernels read them."""
+        """Put another step's inputs where the kernels read them."""
         self.x_TC.copy_(x_TC)
         self.batch.position_T.copy_(batch.position_T)
         self.batch.slot_T.copy_(batch.slot_T)

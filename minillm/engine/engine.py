@@ -5,13 +5,15 @@ Row invariance makes it all one: no result depends on how a step was made up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from kernels.backend import memory_of
 from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.page_pool import PagePool
-from minillm.engine.scheduler import Scheduler
+from minillm.engine.scheduler import Chunk, Scheduler
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
 from minillm.model.batch import PAGE_SIZE, Batch
@@ -45,12 +47,10 @@ class Engine:
         max_num_batched_tokens: int,
         enable_prefix_caching: bool,
     ) -> None:
-        for name, most in (
-            ("max_num_seqs", max_num_seqs),
-            ("max_num_batched_tokens", max_num_batched_tokens),
-        ):
-            if most < 1:
-                raise MinillmError(f"{name} must be at least 1, got {most}")
+        limits = {"max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
+        for name, limit in limits.items():
+            if limit < 1:
+                raise MinillmError(f"{name} must be at least 1, got {limit}")
         page_bytes = KVCache.page_bytes(model.config, model.precision)
         self.num_pages = kv_cache_bytes // page_bytes
         if self.num_pages < 1:
@@ -59,12 +59,13 @@ class Engine:
                 f"{page_bytes} bytes; give more"
             )
         self.model = model
-        limits = (max_num_seqs, max_num_batched_tokens, enable_prefix_caching)
-        self.scheduler = Scheduler(PagePool(self.num_pages), *limits)
+        self.scheduler = Scheduler(
+            PagePool(self.num_pages), **limits, enable_prefix_caching=enable_prefix_caching
+        )
         self._parameters = list(model.parameters())
-        self._weights_version = self._version()
+        self._weights_version = version(self._parameters)
         self._cache: KVCache | None = None
-        self._decode: DecodeGraphs | None = None
+        self.decode_graphs: DecodeGraphs | None = None
         self.wake_up()
 
     @property
@@ -75,38 +76,38 @@ class Engine:
         return self._cache
 
     @property
-    def decode_graphs(self) -> DecodeGraphs:
-        """The recorded decode steps over this cache."""
-        _ = self.cache  # which says so while the engine sleeps
-        assert self._decode is not None
-        return self._decode
-
-    @property
     def is_sleeping(self) -> bool:
         """Whether the KV cache's memory was given back."""
         return self._cache is None
 
-    @property
-    def max_model_len(self) -> int:
-        """Tokens of the longest sequence that the cache holds; the last one's keys are never needed."""
-        return self.num_pages * PAGE_SIZE + 1
+    def checked_max_model_len(self, asked: int | None) -> int:
+        """Return the most tokens of a sequence; raise `MinillmError` where that is fewer than `asked`."""
+        context = self.model.config.max_position_embeddings
+        room = self.num_pages * PAGE_SIZE + 1  # the last token's keys are never needed
+        if asked is None:
+            return min(context, room)
+        if not 1 <= asked <= context:
+            raise MinillmError(f"max_model_len must be 1 to the model's context of {context}, got {asked}")
+        if asked > room:
+            raise MinillmError(
+                f"max_model_len = {asked} is more than the KV cache holds ({room} tokens); give more "
+                "kv_cache_memory_bytes"
+            )
+        return asked
 
     def wake_up(self) -> None:
         """Make the KV cache, empty; nothing where it is there."""
         if self._cache is None:
             device = self.model.head.device
             self._cache = KVCache(self.model.config, self.model.precision, self.num_pages, device)
-            self._decode = DecodeGraphs(self.model, self._cache)
+            self.decode_graphs = DecodeGraphs(self.model, self._cache)
             self.scheduler.pool = PagePool(self.num_pages)
 
     def sleep(self) -> None:
         """Give the KV cache's memory back; `MinillmError` while sequences are being sampled."""
         if self.scheduler.running or self.scheduler.waiting:
             raise MinillmError("sequences are being sampled; finish or abort them before sleep()")
-        self._cache = self._decode = None
-
-    def _version(self) -> int:
-        return version(self._parameters)
+        self._cache = self.decode_graphs = None
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""
@@ -117,41 +118,76 @@ class Engine:
         """Take a sequence out, finished or not; its pages stay indexed until they are needed."""
         self.scheduler.remove(sequence)
 
+    def clear(self) -> None:
+        """Take out every sequence."""
+        for sequence in (*self.scheduler.running, *self.scheduler.waiting):
+            self.remove(sequence)
+
     def reset_prefix_cache(self) -> None:
         """Forget all prefixes, as after an update of the weights."""
         self.scheduler.pool.reset()
 
     @torch.no_grad()
     def step(self) -> Step:
-        """One forward. The caller appends a token to each ready sequence, or removes it, before the next."""
-        scheduler, cache, device = self.scheduler, self.cache, self.model.head.device
-        if (version := self._version()) != self._weights_version:
-            if scheduler.running or any(s.preemptions for s in scheduler.waiting):
+        """Run one forward; the caller gives each ready sequence a token, or removes it, before the next."""
+        self._check_weights()
+        chunks = self._schedule()
+        batch, hidden_TC = self._run(chunks)
+        return self._postprocess(chunks, batch, hidden_TC)
+
+    def _check_weights(self) -> None:
+        """Forget all prefixes after an update of the weights, which must not come amid sequences."""
+        if (now := version(self._parameters)) != self._weights_version:
+            if self.scheduler.running or any(s.preemptions for s in self.scheduler.waiting):
                 raise MinillmError("the weights changed while sequences were being sampled")
             self.reset_prefix_cache()
-            self._weights_version = version
-        chunks = scheduler.schedule()
-        for source, target in scheduler.copies:
-            cache.copy_page(source, target)
-        scheduler.copies.clear()
-        tokens = [t for s, n in chunks for t in s.token_ids[s.computed : s.computed + n]]
-        batch = Batch.build(
-            [n for _, n in chunks], [s.computed for s, _ in chunks], [s.pages for s, _ in chunks], device
-        )
+            self._weights_version = now
+
+    def _schedule(self) -> list[Chunk]:
+        """Choose what to compute, and copy the pages that a sequence starts from."""
+        chunks = self.scheduler.schedule()
+        for source, target in self.scheduler.copies:
+            self.cache.copy_page(source, target)
+        self.scheduler.copies.clear()
+        return chunks
+
+    def _run(self, chunks: Sequence[Chunk]) -> tuple[Batch, torch.Tensor]:
+        """Run the model over these chunks, as one batch, and the cache: hidden_TC."""
+        device = self.model.head.device
+        counts, starts = [count for _, count in chunks], [s.computed for s, _ in chunks]
+        batch = Batch.build(counts, starts, [s.pages for s, _ in chunks], device)
+        tokens = [t for s, count in chunks for t in s.token_ids[s.computed : s.computed + count]]
         tokens_T = torch.tensor(tokens, device=device)
-        if batch.is_decode:
-            hidden_TC = self.decode_graphs.run(tokens_T, batch)
-        else:
-            hidden_TC = self.model(tokens_T, batch, cache)
+        if batch.is_decode and self.decode_graphs is not None:
+            return batch, self.decode_graphs.run(tokens_T, batch)
+        return batch, self.model(tokens_T, batch, self.cache)
+
+    def _postprocess(self, chunks: Sequence[Chunk], batch: Batch, hidden_TC: torch.Tensor) -> Step:
+        """Note what has been computed; take the logits of the rows whose next token is due."""
+        bounds = batch.bounds
         prompts = [
-            (s, s.computed, hidden_TC[batch.bounds[i] : batch.bounds[i + 1]])
+            (s, s.computed, hidden_TC[bounds[i] : bounds[i + 1]])
             for i, (s, _) in enumerate(chunks)
             if s.wants_prompt
         ]
         for sequence, count in chunks:
-            scheduler.computed(sequence, count)
+            self.scheduler.computed(sequence, count)
         ready = [i for i, (s, _) in enumerate(chunks) if s.computed == len(s.token_ids)]
         if len(ready) < len(chunks) or not batch.is_decode:
-            rows = torch.tensor([batch.bounds[i + 1] - 1 for i in ready], device=device)
+            rows = torch.tensor([bounds[i + 1] - 1 for i in ready], device=hidden_TC.device)
             hidden_TC = hidden_TC[rows.long()]
         return Step([chunks[i][0] for i in ready], self.model.logits(hidden_TC), prompts)
+
+
+def cache_bytes(device: torch.device, asked: int | None, utilization: float | None) -> int:
+    """Return the size of the KV cache: `asked`, or what a share of a GPU's memory leaves, or 1 GiB."""
+    if utilization is not None and not 0 < utilization <= 1:
+        raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization}")
+    if asked is not None:
+        return asked
+    if (memory := memory_of(device)) is not None:
+        free, total = memory
+        return max(0, int(total * (0.9 if utilization is None else utilization)) - (total - free))
+    if utilization is not None:
+        raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
+    return 1 << 30

@@ -25,16 +25,12 @@ class Gauge(Metric):
     """A number as it is now."""
 
 
-class Metrics:
+class EngineMetrics:
     """Counts of one `LLM`."""
 
     def __init__(self) -> None:
-        self.prompt_tokens = 0
-        self.generation_tokens = 0
+        self.steps = self.prompt_tokens = self.generation_tokens = self._queries = self._hits = 0
         self._finished: dict[str, int] = {}
-        self.steps = 0
-        self._queries = 0
-        self._hits = 0
 
     def count_request(self, request: Request) -> None:
         """Count a request that has finished, by why, and what of its prompt was in the prefix cache."""
@@ -45,7 +41,7 @@ class Metrics:
         self._hits += request.output.num_cached_tokens
 
     def snapshot(self, engine: Engine) -> list[Metric]:
-        """All metrics, now."""
+        """Return all metrics as they are now."""
         scheduler = engine.scheduler
         used = 0.0 if engine.is_sleeping else scheduler.pool.held / scheduler.pool.num_pages
         return [

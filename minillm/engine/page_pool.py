@@ -40,7 +40,7 @@ class PagePool:
         return self.num_pages - self.available
 
     def take(self, count: int) -> list[int]:
-        """`count` pages for one holder; the caller has looked at `available`."""
+        """Give `count` pages to one holder; the caller has looked at `available`."""
         pages = []
         for _ in range(count):
             if not self._free:
@@ -50,12 +50,12 @@ class PagePool:
         return pages
 
     def hold(self, page: int) -> None:
-        """One more holder of an indexed page."""
+        """Count one more holder of an indexed page."""
         self._idle.pop(page, None)
         self._holders[page] += 1
 
     def drop(self, pages: Sequence[int]) -> None:
-        """One holder less of each page; what nobody holds becomes idle if indexed, else free."""
+        """Count one holder less of each page; what nobody holds becomes idle if indexed, else free."""
         for page in reversed(pages):
             self._holders[page] -= 1
             if self._holders[page] == 0:
@@ -65,7 +65,7 @@ class PagePool:
                     self._free.append(page)
 
     def match(self, tokens: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-        """(full pages that hold the start of tokens, (page, how many tokens it holds after those)).
+        """Find (full pages that hold the start of tokens, (page, how many tokens it holds after those)).
 
         The second page is to be copied, not shared, since its other slots belong to another sequence;
         its count is 0 where there is none.
@@ -74,13 +74,11 @@ class PagePool:
         parent = self.ROOT
         while True:
             rest = tuple(tokens[len(full) * PAGE_SIZE : (len(full) + 1) * PAGE_SIZE])
-            best, most = -1, 0
-            for page in self._children.get(parent, ()):
-                same = _common(self._label[page][1], rest)
-                if same > most:
-                    best, most = page, same
-            if most < PAGE_SIZE:
-                return full, (best, most)
+            below = self._children.get(parent, ())
+            common = {page: n for page in below if (n := _common(self._label[page][1], rest))}
+            best = max(common, key=common.__getitem__, default=-1)
+            if common.get(best, 0) < PAGE_SIZE:
+                return full, (best, common.get(best, 0))
             full.append(best)
             parent = best
 
@@ -103,11 +101,9 @@ class PagePool:
 
     def reset(self) -> None:
         """Forget every prefix; held pages stay with their holders."""
-        for page in list(self._label):
-            self._label.pop(page, None)
-            if page in self._idle:
-                del self._idle[page]
-                self._free.append(page)
+        self._free += self._idle
+        self._idle.clear()
+        self._label.clear()
         self._children.clear()
 
     def _forget(self, page: int) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestMetrics, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint, StructuredOutputsParams
+from minillm.api.structured_outputs import Constraint
 from minillm.engine.sequence import EngineSequence
-from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 
 @dataclass(eq=False)
-class Sample:
+class SampleState:
     """One sample in the making. `noise` seeds its draws, `bad_ids` are the token ids of its bad words."""
 
     params: SamplingParams
@@ -29,13 +28,8 @@ class Sample:
     logprobs: Logprobs = field(default_factory=list)
     logprob_sum: float = 0.0
 
-    @property
-    def prompt_ids(self) -> list[int]:
-        """The prompt's token ids."""
-        return self.sequence.token_ids[: len(self.sequence.token_ids) - len(self.output.token_ids)]
-
     def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
-        """Append a token with its logprobs; whether the sample ends with it."""
+        """Append a token with its logprobs; tell whether the sample ends with it."""
         self.sequence.token_ids.append(token)
         self.output.token_ids.append(token)
         if entries is not None:
@@ -65,7 +59,7 @@ class Sample:
         return output.finish_reason is not None
 
     def _stop_string(self, token: int) -> str | None:
-        """Add the token's text; the stop string that it completes, where the text then ends."""
+        """Add the token's text; return the stop string that it completes, where the text then ends."""
         if self.decoder is None:
             return None
         before, params = len(self.text), self.params
@@ -87,16 +81,12 @@ class Sample:
         if self.decoder is not None:
             self.text += self.decoder.flush()
             self.decoder = None
-        self._show(self.text)
+        self.show()
 
     def show(self) -> None:
-        """Bring the output's text up to date, but for an end that may become a stop string's beginning."""
-        if self.output.finish_reason is None:
-            held = max((len(stop) - 1 for stop in self.params.stop_strings), default=0)
-            self._show(self.text[: max(0, len(self.text) - held)])
-
-    def _show(self, text: str) -> None:
-        self.output.text = text
+        """Bring the output up to date, but for an end that may become a stop string's beginning."""
+        held = 0 if self.output.finished() else max((len(s) - 1 for s in self.params.stop_strings), default=0)
+        self.output.text = self.text[: max(0, len(self.text) - held)]
         if self.params.wants_logprobs:
             self.output.logprobs, self.output.cumulative_logprob = self.logprobs, self.logprob_sum
 
@@ -106,7 +96,7 @@ class Request:
     """A request: its samples, and what of them has been given out."""
 
     output: RequestOutput
-    samples: list[Sample]
+    samples: list[SampleState]
     params: SamplingParams
     metrics: RequestMetrics = field(default_factory=lambda: RequestMetrics(time.time()))
     given: list[tuple[int, int]] = field(default_factory=list)
@@ -122,75 +112,27 @@ class Request:
         if self.metrics.first_token_time is None:
             self.metrics.first_token_time = self.metrics.last_token_time
 
-    def complete(self) -> RequestOutput:
-        """The finished output."""
+    def complete(self) -> None:
+        """Complete the output of a request that has finished."""
         self.metrics.finished_time = time.time()
         self.metrics.preemptions = sum(sample.sequence.preemptions for sample in self.samples)
         self.output.finished, self.output.metrics = True, self.metrics
         self.output.num_cached_tokens = self.samples[0].sequence.cached
-        return self.output
 
     def view(self) -> RequestOutput:
-        """What is there to be seen now, as `output_kind` has it: a copy, which later tokens leave alone."""
-        for sample in self.samples:
+        """Copy what is there to be seen now, as `output_kind` has it; later tokens leave the copy alone."""
+        is_delta = self.params.output_kind is RequestOutputKind.DELTA
+        given = self.given if is_delta and self.given else [(0, 0)] * len(self.samples)
+        outputs = []
+        for sample, (characters, tokens) in zip(self.samples, given, strict=True):
             sample.show()
-        outputs = [replace(sample.output, token_ids=list(sample.output.token_ids)) for sample in self.samples]
-        for output in outputs:
-            if output.logprobs is not None:
-                output.logprobs = list(output.logprobs)
+            output, logprobs = sample.output, sample.output.logprobs
+            new_logprobs = None if logprobs is None else logprobs[tokens:]
+            new_text, new_ids = output.text[characters:], output.token_ids[tokens:]
+            outputs.append(replace(output, text=new_text, token_ids=new_ids, logprobs=new_logprobs))
         cached = self.samples[0].sequence.cached
-        shown = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
-        if self.params.output_kind is RequestOutputKind.DELTA:
-            if self.given:
-                shown.prompt_logprobs = None
-            given = self.given or [(0, 0)] * len(outputs)
-            self.given = [(len(output.text), len(output.token_ids)) for output in outputs]
-            for output, (characters, tokens) in zip(outputs, given, strict=True):
-                output.text, output.token_ids = output.text[characters:], output.token_ids[tokens:]
-                if output.logprobs is not None:
-                    output.logprobs = output.logprobs[tokens:]
-        return shown
-
-
-def build_request(
-    output: RequestOutput,
-    params: SamplingParams,
-    max_tokens: int,
-    noise: tuple[int, int],
-    tokenizer: Tokenizer | None,
-    bad_ids: list[list[int]],
-    constrain: Callable[[StructuredOutputsParams], Constraint],
-) -> Request:
-    """Return the request of an output that has no samples yet, with `params.n` samples that share its prompt.
-
-    Args:
-        max_tokens: most tokens of a sample.
-        noise: seeds the draws of the first sample; the others' second numbers follow.
-        bad_ids: token ids of bad words.
-        constrain: starts a sample's grammar.
-
-    Raises:
-        MinillmError: the grammar cannot be used.
-    """
-    ends = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
-    samples: list[Sample] = []
-    for i in range(params.n):
-        decoder = None
-        if tokenizer is not None and params.detokenize:
-            decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
-        sequence = EngineSequence(
-            list(output.prompt_token_ids),
-            max_tokens,
-            parent=samples[0].sequence if samples else None,
-            wants_prompt=params.prompt_logprobs is not None and i == 0,
-            reads_cache=not params.skip_reading_prefix_cache,
-        )
-        completion = CompletionOutput(i, "", [], None, None)
-        structure = params.structured_outputs
-        constraint = None if structure is None else constrain(structure)
-        seeds = (noise[0], noise[1] + i)
-        samples.append(Sample(params, completion, sequence, seeds, ends, bad_ids, decoder, constraint))
-    output.outputs = [sample.output for sample in samples]
-    if params.prompt_logprobs is not None:
-        output.prompt_logprobs = [None]
-    return Request(output, samples, params)
+        view = replace(self.output, outputs=outputs, finished=self.finished, num_cached_tokens=cached)
+        if is_delta and self.given:
+            view.prompt_logprobs = None
+        self.given = [(len(sample.output.text), len(sample.output.token_ids)) for sample in self.samples]
+        return view

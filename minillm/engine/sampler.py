@@ -10,21 +10,23 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
 from minillm.api.outputs import Logprob
 from minillm.api.sampling_params import SamplingParams, penalize, truncate, uniform
-from minillm.engine.request import Sample
+from minillm.engine.request import Request, SampleState
 from minillm.errors import MinillmError
 from minillm.model.logprobs import Rows
+from minillm.model.transformer import Transformer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 # What reported logprobs are of: the policy that is trained, which is the full distribution after the
 # temperature; or one of vLLM's four: the model's own distribution or logits, or what tokens are drawn from.
-LOGPROBS_MODES = (
-    "tempered_logprobs", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits",
-)  # fmt: skip
+LOGPROBS_MODES = ("tempered_logprobs", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits")
 
 # What a row has in a token's place where it has none.
 NAN, NONE_LEFT = -1, -2
@@ -34,24 +36,31 @@ FAILURES = {
 }
 
 Entries = dict[int, Logprob]
+# A token, and the logprobs that were asked for.
+SampledToken = tuple[int, Entries | None]
+# Rows of logits that are held at a time for a prompt's logprobs.
+ROWS = 128
 
 
 class Sampler:
-    """Draws tokens. `text_of` gives the text of one token, or None."""
+    """Draws tokens for `model`; reports their texts where there is a tokenizer."""
 
-    def __init__(self, logprobs_mode: str, text_of: Callable[[int], str | None]) -> None:
+    def __init__(self, model: Transformer, tokenizer: Tokenizer | None, logprobs_mode: str) -> None:
         if logprobs_mode not in LOGPROBS_MODES:
             known = ", ".join(LOGPROBS_MODES)
             raise MinillmError(f"logprobs_mode must be one of {known}, got {logprobs_mode!r}")
-        self._mode, self._text_of = logprobs_mode, text_of
+        self._model, self._mode = model, logprobs_mode
+        self._text_of = lru_cache(maxsize=1 << 16)(
+            lambda token: None if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False)
+        )
 
     def __call__(
-        self, samples: Sequence[Sample], logits_RV: torch.Tensor
-    ) -> list[tuple[int, Entries | None] | Exception]:
-        """A token for each row, with the logprobs that were asked for; or what kept it from one."""
+        self, samples: Sequence[SampleState], logits_RV: torch.Tensor
+    ) -> list[SampledToken | Exception]:
+        """Draw a token for each row, with the logprobs that were asked for; or say what kept it from one."""
+        params_R = [sample.params for sample in samples]
         source_RV, errors = logits_RV, dict[int, Exception]()
-        changed = [i for i, sample in enumerate(samples) if not sample.params.is_plain]
-        if changed:
+        if changed := [i for i, params in enumerate(params_R) if not params.is_plain]:
             source_RV = logits_RV.clone()
             left_R = torch.ones(len(samples), dtype=torch.bool, device=logits_RV.device)
             for i in changed:
@@ -61,49 +70,59 @@ class Sampler:
                     source_RV[i] = torch.where(left, row_V, logits_RV[i])  # something can always be drawn
                 except Exception as error:  # of a request's own processor or grammar: the others go on
                     errors[i] = error
-        every = [sample.params for sample in samples]
-        temperature_R = logits_RV.new_tensor([params.temperature or 1.0 for params in every])
+        temperature_R = logits_RV.new_tensor([params.temperature or 1.0 for params in params_R])
         drawn = Rows(source_RV, temperature_R)
-        if cut := [i for i in changed if every[i].temperature > 0 and every[i].truncates]:
+        if truncated := [i for i in changed if params_R[i].temperature > 0 and params_R[i].truncates]:
             # After the temperature, which these rows then have behind them.
             cut_RV, cut_R = source_RV.clone(), temperature_R.clone()
-            for i in cut:
-                cut_RV[i], cut_R[i] = truncate(source_RV[i] / temperature_R[i], every[i]), 1.0
+            for i in truncated:
+                cut_RV[i], cut_R[i] = truncate(source_RV[i] / temperature_R[i], params_R[i]), 1.0
             drawn = Rows(cut_RV, cut_R)
         token_R = _tokens(samples, source_RV, drawn)
         if changed:
             token_R = token_R.masked_fill(~left_R & (token_R >= 0), NONE_LEFT)
-        if any(params.wants_logprobs for params in every):
-            processed = self._mode.startswith("processed")
-            found = self.entries(every, token_R, drawn if processed else self.rows(logits_RV, temperature_R))
+        if any(params.wants_logprobs for params in params_R):
+            is_processed = self._mode.startswith("processed")
+            reported = drawn if is_processed else self._untouched(logits_RV, temperature_R)
+            sampled = self._entries(params_R, token_R, reported)
         else:
-            found = [(token, None) for token in token_R.tolist()]
-        for i, (token, _) in enumerate(found):
-            if token < 0:
-                errors[i] = MinillmError(FAILURES[token])
-        return [errors.get(i, pair) for i, pair in enumerate(found)]
+            sampled = [(token, None) for token in token_R.tolist()]
+        errors |= {i: MinillmError(FAILURES[token]) for i, (token, _) in enumerate(sampled) if token < 0}
+        return [errors.get(i, pair) for i, pair in enumerate(sampled)]
 
-    def rows(self, logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> Rows:
-        """Untouched logits over what they are reported over."""
-        return Rows(
-            logits_RV, torch.ones_like(temperature_R) if self._mode.startswith("raw") else temperature_R
-        )
+    def add_prompt_logprobs(self, request: Request, start: int, hidden_TC: torch.Tensor) -> None:
+        """Add entries of the prompt's tokens after these rows, but for those from before a preemption."""
+        entries, prompt = request.output.prompt_logprobs, request.output.prompt_token_ids
+        assert entries is not None
+        params = replace(request.params, logprobs=request.params.prompt_logprobs, logprob_token_ids=None)
+        end = min(start + hidden_TC.shape[0], len(prompt) - 1)
+        for first in range(max(len(entries) - 1, start), end, ROWS):
+            last = min(first + ROWS, end)
+            logits_RV = self._model.logits(hidden_TC[first - start : last - start])
+            rows = self._untouched(logits_RV, logits_RV.new_full((last - first,), params.temperature or 1.0))
+            token_R = torch.tensor(prompt[first + 1 : last + 1], device=logits_RV.device)
+            entries += [entry for _, entry in self._entries([params] * len(token_R), token_R, rows)]
 
-    def entries(
-        self, every: Sequence[SamplingParams], token_R: torch.Tensor, rows: Rows
-    ) -> list[tuple[int, Entries | None]]:
-        """Each row's token, and, where it wants logprobs, the token's, then the likeliest or chosen ids'."""
-        V, device = rows.logits_RV.shape[1], rows.logits_RV.device
-        counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in every]
+    def _untouched(self, logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> Rows:
+        """Put the model's own logits over what they are reported over."""
+        is_raw = self._mode.startswith("raw")
+        return Rows(logits_RV, torch.ones_like(temperature_R) if is_raw else temperature_R)
+
+    def _entries(
+        self, params_R: Sequence[SamplingParams], token_R: torch.Tensor, rows: Rows
+    ) -> list[SampledToken]:
+        """Give each row's token, and, where it wants logprobs, its, then the likeliest or chosen ids'."""
+        V = rows.logits_RV.shape[1]
+        counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in params_R]
         most = min(max(counts, default=0), V)
-        listed = [tuple(params.logprob_token_ids or ()) for params in every]
-        widest = max(map(len, listed))
+        chosen_ids = [tuple(params.logprob_token_ids or ()) for params in params_R]
+        widest = max(map(len, chosen_ids))
         columns = [token_R.clamp(min=0).unsqueeze(1)]
         if most:
             columns.append(rows.logits_RV.topk(most)[1])
         if widest:
-            filled = [[*ids, *[0] * (widest - len(ids))] for ids in listed]
-            columns.append(torch.tensor(filled, device=device))
+            filled = [[*ids, *[0] * (widest - len(ids))] for ids in chosen_ids]
+            columns.append(torch.tensor(filled, device=token_R.device))
         column_RX = torch.cat(columns, dim=1)
         if self._mode.endswith("_logits"):
             value_RX = rows.logits_RV.gather(1, column_RX) / rows.temperature_R.unsqueeze(1)
@@ -113,28 +132,26 @@ class Sampler:
         ranks = [rows.ranks(column_R).unsqueeze(1) for column_R in ranked]
         # A GPU is waited for once: float64 holds each of these as it is.
         read_RY = torch.cat((token_R.double().unsqueeze(1), value_RX, *ranks, column_RX), dim=1).tolist()
-        found: list[tuple[int, Entries | None]] = []
-        for params, chosen, count, (token, *read) in zip(every, listed, counts, read_RY, strict=True):
+        sampled: list[SampledToken] = []
+        width = 1 + most + widest
+        for params, chosen, count, (token, *read) in zip(params_R, chosen_ids, counts, read_RY, strict=True):
             if not params.wants_logprobs:
-                found.append((int(token), None))
+                sampled.append((int(token), None))
                 continue
-            values, read = read[: 1 + most + widest], read[1 + most + widest :]
-            (rank, *places), ids = map(int, read[: 1 + widest]), list(map(int, read[1 + widest :]))
-            row = {ids[0]: Logprob(values[0], rank)}
-            if chosen:
-                for x, place in enumerate(places[: len(chosen)], start=1 + most):
-                    row.setdefault(ids[x], Logprob(values[x], place))
-            else:
-                for x in range(1, 1 + min(count, V)):
-                    row.setdefault(ids[x], Logprob(values[x], x))
-            for i, entry in row.items():
-                entry.decoded_token = self._text_of(i)
-            found.append((int(token), row))
-        return found
+            values, (rank, *chosen_ranks) = read[:width], map(int, read[width:-width])
+            ids = list(map(int, read[-width:]))
+            # Columns and ranks: of the token itself, then of the chosen ids, or else of the likeliest.
+            likeliest = [(x, x) for x in range(1, 1 + min(count, V))]
+            others = list(enumerate(chosen_ranks[: len(chosen)], start=1 + most)) if chosen else likeliest
+            entries: Entries = {}
+            for x, place in [(0, rank), *others]:
+                entries.setdefault(ids[x], Logprob(values[x], place, self._text_of(ids[x])))
+            sampled.append((int(token), entries))
+        return sampled
 
 
-def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> torch.Tensor:
-    """The likeliest token, the drawn one, or the one that is due, (R,); `NAN` where logits are no numbers."""
+def _tokens(samples: Sequence[SampleState], source_RV: torch.Tensor, drawn: Rows) -> torch.Tensor:
+    """Take the likeliest token, the drawn one, or that due, (R,); `NAN` where logits are no numbers."""
     greedy = [i for i, sample in enumerate(samples) if sample.params.temperature == 0]
     hot = [i for i, sample in enumerate(samples) if sample.params.temperature > 0]
     noise = [uniform(*samples[i].noise, len(samples[i].output.token_ids)) for i in hot]
@@ -154,10 +171,11 @@ def _tokens(samples: Sequence[Sample], source_RV: torch.Tensor, drawn: Rows) -> 
     return token_R
 
 
-def _processed(sample: Sample, logits_V: torch.Tensor) -> torch.Tensor:
-    """A row's logits before the temperature; raises what the request's processors raise."""
+def _processed(sample: SampleState, logits_V: torch.Tensor) -> torch.Tensor:
+    """Make a row's logits before the temperature; raise what the request's processors raise."""
     params, device = sample.params, logits_V.device
-    prompt_ids, output_ids = sample.prompt_ids, sample.output.token_ids
+    output_ids = sample.output.token_ids
+    prompt_ids = sample.sequence.token_ids[: len(sample.sequence.token_ids) - len(output_ids)]
     if sample.constraint is not None:
         logits_V = logits_V.masked_fill(~sample.constraint.allowed().to(device), -torch.inf)
     if params.allowed_token_ids is not None:

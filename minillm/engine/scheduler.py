@@ -16,6 +16,9 @@ from minillm.engine.sequence import EngineSequence, pages_of
 from minillm.errors import MinillmError
 from minillm.model.batch import PAGE_SIZE
 
+# A sequence, and how many of its tokens to compute now.
+Chunk = tuple[EngineSequence, int]
+
 
 class Scheduler:
     """Waiting and running sequences over a pool of pages; `copies` lists the pages to copy before a step."""
@@ -49,9 +52,9 @@ class Scheduler:
         else:
             self.waiting.remove(sequence)
 
-    def schedule(self) -> list[tuple[EngineSequence, int]]:
-        """(sequence, tokens of it to compute now); their pages are there."""
-        chunks: list[tuple[EngineSequence, int]] = []
+    def schedule(self) -> list[Chunk]:
+        """Choose what the next step computes; the pages for it are there."""
+        chunks: list[Chunk] = []
         budget, before = self.max_num_batched_tokens, self.preemptions
         for sequence in list(self.running):
             count = min(len(sequence.token_ids) - sequence.computed, budget)

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
 from minillm.api.outputs import RequestOutput
@@ -53,9 +52,7 @@ class AsyncLLM:
         self._thread.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._commands.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -119,15 +116,14 @@ class AsyncLLM:
             return self._step
 
     def _step(self) -> None:
-        outputs = self._llm.step()
+        outputs = [output for output in self._llm.step() if output.request_id in self._owners]
         self.error = None
         items: list[tuple[asyncio.Queue[Item], Item]] = []
         for output in outputs:
-            if output.request_id in self._owners:
-                inbox, place = self._owners[output.request_id]
-                items.append((inbox, (place, output)))
-                if output.finished:
-                    del self._owners[output.request_id]
+            inbox, place = self._owners[output.request_id]
+            items.append((inbox, (place, output)))
+            if output.finished:
+                del self._owners[output.request_id]
         self._post(items)
 
     def _abort(self, ids: Sequence[str]) -> None:

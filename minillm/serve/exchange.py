@@ -1,5 +1,4 @@
-"""A request of OpenAI's API and its answer: from a JSON body to prompts and sampling parameters, and from
-outputs to JSON, whole or in chunks."""
+"""A request of OpenAI's API and its answer: from JSON to prompts and parameters, from outputs to JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutp
 from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import MinillmError
-from minillm.inputs import Prompt
+from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.protocol import ApiError, Json
@@ -38,12 +37,8 @@ class Served:
     def check(self, name: str) -> None:
         """Raise `ApiError` for the name of another model."""
         if name != self.name:
-            raise ApiError(
-                f"there is no model {name!r}; this server has {self.name!r}",
-                status=404,
-                param="model",
-                code="model_not_found",
-            )
+            message = f"there is no model {name!r}; this server has {self.name!r}"
+            raise ApiError(message, status=404, param="model", code="model_not_found")
 
     @cached_property
     def _bytes(self) -> list[bytes]:
@@ -53,14 +48,15 @@ class Served:
             return []
 
     def bytes_of(self, token: int) -> list[int] | None:
-        """A token's bytes, of which several tokens can make one character; None where it has none."""
+        """Give a token's bytes, of which several tokens can make one character; None where it has none."""
         return list(self._bytes[token]) or None if token < len(self._bytes) else None
 
 
 @dataclass
-class Progress:
-    """How much of one sample has been given out; `offset` counts characters of tokens."""
+class SampleProgress:
+    """What of a sample of the prompt at `place` has been given out; `offset` counts characters of tokens."""
 
+    place: int
     started: bool = False
     finished: bool = False
     offset: int = 0
@@ -69,7 +65,7 @@ class Progress:
 class Exchange:
     """A request and its answer, whole or in chunks; `prompts` is for the `LLM`'s own thread.
 
-    Raises `ApiError` for what is wrong with the request by itself.
+    Raises `MinillmError` for what is wrong with the request by itself.
     """
 
     fields: ClassVar[Mapping[str, Kind]]
@@ -88,80 +84,60 @@ class Exchange:
         self._names_by_id: bool = given.pop("return_tokens_as_token_ids", False)
         self._shows_prompt = "prompt_logprobs" in given
         if self.stream and self._shows_prompt:
-            raise ApiError("prompt_logprobs do not go with stream; leave out one", param="prompt_logprobs")
-        try:
-            self.params = self._params(given)
-        except ApiError:
-            raise
-        except MinillmError as error:
-            raise ApiError.of(error, body) from error
-        self._progress: dict[int, Progress] = {}
-        self._prompt_tokens: dict[int, int] = {}
-        self._cached_tokens: dict[int, int] = {}
+            raise MinillmError("prompt_logprobs do not go with stream; leave out one")
+        self.params = self._params(given)
+        self._progress: dict[int, SampleProgress] = {}
+        self._prompts_read: dict[int, RequestOutput] = {}
         self._completion_tokens = 0
-        self._head = {
-            "id": f"{self.id_prefix}-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": served.name,
-        }
+        name = f"{self.id_prefix}-{uuid.uuid4().hex}"
+        self._head = {"id": name, "created": int(time.time()), "model": served.name}
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        """The prompts, as `LLM.enqueue` takes them; raises `MinillmError` where there is none to be had."""
+        """Make the prompts, as `LLM.enqueue` takes them; raise `MinillmError` where there are none."""
         raise NotImplementedError
 
     async def whole(self, outputs: Outputs) -> Json:
-        """The answer in one piece."""
+        """Write the answer in one piece."""
         finished = {place: output async for place, output in outputs}
         choices: list[Json] = []
         extras: Json = {}
-        for place in sorted(finished):
-            self._count(place, finished[place])
-            extras |= self._extras(finished[place])
-            choices += [self._choice(place, finished[place], sample) for sample in finished[place].outputs]
-        return {
-            **self._head,
-            "object": self.object,
-            "choices": choices,
-            "usage": self._usage(),
-            **extras,
-        }
+        for place, output in sorted(finished.items()):
+            self._count(place, output)
+            extras |= self._extras(output)
+            choices += [self._choice(self._at(place, sample), output, sample) for sample in output.outputs]
+        return {**self._head, "object": self.object, "choices": choices, "usage": self._usage(), **extras}
 
     async def chunks(self, outputs: Outputs) -> AsyncIterator[Json]:
-        """The answer in chunks, one for each piece of a sample; the pieces join to the whole."""
+        """Write the answer in chunks, one for each piece of a sample; the pieces join to the whole."""
         head = {**self._head, "object": self.chunk_object}
         if self.include_usage:
             head["usage"] = None
         async for place, output in outputs:
             self._count(place, output)
             for sample in output.outputs:
-                if self._has_news(place, sample):
-                    yield {**head, "choices": [self._choice(place, output, sample)]}
+                if self._has_news(progress := self._at(place, sample), sample):
+                    yield {**head, "choices": [self._choice(progress, output, sample)]}
         if self.include_usage:
             yield {**head, "choices": [], "usage": self._usage()}
 
     def _params(self, given: Json) -> SamplingParams:
-        """Sampling parameters of fields, on top of the model's own defaults."""
-        kind = RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY
-        converted = {
-            "logit_bias": protocol.logit_bias(given.get("logit_bias")),
-            "structured_outputs": protocol.structured_outputs(
-                given.get("response_format"), given.get("structured_outputs")
-            ),
-        }
-        sampling = {name: given[name] for name in protocol.SAMPLING if name in given} | converted
-        params = replace(self.served.defaults, output_kind=kind, **sampling)
+        """Read sampling parameters from fields, on top of the model's own defaults."""
+        sampling = {name: given[name] for name in protocol.SAMPLING if name in given}
+        sampling["output_kind"] = RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY
+        sampling["logit_bias"] = protocol.logit_bias(given.get("logit_bias"))
+        sampling["structured_outputs"] = protocol.structured_outputs(given)
+        params = replace(self.served.defaults, **sampling)
         if params.logprob_token_ids is not None and params.logprobs is None:
-            raise ApiError("logprob_token_ids go with logprobs; ask for those too", param="logprob_token_ids")
+            raise MinillmError("logprob_token_ids go with logprobs; ask for those too")
         return params
 
-    def _choice(self, place: int, output: RequestOutput, sample: CompletionOutput) -> Json:
+    def _choice(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
         if sample.finish_reason == "error":
             raise ApiError(f"sampling failed: {sample.stop_reason}", status=500)
-        progress = self._at(place, sample)
-        content = self._content(progress, place, output, sample)
+        content = self._content(progress, output, sample)
         progress.started, progress.finished = True, sample.finished()
         choice = {
-            "index": place * self.params.n + sample.index,
+            "index": progress.place * self.params.n + sample.index,
             **content,
             "finish_reason": sample.finish_reason,
             "stop_reason": sample.stop_reason,
@@ -170,45 +146,42 @@ class Exchange:
             choice["token_ids"] = sample.token_ids
         return choice
 
-    def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
-    ) -> Json:
-        """A choice's text and logprobs."""
+    def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
+        """Write a choice's text and logprobs."""
         raise NotImplementedError
 
     def _extras(self, output: RequestOutput) -> Json:
-        """What stands beside the choices of a whole answer."""
+        """Write what stands beside the choices of a whole answer."""
         return {}
 
-    def _at(self, place: int, sample: CompletionOutput) -> Progress:
-        return self._progress.setdefault(place * self.params.n + sample.index, Progress())
+    def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
+        return self._progress.setdefault(place * self.params.n + sample.index, SampleProgress(place))
 
-    def _has_news(self, place: int, sample: CompletionOutput) -> bool:
-        progress = self._at(place, sample)
+    def _has_news(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
         if progress.finished or not (sample.token_ids or sample.finished()):
             return False
         wants_tokens = self.params.wants_logprobs or self._returns_ids
         return wants_tokens or bool(sample.text) or sample.finished() or not progress.started
 
     def _count(self, place: int, output: RequestOutput) -> None:
-        self._prompt_tokens[place] = len(output.prompt_token_ids)
-        self._cached_tokens[place] = output.num_cached_tokens
+        self._prompts_read[place] = output
         self._completion_tokens += sum(len(sample.token_ids) for sample in output.outputs)
 
     def _usage(self) -> Json:
-        prompt_tokens = sum(self._prompt_tokens.values())
+        prompt_tokens = sum(len(output.prompt_token_ids) for output in self._prompts_read.values())
+        cached_tokens = sum(output.num_cached_tokens for output in self._prompts_read.values())
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": self._completion_tokens,
             "total_tokens": prompt_tokens + self._completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": sum(self._cached_tokens.values())},
+            "prompt_tokens_details": {"cached_tokens": cached_tokens},
         }
 
     def _name(self, token: int, text: str | None) -> str:
         return f"token_id:{token}" if self._names_by_id else text or ""
 
 
-class Completion(Exchange):
+class CompletionExchange(Exchange):
     """`/v1/completions`."""
 
     fields = protocol.COMPLETION
@@ -241,15 +214,15 @@ class Completion(Exchange):
 
     def prompts(self, llm: LLM) -> list[Prompt]:
         tokenizer = llm.get_tokenizer()
-        found: list[Prompt] = []
+        prompts: list[Prompt] = []
         for prompt in self._prompts:
             if isinstance(prompt, str):
                 ids, text = tokenizer.encode(prompt, self._special_tokens), prompt
             else:
                 ids, text = prompt, tokenizer.decode(prompt, False) if self._echo else ""
-            found.append({"prompt": text, "prompt_token_ids": ids})
+            prompts.append({"prompt": text, "prompt_token_ids": ids})
             self._first_texts.append(tokenizer.decode(ids[:1], False))
-        return found
+        return prompts
 
     def _count(self, place: int, output: RequestOutput) -> None:
         if self._prompt_alone:
@@ -257,9 +230,7 @@ class Completion(Exchange):
                 sample.text, sample.token_ids, sample.logprobs = "", [], sample.logprobs and []
         super()._count(place, output)
 
-    def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
-    ) -> Json:
+    def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
         text, tokens = sample.text, sample.token_ids
         entries: list[dict[int, Logprob] | None] = [*(sample.logprobs or [])]
         if self._echo and not progress.started:
@@ -267,7 +238,7 @@ class Completion(Exchange):
             entries = [*(output.prompt_logprobs or []), *entries]
         content: Json = {"text": text, "logprobs": None}
         if self.params.wants_logprobs:
-            content["logprobs"] = self._logprobs(progress, self._first_texts[place], tokens, entries)
+            content["logprobs"] = self._logprobs(progress, tokens, entries)
         if self._shows_prompt:
             content["prompt_logprobs"] = _prompt_logprobs(output)
         if self._returns_ids and not progress.started:
@@ -275,26 +246,24 @@ class Completion(Exchange):
         return content
 
     def _logprobs(
-        self,
-        progress: Progress,
-        first: str,
-        tokens: Sequence[int],
-        entries: Sequence[dict[int, Logprob] | None],
+        self, progress: SampleProgress, tokens: Sequence[int], entries: Sequence[dict[int, Logprob] | None]
     ) -> Json:
-        """Logprobs in the shape of completions; `first` is the text of a token that comes after nothing."""
-        found: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        """Write logprobs in the shape of completions."""
+        columns: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for token, entry in zip(tokens, entries, strict=True):
-            text = first if entry is None else entry[token].decoded_token or ""
-            found["text_offset"].append(progress.offset)
-            found["tokens"].append(self._name(token, text))
-            found["token_logprobs"].append(None if entry is None else _finite(entry[token]))
-            top = {self._name(i, one.decoded_token): _finite(one) for i, one in (entry or {}).items()}
-            found["top_logprobs"].append(None if entry is None else top)
+            if entry is None:  # the first token, which comes after nothing
+                text, logprob, top = self._first_texts[progress.place], None, None
+            else:
+                text, logprob = entry[token].decoded_token or "", _finite(entry[token])
+                top = {self._name(i, one.decoded_token): _finite(one) for i, one in entry.items()}
+            row = (self._name(token, text), logprob, top, progress.offset)
+            for column, value in zip(columns.values(), row, strict=True):
+                column.append(value)
             progress.offset += len(text)
-        return found
+        return columns
 
 
-class Chat(Exchange):
+class ChatExchange(Exchange):
     """`/v1/chat/completions`."""
 
     fields = protocol.CHAT
@@ -309,10 +278,6 @@ class Chat(Exchange):
         self._opens_turn: bool = given.get("add_generation_prompt", True)
         self._continues: bool = given.get("continue_final_message", False)
         self._options = given.get("chat_template_kwargs", {})
-        if taken := [name for name in protocol.TEMPLATE_ARGUMENTS if name in self._options]:
-            raise ApiError(
-                f"chat_template_kwargs may not hold {taken[0]!r}; leave it out", param="chat_template_kwargs"
-            )
         last = self._messages[-1]
         self._role = "assistant" if self._opens_turn else last["role"]
         self._opening = last["content"] if self._echo and last["role"] == self._role else ""
@@ -321,23 +286,20 @@ class Chat(Exchange):
         most = given.get("max_completion_tokens", given.get("max_tokens"))
         if most is None and self.served.defaults.max_tokens != SamplingParams.max_tokens:
             most = self.served.defaults.max_tokens  # of the model's generation_config.json
-        top = given.get("top_logprobs", 0)
-        if top and not given.get("logprobs"):
-            raise ApiError("top_logprobs go with logprobs: true; ask for those too", param="top_logprobs")
-        self._top = top
-        params = super()._params(
-            {**given, "max_tokens": most, "logprobs": top if given.get("logprobs") else None}
-        )
+        self._top = given.get("top_logprobs", 0)
+        if self._top and not given.get("logprobs"):
+            raise MinillmError("top_logprobs go with logprobs: true; ask for those too")
+        logprobs = self._top if given.get("logprobs") else None
+        params = super()._params({**given, "max_tokens": most, "logprobs": logprobs})
         if params.n > MAX_SAMPLES:
-            raise ApiError(f"n must be at most {MAX_SAMPLES}, got {params.n}", param="n")
+            raise MinillmError(f"n must be at most {MAX_SAMPLES}, got {params.n}")
         return params
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        return [llm.chat_prompt(self._messages, None, self._opens_turn, self._continues, self._options)]
+        template = (None, self._opens_turn, self._continues, self._options)
+        return [chat_prompt(llm.get_tokenizer(), self._messages, *template)]
 
-    def _content(
-        self, progress: Progress, place: int, output: RequestOutput, sample: CompletionOutput
-    ) -> Json:
+    def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
         message: Json = {}
         text = sample.text
         if not progress.started:
@@ -361,14 +323,15 @@ class Chat(Exchange):
         return extras
 
     def _logprobs(self, tokens: Sequence[int], entries: Logprobs) -> list[Json]:
-        found = []
+        all_are_top = self.params.logprob_token_ids is not None or self._top < 0
+        content = []
         for token, entry in zip(tokens, entries, strict=True):
-            top = sorted(entry.items(), key=lambda item: -item[1].logprob)
-            if self.params.logprob_token_ids is None and self._top >= 0:
-                top = top[: self._top]
+            top = sorted(entry.items(), key=lambda item: -item[1].logprob)[
+                : None if all_are_top else self._top
+            ]
             shown = self._shown(token, entry[token])
-            found.append({**shown, "top_logprobs": [self._shown(i, one) for i, one in top]})
-        return found
+            content.append({**shown, "top_logprobs": [self._shown(i, one) for i, one in top]})
+        return content
 
     def _shown(self, token: int, entry: Logprob) -> Json:
         return {
@@ -383,12 +346,8 @@ def _finite(entry: Logprob) -> float:
 
 
 def _prompt_logprobs(output: RequestOutput) -> list[Json | None]:
-    """Logprobs of the prompt's tokens, in vLLM's shape."""
-    found: list[Json | None] = []
-    for entry in output.prompt_logprobs or []:
-        shown = {
-            str(i): {"logprob": _finite(one), "rank": one.rank, "decoded_token": one.decoded_token}
-            for i, one in (entry or {}).items()
-        }
-        found.append(None if entry is None else shown)
-    return found
+    """Write logprobs of the prompt's tokens in vLLM's shape."""
+    return [
+        None if entry is None else {str(i): {**vars(e), "logprob": _finite(e)} for i, e in entry.items()}
+        for entry in output.prompt_logprobs or []
+    ]

@@ -65,8 +65,6 @@ UNSUPPORTED: Json = {
     "truncation_side": None, "use_beam_search": False, "user": None, "verbosity": "medium",
     "vllm_xargs": {}, "watermarking": None, "web_search_options": None,
 }  # fmt: skip
-# What `LLM.chat_prompt` gives to the chat template itself.
-TEMPLATE_ARGUMENTS = ("self", "messages", "add_generation_prompt", "chat_template", "tokenize")
 
 
 class ApiError(MinillmError):
@@ -80,131 +78,113 @@ class ApiError(MinillmError):
 
     @classmethod
     def of(cls, error: MinillmError, names: Mapping[str, Any]) -> ApiError:
-        """Another module's error; the field at fault, one of `names`, is what its message begins with."""
+        """Convert an error; the field at fault, one of `names`, is what its message begins with."""
         first = re.match(r"\w*", str(error))
         return cls(str(error), param=first[0] if first and first[0] in names else None)
 
     def body(self) -> Json:
-        """The error in OpenAI's shape."""
+        """Write the error in OpenAI's shape."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
 
 def dumps(content: Json) -> str:
-    """JSON, in ASCII: half a surrogate pair, which a client may send, has no UTF-8."""
+    """Write JSON, in ASCII: half a surrogate pair, which a client may send, has no UTF-8."""
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
 def given_fields(body: Any, known: Mapping[str, Kind]) -> Json:
-    """The fields that are there, each of its kind; `ApiError` for one that is not, or not known."""
+    """Return the fields that are there, each of its kind; `MinillmError` for one that is not or not known."""
     if type(body) is not dict:
         raise ApiError("the body must be a JSON object")
-    found: Json = {}
     for name, value in body.items():
         if name in known:
             holds, kind = known[name]
             if value is not None and not holds(value):
-                raise ApiError(f"{name} must be {kind}, got {reprlib.repr(value)}", param=name)
-            if value is not None:
-                found[name] = value
+                raise MinillmError(f"{name} must be {kind}, got {reprlib.repr(value)}")
         elif name not in UNSUPPORTED:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
             raise ApiError(f"there is no field {reprlib.repr(name)}; {hint}", param=name)
         elif value is not None and value != UNSUPPORTED[name]:
-            raise ApiError(
+            raise MinillmError(
                 f"{name} = {reprlib.repr(value)}: OpenAI or vLLM has this field, minillm does not support "
-                "it; leave it out",
-                param=name,
+                "it; leave it out"
             )
-    return found
+    return {name: value for name, value in body.items() if name in known and value is not None}
 
 
 def include_usage(options: Json | None, stream: bool) -> bool:
-    """Whether `stream_options` ask for usage at the end of the stream."""
+    """Tell whether `stream_options` ask for usage at the end of the stream."""
     if options is None:
         return False
     if not stream:
-        raise ApiError("stream_options go with stream: true; leave out one", param="stream_options")
+        raise MinillmError("stream_options go with stream: true; leave out one")
     for name, value in options.items():
         if name != "include_usage" and (name, value) != ("include_obfuscation", False) and value is not None:
-            raise ApiError(
-                f"stream_options: {name} is not supported, only include_usage", param="stream_options"
-            )
-    if type(found := options.get("include_usage") or False) is not bool:
-        raise ApiError("stream_options: include_usage must be true or false", param="stream_options")
-    return found
+            raise MinillmError(f"stream_options: {name} is not supported, only include_usage")
+    if type(wanted := options.get("include_usage") or False) is not bool:
+        raise MinillmError("stream_options: include_usage must be true or false")
+    return wanted
 
 
 def logit_bias(bias: Json | None) -> dict[int, float] | None:
-    """`logit_bias` by token id, which is a string in JSON."""
-    if bias is None:
-        return None
+    """Read `logit_bias` by token id, which is a string in JSON."""
     try:
-        return {int(token): value for token, value in bias.items()}
+        return None if bias is None else {int(token): value for token, value in bias.items()}
     except ValueError as error:
-        raise ApiError("logit_bias must have token ids as its keys", param="logit_bias") from error
+        raise MinillmError("logit_bias must have token ids as its keys") from error
 
 
-def structured_outputs(response_format: Json | None, direct: Json | None) -> StructuredOutputsParams | None:
-    """What `response_format`, OpenAI's field, or `structured_outputs`, vLLM's, want the text to be."""
+def structured_outputs(given: Json) -> StructuredOutputsParams | None:
+    """Read what `response_format`, OpenAI's field, or `structured_outputs`, vLLM's, want the text to be."""
+    response_format, direct = given.get("response_format"), given.get("structured_outputs")
     if direct is not None:
         if response_format is not None:
             raise ApiError("give response_format or structured_outputs, not both", param="structured_outputs")
         names = [field.name for field in fields(StructuredOutputsParams)]
         if unknown := sorted(direct.keys() - {*names}):
-            raise ApiError(
-                f"structured_outputs has no {unknown[0]!r}, only {', '.join(names)}",
-                param="structured_outputs",
-            )
+            raise MinillmError(f"structured_outputs has no {unknown[0]!r}, only {', '.join(names)}")
         try:
             return StructuredOutputsParams(**direct)
         except MinillmError as error:
-            raise ApiError(f"structured_outputs: {error}", param="structured_outputs") from error
+            raise MinillmError(f"structured_outputs: {error}") from error
     if response_format is None or response_format == {"type": "text"}:
         return None
     if response_format == {"type": "json_object"}:
         return StructuredOutputsParams(json_object=True)
     wanted = response_format.get("json_schema")
     if response_format.keys() != {"type", "json_schema"} or response_format["type"] != "json_schema":
-        raise ApiError(
+        raise MinillmError(
             "response_format must be {'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', "
-            f"'json_schema': {{'schema': ...}}}}, got {reprlib.repr(response_format)}",
-            param="response_format",
+            f"'json_schema': {{'schema': ...}}}}, got {reprlib.repr(response_format)}"
         )
     if type(wanted) is not dict or type(wanted.get("schema")) is not dict:
-        raise ApiError("response_format: json_schema must hold a 'schema'", param="response_format")
-    if unknown := sorted(wanted.keys() - {"schema", "name", "description", "strict"}):
-        raise ApiError(f"response_format: json_schema has no {unknown[0]!r}", param="response_format")
+        raise MinillmError("response_format: json_schema must hold a 'schema'")
+    if others := wanted.keys() - {"schema", "name", "description", "strict"}:
+        raise MinillmError(f"response_format: json_schema has no {min(others)!r}")
     return StructuredOutputsParams(json=wanted["schema"])
 
 
 def message(i: int, message: Json) -> Json:
-    """A message, its content as one string."""
+    """Read a message, its content as one string."""
     where = f"messages[{i}]"
     given = {name: value for name, value in message.items() if value is not None}
-    if unknown := sorted(given.keys() - {"role", "content", "name"}):
-        raise ApiError(
-            f"{where}: {unknown[0]} is not supported; a message has a role, a content and maybe a name",
-            param="messages",
+    if unknown := given.keys() - {"role", "content", "name"}:
+        raise MinillmError(
+            f"{where}: {min(unknown)} is not supported; a message has a role, a content and maybe a name"
         )
     if type(given.get("role")) is not str:
-        raise ApiError(f"{where} needs a role, such as 'user'", param="messages")
+        raise MinillmError(f"{where} needs a role, such as 'user'")
     content = given.get("content")
     if type(content) is list:
         for part in content:
-            if not (
-                type(part) is dict
-                and part.keys() == {"type", "text"}
-                and part["type"] == "text"
-                and type(part["text"]) is str
-            ):
-                raise ApiError(
-                    f"{where}: a part of the content must be {{'type': 'text', 'text': ...}}, got "
-                    f"{reprlib.repr(part)}",
-                    param="messages",
-                )
+            match part:
+                case {"type": "text", "text": str()} if len(part) == 2:
+                    continue
+            what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
+            raise MinillmError(f"{where}: a part of the content {what}")
         content = "\n".join(part["text"] for part in content)
     if type(content) is not str:
-        raise ApiError(f"{where} needs a content, a string or a list of text parts", param="messages")
+        raise MinillmError(f"{where} needs a content, a string or a list of text parts")
     return {**given, "content": content}

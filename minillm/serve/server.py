@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.serve.async_llm import AsyncLLM, EngineError
-from minillm.serve.exchange import Chat, Completion, Exchange, Served
+from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.protocol import ApiError, Json, dumps
 
 T = TypeVar("T")
@@ -49,12 +49,15 @@ BODY_SECONDS = 60
 # connection closes would see that, and not the answer.
 DISCARDED_BYTES = 64 << 20
 STOPPED = ApiError("the server was stopped before the answer was complete; send it again", status=503)
+WRONG_KEY = ApiError(
+    "the API key is missing or wrong; send Authorization: Bearer KEY", status=401, code="invalid_api_key"
+)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What one client may do to others: the size of a request, how many there may be at a time, and how many
     seconds those that run may still take when the server is told to stop."""
 
@@ -71,13 +74,15 @@ class Limits:
 # ---------------------------------------------------------------- the application
 
 
-def make_app(llm: LLM, name: str, api_key: str | None = None, limits: Limits | None = None) -> Starlette:
-    """The ASGI application that serves `llm` as the model `name`; from its start on, it owns the `LLM`."""
-    server = _Server(llm, name, limits or Limits())
+def make_app(
+    llm: LLM, name: str, api_key: str | None = None, limits: ServerLimits | None = None
+) -> Starlette:
+    """Make the ASGI application that serves `llm` as the model `name`; once it starts, it owns the `LLM`."""
+    server = _Server(llm, name, limits or ServerLimits())
     return Starlette(
         routes=[
-            Route("/v1/completions", _Generate(server, Completion), methods=["POST"]),
-            Route("/v1/chat/completions", _Generate(server, Chat), methods=["POST"]),
+            Route("/v1/completions", _Generate(server, CompletionExchange), methods=["POST"]),
+            Route("/v1/chat/completions", _Generate(server, ChatExchange), methods=["POST"]),
             Route("/v1/models", server.models),
             Route("/v1/models/{name:path}", server.model),
             Route("/metrics", server.metrics),
@@ -85,12 +90,7 @@ def make_app(llm: LLM, name: str, api_key: str | None = None, limits: Limits | N
             Route("/version", server.version),
         ],
         middleware=[] if api_key is None else [Middleware(_ApiKey, api_key)],
-        exception_handlers={
-            MinillmError: _on_error,
-            EngineError: _on_error,
-            HTTPException: _on_error,
-            Exception: _on_error,
-        },
+        exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), _on_error),
         lifespan=server.lifespan,
     )
 
@@ -98,7 +98,7 @@ def make_app(llm: LLM, name: str, api_key: str | None = None, limits: Limits | N
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
-    def __init__(self, llm: LLM, name: str, limits: Limits) -> None:
+    def __init__(self, llm: LLM, name: str, limits: ServerLimits) -> None:
         self.llm, self.served, self.limits = AsyncLLM(llm), Served(llm, name), limits
         self._running = 0
 
@@ -149,20 +149,21 @@ class _Server:
         }
 
 
+@dataclass(frozen=True)
 class _Generate:
     """An endpoint that samples."""
 
-    def __init__(self, server: _Server, exchange: Callable[[Any, Served], Exchange]) -> None:
-        self._server, self._exchange = server, exchange
+    server: _Server
+    exchange: type[Exchange]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body: Any = {}
         exchange = None
         try:
-            with self._server.slot():
-                body = await _read_json(Request(scope, receive), self._server.limits.max_body_bytes)
-                exchange = self._exchange(body, self._server.served)
-                async with self._server.llm.requests(exchange.prompts, exchange.params) as outputs:
+            with self.server.slot():
+                body = await _read_json(Request(scope, receive), self.server.limits.max_body_bytes)
+                exchange = self.exchange(body, self.server.served)
+                async with self.server.llm.requests(exchange.prompts, exchange.params) as outputs:
                     if exchange.stream:
                         await _while_connected(receive, _send_events(send, exchange.chunks(outputs)))
                     else:
@@ -175,12 +176,12 @@ class _Generate:
                 raise STOPPED from None
         except ApiError:
             raise
-        except MinillmError as error:  # of the engine, about a parameter
+        except MinillmError as error:  # about a field or a parameter
             raise ApiError.of(error, body) from error
 
 
 async def _read_json(request: Request, most: int) -> Any:
-    """The body; `ApiError` for one that is too large, too slow, or no JSON."""
+    """Read the body; `ApiError` for one that is too large, too slow, or no JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError("the body must be JSON, with Content-Type: application/json", status=415)
     content = bytearray()
@@ -204,7 +205,7 @@ async def _read_json(request: Request, most: int) -> Any:
 
 
 async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away: `ClientDisconnect`."""
+    """Await `work`, which is cancelled when the client goes away: `ClientDisconnect`."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(receive))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -280,12 +281,7 @@ class _ApiKey:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
             digest = hashlib.sha256(key.encode("latin-1")).digest()
             if not hmac.compare_digest(digest, self._digest) or scheme.lower() != "bearer":
-                error = ApiError(
-                    "the API key is missing or wrong; send Authorization: Bearer KEY",
-                    status=401,
-                    code="invalid_api_key",
-                )
-                answer = _answer(error.body(), error.status, {"www-authenticate": "Bearer"})
+                answer = _answer(WRONG_KEY.body(), WRONG_KEY.status, {"www-authenticate": "Bearer"})
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
 
@@ -310,7 +306,7 @@ class _Families(Collector):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket at this address, on which nobody listens yet; port 0 takes a free one."""
+    """Make a socket at this address, on which nobody listens yet; port 0 takes a free one."""
     try:
         if port > 65535:  # getaddrinfo() takes the rest
             raise OverflowError("the port must be 0 to 65535")
@@ -319,20 +315,19 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except (OSError, OverflowError) as error:
-        raise MinillmError(
-            f"cannot serve at {host}:{port} ({error}); give another --host or --port"
-        ) from error
+        message = f"cannot serve at {host}:{port} ({error}); give another --host or --port"
+        raise MinillmError(message) from error
     return listener
 
 
 def url(listener: socket.socket) -> str:
-    """Where clients find the server."""
+    """Say where clients find the server."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
-    """A server of `app` that logs nothing but what goes wrong."""
+    """Make a server of `app` that logs nothing but what goes wrong."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -350,7 +345,7 @@ def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
     )
 
 
-def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: Limits) -> None:
+def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: ServerLimits) -> None:
     """Serve until SIGTERM or SIGINT comes, and what runs then has finished or had its time."""
     server = make_server(make_app(llm, name, api_key, limits), limits.shutdown_timeout)
 

@@ -120,7 +120,7 @@ class Running:
 
 @contextmanager
 def running(llm: LLM, api_key: str | None = None, **limits: int) -> Iterator[Running]:
-    checked = serving.Limits(**limits)
+    checked = serving.ServerLimits(**limits)
     with serving.bind("127.0.0.1", 0) as listener:
         listener.listen()
         url = serving.url(listener)
@@ -847,7 +847,7 @@ def test_the_end_waits_for_running_requests_only_so_long(make_llm: Callable[...,
 
 def test_limits_and_addresses_are_checked() -> None:
     with pytest.raises(MinillmError, match="max_concurrent_requests must be at least 1"):
-        serving.Limits(max_concurrent_requests=0)
+        serving.ServerLimits(max_concurrent_requests=0)
     with serving.bind("127.0.0.1", 0) as listener:
         listener.listen()
         port = listener.getsockname()[1]
