@@ -171,10 +171,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2": QWEN2,
     "qwen3": Family(knobs={"qk_norm": "head"}, fields=BIASES, windows="late"),
     "gemma": Family(
-        knobs={"norm_offset": True},
-        fields=BIASES,
-        scaled_embedding=True,
-        activations={"gelu": "gelu_tanh"},
+        knobs={"norm_offset": True}, fields=BIASES, scaled_embedding=True, activations={"gelu": "gelu_tanh"}
     ),
     "gemma2": GEMMA2,
     "gemma3_text": replace(
@@ -211,9 +208,7 @@ FAMILIES: dict[str, Family] = {
         fields=QKV_BIAS,
         keys=FUSED
         | names(
-            LAYER,
-            attn_post_norm="post_self_attn_layernorm.weight",
-            mlp_post_norm="post_mlp_layernorm.weight",
+            LAYER, attn_post_norm="post_self_attn_layernorm.weight", mlp_post_norm="post_mlp_layernorm.weight"
         ),
     ),
     "starcoder2": Family(
@@ -244,11 +239,7 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(knobs={"router": "softmax", "normalize": True}, keys=MIXTRAL, windows="all"),
     "qwen2_moe": Family(
         knobs={"router": "softmax", "shared_gate": True},
-        fields={
-            "qkv_bias": "qkv_bias",
-            **NORMALIZE,
-            "shared_width": "shared_expert_intermediate_size",
-        },
+        fields={"qkv_bias": "qkv_bias", **NORMALIZE, "shared_width": "shared_expert_intermediate_size"},
         keys=QWEN_EXPERTS
         | shared("mlp.shared_expert")
         | names(LAYER, shared_gate="mlp.shared_expert_gate.weight"),
@@ -347,9 +338,7 @@ FAMILIES: dict[str, Family] = {
         keys=names(LAYER, attn_post_norm="post_norm1.weight", mlp_post_norm="post_norm2.weight"),
     ),
     "vaultgemma": replace(
-        GEMMA2,
-        knobs={"norm_offset": True},
-        keys=names(LAYER, mlp_norm="pre_feedforward_layernorm.weight"),
+        GEMMA2, knobs={"norm_offset": True}, keys=names(LAYER, mlp_norm="pre_feedforward_layernorm.weight")
     ),
     "youtu": Family(fields={**BIASES, "rope_interleaved": "rope_interleave"}, keys=LATENT),
     "mellum": replace(QWEN3_MOE, layouts={}, windows="types", rope_bases=(5e5, 1e4)),
@@ -360,13 +349,7 @@ FAMILIES: dict[str, Family] = {
         keys=QWEN_EXPERTS | SHARED | LATENT,
     ),
     "gptj": Family(
-        knobs={
-            **UNGATED,
-            **PARALLEL,
-            "rope_interleaved": True,
-            "mlp_bias": True,
-            "head_bias": True,
-        },
+        knobs={**UNGATED, **PARALLEL, "rope_interleaved": True, "mlp_bias": True, "head_bias": True},
         keys=GPT2_NAMES
         | names(
             "transformer.h.{i}.",
@@ -467,13 +450,7 @@ FAMILIES: dict[str, Family] = {
         keys=BLOOM_KEYS | names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
     ),
     "mpt": Family(
-        knobs={
-            **UNGATED,
-            **ALIBI,
-            "norm_bias": False,
-            "activation": "gelu",
-            "alibi_rounding": "last",
-        },
+        knobs={**UNGATED, **ALIBI, "norm_bias": False, "activation": "gelu", "alibi_rounding": "last"},
         keys=names("transformer.", embed="wte.weight", norm="norm_f.weight")
         | names(
             "transformer.blocks.{i}.",

@@ -50,10 +50,7 @@ def load_weights(model: Transformer, folder: Path) -> None:
 @torch.no_grad()
 def _read_weights(model: Transformer, folder: Path, published: ModelConfig) -> None:
     checkpoint = weights.Checkpoint(
-        folder,
-        keys.hf_shapes(published),
-        keys.naming(published),
-        bytes_allowed=stored_as(published).mxfp4,
+        folder, keys.hf_shapes(published), keys.naming(published), bytes_allowed=stored_as(published).mxfp4
     )
     keys.from_hf(published, dict(model.named_parameters()), checkpoint)
 

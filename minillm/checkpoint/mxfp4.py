@@ -17,10 +17,7 @@ VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 def stored(E: int, N: int, K: int) -> dict[str, torch.Size]:
     """The shapes of the two uint8 tensors that stand for (E, N, K) numbers."""
-    return {
-        "blocks": torch.Size((E, N, K // BLOCK, BLOCK // 2)),
-        "scales": torch.Size((E, N, K // BLOCK)),
-    }
+    return {"blocks": torch.Size((E, N, K // BLOCK, BLOCK // 2)), "scales": torch.Size((E, N, K // BLOCK))}
 
 
 def dequantize(blocks: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

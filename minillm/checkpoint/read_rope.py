@@ -101,10 +101,7 @@ def _flat(file: ConfigFile) -> dict[str, Any]:
     dim = file.get("rotary_dim")
     if share is None and file.reads("partial_rotary_factor") and dim is not None:
         share = dim / file.need("head_dim")
-    usual = {
-        "rope_theta": file.get("rotary_emb_base", "rope_theta"),
-        "partial_rotary_factor": share,
-    }
+    usual = {"rope_theta": file.get("rotary_emb_base", "rope_theta"), "partial_rotary_factor": share}
     return {**{name: value for name, value in usual.items() if value is not None}, **given}
 
 

@@ -63,12 +63,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        expected: Mapping[str, torch.Size],
-        naming: Naming,
-        *,
-        bytes_allowed: bool = False,
+        self, folder: Path, expected: Mapping[str, torch.Size], naming: Naming, *, bytes_allowed: bool = False
     ) -> None:
         files = _files(folder)
         self._source = next(iter(files)) if len(files) == 1 else folder / _index(folder)
@@ -242,10 +237,7 @@ class Checkpoint:
 
 
 def load_tensors(
-    folder: Path,
-    expected: Mapping[str, torch.Size],
-    *,
-    ignore: re.Pattern[str] | None = ROTARY,
+    folder: Path, expected: Mapping[str, torch.Size], *, ignore: re.Pattern[str] | None = ROTARY
 ) -> dict[str, torch.Tensor]:
     """All tensors of a `Checkpoint` under their own names, in the order of `expected`; errors are its own.
 

@@ -14,12 +14,7 @@ from minillm.errors import MinillmError
 from minillm.model.config import ModelConfig
 
 # Keys that announce layers which predict further tokens: they follow the model's own.
-EXTRA_LAYERS = (
-    "num_nextn_predict_layers",
-    "mtp_num_hidden_layers",
-    "num_mtp_layers",
-    "num_mtp_modules",
-)
+EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers", "num_mtp_modules")
 
 
 @dataclass(frozen=True)

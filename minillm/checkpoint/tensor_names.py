@@ -94,9 +94,7 @@ def stacked(block: str, order: str = "") -> dict[str, Key]:
 def shared(block: str) -> dict[str, Key]:
     """Make the keys of the expert that every token goes through, which is `block`."""
     return names(
-        f"{LAYER}{block}.",
-        shared_gate_up="gate_proj.weight up_proj.weight",
-        shared_down="down_proj.weight",
+        f"{LAYER}{block}.", shared_gate_up="gate_proj.weight up_proj.weight", shared_down="down_proj.weight"
     )
 
 

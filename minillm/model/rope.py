@@ -119,12 +119,7 @@ TYPES: dict[str, tuple[Callable[..., Frequencies], frozenset[str], frozenset[str
             "original_max_position_embeddings",
             "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate",
         ),
-        (
-            "llama3",
-            _llama3,
-            "factor low_freq_factor high_freq_factor original_max_position_embeddings",
-            "",
-        ),
+        ("llama3", _llama3, "factor low_freq_factor high_freq_factor original_max_position_embeddings", ""),
         (
             "longrope",
             _longrope,

@@ -281,12 +281,7 @@ class Transformer(nn.Module):
         return out_TC if multiplier == 1 else out_TC * multiplier
 
     def _attention(
-        self,
-        layer: Layer,
-        i: int,
-        x_TC: torch.Tensor,
-        pages: tuple[torch.Tensor, torch.Tensor],
-        batch: Batch,
+        self, layer: Layer, i: int, x_TC: torch.Tensor, pages: tuple[torch.Tensor, torch.Tensor], batch: Batch
     ) -> torch.Tensor:
         config = self.config
         if config.latent is None:
@@ -388,12 +383,7 @@ class Transformer(nn.Module):
         return weights_TN[:T], chosen_TN[:T]
 
     def _dense(
-        self,
-        layer: Layer,
-        i: int,
-        prefix: str,
-        x_TC: torch.Tensor,
-        bound_E1: torch.Tensor | None = None,
+        self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor, bound_E1: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
