@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 
 from kernels.ops.packing import pack_rows, quantize_rows
-from kernels.panels import unpack
+from kernels.panels import pack, unpack
 from minillm.checkpoint import mxfp4
 from minillm.checkpoint.families import FAMILIES
 from minillm.checkpoint.naming import ROTARY, Naming
@@ -26,9 +27,86 @@ from minillm.checkpoint.wrappers import PREFIX, WRAPPERS
 from minillm.model.config import Matrix, ModelConfig, Shape
 
 
+class Place(NamedTuple):
+    """Where one of Hugging Face's tensors stands in a parameter of ours.
+
+    Attributes:
+        ours, shape: the parameter, and its shape.
+        column_N: which of our outputs each of theirs is.
+        expert: whose it is, or None for all there are.
+        transposed: a matrix is stored (N, K).
+        row: a vector is stored as a matrix of one row.
+    """
+
+    ours: str
+    shape: Shape
+    column_N: torch.Tensor
+    expert: int | None = None
+    transposed: bool = False
+    row: bool = False
+
+    @property
+    def own(self) -> str:
+        """The parameter's name in its layer."""
+        return self.ours.rpartition(".")[2]
+
+    @property
+    def stacked(self) -> int:
+        """How many experts' matrices the one tensor is; 0 for none."""
+        return self.shape.experts if isinstance(self.shape, Matrix) and self.expert is None else 0
+
+    @property
+    def size(self) -> torch.Size:
+        """The shape of theirs."""
+        N = len(self.column_N)
+        if isinstance(self.shape, Matrix):
+            size = (N, self.shape.K) if self.transposed else (self.shape.K, N)
+            return torch.Size((self.stacked, *size) if self.stacked else size)
+        return torch.Size((1, N) if self.row else (*self.shape[self.expert is not None : -1], N))
+
+    def put(self, parameter: torch.Tensor, tensor: torch.Tensor, rows: list[int] | None = None) -> None:
+        """Write theirs, or some of its rows alone, into ours, rounded."""
+        matrix = isinstance(self.shape, Matrix)
+        whole = unpack(parameter, self.shape.N).clone() if isinstance(self.shape, Matrix) else parameter
+        target = whole if self.expert is None else whole[self.expert]
+        values = tensor.to(whole).transpose(-1, -2) if self.transposed else tensor.to(whole)
+        if rows is None:
+            target[..., self.column_N] = values
+        elif self.transposed:
+            target[..., self.column_N[rows]] = values
+        else:
+            target[rows] = values
+        if matrix:
+            parameter.copy_(pack(whole))
+
+
+def places(config: ModelConfig) -> dict[str, Place]:
+    """Map the name of every tensor of a checkpoint to its place; experts in 4 bits count as one tensor."""
+    result: dict[str, Place] = {}
+    for ours, shape, entry in _rows(config):
+        order = _order(config, ours, entry)
+        column_N = torch.arange(_outputs(shape)) if order is None else order.argsort()
+        transposed = isinstance(shape, Matrix) and not entry.inputs_first
+        for name, cut_N in zip(entry.names, column_N.split(_widths(config, shape, entry)), strict=True):
+            place = Place(ours, shape, cut_N, None, transposed, entry.order == "row")
+            if "{e}" in name:
+                for e in range(_experts(shape)):
+                    result[name.replace("{e}", str(e))] = place._replace(expert=e)
+            else:
+                result[name] = place
+    return result
+
+
 def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """Hugging Face name -> shape of every tensor of a model of this config."""
-    return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
+    shapes: dict[str, torch.Size] = {}
+    for name, place in places(config).items():
+        if place.stacked and stored_as(config).mxfp4:
+            parts = mxfp4.stored(place.stacked, len(place.column_N), place.shape[0])
+            shapes |= {f"{name}_{part}": size for part, size in parts.items()}
+        else:
+            shapes[name] = place.size
+    return shapes
 
 
 def naming(config: ModelConfig) -> Naming:
@@ -195,24 +273,6 @@ def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
     if len(entry.names) == 3:
         return (H * D, K * D, K * D)
     return (_outputs(shape) // len(entry.names),) * len(entry.names)
-
-
-def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str, torch.Size]]:
-    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
-        if not isinstance(shape, Matrix):
-            size: tuple[int, ...] = (1, width) if entry.order == "row" else (*shape[:-1], width)
-        elif shape.experts and stored_as(config).mxfp4:
-            for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
-                yield f"{name}_{part}", size
-            continue
-        else:
-            size = (shape.K, width) if entry.inputs_first else (width, shape.K)
-            size = (shape.experts, *size) if shape.experts else size
-        if "{e}" in name:
-            for e in range(_experts(shape)):
-                yield name.replace("{e}", str(e)), torch.Size(size[1:])
-        else:
-            yield name, torch.Size(size)
 
 
 def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:

@@ -34,7 +34,7 @@ INDEX_NAME = "model.safetensors.index.json"
 TORCH_NAME = "pytorch_model.bin"
 TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 # What a number may have been rounded to before it was saved in another dtype.
 _ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
@@ -98,11 +98,11 @@ class Checkpoint:
         skipped: Counter[str] = Counter()
         seen: set[str] = set()
         for path, promised in files.items():
-            header = _inspect(path)
-            _refuse(path, "lacks tensors that its index promises", promised - header.keys())
-            _refuse(path, "repeats tensors of another shard", header.keys() & seen)
-            seen |= header.keys()
-            for stored, (dtype, shape) in header.items():
+            held = header(path)
+            refuse(path, "lacks tensors that its index promises", promised - held.keys())
+            refuse(path, "repeats tensors of another shard", held.keys() & seen)
+            seen |= held.keys()
+            for stored, (dtype, shape) in held.items():
                 name, kind = naming.read(stored, expected)
                 if kind:
                     skipped[kind] += 1
@@ -138,15 +138,15 @@ class Checkpoint:
                     lacking.add(scale)
                 elif unfit := self._unfit_scale(scale, shape):
                     problems.append(unfit)
-            elif dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
+            elif dtype not in FLOATS and not (bytes_allowed and dtype == "U8"):
                 problems.append(f"{stored} (dtype {dtype} is not a plain float)")
             if found != shape:
                 problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
-        _refuse(self._source, "lacks tensors of the model in config.json", lacking)
-        _refuse(self._source, "has tensors that do not fit config.json", problems)
+        refuse(self._source, "lacks tensors of the model in config.json", lacking)
+        refuse(self._source, "has tensors that do not fit config.json", problems)
         extra = self._held.keys() - needed.keys() - scales - constants
         names = (self._held[name][1] for name in extra)
-        _refuse(self._source, "has tensors that the model in config.json does not", names)
+        refuse(self._source, "has tensors that the model in config.json does not", names)
 
     def _unfit_scale(self, name: str, shape: torch.Size) -> str:
         """Why these scales do not belong to a matrix of that shape; "" where they do."""
@@ -253,7 +253,7 @@ def main_dtype(folder: Path) -> str | None:
     floats = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
     sizes = dict.fromkeys(floats, 0)
     for path in _files(folder):
-        for dtype, shape in _inspect(path).values():
+        for dtype, shape in header(path).values():
             if dtype in floats:
                 sizes[dtype] += shape.numel()
     most = max(sizes, key=sizes.__getitem__)
@@ -291,17 +291,17 @@ def save_tensors(
         size += tensor.nbytes
     index = folder / INDEX_NAME
     stale = set(_stale(folder))
-    header = {"format": "pt", **(metadata or {})}
+    metadata = {"format": "pt", **(metadata or {})}
     if len(shards) == 1:
         target = folder / WEIGHTS_NAME
-        write_atomically(target, partial(save_file, shards[0], metadata=header))
+        write_atomically(target, partial(save_file, shards[0], metadata=metadata))
         stale -= {target}
     else:
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, start=1):
             name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
             weight_map |= dict.fromkeys(shard, name)
-            write_atomically(folder / name, partial(save_file, shard, metadata=header))
+            write_atomically(folder / name, partial(save_file, shard, metadata=metadata))
         total = sum(tensor.nbytes for tensor in contiguous.values())
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
         target = index
@@ -389,7 +389,7 @@ def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
             shards.setdefault(folder / file, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MinillmError(f"{index} is not an index of shards: {error}") from error
-    _refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
+    refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
     if single.is_file() and single not in shards:
         raise MinillmError(
             f"{folder} has {single.name} and {index.name}, two checkpoints; remove the stale one"
@@ -397,16 +397,13 @@ def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
     return shards
 
 
-def _inspect(path: Path) -> dict[str, tuple[str, torch.Size]]:
-    """Name -> dtype and shape of every tensor in a file."""
-    file = open_weights(path)
-    try:
+def header(path: Path) -> dict[str, tuple[str, torch.Size]]:
+    """Read the dtype and the shape of every tensor in a file, by their names."""
+    with contextlib.closing(open_weights(path)) as file:
         return file.header()
-    finally:
-        file.close()
 
 
-def _refuse(path: Path, what: str, names: Iterable[str]) -> None:
+def refuse(path: Path, what: str, names: Iterable[str]) -> None:
     culprits = sorted(names)
     if culprits:
         more = f" and {len(culprits) - 4} more" if len(culprits) > 4 else ""
