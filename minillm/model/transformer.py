@@ -44,7 +44,7 @@ class Layer(nn.Module):
         return parameter
 
     def get(self, name: str) -> torch.Tensor | None:
-        """A parameter that not every model has."""
+        """Look up a parameter that not every model has."""
         return self._parameters.get(name)
 
 
@@ -54,22 +54,19 @@ NEVER_ROUNDED = frozenset({"router", "shared_gate"})
 
 
 def _new(name: str, shape: Shape, precision: Precision, device: torch.device) -> dict[str, nn.Parameter]:
-    """A parameter, or the codes and scales that it is kept as."""
-    dtype, bits = precision.weights, precision.bits
-    found: dict[str, tuple[tuple[int, ...], torch.dtype]]
-    if not isinstance(shape, Matrix):
-        found = {name: (shape, dtype)}
-    elif not bits or name in NEVER_ROUNDED:
-        found = {name: (packed_shape(shape.K, shape.N), dtype)}
-    else:
-        bits = 8 if name == "head" else bits
+    """Make a parameter, or the codes and scales that it is kept as."""
+    dtype, bits = precision.weights, 8 if name == "head" and precision.bits else precision.bits
+    tensors: dict[str, tuple[tuple[int, ...], torch.dtype]] = {name: (shape, dtype)}
+    if isinstance(shape, Matrix) and bits and name not in NEVER_ROUNDED:
         codes, scales = packed_shapes(shape.K, shape.N, bits)
-        found = {name: (codes, CODES[bits]), f"{name}_scales": (scales, torch.bfloat16)}
+        tensors = {name: (codes, CODES[bits]), f"{name}_scales": (scales, torch.bfloat16)}
+    elif isinstance(shape, Matrix):
+        tensors = {name: (packed_shape(shape.K, shape.N), dtype)}
     experts = (shape.experts,) if isinstance(shape, Matrix) and shape.experts else ()
     # Zeros, since a panel's columns past the matrix must be.
     return {
         part: nn.Parameter(zeros((*experts, *size), dtype, device), requires_grad=not precision.bits)
-        for part, (size, dtype) in found.items()
+        for part, (size, dtype) in tensors.items()
     }
 
 
@@ -88,8 +85,8 @@ class Transformer(nn.Module):
         device = torch.device(device)
         self.layers = nn.ModuleList(Layer() for _ in range(config.num_layers))
         for name, shape in config.shapes.items():
-            owner, _, own = name.rpartition(".")
-            for part, parameter in _new(own, shape, precision, device).items():
+            owner, _, last = name.rpartition(".")
+            for part, parameter in _new(last, shape, precision, device).items():
                 self.get_submodule(owner).register_parameter(part, parameter)
         self.context = config.max_position_embeddings
         self._widths = {name: s.N for name, s in config.shapes.items() if isinstance(s, Matrix)}
@@ -98,13 +95,14 @@ class Transformer(nn.Module):
         self._set(precision, device)
 
     def _set(self, precision: Precision, device: torch.device) -> None:
-        """What follows from a precision."""
+        """Take on a precision, and all that follows from it."""
         config = self.config
         self.precision = precision
         self._activation = Activation(config.activation, config.gated, config.swiglu_limit)
         norm = None if config.norm_native else precision.norm
         self._norm = Norm(config.norm_eps, config.norm == "layer", float(config.norm_offset), norm)
-        self._qk_norm = Norm(config.norm_eps, config.qk_norm_kind == "layer", float(config.norm_offset), norm)
+        self._qk_norm = replace(self._norm, layer=config.qk_norm_kind == "layer")
+        self._narrow_norm = replace(self._norm, eps=config.latent.norm_eps) if config.latent else self._norm
         # What transformers has in float32 in a float64 model: softmax where a softcap forbids the fused
         # attention, or a family says so, and the turning of queries and keys in some families.
         double = precision.attention == torch.float64
@@ -140,11 +138,11 @@ class Transformer(nn.Module):
         ]
 
     def _angles(self, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Tables of cosines and sines of each rope, and of none."""
+        """Make tables of cosines and sines of each rope, and of none."""
         config, precision = self.config, self.precision
         # Angles are computed in the norms' dtype: what a model was trained with is what it expects.
         kept = torch.promote_types(precision.compute, torch.float32)
-        tables = [rope.table(config, one, self.context, precision.norm) for one in (*config.ropes, None)]
+        tables = (rope.table(config, kind, self.context, precision.norm) for kind in (*config.ropes, None))
         return [(cos.to(device, kept), sin.to(device, kept)) for cos, sin in tables]
 
     def set_context(self, length: int) -> None:
@@ -169,13 +167,13 @@ class Transformer(nn.Module):
         return self._tables[self.config.layer_rope[layer]]
 
     def read_dtype(self, name: str) -> torch.dtype:
-        """What products read a parameter in: the compute dtype, but for routers that are wider."""
+        """Tell what products read a parameter in: the compute dtype, but for routers that are wider."""
         experts = self.config.experts
         wide = experts is not None and experts.float_router and name.rpartition(".")[2] == "router"
         return self.precision.norm if wide else self.precision.compute
 
     def at(self, precision: str | Precision) -> Transformer:
-        """The same live weights under another policy: a model that shares every parameter with this one.
+        """Put the same live weights under another policy: a model that shares every parameter with this one.
 
         Its weights keep this model's dtype; `precision` says what they are rounded to on the way, and all
         else; copies that are rounded so are kept with the parameters. Raises `MinillmError` for
@@ -190,18 +188,16 @@ class Transformer(nn.Module):
         return view
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
-        """hidden_TC after the final norm, ready for `logits`.
+        """Compute hidden_TC after the final norm, ready for `logits`.
 
         Keys and values are written to `cache` at `batch.slot_T` and read from it. Without one (training;
         every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
         is the same, so the bits are.
         """
         x_TC = self.embed_tokens(tokens_T, batch.position_T)
-        if cache is not None:
-            layers = cache.layers
-        else:
+        if cache is None:
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
-            layers = [scratch] * self.config.num_layers
+        layers = [scratch] * self.config.num_layers if cache is None else cache.layers
         return self.blocks(layers, x_TC, torch.zeros_like(x_TC), batch)
 
     def round_weights(self) -> None:
@@ -216,13 +212,13 @@ class Transformer(nn.Module):
         """Look up (T, C), what the first block reads."""
         compute = self.precision.compute
         scales = self._parameters.get("head_scales")
-        if self.config.tie_word_embeddings and scales is not None:
+        if not self.config.tie_word_embeddings:
+            x_TC = self.embed[tokens_T].to(compute)
+        elif scales is not None:
             x_TC = columns(self.head, scales, tokens_T).to(compute)
-        elif self.config.tie_word_embeddings:
+        else:
             W = self.head.shape[2]
             x_TC = self.head[tokens_T // W, :, tokens_T % W].to(compute)
-        else:
-            x_TC = self.embed[tokens_T].to(compute)
         if self.config.positions:
             row_T = position_T + self.config.position_offset if self.config.position_offset else position_T
             x_TC = x_TC + self.positions[row_T].to(compute)
@@ -230,7 +226,7 @@ class Transformer(nn.Module):
             # Rounded to the weights' dtype first, as in the models that have one.
             x_TC = x_TC * torch.full((), multiplier, dtype=compute, device=x_TC.device)
         if self.config.embed_norm:
-            x_TC = self._add_norm(x_TC, None, self, "embed_norm", True)[1]
+            x_TC = self._add_norm(x_TC, None, self, "embed_norm", self._norm)[1]
         return x_TC
 
     def blocks(
@@ -244,39 +240,39 @@ class Transformer(nn.Module):
 
         `out_TC` is what the last sub-layer adds to the residual x_TC: the next norm does both at once.
         """
-        config = self.config
+        config, pre_norm = self.config, self._norm if self.config.pre_norm else None
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
-            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "attn_norm", config.pre_norm)
+            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "attn_norm", pre_norm)
             if self.observer is not None:
                 self.observer(i, "residual", x_TC)
-            out_TC = self._attention(layer, i, input_TC, pages[i], batch)
-            out_TC = self._after(out_TC, layer, "attn_post_norm")
-            if config.parallel:
-                if not config.shared_norm:
-                    input_TC = self._add_norm(x_TC, None, layer, "mlp_norm", True)[1]
-                out_TC = out_TC + self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
-                continue
-            x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "mlp_norm", config.pre_norm)
-            out_TC = self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
-        return self._add_norm(x_TC, out_TC, self, "norm", True)[1]
+            out_TC = self._after(
+                self._attention(layer, i, input_TC, pages[i], batch), layer, "attn_post_norm"
+            )
+            if not config.parallel:
+                x_TC, input_TC = self._add_norm(x_TC, out_TC, layer, "mlp_norm", pre_norm)
+            elif not config.shared_norm:
+                input_TC = self._add_norm(x_TC, None, layer, "mlp_norm", self._norm)[1]
+            mlp_TC = self._after(self._mlp(layer, i, input_TC), layer, "mlp_post_norm")
+            out_TC = out_TC + mlp_TC if config.parallel else mlp_TC
+        return self._add_norm(x_TC, out_TC, self, "norm", self._norm)[1]
 
     def _add_norm(
-        self, x_TC: torch.Tensor, out_TC: torch.Tensor | None, owner: nn.Module, name: str, normed: bool
+        self, x_TC: torch.Tensor, out_TC: torch.Tensor | None, owner: nn.Module, name: str, norm: Norm | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(x + out, its norm, or itself where there is none)."""
-        if not normed:
+        """Return (x + out, its norm, or itself where there is none)."""
+        if norm is None:
             assert out_TC is not None
             x_TC = x_TC + out_TC
             return x_TC, x_TC
-        found = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
-        w_C, b_C = (p if p is None else rounded(p, x_TC.dtype) for p in found)
-        return add_norm(x_TC, out_TC, w_C, b_C, self._norm)
+        parameters = (owner._parameters.get(part) for part in (name, f"{name}_bias"))
+        w_C, b_C = (p if p is None else rounded(p, x_TC.dtype) for p in parameters)
+        return add_norm(x_TC, out_TC, w_C, b_C, norm)
 
     def _after(self, out_TC: torch.Tensor, layer: Layer, name: str) -> torch.Tensor:
-        """What a sub-layer's output goes through before it is added to the residual."""
+        """Norm and scale a sub-layer's output before it is added to the residual."""
         if self.config.post_norm:
-            out_TC = self._add_norm(out_TC, None, layer, name, True)[1]
+            out_TC = self._add_norm(out_TC, None, layer, name, self._norm)[1]
         multiplier = self.config.residual_multiplier
         return out_TC if multiplier == 1 else out_TC * multiplier
 
@@ -284,10 +280,7 @@ class Transformer(nn.Module):
         self, layer: Layer, i: int, x_TC: torch.Tensor, pages: tuple[torch.Tensor, torch.Tensor], batch: Batch
     ) -> torch.Tensor:
         config = self.config
-        if config.latent is None:
-            qkv_TX = self._linear(layer, i, "qkv", x_TC)
-        else:
-            qkv_TX = self._latent_qkv(layer, i, x_TC)
+        qkv_TX = self._latent_qkv(layer, i, x_TC) if config.latent else self._linear(layer, i, "qkv", x_TC)
         normed = config.qk_norm and not (config.qk_norm_rotated and config.layer_rope[i] < 0)
         if normed and not config.qk_norm_last:
             qkv_TX = self._norm_qk(layer, qkv_TX)
@@ -313,7 +306,7 @@ class Transformer(nn.Module):
         return self._linear(layer, i, "o", _to(heads_THD.flatten(1), x_TC.dtype))
 
     def _norm_qk(self, layer: Layer, qkv_TX: torch.Tensor) -> torch.Tensor:
-        """Queries and keys normed by head or over the full width; values as they are."""
+        """Norm queries and keys by head or over the full width; values stay as they are."""
         config, (H, K, D) = self.config, self.config.heads
         q, q_bias, k, k_bias = (
             p if p is None else rounded(p, qkv_TX.dtype)
@@ -323,44 +316,35 @@ class Transformer(nn.Module):
         return norm_qk(qkv_TX, (q, q_bias, k, k_bias), (H * D, K * D), sizes, self._qk_norm)
 
     def _latent_qkv(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
-        """Queries, and keys and values expanded for each head; rotated dimensions of a head come first."""
+        """Make queries, and keys and values for each head; rotated dimensions of a head come first."""
         latent, H = self.config.latent, self.config.num_heads
         assert latent is not None
         q = x_TC
         if latent.q_rank:
             q = self._linear(layer, i, "q_a", x_TC)
-            q = self._narrow_norm(q, layer["q_a_norm"])
+            q = self._add_norm(q, None, layer, "q_a_norm", self._narrow_norm)[1]
         q_TX = self._linear(layer, i, "q_b" if latent.q_rank else "q", q)
         narrow, k_rope = self._linear(layer, i, "kv_a", x_TC).split((latent.kv_rank, latent.rope_dim), dim=1)
-        narrow = self._narrow_norm(narrow, layer["kv_a_norm"])
+        narrow = self._add_norm(narrow, None, layer, "kv_a_norm", self._narrow_norm)[1]
         kv_THX = self._linear(layer, i, "kv_b", narrow).unflatten(1, (H, -1))
         k_nope, v_THD = kv_THX.split((latent.nope_dim, latent.v_dim), dim=-1)
         k_THD = torch.cat((k_rope.unsqueeze(1).expand(-1, H, -1), k_nope), dim=-1)
         return torch.cat((q_TX, k_THD.flatten(1), v_THD.flatten(1)), dim=1)
 
-    def _narrow_norm(self, x_TC: torch.Tensor, w_C: torch.Tensor) -> torch.Tensor:
-        assert self.config.latent is not None
-        norm = replace(self._norm, eps=self.config.latent.norm_eps)
-        return add_norm(x_TC, None, rounded(w_C, x_TC.dtype), None, norm)[1]
-
     def _mlp(self, layer: Layer, i: int, x_TC: torch.Tensor) -> torch.Tensor:
         experts = self.config.experts
         if experts is None or not self.config.expert_layers[i]:
             return self._dense(layer, i, "", x_TC)
-        wide = torch.promote_types(x_TC.dtype, torch.float32)
         weights_TN, chosen_TN = self._route(layer, experts, x_TC)
         out_TC = moe.combine(x_TC, weights_TN, chosen_TN, experts, partial(self._dense, layer, i, "experts_"))
         if experts.shared_width:
             shared_TC = self._dense(layer, i, "shared_", x_TC)
             if experts.shared_gate:
+                wide = torch.promote_types(x_TC.dtype, torch.float32)
                 gate_T1 = activate(self._linear(layer, i, "shared_gate", x_TC).to(wide), SIGMOID)
                 shared_TC = (gate_T1 * shared_TC).to(x_TC.dtype)
-            if experts.float_sum:
-                out_TC = (_to(out_TC, self.precision.norm) + _to(shared_TC, self.precision.norm)).to(
-                    x_TC.dtype
-                )
-            else:
-                out_TC = out_TC + shared_TC
+            summed_in = self.precision.norm if experts.float_sum else x_TC.dtype
+            out_TC = _to(_to(out_TC, summed_in) + _to(shared_TC, summed_in), x_TC.dtype)
         return out_TC
 
     def _route(self, layer: Layer, experts: Experts, x_TC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -385,7 +369,7 @@ class Transformer(nn.Module):
     def _dense(
         self, layer: Layer, i: int, prefix: str, x_TC: torch.Tensor, bound_E1: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The MLP of parameters that are named with a prefix; or experts' of theirs, for rows in groups."""
+        """Run the MLP of parameters with this prefix, or the experts' of theirs, for rows in groups."""
         first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
         hidden_TX = self._linear(layer, i, first, x_TC, bound_E1)
         if self.config.activation == "xielu":
@@ -402,7 +386,7 @@ class Transformer(nn.Module):
         return _matmul(x_RK, layer[name], self._widths[f"layers.{i}.{name}"], scales, bias, bound_E1)
 
     def logits(self, hidden_RC: torch.Tensor) -> torch.Tensor:
-        """(R, V) in the precision's logits dtype, for the rows that are needed."""
+        """Compute (R, V) in the precision's logits dtype, for the rows that are needed."""
         scales = self._parameters.get("head_scales")
         bias = self.head_bias if self.config.head_bias else None
         # Not rounded to the compute dtype: bfloat16 has one number in an eighth where logits are.
@@ -416,7 +400,6 @@ class Transformer(nn.Module):
 
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
         """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
-        config = self.config
         if not token_ids:
             raise MinillmError("a prompt is empty: it needs at least one token")
         if len(token_ids) + max_tokens > self.context:
@@ -425,10 +408,8 @@ class Transformer(nn.Module):
                 f"a prompt of {len(token_ids)} tokens{more} is longer than the model's context of "
                 f"{self.context}; shorten it"
             )
-        low, high = min(token_ids), max(token_ids)
-        if low < 0 or high >= config.vocab_size:
-            wrong = low if low < 0 else high
-            raise MinillmError(f"token id {wrong} is outside the vocabulary of {config.vocab_size}")
+        for wrong in (x for x in (min(token_ids), max(token_ids)) if not 0 <= x < self.config.vocab_size):
+            raise MinillmError(f"token id {wrong} is outside the vocabulary of {self.config.vocab_size}")
 
 
 def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -445,7 +426,7 @@ def _matmul(
     bound_E1: torch.Tensor | None = None,
     wide: bool = False,
 ) -> torch.Tensor:
-    """x by weights that may be kept in another dtype than x; by experts', of rows in groups, with bounds."""
+    """Multiply x by weights of any dtype; where there are bounds, rows in groups by experts' weights."""
     w = w if scales is not None else rounded(w, x_RK.dtype)
     bias = bias if bias is None else rounded(bias, x_RK.dtype)
     if bound_E1 is None:
