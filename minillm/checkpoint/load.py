@@ -24,7 +24,7 @@ def load_model(
     device: torch.device | str = "cpu",
     max_model_len: int | None = None,
 ) -> Transformer:
-    """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
+    """Load a `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
     `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).

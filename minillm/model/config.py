@@ -321,7 +321,7 @@ class ModelConfig:
         return shapes | (self._norm("mlp_post_norm") if self.post_norm else {})
 
     def _dense(self, prefix: str, F: int, bias: bool, E: int = 0) -> dict[str, Shape]:
-        """An MLP's parameters, or those of E of them."""
+        """List an MLP's parameters, or those of E of them."""
         C, first = self.hidden_size, "gate_up" if self.gated else "up"
         wide = 2 * F if self.gated else F
         shapes: dict[str, Shape] = {f"{prefix}{first}": Matrix(C, wide, E), f"{prefix}down": Matrix(F, C, E)}

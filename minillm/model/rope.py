@@ -31,7 +31,7 @@ def _linear(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: 
 
 
 def _dynamic(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
-    """A larger base for a context beyond the original one (NTK-aware scaling)."""
+    """Enlarge the base for a context beyond the original one (NTK-aware scaling)."""
     original = p["original_max_position_embeddings"]
     if context <= original:
         return _default(rope, p, context, served, dtype)
@@ -148,7 +148,7 @@ def table(
 
 
 def growth(config: ModelConfig, dtype: torch.dtype) -> torch.Tensor | None:
-    """What each position's query is multiplied by, (M, 1); None where nothing is."""
+    """Compute what each position's query is multiplied by, (M, 1); None where nothing is."""
     if (growth := config.query_growth) is None:
         return None
     position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1) + growth.shift

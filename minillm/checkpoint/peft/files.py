@@ -274,17 +274,17 @@ def _module(name: str) -> str:
 
 
 def _module_pairs(targets: Targets, stored: Mapping[str, Place], modules: set[str]) -> Iterator[Pair]:
-    """Of the modules that the config names, under the names that the file has for them."""
+    """Find those of modules that the config names, under the names that the file has for them."""
     called = {name: [x.rpartition(".")[0] for x in aliases(name)] for name in stored}
     # Where a file keeps all experts in one tensor, names in its config are not those of experts' modules.
     apart = {x.ours for name, x in stored.items() if x.expert is not None and modules & set(called[name])}
     for name, place in stored.items():
         matrix = isinstance(place.shape, Matrix)
-        if place.stacked or not (matrix or place.own == "embed"):
+        if place.stacked or not (matrix or place.name == "embed"):
             continue
         if place.expert is not None and place.ours not in apart:
             continue
-        linear = place.ours.startswith("layers.") and place.own != "router"
+        linear = place.ours.startswith("layers.") and place.name != "router"
         for module in sorted(called[name], key=lambda x: x not in modules):
             # The parameter of a Linear is adapted as the module is, but patterns know it by its own name.
             whole = targets.module(module, linear)
@@ -296,7 +296,7 @@ def _module_pairs(targets: Targets, stored: Mapping[str, Place], modules: set[st
 
 
 def _stacked_pairs(config: ModelConfig, targets: Targets, stored: Mapping[str, Place]) -> Iterator[Pair]:
-    """Of the parameters that hold all experts and that the config names."""
+    """Find those of parameters that hold all experts and that the config names."""
     stacked = stacks(stored)
     matrices = {name for name, place in stored.items() if place.transposed} | stacked.keys()
     for name in sorted(stored.keys() - matrices):

@@ -48,14 +48,14 @@ def stacks(stored: Mapping[str, Place]) -> dict[str, Place]:
     """Map the name of every parameter of transformers that holds all experts to its place."""
     whole: dict[str, Place] = {}
     for name, place in stored.items():
-        if place.own not in STACKED or place.expert not in (None, 0):
+        if place.name not in STACKED or place.expert not in (None, 0):
             continue
         block, inner, _ = name.partition(".experts.")
         if not inner:  # block.input_linear.weight
             block = name.rsplit(".", 2)[0]
         elif place.expert is not None:
             block = block.replace(".block_sparse_moe", ".mlp")
-        live = f"{block}.experts.{STACKED[place.own]}"
+        live = f"{block}.experts.{STACKED[place.name]}"
         before = [whole[live].column_N] if live in whole else []
         whole[live] = place._replace(expert=None, column_N=torch.cat([*before, place.column_N]))
     return whole
