@@ -177,13 +177,13 @@ class LoRA:
         `attach` does so after each step; who writes to A or B otherwise calls it. `MinillmError` while the
         base is in place, and after `remove`.
         """
-        self._expect_on("merge")
+        self._expect("merge")
         for adapter in self.adapters.values():
             adapter.merge()
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Let `merge` follow each step of an optimizer of `parameters()`, until `remove`."""
-        self._expect_on("attach")
+        self._expect("attach")
         self._handles.append(optimizer.register_step_post_hook(lambda *_: self.merge()))
 
     @contextmanager
@@ -197,7 +197,7 @@ class LoRA:
         if self._state == "off":
             yield
             return
-        self._expect_on("off")
+        self._expect("off")
         with ExitStack() as back:
             self._state = "off"
             back.callback(setattr, self, "_state", "on")
@@ -211,7 +211,7 @@ class LoRA:
 
         `MinillmError` while the base is in place, and after another `remove`.
         """
-        self._expect_on("remove")
+        self._expect("remove")
         for handle in self._handles:
             handle.remove()
         for held in self._held():
@@ -226,14 +226,12 @@ class LoRA:
     def _held(self) -> list[Replaced]:
         return [*self.adapters.values(), *self._replaced.values()]
 
-    def _expect_on(self, what: str) -> None:
-        if self._state == "off":
-            raise MinillmError(f"{what}() inside of off(), while the base is in place; leave that first")
-        self._expect_there(what)
-
-    def _expect_there(self, what: str) -> None:
+    def _expect(self, what: str, on: bool = True) -> None:
+        """Raise for a call of `what` after `remove`, and while the base is in place if it has to be on."""
         if self._state == "removed":
             raise MinillmError(f"{what}() of a LoRA that was removed from its model; make another")
+        if on and self._state == "off":
+            raise MinillmError(f"{what}() inside of off(), while the base is in place; leave that first")
 
     # ---------------------------------------------------------------- files
 
@@ -245,7 +243,7 @@ class LoRA:
         written as it was read. Raises `MinillmError` where a file cannot be written, for experts that a
         checkpoint keeps in one tensor, and after `remove`.
         """
-        self._expect_there("save")
+        self._expect("save", on=False)
         folder, described = Path(folder), self.as_peft()
         tensors = dict(described.tensors)
         for pair in described.pairs:
@@ -263,7 +261,7 @@ class LoRA:
         which `from_folder` can read; as `save` does for experts; while the base is in place and after
         `remove`.
         """
-        self._expect_on("load")
+        self._expect("load")
         described, what = self.as_peft(), f"this LoRA, whose targets are {', '.join(self.targets)},"
         tensors = peft_files.reread(Path(folder), described, what)
         with torch.no_grad():
