@@ -164,8 +164,7 @@ class ConfigFile:
                 continue
             spellings = self._spellings(name)
             self._asked.update(spellings)
-            written = [self.raw[spelling] for spelling in spellings if spelling in self.raw]
-            value = written[0] if written else self.defaults[name]
+            value = next((self.raw[x] for x in spellings if x in self.raw), self.defaults[name])
             if value is not None:
                 return value
         return default

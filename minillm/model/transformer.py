@@ -142,8 +142,8 @@ class Transformer(nn.Module):
         """Serve and train on sequences of up to `length` tokens.
 
         Only LongRoPE asks: it has other angles where no sequence is longer than the original context. `LLM`
-        calls it with its `max_model_len`; whoever shares the model then has the same angles. Raises
-        `MinillmError` for a length that is none, or that is beyond the model's context.
+        calls it with its `max_model_len`, for all who share the model. Raises `MinillmError` for a length
+        that is none, or that is beyond the model's context.
         """
         longest = self.config.max_position_embeddings
         if not 1 <= length <= longest:
@@ -181,9 +181,8 @@ class Transformer(nn.Module):
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:
         """Compute hidden_TC after the final norm, ready for `logits`.
 
-        Keys and values are written to `cache` at `batch.slot_T` and read from it. Without one (training;
-        every sequence starts at position 0) a scratch page pool serves all layers in turn: the arithmetic
-        is the same, so the bits are.
+        Keys and values are written to `cache` at `batch.slot_T` and read from it. Without (training: every
+        sequence starts at position 0) one scratch page pool serves all layers, by the same arithmetic.
         """
         x_TC = self.embed_tokens(tokens_T, batch.position_T)
         if cache is None:
@@ -192,10 +191,7 @@ class Transformer(nn.Module):
         return self.blocks(layers, x_TC, torch.zeros_like(x_TC), batch)
 
     def round_weights(self) -> None:
-        """Bring the copies of weights that are read in another dtype up to date.
-
-        For who records `blocks`, since a recording sees no change of a weight; otherwise a product does it.
-        """
+        """Renew copies of weights in another dtype, for a recording of `blocks`, which sees no change."""
         for w, dtype in self._masters:
             rounded(w, dtype)
 
@@ -348,8 +344,7 @@ class Transformer(nn.Module):
         self, layer: Layer, prefix: str, x_TC: torch.Tensor, bound_E1: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Run the MLP of parameters with this prefix, or the experts' of theirs, for rows in groups."""
-        first = f"{prefix}gate_up" if self.config.gated else f"{prefix}up"
-        hidden_TX = self._linear(layer, first, x_TC, bound_E1)
+        hidden_TX = self._linear(layer, f"{prefix}{'gate_up' if self.config.gated else 'up'}", x_TC, bound_E1)
         if self.config.activation == "xielu":
             alphas = (rounded(layer[name], hidden_TX.dtype) for name in ("act_alpha_p", "act_alpha_n"))
             hidden_TX = xielu(hidden_TX, *alphas)
