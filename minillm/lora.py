@@ -95,7 +95,7 @@ class LoRA:
             B_RN = torch.zeros(*experts, rank, shape.N)
             A, B = (nn.Parameter(x.to(w.device)) for x in (A_KR, B_RN))
             adapters[name] = Adapter(w, w.detach().clone(), A, B, alpha / rank)
-        self._begin(model, rank, alpha, tuple(dict.fromkeys(targets)), adapters, {})
+        self._begin(model, rank, alpha, list(dict.fromkeys(targets)), adapters)
 
     @classmethod
     @torch.no_grad()
@@ -138,8 +138,9 @@ class LoRA:
             place.put(replaced.setdefault(place.ours, Replaced(w, w.detach().clone())).base, tensor, rows)
         lora = cls.__new__(cls)
         rank, alpha = read.settings["r"], read.settings["lora_alpha"]
-        lora._begin(model, rank, alpha, tuple(dict.fromkeys(map(_own, adapters))), adapters, replaced, read)
-        for other in replaced.values():
+        lora._begin(model, rank, alpha, list(dict.fromkeys(map(_own, adapters))), adapters)
+        lora._replaced, lora._read = list(replaced.values()), read
+        for other in lora._replaced:
             other.swap()
         lora.merge()
         return lora
@@ -149,13 +150,14 @@ class LoRA:
         model: Transformer,
         rank: int,
         alpha: float,
-        targets: tuple[str, ...],
+        targets: Sequence[str],
         adapters: dict[str, Adapter],
-        replaced: dict[str, Replaced],
-        read: peft_files.PeftAdapter | None = None,
     ) -> None:
-        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, targets
-        self.adapters, self._replaced, self._read = adapters, replaced, read
+        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, tuple(targets)
+        self.adapters = adapters
+        # What was read beside A and B, and how the files describe all.
+        self._replaced: list[Replaced] = []
+        self._read: peft_files.PeftAdapter | None = None
         self._state: Literal["on", "off", "removed"] = "on"
         self._trained = {name: p.requires_grad for name, p in model.named_parameters()}
         for p in model.parameters():
@@ -224,7 +226,7 @@ class LoRA:
         _adapted.discard(self.model)
 
     def _held(self) -> list[Replaced]:
-        return [*self.adapters.values(), *self._replaced.values()]
+        return [*self.adapters.values(), *self._replaced]
 
     def _expect(self, what: str, on: bool = True) -> None:
         """Raise for a call of `what` after `remove`, and while the base is in place if it has to be on."""

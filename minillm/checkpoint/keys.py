@@ -286,10 +286,12 @@ def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
     return order[rotated]
 
 
-def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
-    """Map our places in a head to theirs, where `before` dimensions without rope come first."""
-    rotated, rest = _rotated(config), torch.arange(config.heads[2])
-    return torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
+def _heads(config: ModelConfig, count: int, before: int = 0) -> torch.Tensor:
+    """Map our places in some heads to theirs, where `before` dimensions without rope come first."""
+    D, rotated = config.heads[2], _rotated(config)
+    rest = torch.arange(D)
+    head_D = torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
+    return torch.arange(count * D).view(count, D)[:, head_D].flatten()
 
 
 def _rotated(config: ModelConfig) -> torch.Tensor:
@@ -302,20 +304,12 @@ def _rotated(config: ModelConfig) -> torch.Tensor:
 
 def _qkv(config: ModelConfig) -> torch.Tensor:
     H, K, D = config.heads
-    rotated = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
-    return torch.cat((rotated, torch.arange((H + K) * D, (H + 2 * K) * D)))
-
-
-def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
-    """Order the weights of a norm of queries or keys, over one head or over all of them."""
-    D, count = config.head_dim, heads if config.qk_norm == "full" else 1
-    return torch.arange(count * D).view(count, D)[:, _head(config)].flatten()
+    return torch.cat((_heads(config, H + K), torch.arange((H + K) * D, (H + 2 * K) * D)))
 
 
 def _latent_q(config: ModelConfig) -> torch.Tensor:
     assert config.latent is not None
-    H, _, D = config.heads
-    return torch.arange(H * D).view(H, D)[:, _head(config, config.latent.nope_dim)].flatten()
+    return _heads(config, config.num_heads, config.latent.nope_dim)
 
 
 def _latent_kv(config: ModelConfig) -> torch.Tensor:
@@ -324,11 +318,12 @@ def _latent_kv(config: ModelConfig) -> torch.Tensor:
     return torch.cat((torch.arange(rank), rank + _rotated(config)))
 
 
+# The norms of queries and keys are over one head each, or over all of them.
 _ROTATED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
     "qkv": _qkv,
     "q": _latent_q,
     "q_b": _latent_q,
     "kv_a": _latent_kv,
-    "q_norm": lambda config: _normed(config, config.num_heads),
-    "k_norm": lambda config: _normed(config, config.num_kv_heads),
+    "q_norm": lambda config: _heads(config, config.num_heads if config.qk_norm == "full" else 1),
+    "k_norm": lambda config: _heads(config, config.num_kv_heads if config.qk_norm == "full" else 1),
 }
