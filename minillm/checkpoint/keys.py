@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -161,10 +162,14 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
             scales = parameters.get(f"{ours}_scales")
             for e in range(max(1, shape.experts)):
                 rows = _matrix_rows(config, shape, entry, checkpoint, e)
-                if shape.experts:
-                    _matrix(parameter[e], scales if scales is None else scales[e], rows, order)
-                else:
-                    _matrix(parameter, scales, rows, order)
+                if order is not None:  # few, and small: q, k and v
+                    rows = iter([(0, torch.cat([block for _, block in rows])[order])])
+                write = partial(pack_rows, parameter[e] if shape.experts else parameter)
+                if scales is not None:
+                    panels = (parameter[e], scales[e]) if shape.experts else (parameter, scales)
+                    write = partial(quantize_rows, *panels)
+                for start, block in rows:
+                    write(block, start)
         elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
             for start, block in checkpoint.blocks(entry.names[0]):
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
@@ -178,22 +183,6 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
             whole = torch.cat(vectors, dim=-1).reshape(shape)
             parameter.copy_(whole if order is None else whole[..., order])
     checkpoint.close()
-
-
-def _matrix(
-    parameter: torch.Tensor,
-    scales: torch.Tensor | None,
-    rows: Iterator[tuple[int, torch.Tensor]],
-    order: torch.Tensor | None,
-) -> None:
-    """Write rows of a stored matrix, (place, (N, K)), into panels, quantised where those have scales."""
-    if order is not None:  # few, and small: q, k and v
-        rows = iter([(0, torch.cat([block for _, block in rows])[order])])
-    for start, block in rows:
-        if scales is None:
-            pack_rows(parameter, block, start)
-        else:
-            quantize_rows(parameter, scales, block, start)
 
 
 def _matrix_rows(

@@ -106,28 +106,25 @@ def _proportional(
     return torch.cat((frequency[:rotated], torch.zeros(rope.dim // 2 - rotated, dtype=dtype))), 1.0
 
 
+_ORIGINAL = "original_max_position_embeddings"
+_TYPES = (
+    ("default", _default, "", ""),
+    ("linear", _linear, "factor", ""),
+    ("dynamic", _dynamic, f"factor {_ORIGINAL}", ""),
+    ("yarn", _yarn, _ORIGINAL, "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate"),
+    ("llama3", _llama3, f"factor low_freq_factor high_freq_factor {_ORIGINAL}", ""),
+    (
+        "longrope",
+        _longrope,
+        f"short_factor long_factor {_ORIGINAL}",
+        "factor attention_factor short_mscale long_mscale",
+    ),
+    ("proportional", _proportional, "", "factor partial_rotary_factor"),
+)
 # Type -> (its frequencies, the parameters that it cannot do without, those that it may have).
 TYPES: dict[str, tuple[Callable[..., Frequencies], frozenset[str], frozenset[str]]] = {
     name: (function, frozenset(needed.split()), frozenset(optional.split()))
-    for name, function, needed, optional in (
-        ("default", _default, "", ""),
-        ("linear", _linear, "factor", ""),
-        ("dynamic", _dynamic, "factor original_max_position_embeddings", ""),
-        (
-            "yarn",
-            _yarn,
-            "original_max_position_embeddings",
-            "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate",
-        ),
-        ("llama3", _llama3, "factor low_freq_factor high_freq_factor original_max_position_embeddings", ""),
-        (
-            "longrope",
-            _longrope,
-            "short_factor long_factor original_max_position_embeddings",
-            "factor attention_factor short_mscale long_mscale",
-        ),
-        ("proportional", _proportional, "", "factor partial_rotary_factor"),
-    )
+    for name, function, needed, optional in _TYPES
 }
 
 
