@@ -246,7 +246,7 @@ class LoRA:
         checkpoint keeps in one tensor, and after `remove`.
         """
         self._expect("save", on=False)
-        folder, described = Path(folder), self.as_peft()
+        folder, described = Path(folder), self._as_peft()
         tensors = dict(described.tensors)
         for pair in described.pairs:
             adapter = self.adapters[pair.place.ours]
@@ -264,7 +264,7 @@ class LoRA:
         `remove`.
         """
         self._expect("load")
-        described, what = self.as_peft(), f"this LoRA, whose targets are {', '.join(self.targets)},"
+        described, what = self._as_peft(), f"this LoRA, whose targets are {', '.join(self.targets)},"
         tensors = peft_files.reread(Path(folder), described, what)
         with torch.no_grad():
             for pair in described.pairs:
@@ -272,7 +272,7 @@ class LoRA:
                 pair.put(adapter.A_KR, adapter.B_RN, *(tensors[name] for name in pair.names))
         self.merge()
 
-    def as_peft(self) -> peft_files.PeftAdapter:
+    def _as_peft(self) -> peft_files.PeftAdapter:
         """Describe it as PEFT does: as it was read, or for a LoRA of one rank; errors as `save` has them."""
         return self._read or peft_files.describe(self.model.config, self.adapters, self.rank, self.alpha)
 
