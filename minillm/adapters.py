@@ -34,19 +34,16 @@ class Replaced:
 
 
 @dataclass(eq=False)
-class Adapter:
+class Adapter(Replaced):
     """One matrix's base and factors; experts' factors have a leading E.
 
     Attributes:
-        w: the model's parameter, in panels (an embedding is not): base + A (scale * B), rounded to its dtype.
-        base: what `w` was, in its dtype; while the base is in place, what was merged.
+        w: base + A (scale * B), rounded to its dtype; in panels, where `packed`, which an embedding is not.
         A_KR, B_RN: float32; where they are read from a file, float64 in a model of float64.
         scale: alpha / rank; or as large as B, where modules of Hugging Face's that are one matrix here have
             an A each: then it is zero off each one's rows and columns, and so B never moves there.
     """
 
-    w: nn.Parameter
-    base: torch.Tensor
     A_KR: nn.Parameter
     B_RN: nn.Parameter
     scale: float | torch.Tensor
@@ -73,7 +70,7 @@ class Adapter:
 
         No product is computed again, which could round in another way.
         """
-        Replaced(self.w, self.base).swap()
+        super().swap()
         self.w.requires_grad_(not self.w.requires_grad)
 
     @torch.no_grad()

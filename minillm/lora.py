@@ -25,29 +25,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from minillm.adapters import Adapter as Adapter
-from minillm.adapters import Replaced
-from minillm.checkpoint import safetensors as weights
+from minillm.adapters import Adapter, Replaced
 from minillm.checkpoint.peft import files as peft_files
-from minillm.checkpoint.peft.files import ADAPTER_NAME as ADAPTER_NAME
-from minillm.checkpoint.peft.files import CONFIG_NAME as CONFIG_NAME
-from minillm.checkpoint.peft.files import PREFIX as PREFIX
+from minillm.checkpoint.peft.files import ADAPTER_NAME, CONFIG_NAME, PREFIX
+from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
 from minillm.model.config import Matrix
 from minillm.model.transformer import Transformer
 
-# What adapter_config.json says of a LoRA of one rank and alpha.
-PLAIN: dict[str, Any] = {
-    "peft_type": "LORA",
-    "use_rslora": False,
-    "use_dora": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "bias": "none",
-    "modules_to_save": None,
-    "target_parameters": None,
-    "trainable_token_indices": None,
-}
+__all__ = ["ADAPTER_NAME", "CONFIG_NAME", "PREFIX", "Adapter", "LoRA"]
 
 _adapted: WeakSet[Transformer] = WeakSet()
 
@@ -109,7 +95,7 @@ class LoRA:
             B_RN = torch.zeros(*experts, rank, shape.N)
             A, B = (nn.Parameter(x.to(w.device)) for x in (A_KR, B_RN))
             adapters[name] = Adapter(w, w.detach().clone(), A, B, alpha / rank)
-        self._begin(model, rank, alpha, tuple(dict.fromkeys(targets)), adapters)
+        self._begin(model, rank, alpha, list(dict.fromkeys(targets)), adapters)
 
     @classmethod
     @torch.no_grad()
@@ -126,38 +112,36 @@ class LoRA:
         """
         _check_free(model)
         parameters = dict(model.named_parameters())
-        found = peft_files.read(model.config, parameters, Path(folder))
-        adapters: dict[str, Adapter] = {}
+        read = peft_files.read(model.config, parameters, Path(folder))
         ranks: dict[str, int] = {}
-        for part in found.parts:
-            ranks[part.place.ours] = max(ranks.get(part.place.ours, 0), part.start + part.rank)
+        for pair in read.pairs:
+            ranks[pair.place.ours] = max(ranks.get(pair.place.ours, 0), pair.start + pair.rank)
+        adapters: dict[str, Adapter] = {}
         for name, rank in ranks.items():
             w, shape = parameters[name], model.config.shapes[name]
             wide = torch.promote_types(w.dtype, torch.float32)
-            K, N, *rest = shape
-            experts = [E for E in rest if E]
+            K, N, *experts = shape
             A, B, scale = (
-                torch.zeros(*experts, *size, dtype=wide, device=w.device)
+                torch.zeros(*filter(None, experts), *size, dtype=wide, device=w.device)
                 for size in ((K, rank), (rank, N), (rank, N))
             )
             packed = isinstance(shape, Matrix)
             adapters[name] = Adapter(w, w.detach().clone(), nn.Parameter(A), nn.Parameter(B), scale, packed)
-        for part in found.parts:
-            adapter = adapters[part.place.ours]
-            part.put(adapter.A_KR, adapter.B_RN, *(found.tensors[name] for name in part.names))
+        for pair in read.pairs:
+            adapter = adapters[pair.place.ours]
+            pair.put(adapter.A_KR, adapter.B_RN, *(read.tensors[name] for name in pair.names))
             assert isinstance(adapter.scale, torch.Tensor)
-            part.rows(adapter.A_KR, adapter.scale)[1][..., part.place.column_N] = part.scale
+            pair.rows(adapter.A_KR, adapter.scale)[1][..., pair.place.column_N] = pair.scale
         replaced: dict[str, Replaced] = {}
-        for value in found.values:
-            name = value.place.ours
-            after = replaced.setdefault(name, Replaced(parameters[name], parameters[name].detach().clone()))
-            value.place.put(after.base, value.tensor, value.rows)
+        for place, tensor, rows in read.values:
+            w = parameters[place.ours]
+            place.put(replaced.setdefault(place.ours, Replaced(w, w.detach().clone())).base, tensor, rows)
         lora = cls.__new__(cls)
-        rank, alpha = found.settings["r"], found.settings["lora_alpha"]
-        targets = tuple(dict.fromkeys(map(_own, adapters)))
-        lora._begin(model, rank, alpha, targets, adapters, list(replaced.values()), found)
-        for after in lora._replaced:
-            after.swap()
+        rank, alpha = read.settings["r"], read.settings["lora_alpha"]
+        lora._begin(model, rank, alpha, list(dict.fromkeys(map(_own, adapters))), adapters)
+        lora._replaced, lora._read = list(replaced.values()), read
+        for other in lora._replaced:
+            other.swap()
         lora.merge()
         return lora
 
@@ -166,13 +150,14 @@ class LoRA:
         model: Transformer,
         rank: int,
         alpha: float,
-        targets: tuple[str, ...],
+        targets: Sequence[str],
         adapters: dict[str, Adapter],
-        replaced: Sequence[Replaced] = (),
-        found: peft_files.Found | None = None,
     ) -> None:
-        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, targets
-        self.adapters, self._replaced, self._found = adapters, replaced, found
+        self.model, self.rank, self.alpha, self.targets = model, rank, alpha, tuple(targets)
+        self.adapters = adapters
+        # What was read beside A and B, and how the files describe all.
+        self._replaced: list[Replaced] = []
+        self._read: peft_files.PeftAdapter | None = None
         self._state: Literal["on", "off", "removed"] = "on"
         self._trained = {name: p.requires_grad for name, p in model.named_parameters()}
         for p in model.parameters():
@@ -185,7 +170,7 @@ class LoRA:
         _adapted.add(model)
 
     def parameters(self) -> list[nn.Parameter]:
-        """A and B of every adapted matrix, for an optimizer."""
+        """List A and B of every adapted matrix, for an optimizer."""
         return [p for adapter in self.adapters.values() for p in (adapter.A_KR, adapter.B_RN)]
 
     def merge(self) -> None:
@@ -194,13 +179,13 @@ class LoRA:
         `attach` does so after each step; who writes to A or B otherwise calls it. `MinillmError` while the
         base is in place, and after `remove`.
         """
-        self._expect_on("merge")
+        self._expect("merge")
         for adapter in self.adapters.values():
             adapter.merge()
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Let `merge` follow each step of an optimizer of `parameters()`, until `remove`."""
-        self._expect_on("attach")
+        self._expect("attach")
         self._handles.append(optimizer.register_step_post_hook(lambda *_: self.merge()))
 
     @contextmanager
@@ -214,7 +199,7 @@ class LoRA:
         if self._state == "off":
             yield
             return
-        self._expect_on("off")
+        self._expect("off")
         with ExitStack() as back:
             self._state = "off"
             back.callback(setattr, self, "_state", "on")
@@ -228,7 +213,7 @@ class LoRA:
 
         `MinillmError` while the base is in place, and after another `remove`.
         """
-        self._expect_on("remove")
+        self._expect("remove")
         for handle in self._handles:
             handle.remove()
         for held in self._held():
@@ -240,17 +225,15 @@ class LoRA:
         self._state = "removed"
         _adapted.discard(self.model)
 
-    def _held(self) -> list[Adapter | Replaced]:
+    def _held(self) -> list[Replaced]:
         return [*self.adapters.values(), *self._replaced]
 
-    def _expect_on(self, what: str) -> None:
-        if self._state == "off":
-            raise MinillmError(f"{what}() inside of off(), while the base is in place; leave that first")
-        self._expect_there(what)
-
-    def _expect_there(self, what: str) -> None:
+    def _expect(self, what: str, on: bool = True) -> None:
+        """Raise for a call of `what` after `remove`, and while the base is in place if it has to be on."""
         if self._state == "removed":
             raise MinillmError(f"{what}() of a LoRA that was removed from its model; make another")
+        if on and self._state == "off":
+            raise MinillmError(f"{what}() inside of off(), while the base is in place; leave that first")
 
     # ---------------------------------------------------------------- files
 
@@ -262,18 +245,15 @@ class LoRA:
         written as it was read. Raises `MinillmError` where a file cannot be written, for experts that a
         checkpoint keeps in one tensor, and after `remove`.
         """
-        self._expect_there("save")
-        folder, parts = Path(folder), self._parts()
-        tensors = dict(self._found.tensors) if self._found else {}
-        for part in parts:
-            adapter = self.adapters[part.place.ours]
-            tensors |= zip(part.names, part.get(adapter.A_KR, adapter.B_RN), strict=True)
-        weights.write_atomically(
-            folder / ADAPTER_NAME, partial(save_file, tensors, metadata={"format": "pt"})
-        )
-        settings = self._found.settings if self._found else self._settings(parts)
-        text = json.dumps(settings, indent=2) + "\n"
-        weights.write_atomically(folder / CONFIG_NAME, lambda temp: temp.write_text(text))
+        self._expect("save", on=False)
+        folder, described = Path(folder), self._as_peft()
+        tensors = dict(described.tensors)
+        for pair in described.pairs:
+            adapter = self.adapters[pair.place.ours]
+            tensors |= zip(pair.names, pair.get(adapter.A_KR, adapter.B_RN), strict=True)
+        write_atomically(folder / ADAPTER_NAME, partial(save_file, tensors, metadata={"format": "pt"}))
+        text = json.dumps(described.settings, indent=2) + "\n"
+        write_atomically(folder / CONFIG_NAME, lambda temp: temp.write_text(text))
 
     def load(self, folder: str | Path) -> None:
         """Copy an adapter in PEFT's layout into A and B, strictly, and merge; an error leaves all as it was.
@@ -283,44 +263,18 @@ class LoRA:
         which `from_folder` can read; as `save` does for experts; while the base is in place and after
         `remove`.
         """
-        self._expect_on("load")
-        folder, parts = Path(folder), self._parts()
-        settings = self._found.settings if self._found else self._settings(parts)
-        shared = () if self._found else parts
-        peft_files.check_settings(folder / CONFIG_NAME, settings, shared)
-        path = peft_files.adapter_file(folder)
-        factors = {name for part in parts for name in part.names}
-        kept = {n: x for n, x in self._found.tensors.items() if n not in factors} if self._found else {}
-        found = {name: held for name, held in weights._inspect(path).items() if name not in kept}
-        peft_files.check(path, parts, found, f"this LoRA, whose targets are {', '.join(self.targets)},")
-        tensors = peft_files.load(path)
-        peft_files.check_tensors(path, tensors, shared, kept)
+        self._expect("load")
+        described, what = self._as_peft(), f"this LoRA, whose targets are {', '.join(self.targets)},"
+        tensors = peft_files.reread(Path(folder), described, what)
         with torch.no_grad():
-            for part in parts:
-                adapter = self.adapters[part.place.ours]
-                part.put(adapter.A_KR, adapter.B_RN, *(tensors[name] for name in part.names))
+            for pair in described.pairs:
+                adapter = self.adapters[pair.place.ours]
+                pair.put(adapter.A_KR, adapter.B_RN, *(tensors[name] for name in pair.names))
         self.merge()
 
-    def _parts(self) -> list[peft_files.Part]:
-        """All of Hugging Face's modules that are adapted."""
-        if self._found is not None:
-            return self._found.parts
-        ranks = dict.fromkeys(self.adapters, self.rank)
-        return peft_files.shared_parts(self.model.config, ranks, self.alpha / self.rank)
-
-    def _settings(self, parts: Sequence[peft_files.Part]) -> dict[str, Any]:
-        return {
-            **PLAIN,
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": None,
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "lora_dropout": 0.0,
-            "fan_in_fan_out": any(not part.place.transposed for part in parts),
-            # Below a layer, since a last name can be another matrix's too (c_proj, gate_proj).
-            "target_modules": sorted({_below_layer(part) for part in parts}),
-            "inference_mode": True,
-        }
+    def _as_peft(self) -> peft_files.PeftAdapter:
+        """Describe it as PEFT does: as it was read, or for a LoRA of one rank; errors as `save` has them."""
+        return self._read or peft_files.describe(self.model.config, self.adapters, self.rank, self.alpha)
 
 
 def _check_free(model: Transformer) -> None:
@@ -334,10 +288,5 @@ def _check_free(model: Transformer) -> None:
 
 
 def _own(name: str) -> str:
-    """A parameter's name in its layer."""
+    """Tell a parameter's name in its layer."""
     return name.rpartition(".")[2]
-
-
-def _below_layer(part: peft_files.Part) -> str:
-    layer = part.place.ours.split(".")[1]
-    return part.module.partition(f".{layer}.")[2]

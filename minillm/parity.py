@@ -109,39 +109,36 @@ def compare(
     into: Parity | None = None,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> Parity:
-    """Logprobs that the sampler reported, against the trainer's forward over the same tokens.
+    """Compare logprobs that the sampler reported with the trainer's forward over the same tokens.
 
     It is the forward that a gradient flows through, though nothing is kept for one. `outputs` were sampled
     from `model` at `temperature` with `logprobs=0` or more. Adds to `into`, if it is given; `advance` is told
     of sampled tokens that were compared. Raises `MinillmError` for outputs without logprobs.
     """
-    found = Parity() if into is None else into
+    parity = Parity() if into is None else into
+    # Of sequences that are scored together: the prompt's length, all tokens, and what the sampler reported.
     group: list[tuple[int, list[int], torch.Tensor]] = []
-    sequences: list[list[int]] = []
 
     def flush() -> None:
         with torch.inference_mode(False), torch.enable_grad(), saved_tensors_hooks(_nothing, _nothing):
-            trained = token_logprobs(model, sequences, temperature)
-        for (start, ids, sampled_T), trained_T in zip(group, trained, strict=True):
-            found.add(ids, sampled_T, trained_T[start - 1 :])
-            advance(len(ids))
+            trained = token_logprobs(model, [whole for _, whole, _ in group], temperature)
+        for (start, whole, sampled_T), trained_T in zip(group, trained, strict=True):
+            parity.add(whole[start:], sampled_T, trained_T[start - 1 :])
+            advance(len(whole) - start)
         group.clear()
-        sequences.clear()
 
     for output in outputs:
-        prompt = list(output.prompt_token_ids)
         for completion in output.outputs:
             if not completion.token_ids:
                 continue
-            sampled_T = torch.tensor(completion.token_logprobs)
-            whole = [*prompt, *completion.token_ids]
-            if sequences and sum(map(len, sequences)) + len(whole) > TOKENS:
+            whole = [*output.prompt_token_ids, *completion.token_ids]
+            if group and sum(len(tokens) for _, tokens, _ in group) + len(whole) > TOKENS:
                 flush()
-            group.append((len(prompt), list(completion.token_ids), sampled_T))
-            sequences.append(whole)
-    if sequences:
+            sampled_T = torch.tensor(completion.token_logprobs)
+            group.append((len(output.prompt_token_ids), whole, sampled_T))
+    if group:
         flush()
-    return found
+    return parity
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ class Probe:
 
 @torch.no_grad()
 def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
-    """Whether a row's product depends on the rows beside it, for each shape of `model`'s matrices, here.
+    """Find out whether a row's product depends on the rows beside it, for each shape of `model`'s matrices.
 
     The products are those that the model runs: kernels where there are any for its precision and device, else
     plain torch. A shape holds if every number of rows gives the bits that the same rows have among all.
@@ -204,11 +201,11 @@ def probe(model: Transformer, rows: Sequence[int] = ROWS) -> Probe:
         wrong = [
             R
             for R in rows
-            if not torch.equal(_product(x_RK[:R], w, N, scales), together[:R])
-            or not torch.equal(_product(x_RK[-R:], w, N, scales), together[-R:])
+            for part in (slice(R), slice(-R, None))
+            if not torch.equal(_product(x_RK[part], w, N, scales), together[part])
         ]
         if wrong:
-            broken.append(f"{name} ({K} by {N}) with {', '.join(map(str, wrong))} rows")
+            broken.append(f"{name} ({K} by {N}) with {', '.join(map(str, dict.fromkeys(wrong)))} rows")
     return Probe(path, len(seen), broken)
 
 

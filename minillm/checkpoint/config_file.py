@@ -50,7 +50,7 @@ HARMLESS = frozenset(_HARMLESS.split()) | set(EXTRA_LAYERS)
 
 
 def _share(config: ModelConfig) -> float:
-    """How much of a head, or of its part for it, the first rotary embedding turns."""
+    """Compute how much of a head, or of its part for it, the first rotary embedding rotates."""
     whole = config.latent.rope_dim if config.latent else config.head_dim
     return config.ropes[0].dim / whole if config.ropes else 0.0
 
@@ -71,10 +71,8 @@ def _positions(config: ModelConfig) -> tuple[str, ...]:
 
 
 def _routing(config: ModelConfig, sigmoid: str, softmax: str) -> tuple[str, ...]:
-    """By the kind of router; nothing where there is none, and so nothing to name."""
-    if config.experts is None:
-        return ()
-    return tuple((sigmoid if config.experts.router == "sigmoid" else softmax).split())
+    """Choose by the kind of router; nothing where there is none, and so nothing to name."""
+    return () if config.experts is None else _one_of(config.experts.router == "sigmoid", sigmoid, softmax)
 
 
 # Keys that name what is hard-coded where nothing reads them, and that no tensor would betray -> the values
@@ -166,25 +164,21 @@ class ConfigFile:
                 continue
             spellings = self._spellings(name)
             self._asked.update(spellings)
-            written = [self.raw[spelling] for spelling in spellings if spelling in self.raw]
-            value = written[0] if written else self.defaults[name]
+            value = next((self.raw[x] for x in spellings if x in self.raw), self.defaults[name])
             if value is not None:
                 return value
         return default
 
-    def written(self, *names: str) -> Any:
-        """Do as `need`, but for what the file itself says: a default size is no answer."""
-        if not any(alias in self.raw for name in names for alias in self._spellings(name)):
-            raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
-        return self.need(*names)
-
     def _spellings(self, name: str) -> list[str]:
-        """Other names of a key, and its own, which counts least."""
+        """List other names of a key, and its own, which counts least."""
         return [alias for alias, key in self._aliases.items() if key == name] + [name]
 
-    def need(self, *names: str) -> Any:
-        """Return what `get` does; raise `MinillmError` where there is no value."""
-        if (value := self.get(*names)) is None:
+    def need(self, *names: str, written: bool = False) -> Any:
+        """Return what `get` does; raise `MinillmError` for no value, and if `written` for a default alone."""
+        value = self.get(*names)
+        if written and not any(alias in self.raw for name in names for alias in self._spellings(name)):
+            value = None
+        if value is None:
             raise self.error(f"lacks the key {next(filter(self.reads, names), names[0])!r}")
         return value
 
@@ -209,7 +203,7 @@ class ConfigFile:
                         f"does not compute; only {usual!r} is supported"
                     )
             elif right := BEHAVIOURS.get(name, lambda _: ())(config):
-                if value is not None and not any(_same(value, one) for one in right):
+                if value is not None and not any(_same(value, other) for other in right):
                     raise self.error(
                         f"has {name} = {value!r}, but a {config.model_type} model is computed with "
                         f"{right[0]!r} alone; correct or remove it"

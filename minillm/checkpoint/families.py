@@ -11,29 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minillm.checkpoint.tensor_names import (
-    BLOOM_KEYS,
-    FUSED,
-    GPT2_MATRICES,
-    GPT2_NAMES,
-    GRANITE_EXPERTS,
-    LATENT,
-    LAYER,
-    MIXTRAL,
-    POST,
-    QWEN_EXPERTS,
-    SANDWICH,
-    SHARED,
-    SINKS,
-    UP_DOWN,
-    Key,
-    fused_block,
-    key,
-    names,
-    qkv,
-    shared,
-    stacked,
-)
+from minillm.checkpoint import tensor_names as hf
 from minillm.model.config import ActivationName
 
 
@@ -68,8 +46,8 @@ class Family:
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
-    keys: dict[str, Key] = field(default_factory=dict)
-    layouts: Mapping[str, dict[str, Key]] = field(default_factory=dict)
+    keys: dict[str, hf.Key] = field(default_factory=dict)
+    layouts: Mapping[str, dict[str, hf.Key]] = field(default_factory=dict)
     reference: str = ""
     windows: str = "none"
     pattern: int = 0
@@ -87,22 +65,28 @@ class Family:
     constants: Mapping[str, float] = field(default_factory=dict)
 
 
+def flags(names: str, value: bool = True) -> dict[str, Any]:
+    """Make knobs that are all on, or all off."""
+    return dict.fromkeys(names.split(), value)
+
+
 BIASES = {"qkv_bias": "attention_bias", "o_bias": "attention_bias"}
 LLAMA_BIASES = {**BIASES, "mlp_bias": "mlp_bias"}
 QKV_BIAS = {"qkv_bias": "attention_bias"}
-USE_BIAS = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), "use_bias")
 FINAL_CAP = {"final_softcap": "final_logit_softcapping"}
 NORMALIZE = {"normalize": "norm_topk_prob"}
+MOE_FIELDS = {**BIASES, **NORMALIZE}
 SCALED = {"embedding_multiplier": "embedding_multiplier", "residual_multiplier": "residual_multiplier"}
 GRANITE_FIELDS = {**LLAMA_BIASES, **SCALED}
-LAYER_NORM = {"norm": "layer", "norm_bias": True, "norm_native": True}
+LAYER_NORM = {"norm": "layer", **flags("norm_bias norm_native")}
 UNGATED = {**LAYER_NORM, "gated": False}
-ALL_BIASES = dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias"), True)
+ALL_BIASES = flags("qkv_bias o_bias mlp_bias")
+USE_BIAS = dict.fromkeys(ALL_BIASES, "use_bias")
 POST_ONLY = {"pre_norm": False, "post_norm": True}
-V3_ROUTER = {"router": "sigmoid", "float_router": True, "correction": True}
-PAIRS = {"rope_interleaved": True, "rope_float": True}
-PARALLEL = {"parallel": True, "shared_norm": True}
-ALIBI = {"linear_bias": True, "softmax_float": True}
+V3_ROUTER = {"router": "sigmoid", **flags("float_router correction")}
+PAIRS = flags("rope_interleaved rope_float")
+PARALLEL = flags("parallel shared_norm")
+ALIBI = flags("linear_bias softmax_float")
 GPT2_KNOBS = {**UNGATED, **ALL_BIASES, "positions": True}
 COHERE = {"norm": "layer", **PARALLEL, **PAIRS}
 COHERE_FIELDS = {**BIASES, "logit_multiplier": "logit_scale"}
@@ -113,53 +97,43 @@ QWEN2 = Family(knobs={"qkv_bias": True}, windows="late")
 GEMMA2 = Family(
     knobs={"norm_offset": True, "post_norm": True},
     fields={**BIASES, **FINAL_CAP, "softcap": "attn_logit_softcapping"},
-    keys=SANDWICH,
+    keys=hf.SANDWICH,
     windows="types",
     pattern=2,
     scaled_embedding=True,
 )
 PHI = Family(
     knobs={**UNGATED, **ALL_BIASES, **PARALLEL, "qk_norm_kind": "layer", "head_bias": True},
-    keys=names("", norm="model.final_layernorm.weight")
-    | names(
-        LAYER,
-        o="self_attn.dense.weight",
-        up="mlp.fc1.weight",
-        down="mlp.fc2.weight",
-        q_norm="self_attn.q_layernorm.weight",
-        k_norm="self_attn.k_layernorm.weight",
-    ),
+    keys=hf.weights("model.", norm="final_layernorm")
+    | hf.weights(o="self_attn.dense", q_norm="self_attn.q_layernorm", k_norm="self_attn.k_layernorm")
+    | hf.FC,
 )
 GPT2 = Family(
     knobs=GPT2_KNOBS,
-    keys=GPT2_NAMES
-    | {
-        ours: key(f"transformer.h.{{i}}.{name}.weight", inputs_first=True)
-        for ours, name in GPT2_MATRICES.items()
-    },
+    keys=hf.GPT2_NAMES | {ours: replace(key, inputs_first=True) for ours, key in hf.GPT2_MATRICES.items()},
     masks="attn",
 )
 QWEN3_MOE = Family(
     knobs={"router": "softmax", "qk_norm": "head"},
-    fields={**BIASES, **NORMALIZE},
-    keys=QWEN_EXPERTS,
-    layouts={"stacked": stacked("mlp")},
+    fields=MOE_FIELDS,
+    keys=hf.QWEN_EXPERTS,
+    layouts={"stacked": hf.stacked("mlp")},
     windows="all",
 )
-GRANITE_MOE = Family(knobs={"router": "chosen_softmax"}, fields={**BIASES, **SCALED}, keys=GRANITE_EXPERTS)
-GLM4_MOE = Family(knobs=V3_ROUTER, fields={**QKV_BIAS, **NORMALIZE}, keys=QWEN_EXPERTS | SHARED)
+GRANITE_MOE = Family(knobs={"router": "chosen_softmax"}, fields={**BIASES, **SCALED}, keys=hf.GRANITE_EXPERTS)
+GLM4_MOE = Family(knobs=V3_ROUTER, fields={**QKV_BIAS, **NORMALIZE}, keys=hf.DEEPSEEK_EXPERTS)
 DEEPSEEK_V3 = Family(
     knobs=V3_ROUTER,
-    fields={**BIASES, **NORMALIZE, "rope_interleaved": "rope_interleave"},
-    keys=QWEN_EXPERTS | SHARED | LATENT,
+    fields={**MOE_FIELDS, "rope_interleaved": "rope_interleave"},
+    keys=hf.DEEPSEEK_EXPERTS | hf.LATENT,
 )
 EXAONE4 = Family(
-    knobs={**POST_ONLY, "qk_norm": "head"}, keys=POST, windows="types", pattern=4, unrotated=True
+    knobs={**POST_ONLY, "qk_norm": "head"}, keys=hf.POST, windows="types", pattern=4, unrotated=True
 )
 HUNYUAN = Family(
     knobs={"qk_norm": "head", "qk_norm_last": True},
     fields=BIASES,
-    keys=names(LAYER, q_norm="self_attn.query_layernorm.weight", k_norm="self_attn.key_layernorm.weight"),
+    keys=hf.weights(q_norm="self_attn.query_layernorm", k_norm="self_attn.key_layernorm"),
     rope_alpha=True,
 )
 
@@ -171,10 +145,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2": QWEN2,
     "qwen3": Family(knobs={"qk_norm": "head"}, fields=BIASES, windows="late"),
     "gemma": Family(
-        knobs={"norm_offset": True},
-        fields=BIASES,
-        scaled_embedding=True,
-        activations={"gelu": "gelu_tanh"},
+        knobs={"norm_offset": True}, fields=BIASES, scaled_embedding=True, activations={"gelu": "gelu_tanh"}
     ),
     "gemma2": GEMMA2,
     "gemma3_text": replace(
@@ -186,7 +157,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "phi": PHI,
     "phi3": Family(
-        keys=FUSED | names(LAYER, qkv="self_attn.qkv_proj.weight"),
+        keys=hf.FUSED | hf.weights(qkv="self_attn.qkv_proj"),
         windows="all",
         rope_types={"su": "longrope", "yarn": "longrope"},
     ),
@@ -194,11 +165,11 @@ FAMILIES: dict[str, Family] = {
         knobs={"norm": "layer", "norm_weight": False, "norm_eps": 1e-5},
         fields={**BIASES, "clip_qkv": "clip_qkv"},
     ),
-    "olmo2": Family(knobs={**POST_ONLY, "qk_norm": "full"}, fields=BIASES, keys=POST),
+    "olmo2": Family(knobs={**POST_ONLY, "qk_norm": "full"}, fields=BIASES, keys=hf.POST),
     "olmo3": Family(
         knobs={**POST_ONLY, "qk_norm": "full"},
         fields=BIASES,
-        keys=POST,
+        keys=hf.POST,
         windows="types",
         pattern=4,
         rope_bases=(5e5, 5e5),
@@ -209,79 +180,61 @@ FAMILIES: dict[str, Family] = {
     "glm4": Family(
         knobs={"post_norm": True, "rope_interleaved": True},
         fields=QKV_BIAS,
-        keys=FUSED
-        | names(
-            LAYER,
-            attn_post_norm="post_self_attn_layernorm.weight",
-            mlp_post_norm="post_mlp_layernorm.weight",
-        ),
+        keys=hf.FUSED
+        | hf.weights(attn_post_norm="post_self_attn_layernorm", mlp_post_norm="post_mlp_layernorm"),
     ),
     "starcoder2": Family(
-        knobs=UNGATED,
-        fields=USE_BIAS,
-        keys=names(LAYER, up="mlp.c_fc.weight", down="mlp.c_proj.weight"),
-        windows="all",
+        knobs=UNGATED, fields=USE_BIAS, keys=hf.weights(up="mlp.c_fc", down="mlp.c_proj"), windows="all"
     ),
     "stablelm": Family(
         knobs={**LAYER_NORM, "qk_norm_kind": "layer"},
         fields={"qkv_bias": "use_qkv_bias", **dict.fromkeys(PARALLEL, "use_parallel_residual")},
-        keys=names(
-            LAYER,
-            q_norm="self_attn.q_layernorm.norms.{e}.weight",
-            k_norm="self_attn.k_layernorm.norms.{e}.weight",
-        ),
+        keys=hf.weights(q_norm="self_attn.q_layernorm.norms.{e}", k_norm="self_attn.k_layernorm.norms.{e}"),
         optional_qk_norm="heads",
     ),
     "gpt_neox": Family(
         knobs={**UNGATED, "mlp_bias": True},
         fields={**BIASES, "parallel": "use_parallel_residual"},
-        keys=names("", embed="gpt_neox.embed_in.weight", head="embed_out.weight")
-        | names("gpt_neox.", norm="final_layer_norm.weight")
-        | fused_block("gpt_neox.layers.{i}.", "attention"),
+        keys=hf.weights("", embed="gpt_neox.embed_in", head="embed_out")
+        | hf.weights("gpt_neox.", norm="final_layer_norm")
+        | hf.fused_block("gpt_neox.layers.{i}.", "attention"),
         masks="attention",
     ),
     "gpt2": GPT2,
-    "mixtral": Family(knobs={"router": "softmax", "normalize": True}, keys=MIXTRAL, windows="all"),
+    "mixtral": Family(knobs={"router": "softmax", "normalize": True}, keys=hf.MIXTRAL, windows="all"),
     "qwen2_moe": Family(
         knobs={"router": "softmax", "shared_gate": True},
-        fields={
-            "qkv_bias": "qkv_bias",
-            **NORMALIZE,
-            "shared_width": "shared_expert_intermediate_size",
-        },
-        keys=QWEN_EXPERTS
-        | shared("mlp.shared_expert")
-        | names(LAYER, shared_gate="mlp.shared_expert_gate.weight"),
+        fields={"qkv_bias": "qkv_bias", **NORMALIZE, "shared_width": "shared_expert_intermediate_size"},
+        keys=hf.QWEN_EXPERTS
+        | hf.shared("mlp.shared_expert")
+        | hf.weights(shared_gate="mlp.shared_expert_gate"),
         windows="early",
     ),
     "qwen3_moe": QWEN3_MOE,
     "olmoe": Family(
         knobs={"router": "softmax", "qk_norm": "full"},
-        fields={**BIASES, **NORMALIZE, "clip_qkv": "clip_qkv"},
-        keys=QWEN_EXPERTS,
+        fields={**MOE_FIELDS, "clip_qkv": "clip_qkv"},
+        keys=hf.QWEN_EXPERTS,
     ),
     "granitemoe": GRANITE_MOE,
     "phimoe": Family(
         knobs={**LAYER_NORM, "router": "sparsemixer", "native": True},
         fields={**BIASES, "head_bias": "lm_head_bias", "jitter": "router_jitter_noise"},
-        keys=MIXTRAL,
+        keys=hf.MIXTRAL,
         windows="all",
         short_factors=True,
     ),
     "gpt_oss": Family(
         knobs={
+            **flags("native sinks mlp_bias router_bias"),
             "router": "chosen_softmax",
-            "native": True,
-            "sinks": True,
             "activation": "silu",
-            "mlp_bias": True,
-            "router_bias": True,
         },
         fields={**BIASES, "swiglu_limit": "swiglu_limit"},
-        keys=SINKS
-        | names(LAYER, router="mlp.router.weight", experts_down_bias="mlp.experts.down_proj_bias")
-        | stacked("mlp", order="pairs")
-        | {"experts_gate_up_bias": key(f"{LAYER}mlp.experts.gate_up_proj_bias", order="pairs")},
+        keys=hf.SINKS
+        | hf.names(router="mlp.router.weight", experts_down_bias="mlp.experts.down_proj_bias")
+        | hf.stacked("mlp", order="pairs")
+        | {"experts_gate_up_bias": hf.key(f"{hf.LAYER}mlp.experts.gate_up_proj_bias", order="pairs")},
         windows="types",
         pattern=2,
         mxfp4=True,
@@ -298,162 +251,119 @@ FAMILIES: dict[str, Family] = {
         EXAONE4,
         knobs={**V3_ROUTER, "qk_norm": "head"},
         fields=NORMALIZE,
-        keys=QWEN_EXPERTS | SHARED | names(LAYER, router_correction="mlp.e_score_correction_bias"),
+        keys=hf.DEEPSEEK_EXPERTS | hf.names(router_correction="mlp.e_score_correction_bias"),
     ),
     "minimax_m2": Family(
         knobs={"router": "sigmoid", "correction": True, "normalize": True, "qk_norm": "full"},
-        keys=MIXTRAL | names(LAYER, router_correction="block_sparse_moe.e_score_correction_bias"),
+        keys=hf.MIXTRAL | hf.names(router_correction="block_sparse_moe.e_score_correction_bias"),
     ),
-    "glm": Family(knobs={"rope_interleaved": True}, fields=QKV_BIAS, keys=FUSED),
+    "glm": Family(knobs={"rope_interleaved": True}, fields=QKV_BIAS, keys=hf.FUSED),
     "glm4_moe_lite": replace(DEEPSEEK_V3, dense_layers=1),
     "seed_oss": Family(fields={**QKV_BIAS, "o_bias": "attention_out_bias", "mlp_bias": "mlp_bias"}),
     "gpt_bigcode": Family(
         knobs=GPT2_KNOBS,
-        keys=GPT2_NAMES
-        | {
-            ours: key(f"transformer.h.{{i}}.{name}.weight", order="fused_heads" if ours == "qkv" else "")
-            for ours, name in GPT2_MATRICES.items()
-        },
+        keys=hf.GPT2_NAMES
+        | hf.GPT2_MATRICES
+        | {"qkv": replace(hf.GPT2_MATRICES["qkv"], order="fused_heads")},
         masks="attn",
     ),
     "granitemoeshared": replace(
         GRANITE_MOE,
         fields={**GRANITE_MOE.fields, "shared_width": "shared_intermediate_size"},
-        keys=GRANITE_EXPERTS
-        | names(
-            f"{LAYER}shared_mlp.", shared_gate_up="input_linear.weight", shared_down="output_linear.weight"
-        ),
+        keys=hf.GRANITE_EXPERTS
+        | hf.weights(f"{hf.LAYER}shared_mlp.", shared_gate_up="input_linear", shared_down="output_linear"),
     ),
     "granite_swa": Family(
-        knobs={"sinks": True}, fields=GRANITE_FIELDS, keys=SINKS, windows="first", pattern=4
+        knobs={"sinks": True}, fields=GRANITE_FIELDS, keys=hf.SINKS, windows="first", pattern=4
     ),
     "dots1": Family(
-        knobs={**V3_ROUTER, "qk_norm": "head"},
-        fields={**BIASES, **NORMALIZE},
-        keys=QWEN_EXPERTS | SHARED,
-        windows="late",
+        knobs={**V3_ROUTER, "qk_norm": "head"}, fields=MOE_FIELDS, keys=hf.DEEPSEEK_EXPERTS, windows="late"
     ),
     "internlm3": LLAMA,
-    "minicpm3": Family(fields=LLAMA_BIASES, keys=LATENT),
+    "minicpm3": Family(fields=LLAMA_BIASES, keys=hf.LATENT),
     "solar_open": GLM4_MOE,
     "cwm": Family(fields={"mlp_bias": "mlp_bias"}, windows="first", pattern=4),
     "flex_olmo": Family(
         knobs={**POST_ONLY, "router": "softmax", "qk_norm": "full"},
-        fields={**BIASES, **NORMALIZE},
-        keys=POST | QWEN_EXPERTS,
+        fields=MOE_FIELDS,
+        keys=hf.POST | hf.QWEN_EXPERTS,
     ),
     "hyperclovax": Family(
         fields={**GRANITE_FIELDS, "post_norm": "use_post_norm", "logit_multiplier": "logits_scaling"},
-        keys=names(LAYER, attn_post_norm="post_norm1.weight", mlp_post_norm="post_norm2.weight"),
+        keys=hf.weights(attn_post_norm="post_norm1", mlp_post_norm="post_norm2"),
     ),
     "vaultgemma": replace(
-        GEMMA2,
-        knobs={"norm_offset": True},
-        keys=names(LAYER, mlp_norm="pre_feedforward_layernorm.weight"),
+        GEMMA2, knobs={"norm_offset": True}, keys=hf.weights(mlp_norm="pre_feedforward_layernorm")
     ),
-    "youtu": Family(fields={**BIASES, "rope_interleaved": "rope_interleave"}, keys=LATENT),
+    "youtu": Family(fields={**BIASES, "rope_interleaved": "rope_interleave"}, keys=hf.LATENT),
     "mellum": replace(QWEN3_MOE, layouts={}, windows="types", rope_bases=(5e5, 1e4)),
     "iquestcoder": LLAMA,
     "deepseek_v2": Family(
         knobs={"router": "softmax", "float_router": True, "best_of_group": True, "biases": False, **PAIRS},
         fields=LLAMA_BIASES,
-        keys=QWEN_EXPERTS | SHARED | LATENT,
+        keys=hf.DEEPSEEK_EXPERTS | hf.LATENT,
     ),
     "gptj": Family(
-        knobs={
-            **UNGATED,
-            **PARALLEL,
-            "rope_interleaved": True,
-            "mlp_bias": True,
-            "head_bias": True,
-        },
-        keys=GPT2_NAMES
-        | names(
-            "transformer.h.{i}.",
-            qkv=qkv("attn"),
-            o="attn.out_proj.weight",
-            up="mlp.fc_in.weight",
-            down="mlp.fc_out.weight",
-        ),
+        knobs={**UNGATED, **PARALLEL, "rope_interleaved": True, "mlp_bias": True, "head_bias": True},
+        keys=hf.GPT2_NAMES
+        | hf.products(hf.GPT2_LAYER, hf.qkv("attn"), "attn.out_proj", "mlp.fc_in", "mlp.fc_out"),
         masks="attn",
     ),
     "gpt_neo": Family(
         knobs={**UNGATED, "positions": True, "scale": 1.0, "o_bias": True, "mlp_bias": True},
-        keys=GPT2_NAMES
-        | names(
-            "transformer.h.{i}.",
-            qkv=qkv("attn.attention"),
-            o="attn.attention.out_proj.weight",
-            up="mlp.c_fc.weight",
-            down="mlp.c_proj.weight",
-        ),
+        keys=hf.GPT2_NAMES
+        | hf.GPT2_MATRICES
+        | hf.weights(hf.GPT2_LAYER, qkv=hf.qkv("attn.attention"), o="attn.attention.out_proj"),
         windows="types",
         masks="attention",
     ),
     "ernie4_5": Family(knobs=PAIRS, fields=USE_BIAS),
     "ernie4_5_moe": Family(
-        knobs={
-            **PAIRS,
-            "router": "softmax",
-            "float_router": True,
-            "correction": True,
-            "normalize": True,
-            "biases": False,
-        },
+        knobs={"router": "softmax", **PAIRS, **flags("float_router correction normalize"), "biases": False},
         fields={**USE_BIAS, "head_bias": "use_bias"},
-        keys=QWEN_EXPERTS
-        | SHARED
-        | {"router_correction": key(f"{LAYER}mlp.moe_statics.e_score_correction_bias", order="row")},
+        keys=hf.DEEPSEEK_EXPERTS
+        | {"router_correction": hf.key(f"{hf.LAYER}mlp.moe_statics.e_score_correction_bias", order="row")},
         dense_layers=1,
     ),
     "hy_v3": Family(
         knobs={**V3_ROUTER, "normalize": True, "qk_norm": "head", "biases": False},
         fields={**LLAMA_BIASES, "float_sum": "enable_moe_fp32_combine"},
-        keys=QWEN_EXPERTS
-        | shared("mlp.shared_mlp")
-        | names(LAYER, router="mlp.router.gate.weight", router_correction="mlp.expert_bias"),
+        keys=hf.QWEN_EXPERTS
+        | hf.shared("mlp.shared_mlp")
+        | hf.names(router="mlp.router.gate.weight", router_correction="mlp.expert_bias"),
         dense_layers=1,
     ),
     "helium": replace(LLAMA, knobs={"rope_interleaved": True}),
     "gpt-sw3": GPT2,
-    "nemotron": Family(knobs={**UNGATED, "norm_offset": True}, fields=LLAMA_BIASES, keys=UP_DOWN),
-    "arcee": Family(knobs={"gated": False}, fields=LLAMA_BIASES, keys=UP_DOWN),
-    "jais2": Family(knobs=UNGATED, fields=LLAMA_BIASES, keys=UP_DOWN),
+    "nemotron": Family(knobs={**UNGATED, "norm_offset": True}, fields=LLAMA_BIASES, keys=hf.UP_DOWN),
+    "arcee": Family(knobs={"gated": False}, fields=LLAMA_BIASES, keys=hf.UP_DOWN),
+    "jais2": Family(knobs=UNGATED, fields=LLAMA_BIASES, keys=hf.UP_DOWN),
     "persimmon": Family(
         knobs={**UNGATED, **ALL_BIASES, "qk_norm_kind": "layer"},
         keys=PHI.keys
-        | names(LAYER, up="mlp.dense_h_to_4h.weight", down="mlp.dense_4h_to_h.weight")
-        | {"qkv": key(f"{LAYER}self_attn.query_key_value.weight", order="fused_heads")},
+        | hf.weights(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h")
+        | hf.fused_qkv(f"{hf.LAYER}self_attn"),
     ),
     "nanochat": Family(
         knobs={
-            "norm_weight": False,
-            "embed_norm": True,
             "qk_norm": "head",
-            "qk_norm_weight": False,
-            "qk_norm_last": True,
-            "rope_reversed": True,
-            "gated": False,
+            **flags("embed_norm qk_norm_last rope_reversed"),
+            **flags("norm_weight qk_norm_weight gated", False),
         },
         fields={**BIASES, **FINAL_CAP},
-        keys=names(LAYER, up="mlp.fc1.weight", down="mlp.fc2.weight"),
+        keys=hf.FC,
     ),
     "hunyuan_v1_dense": HUNYUAN,
     "hunyuan_v1_moe": replace(
         HUNYUAN,
         knobs={**HUNYUAN.knobs, "router": "softmax", "normalize": True, "shared_width": None},
-        keys=HUNYUAN.keys
-        | QWEN_EXPERTS
-        | shared("mlp.shared_mlp")
-        | names(LAYER, router="mlp.gate.wg.weight"),
+        keys=HUNYUAN.keys | hf.QWEN_EXPERTS | hf.shared("mlp.shared_mlp") | hf.weights(router="mlp.gate.wg"),
     ),
     "falcon": Family(
         knobs={**UNGATED, "alibi_rounding": "bfloat16"},
         fields=dict.fromkeys(ALL_BIASES, "bias"),
-        keys=BLOOM_KEYS,
-        layouts={
-            "two norms": names("transformer.h.{i}.", attn_norm="ln_attn.weight", mlp_norm="ln_mlp.weight")
-        },
+        keys=hf.BLOOM_KEYS,
+        layouts={"two norms": hf.weights(hf.GPT2_LAYER, attn_norm="ln_attn", mlp_norm="ln_mlp")},
     ),
     "bloom": Family(
         knobs={
@@ -464,77 +374,48 @@ FAMILIES: dict[str, Family] = {
             "embed_norm": True,
             "alibi_rounding": "first",
         },
-        keys=BLOOM_KEYS | names("transformer.", embed_norm="word_embeddings_layernorm.weight"),
+        keys=hf.BLOOM_KEYS | hf.weights("transformer.", embed_norm="word_embeddings_layernorm"),
     ),
     "mpt": Family(
-        knobs={
-            **UNGATED,
-            **ALIBI,
-            "norm_bias": False,
-            "activation": "gelu",
-            "alibi_rounding": "last",
-        },
-        keys=names("transformer.", embed="wte.weight", norm="norm_f.weight")
-        | names(
-            "transformer.blocks.{i}.",
-            attn_norm="norm_1.weight",
-            mlp_norm="norm_2.weight",
-            qkv="attn.Wqkv.weight",
-            o="attn.out_proj.weight",
-            up="ffn.up_proj.weight",
-            down="ffn.down_proj.weight",
+        knobs={**UNGATED, **ALIBI, "norm_bias": False, "activation": "gelu", "alibi_rounding": "last"},
+        keys=hf.weights("transformer.", embed="wte", norm="norm_f")
+        | hf.weights("transformer.blocks.{i}.", attn_norm="norm_1", mlp_norm="norm_2")
+        | hf.products(
+            "transformer.blocks.{i}.", "attn.Wqkv", "attn.out_proj", "ffn.up_proj", "ffn.down_proj"
         ),
     ),
     "opt": Family(
         knobs={**GPT2_KNOBS, "norm_eps": 1e-5, "position_offset": 2},
-        keys=names(
-            "model.decoder.",
-            embed="embed_tokens.weight",
-            positions="embed_positions.weight",
-            norm="final_layer_norm.weight",
+        keys=hf.weights(
+            "model.decoder.", embed="embed_tokens", positions="embed_positions", norm="final_layer_norm"
         )
-        | names(
-            "model.decoder.layers.{i}.",
-            attn_norm="self_attn_layer_norm.weight",
-            mlp_norm="final_layer_norm.weight",
-            qkv=qkv("self_attn"),
-            o="self_attn.out_proj.weight",
-            up="fc1.weight",
-            down="fc2.weight",
-        ),
+        | hf.weights(
+            "model.decoder.layers.{i}.", attn_norm="self_attn_layer_norm", mlp_norm="final_layer_norm"
+        )
+        | hf.products("model.decoder.layers.{i}.", hf.qkv("self_attn"), "self_attn.out_proj", "fc1", "fc2"),
     ),
     "apertus": Family(
         knobs={"qk_norm": "head", "gated": False},
         fields=BIASES,
-        keys=UP_DOWN
-        | names(
-            LAYER,
-            attn_norm="attention_layernorm.weight",
-            mlp_norm="feedforward_layernorm.weight",
-            act_alpha_p="mlp.act_fn.alpha_p",
-            act_alpha_n="mlp.act_fn.alpha_n",
-        ),
-        constants={f"{LAYER}mlp.act_fn.beta": 0.5, f"{LAYER}mlp.act_fn.eps": -1e-6},
+        keys=hf.UP_DOWN
+        | hf.weights(attn_norm="attention_layernorm", mlp_norm="feedforward_layernorm")
+        | hf.names(act_alpha_p="mlp.act_fn.alpha_p", act_alpha_n="mlp.act_fn.alpha_n"),
+        constants={f"{hf.LAYER}mlp.act_fn.beta": 0.5, f"{hf.LAYER}mlp.act_fn.eps": -1e-6},
     ),
     "llama4_text": Family(
         knobs={
             **PAIRS,
+            **flags("qk_norm_last qk_norm_rotated scaled_input"),
             "qk_norm_weight": False,
-            "qk_norm_last": True,
-            "qk_norm_rotated": True,
             "router": "sigmoid",
-            "scaled_input": True,
             "shared_width": None,
         },
         fields=BIASES,
-        keys=names(
-            f"{LAYER}feed_forward.",
-            gate_up="gate_proj.weight up_proj.weight",
-            down="down_proj.weight",
-            router="router.weight",
+        keys=hf.weights(
+            f"{hf.LAYER}feed_forward.", gate_up="gate_proj up_proj", down="down_proj", router="router"
         )
-        | shared("feed_forward.shared_expert")
-        | stacked("feed_forward"),
+        | hf.shared("feed_forward.shared_expert")
+        | hf.stacked("feed_forward"),
         windows="rotated",
     ),
 }

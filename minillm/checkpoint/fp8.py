@@ -35,16 +35,16 @@ class FP8:
     block: tuple[int, int] | None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> FP8:
+    def read(cls, settings: Mapping[str, Any]) -> FP8:
         """Read the layout that a `quantization_config` describes; `ValueError` names an unsupported key.
 
         Nothing else in it matters: which matrices are stored so, and in what their scales, is in the files;
         how activations are rounded does not concern weights that are no longer in 8 bits.
         """
-        block = given.get("weight_block_size", (128, 128))
-        if given.get("expert_dtype", "fp8") != "fp8":
+        block = settings.get("weight_block_size", (128, 128))
+        if settings.get("expert_dtype", "fp8") != "fp8":
             raise ValueError("expert_dtype")
-        if given.get("fmt", "e4m3") not in ("e4m3", "float8_e4m3fn"):
+        if settings.get("fmt", "e4m3") not in ("e4m3", "float8_e4m3fn"):
             raise ValueError("fmt")
         if block is None:
             return cls(None)

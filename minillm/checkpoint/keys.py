@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
 from kernels.ops.packing import pack_rows, quantize_rows
-from kernels.panels import unpack
+from kernels.panels import pack, unpack
 from minillm.checkpoint import mxfp4
 from minillm.checkpoint.families import FAMILIES
 from minillm.checkpoint.naming import ROTARY, Naming
@@ -26,9 +29,85 @@ from minillm.checkpoint.wrappers import PREFIX, WRAPPERS
 from minillm.model.config import Matrix, ModelConfig, Shape
 
 
+class Place(NamedTuple):
+    """Where one of Hugging Face's tensors stands in a parameter of ours.
+
+    Attributes:
+        ours, shape: the parameter, and its shape.
+        column_N: which of our outputs each of theirs is.
+        expert: whose it is, or None for all there are.
+        transposed: a matrix is stored (N, K).
+        row: a vector is stored as a matrix of one row.
+    """
+
+    ours: str
+    shape: Shape
+    column_N: torch.Tensor
+    expert: int | None = None
+    transposed: bool = False
+    row: bool = False
+
+    @property
+    def name(self) -> str:
+        """The parameter's name in its layer."""
+        return self.ours.rpartition(".")[2]
+
+    @property
+    def stacked(self) -> int:
+        """How many experts' matrices the one tensor is; 0 for none."""
+        return self.shape.experts if isinstance(self.shape, Matrix) and self.expert is None else 0
+
+    @property
+    def size(self) -> torch.Size:
+        """The shape of theirs."""
+        N = len(self.column_N)
+        if isinstance(self.shape, Matrix):
+            size = (N, self.shape.K) if self.transposed else (self.shape.K, N)
+            return torch.Size((self.stacked, *size) if self.stacked else size)
+        return torch.Size((1, N) if self.row else (*self.shape[self.expert is not None : -1], N))
+
+    def put(self, parameter: torch.Tensor, tensor: torch.Tensor, rows: list[int] | None = None) -> None:
+        """Write theirs, or some of its rows alone, into ours, rounded."""
+        whole = unpack(parameter, self.shape.N).clone() if isinstance(self.shape, Matrix) else parameter
+        target = whole if self.expert is None else whole[self.expert]
+        values = tensor.to(whole).transpose(-1, -2) if self.transposed else tensor.to(whole)
+        if rows is None:
+            target[..., self.column_N] = values
+        elif self.transposed:
+            target[..., self.column_N[rows]] = values
+        else:
+            target[rows] = values
+        if isinstance(self.shape, Matrix):
+            parameter.copy_(pack(whole))
+
+
+def places(config: ModelConfig) -> dict[str, Place]:
+    """Map the name of every tensor of a checkpoint to its place; experts in 4 bits count as one tensor."""
+    result: dict[str, Place] = {}
+    for ours, shape, entry in _rows(config):
+        order = _order(config, ours, entry)
+        column_N = torch.arange(_outputs(shape)) if order is None else order.argsort()
+        transposed = isinstance(shape, Matrix) and not entry.inputs_first
+        for name, cut_N in zip(entry.names, column_N.split(_widths(config, shape, entry)), strict=True):
+            place = Place(ours, shape, cut_N, None, transposed, entry.order == "row")
+            if "{e}" in name:
+                for e in range(_experts(shape)):
+                    result[name.replace("{e}", str(e))] = place._replace(expert=e)
+            else:
+                result[name] = place
+    return result
+
+
 def hf_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """Hugging Face name -> shape of every tensor of a model of this config."""
-    return {name: size for _, shape, entry in _rows(config) for name, size in _stored(config, shape, entry)}
+    shapes: dict[str, torch.Size] = {}
+    for name, place in places(config).items():
+        if place.stacked and stored_as(config).mxfp4:
+            parts = mxfp4.stored(place.stacked, len(place.column_N), place.shape[0])
+            shapes |= {f"{name}_{part}": size for part, size in parts.items()}
+        else:
+            shapes[name] = place.size
+    return shapes
 
 
 def naming(config: ModelConfig) -> Naming:
@@ -40,7 +119,7 @@ def naming(config: ModelConfig) -> Naming:
     skipped = {"rotary tables": ROTARY}
     if family.masks:
         skipped["mask buffers"] = re.compile(rf"\.{family.masks}\.(?:masked_)?bias$")
-    respelled = [(PREFIX, "")] if stored.wrapper else []
+    respelled: list[tuple[re.Pattern[str], str]] = []
     if stored.extra_layers:
         L = config.num_layers
         layers = "|".join(str(i) for i in range(L, L + stored.extra_layers))
@@ -54,7 +133,8 @@ def naming(config: ModelConfig) -> Naming:
         wrapper = WRAPPERS[stored.wrapper]
         towers = "|".join(wrapper.towers)
         skipped["other towers"] = re.compile(rf"^(?:model\.)?(?:{towers})(?:\.|$)")
-        respelled += [(re.compile(f"^{theirs}"), own) for theirs, own in wrapper.respelled.items()]
+        spellings = [(re.compile(f"^{theirs}"), ours) for theirs, ours in wrapper.respelled.items()]
+        respelled = [(PREFIX, ""), *spellings]
     return Naming(
         base=base,
         respelled=respelled,
@@ -82,40 +162,33 @@ def from_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor], checkpo
             scales = parameters.get(f"{ours}_scales")
             for e in range(max(1, shape.experts)):
                 rows = _matrix_rows(config, shape, entry, checkpoint, e)
-                if shape.experts:
-                    _matrix(parameter[e], scales if scales is None else scales[e], rows, order)
-                else:
-                    _matrix(parameter, scales, rows, order)
+                if order is not None:  # few, and small: q, k and v
+                    rows = iter([(0, torch.cat([block for _, block in rows])[order])])
+                write = partial(pack_rows, parameter[e] if shape.experts else parameter)
+                if scales is not None:
+                    panels = (parameter[e], scales[e]) if shape.experts else (parameter, scales)
+                    write = partial(quantize_rows, *panels)
+                for start, block in rows:
+                    write(block, start)
         elif shape in (config.shapes.get("embed"), config.shapes.get("positions")):
             for start, block in checkpoint.blocks(entry.names[0]):
                 parameter[start : start + len(block)] = block.to(parameter.dtype)
         else:
-            parts = [_vector(checkpoint, name, shape) for name in entry.names]
-            whole = torch.cat(parts, dim=-1).reshape(shape)
+            vectors = [
+                torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
+                if "{e}" in name
+                else checkpoint[name]
+                for name in entry.names
+            ]
+            whole = torch.cat(vectors, dim=-1).reshape(shape)
             parameter.copy_(whole if order is None else whole[..., order])
     checkpoint.close()
-
-
-def _matrix(
-    parameter: torch.Tensor,
-    scales: torch.Tensor | None,
-    rows: Iterator[tuple[int, torch.Tensor]],
-    order: torch.Tensor | None,
-) -> None:
-    """Rows of a stored matrix, (place, (N, K)), into one in panels, integer-quantised where it has scales."""
-    if order is not None:  # few, and small: q, k and v
-        rows = iter([(0, torch.cat([block for _, block in rows])[order])])
-    for start, block in rows:
-        if scales is None:
-            pack_rows(parameter, block, start)
-        else:
-            quantize_rows(parameter, scales, block, start)
 
 
 def _matrix_rows(
     config: ModelConfig, shape: Matrix, entry: Key, checkpoint: Checkpoint, e: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """(first output, rows (N, K)) through the tensors that make up a matrix, or expert e's."""
+    """Go through the tensors of a matrix, or of expert e's: (first output, rows (N, K))."""
     place = 0
     for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
         if "{e}" in name or (not shape.experts and not entry.inputs_first):
@@ -130,14 +203,8 @@ def _matrix_rows(
         place += width
 
 
-def _vector(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    if "{e}" not in name:
-        return checkpoint[name]
-    return torch.stack([checkpoint[name.replace("{e}", str(e))] for e in range(shape[0])])
-
-
 def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our parameters (or their gradients) under Hugging Face's names and in its layout; copies."""
+    """Copy our parameters (or their gradients) to Hugging Face's names and its layout."""
     tensors = {}
     for ours, shape, entry in _rows(config):
         whole = parameters[ours].detach()
@@ -159,7 +226,7 @@ def to_hf(config: ModelConfig, parameters: Mapping[str, torch.Tensor]) -> dict[s
 
 
 def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
-    """(our parameter, its shape, its key with the layer filled in) for every parameter of the model."""
+    """Go through all parameters: (our name, the shape, the key with the layer filled in)."""
     family = FAMILIES[config.model_type]
     keys = KEYS | family.keys | family.layouts.get(stored_as(config).layout or config.layout, {})
     for ours, shape in config.shapes.items():
@@ -168,17 +235,10 @@ def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
             _, layer, name = ours.split(".")
         if ours == "head" and config.tie_word_embeddings:
             name = "embed"
-        if name in keys:
-            found = keys[name]
-        else:  # a bias stands beside its weight
+        if (entry := keys.get(name)) is None:  # a bias stands beside its weight
             weight = keys[name.removesuffix("_bias")]
-            names = tuple(n.removesuffix(".weight") + ".bias" for n in weight.names)
-            found = Key(names, order=weight.order)
-        yield (
-            ours,
-            shape,
-            Key(tuple(n.replace("{i}", layer) for n in found.names), found.inputs_first, found.order),
-        )
+            entry = Key(tuple(n.removesuffix(".weight") + ".bias" for n in weight.names), order=weight.order)
+        yield ours, shape, replace(entry, names=tuple(n.replace("{i}", layer) for n in entry.names))
 
 
 def _experts(shape: Shape) -> int:
@@ -190,33 +250,15 @@ def _outputs(shape: Shape) -> int:
 
 
 def _widths(config: ModelConfig, shape: Shape, entry: Key) -> tuple[int, ...]:
-    """Outputs of each tensor that is joined into one of our parameters."""
+    """Count the outputs of each tensor that is joined into one of our parameters."""
     H, K, D = config.heads
     if len(entry.names) == 3:
         return (H * D, K * D, K * D)
     return (_outputs(shape) // len(entry.names),) * len(entry.names)
 
 
-def _stored(config: ModelConfig, shape: Shape, entry: Key) -> Iterator[tuple[str, torch.Size]]:
-    for name, width in zip(entry.names, _widths(config, shape, entry), strict=True):
-        if not isinstance(shape, Matrix):
-            size: tuple[int, ...] = (1, width) if entry.order == "row" else (*shape[:-1], width)
-        elif shape.experts and stored_as(config).mxfp4:
-            for part, size in mxfp4.stored(shape.experts, width, shape.K).items():
-                yield f"{name}_{part}", size
-            continue
-        else:
-            size = (shape.K, width) if entry.inputs_first else (width, shape.K)
-            size = (shape.experts, *size) if shape.experts else size
-        if "{e}" in name:
-            for e in range(_experts(shape)):
-                yield name.replace("{e}", str(e)), torch.Size(size[1:])
-        else:
-            yield name, torch.Size(size)
-
-
 def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
-    """Where each of our outputs stands among theirs; None where it is its own place."""
+    """Tell where each of our outputs stands among theirs; None where it is its own place."""
     name = ours.rpartition(".")[2].removesuffix("_bias")
     H, K, D = config.heads
     order: torch.Tensor | None = None
@@ -225,23 +267,24 @@ def _order(config: ModelConfig, ours: str, entry: Key) -> torch.Tensor | None:
         order = torch.cat([part.flatten() for part in heads.split((H // K, 1, 1), dim=1)])
     elif entry.order == "pairs":
         order = torch.arange(_outputs(config.shapes[ours])).view(-1, 2).t().flatten()
-    turn = _ROTATED.get(name)
-    if turn is None or not config.ropes:
+    if name not in _ROTATED or not config.ropes:
         return order
-    rotated = turn(config)
+    rotated = _ROTATED[name](config)
     if order is None:
         return None if torch.equal(rotated, torch.arange(len(rotated))) else rotated
     return order[rotated]
 
 
-def _head(config: ModelConfig, before: int = 0) -> torch.Tensor:
-    """Within one head: our place -> theirs, for `before` dimensions without rope that come first there."""
-    rotated, rest = _rotated(config), torch.arange(config.heads[2])
-    return torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
+def _heads(config: ModelConfig, count: int, before: int = 0) -> torch.Tensor:
+    """Map our places in some heads to theirs, where `before` dimensions without rope come first."""
+    D, rotated = config.heads[2], _rotated(config)
+    rest = torch.arange(D)
+    head_D = torch.cat((before + rotated, rest[:before], rest[before + len(rotated) :]))
+    return torch.arange(count * D).view(count, D)[:, head_D].flatten()
 
 
 def _rotated(config: ModelConfig) -> torch.Tensor:
-    """Within the dimensions that rope turns: our place -> theirs."""
+    """Map our places in the dimensions that rope rotates to theirs."""
     rotated = torch.arange(config.ropes[0].dim)
     if config.rope_reversed:  # the halves of a pair change places
         return rotated.view(2, -1).flip(0).flatten()
@@ -250,20 +293,12 @@ def _rotated(config: ModelConfig) -> torch.Tensor:
 
 def _qkv(config: ModelConfig) -> torch.Tensor:
     H, K, D = config.heads
-    rotated = torch.arange((H + K) * D).view(H + K, D)[:, _head(config)].flatten()
-    return torch.cat((rotated, torch.arange((H + K) * D, (H + 2 * K) * D)))
-
-
-def _normed(config: ModelConfig, heads: int) -> torch.Tensor:
-    """The weights of a norm of queries or keys, over one head or over all of them."""
-    D, count = config.head_dim, heads if config.qk_norm == "full" else 1
-    return torch.arange(count * D).view(count, D)[:, _head(config)].flatten()
+    return torch.cat((_heads(config, H + K), torch.arange((H + K) * D, (H + 2 * K) * D)))
 
 
 def _latent_q(config: ModelConfig) -> torch.Tensor:
     assert config.latent is not None
-    H, _, D = config.heads
-    return torch.arange(H * D).view(H, D)[:, _head(config, config.latent.nope_dim)].flatten()
+    return _heads(config, config.num_heads, config.latent.nope_dim)
 
 
 def _latent_kv(config: ModelConfig) -> torch.Tensor:
@@ -272,11 +307,12 @@ def _latent_kv(config: ModelConfig) -> torch.Tensor:
     return torch.cat((torch.arange(rank), rank + _rotated(config)))
 
 
+# The norms of queries and keys are over one head each, or over all of them.
 _ROTATED: dict[str, Callable[[ModelConfig], torch.Tensor]] = {
     "qkv": _qkv,
     "q": _latent_q,
     "q_b": _latent_q,
     "kv_a": _latent_kv,
-    "q_norm": lambda config: _normed(config, config.num_heads),
-    "k_norm": lambda config: _normed(config, config.num_kv_heads),
+    "q_norm": lambda config: _heads(config, config.num_heads if config.qk_norm == "full" else 1),
+    "k_norm": lambda config: _heads(config, config.num_kv_heads if config.qk_norm == "full" else 1),
 }

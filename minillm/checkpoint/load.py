@@ -24,7 +24,7 @@ def load_model(
     device: torch.device | str = "cpu",
     max_model_len: int | None = None,
 ) -> Transformer:
-    """A `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
+    """Load a `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
     `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).
@@ -36,26 +36,22 @@ def load_model(
     folder = hub.resolve(folder_or_name)
     published = read_config(folder)
     model = Transformer(replace(published, stored=Stored()), policy, device)
-    _read_weights(model, folder, published)
+    load_weights(model, folder, published)
     if max_model_len is not None:
         model.set_context(max_model_len)
     return model
 
 
-def load_weights(model: Transformer, folder: Path) -> None:
-    """Copy a folder's weights into the model's parameters, in place and strictly."""
-    _read_weights(model, folder, model.config)
-
-
 @torch.no_grad()
-def _read_weights(model: Transformer, folder: Path, published: ModelConfig) -> None:
-    checkpoint = weights.Checkpoint(
-        folder,
-        keys.hf_shapes(published),
-        keys.naming(published),
-        bytes_allowed=stored_as(published).mxfp4,
-    )
-    keys.from_hf(published, dict(model.named_parameters()), checkpoint)
+def load_weights(model: Transformer, folder: Path, published: ModelConfig | None = None) -> None:
+    """Copy a folder's weights into the model's parameters, in place and strictly.
+
+    `published` says how they are stored, where that is not as a model in memory has them.
+    """
+    config = published or model.config
+    shapes, naming, mxfp4 = keys.hf_shapes(config), keys.naming(config), stored_as(config).mxfp4
+    checkpoint = weights.Checkpoint(folder, shapes, naming, bytes_allowed=mxfp4)
+    keys.from_hf(config, dict(model.named_parameters()), checkpoint)
 
 
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:

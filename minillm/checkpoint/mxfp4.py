@@ -16,15 +16,12 @@ VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def stored(E: int, N: int, K: int) -> dict[str, torch.Size]:
-    """The shapes of the two uint8 tensors that stand for (E, N, K) numbers."""
-    return {
-        "blocks": torch.Size((E, N, K // BLOCK, BLOCK // 2)),
-        "scales": torch.Size((E, N, K // BLOCK)),
-    }
+    """Give the shapes of the two uint8 tensors that stand for (E, N, K) numbers."""
+    return {"blocks": torch.Size((E, N, K // BLOCK, BLOCK // 2)), "scales": torch.Size((E, N, K // BLOCK))}
 
 
 def dequantize(blocks: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """(N, K) in bfloat16, which holds every value exactly but those below its smallest power of two."""
+    """Make (N, K) in bfloat16, which holds every value but those below its smallest power of two."""
     values = torch.tensor([*VALUES, *(-v for v in VALUES)], dtype=torch.float32)
     pairs = torch.stack((blocks & 15, blocks >> 4), dim=-1).flatten(-2)
     numbers = torch.ldexp(values[pairs.int()], (scales.int() - BIAS).unsqueeze(-1))

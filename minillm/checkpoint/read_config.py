@@ -23,18 +23,15 @@ from minillm.errors import MinillmError
 from minillm.model.config import ActivationName, Experts, Latent, ModelConfig, QueryGrowth
 from minillm.model.rope import alibi_slopes
 
-ACTIVATIONS: dict[str, ActivationName] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
+_SPELLED: dict[ActivationName, str] = {
+    "silu": "silu swish",
+    "gelu": "gelu gelu_python",
+    "gelu_tanh": "gelu_new gelu_pytorch_tanh gelu_fast",
     "relu": "relu",
     "relu2": "relu2",
     "xielu": "xielu",
 }
+ACTIVATIONS = {spelling: ours for ours, spellings in _SPELLED.items() for spelling in spellings.split()}
 # What we call a size -> how families call it; each has one of these, or for an older spelling two.
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("n_embed", "hidden_size", "n_embd", "d_model"),
@@ -76,20 +73,20 @@ def read_config(folder: Path) -> PublishedConfig:
         text_model = unwrap(raw)
     except ValueError as error:
         raise MinillmError(f"{path} {error}") from None
-    own = text_model.config
-    model_type = own.get("model_type")
+    nested = text_model.config
+    model_type = nested.get("model_type")
     if raw.get("model_type") == "mistral" and "layer_types" in raw:
         model_type = "ministral"  # as transformers' AutoConfig has it
     if model_type not in FAMILIES:
         known = ", ".join((*FAMILIES, *WRAPPERS))
         raise MinillmError(f"{path}: model_type {model_type!r} is not supported; supported: {known}")
     family = FAMILIES[model_type]
-    file = ConfigFile(path, own, family.reference or model_type)
+    file = ConfigFile(path, nested, family.reference or model_type)
     try:
         config = replace(
             _config(model_type, family, file),
             stored=read_stored(path, text_model, family.mxfp4),
-            source=plain(text, raw, own, family.reference),
+            source=plain(text, raw, nested, family.reference),
         )
     except MinillmError:
         raise
@@ -101,15 +98,15 @@ def read_config(folder: Path) -> PublishedConfig:
 
 
 def _config(model_type: str, family: Family, file: ConfigFile) -> PublishedConfig:
-    C, num_layers = (file.written(*SPELLINGS[name]) for name in ("hidden_size", "num_layers"))
+    C, num_layers = (file.need(*SPELLINGS[name], written=True) for name in ("hidden_size", "num_layers"))
     file.get("hidden_size")  # may stand beside an older spelling, which wins
     H = file.need(*SPELLINGS["num_heads"])
     latent = _latent(file, C // H) if file.get("kv_lora_rank") else None
     head_dim = file.get("head_dim") or C // H
     knobs = dict(family.knobs) | {field: file.get(name) for field, name in family.fields.items()}
     mixture = {name: knobs.pop(name) for name in _MIXTURE & knobs.keys() if "router" in family.knobs}
-    if kind := _qk_norm(family, file):
-        knobs["qk_norm"] = kind
+    if file.get("qk_layernorm", "use_qk_norm"):
+        knobs["qk_norm"] = family.optional_qk_norm or "head"
     sliding = _sliding(family, file, num_layers)
     ropes = read_ropes(file, family, sliding, latent.rope_dim if latent else head_dim)
     if (beta := ropes.written.get("llama_4_scaling_beta")) is not None:
@@ -152,7 +149,7 @@ def _config(model_type: str, family: Family, file: ConfigFile) -> PublishedConfi
 
 
 def _uniform(file: ConfigFile, name: str, value: Any) -> Any:
-    """A number for all layers, which some files write as a list of one for each."""
+    """Read a number for all layers, which some files write as a list of one for each."""
     if not isinstance(value, list):
         return value
     if len(set(value)) != 1:
@@ -168,7 +165,7 @@ def _kv_heads(file: ConfigFile, H: int) -> int:
 
 
 def _context(file: ConfigFile, ropes: Ropes) -> int:
-    """The longest sequence: YaRN's recipe leaves the original context in the file beside the factor."""
+    """Find the longest sequence: YaRN's recipe names the original context, and beside it the factor."""
     context = file.get(*SPELLINGS["context"], default=USUAL_CONTEXT)
     if ropes.ropes and ropes.ropes[0].type == "yarn" and (factor := ropes.written.get("factor")):
         original = dict(ropes.ropes[0].parameters)["original_max_position_embeddings"]
@@ -186,7 +183,7 @@ def _activation(family: Family, file: ConfigFile) -> ActivationName:
 
 
 def _multipliers(family: Family, file: ConfigFile, knobs: dict[str, Any], C: int, L: int) -> None:
-    """Factors of the embedding, the residual and the logits, which families write in their own ways."""
+    """Read factors of the embedding, the residual and the logits, which families write in their own ways."""
     if family.scaled_embedding:
         knobs["embedding_multiplier"] = C**0.5
     if file.reads("scale_depth"):
@@ -198,7 +195,7 @@ def _multipliers(family: Family, file: ConfigFile, knobs: dict[str, Any], C: int
 
 
 def _older_layouts(file: ConfigFile, knobs: dict[str, Any], H: int, C: int) -> None:
-    """The blocks of Falcon, MPT, BLOOM and OPT, which their files describe in keys of their own."""
+    """Read the blocks of Falcon, MPT, BLOOM and OPT, which their files describe in keys of their own."""
     if file.reads("parallel_attn"):
         two_norms = file.get("new_decoder_architecture") and file.get("num_ln_in_parallel_attn") in (None, 2)
         knobs["parallel"] = bool(file.get("new_decoder_architecture") or file.get("parallel_attn"))
@@ -222,7 +219,7 @@ def _older_layouts(file: ConfigFile, knobs: dict[str, Any], H: int, C: int) -> N
 
 
 def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes) -> float:
-    """What scores are multiplied by."""
+    """Compute what scores are multiplied by."""
     scale: float = (latent.nope_dim + latent.rope_dim if latent else head_dim) ** -0.5
     all_dim = ropes.written.get("mscale_all_dim")
     if (scalar := file.get("query_pre_attn_scalar")) is not None:
@@ -230,12 +227,6 @@ def _scale(file: ConfigFile, latent: Latent | None, head_dim: int, ropes: Ropes)
     elif latent and all_dim and ropes.ropes[0].type != "default":
         scale *= (0.1 * all_dim * math.log(ropes.written["factor"]) + 1.0) ** 2
     return float(file.get("attention_multiplier", default=scale))
-
-
-def _qk_norm(family: Family, file: ConfigFile) -> str:
-    """The kind of the optional norm of queries and keys, if the file asks for it."""
-    asked = file.get("qk_layernorm", "use_qk_norm")
-    return (family.optional_qk_norm or "head") if asked else ""
 
 
 def _latent(file: ConfigFile, usual: int) -> Latent:
@@ -250,7 +241,7 @@ def _latent(file: ConfigFile, usual: int) -> Latent:
 
 
 def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
-    """Which layers have the sliding window."""
+    """Tell which layers have the sliding window."""
     if family.windows == "none":
         return [False] * L
     window = file.get("sliding_window", "attention_chunk_size")  # which no layer may have
@@ -258,10 +249,8 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
     used = bool(file.get("use_sliding_window", default=True))
     pattern = file.get("sliding_window_pattern", default=family.pattern)
     if (types := _layer_types(file)) is not None:
-        kinds = {
-            **dict.fromkeys(("sliding_attention", "chunked_attention", "local"), True),
-            **dict.fromkeys(("full_attention", "global", "attention"), False),
-        }
+        kinds = dict.fromkeys(("sliding_attention", "chunked_attention", "local"), True)
+        kinds |= dict.fromkeys(("full_attention", "global", "attention"), False)
         if unknown := set(types) - kinds.keys():
             raise file.error(f"has layer type {sorted(unknown)[0]!r}; supported: {', '.join(kinds)}")
         if len(types) != L:
@@ -269,13 +258,11 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
         # In smollm3 use_sliding_window only has a say in the types of a file that lists none.
         used = used or family.windows == "unrotated"
         return [kinds[kind] and used for kind in types]
-    if window is None:
-        pattern = 0
+    grouped = bool(pattern) and window is not None
     rules: dict[str, Callable[[int], bool]] = {
-        "none": lambda i: False,
         "all": lambda i: used,
-        "types": lambda i: bool(pattern) and (i + 1) % pattern != 0,
-        "first": lambda i: bool(pattern) and i % pattern != 0,
+        "types": lambda i: grouped and (i + 1) % pattern != 0,
+        "first": lambda i: grouped and i % pattern != 0,
         "late": lambda i: used and i >= late,
         "early": lambda i: used and i % 2 == 0 and i < late,
         "unrotated": lambda i: used and not has_rope(file, i),
@@ -285,7 +272,7 @@ def _sliding(family: Family, file: ConfigFile, L: int) -> list[bool]:
 
 
 def _layer_types(file: ConfigFile) -> list[str] | None:
-    """The type of each layer, where the file lists them; gpt_neo repeats groups."""
+    """List the type of each layer, where the file does; gpt_neo repeats groups."""
     if file.reads("attention_types"):
         groups = file.get("attention_types", default=[[["global", "local"], 12]])
         if (listed := file.get("attention_layers")) is not None:  # the same, counted out
@@ -305,12 +292,9 @@ def _experts(
     mixture.setdefault("shared_width", shared * width)
     if mixture["shared_width"] is None:
         mixture["shared_width"] = width
+    groups, chosen_groups = (file.get(name, default=1) for name in ("n_group", "topk_group"))
     if file.get("topk_method") == "greedy":
-        file.get("n_group", "topk_group")
-        file.get("topk_group")
         groups = chosen_groups = 1
-    else:
-        groups, chosen_groups = file.get("n_group", default=1), file.get("topk_group", default=1)
     experts = Experts(
         count=_uniform(file, "experts", file.need(*SPELLINGS["experts"])),
         chosen=_uniform(file, "experts of a token", file.need(*SPELLINGS["chosen"])),
@@ -324,7 +308,7 @@ def _experts(
 
 
 def _expert_layers(family: Family, file: ConfigFile, L: int) -> tuple[bool, ...]:
-    """Which layers have a mixture of experts."""
+    """Tell which layers have a mixture of experts."""
     first = file.get("first_k_dense_replace", default=family.dense_layers)
     if (kinds := file.get("mlp_layer_types")) is not None:
         if len(kinds) != L or set(kinds) - {"dense", "sparse"}:
@@ -346,8 +330,8 @@ def _check_sizes(config: ModelConfig, file: ConfigFile) -> None:
     """Refuse sizes that are none, or that do not fit each other."""
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
     for name in (*sizes, "head_dim", "max_position_embeddings"):
-        if not isinstance(getattr(config, name), int) or getattr(config, name) < 1:
-            raise file.error(f"has {name} = {getattr(config, name)!r}, which is no size")
+        if not isinstance(size := getattr(config, name), int) or size < 1:
+            raise file.error(f"has {name} = {size!r}, which is no size")
     H, K, D = config.heads
     if H % K or D % 2 or any(rope.dim % 2 or rope.dim > D for rope in config.ropes):
         raise file.error(

@@ -18,15 +18,9 @@ from minillm.model.rope import TYPES
 # What every type of rope may say.
 COMMON = frozenset(
     {
-        "rope_type",
-        "type",
-        "rope_theta",
-        "partial_rotary_factor",
-        "original_max_position_embeddings",
-        "max_position_embeddings",
-        "llama_4_scaling_beta",
-        "mrope_section",  # for text alone, whose three positions are one, it is plain rope
-        "mrope_interleaved",
+        *("rope_type", "type", "rope_theta", "partial_rotary_factor", "llama_4_scaling_beta"),
+        *("original_max_position_embeddings", "max_position_embeddings"),
+        *("mrope_section", "mrope_interleaved"),  # for text alone, whose three positions are one: plain rope
     }
 )
 # What older files call a type.
@@ -62,12 +56,9 @@ def read_ropes(file: ConfigFile, family: Family, sliding: Sequence[bool], head_d
         MinillmError: an unknown type of rope, or one that lacks a parameter or has an unknown one.
     """
     L = len(sliding)
-    if not file.reads("rope_parameters"):
-        if not file.reads("rotary_dim"):
-            return Ropes((), (-1,) * L, {})
-        rope = Rope(10000.0, file.get("rotary_dim", default=head_dim))
-        return Ropes((rope,), (0,) * L, {})
-    if file.get("alibi"):
+    if not file.reads("rope_parameters") and file.reads("rotary_dim"):
+        return Ropes((Rope(10000.0, file.get("rotary_dim", default=head_dim)),), (0,) * L, {})
+    if not file.reads("rope_parameters") or file.get("alibi"):
         file.get("rope_parameters", "rope_scaling", "rope_theta")
         return Ropes((), (-1,) * L, {})
     each = _by_type(file, family) if family.rope_bases else [_flat(file)]
@@ -93,23 +84,20 @@ def has_rope(file: ConfigFile, i: int) -> bool:
 
 
 def _flat(file: ConfigFile) -> dict[str, Any]:
-    """The parameters of a model with one rope."""
+    """Read the parameters of a model with one rope."""
     # Here a null counts as left out: the family's own scaling holds.
-    own = dict(file.get("rope_parameters", default=file.defaults["rope_parameters"] or {}))
-    given = dict(file.get("rope_scaling", default={})) or own
+    parameters = dict(file.get("rope_parameters", default=file.defaults["rope_parameters"] or {}))
+    written = dict(file.get("rope_scaling", default={})) or parameters
     share = file.get("partial_rotary_factor", "rotary_pct")
     dim = file.get("rotary_dim")
     if share is None and file.reads("partial_rotary_factor") and dim is not None:
         share = dim / file.need("head_dim")
-    usual = {
-        "rope_theta": file.get("rotary_emb_base", "rope_theta"),
-        "partial_rotary_factor": share,
-    }
-    return {**{name: value for name, value in usual.items() if value is not None}, **given}
+    beside = {"rope_theta": file.get("rotary_emb_base", "rope_theta"), "partial_rotary_factor": share}
+    return {name: value for name, value in beside.items() if value is not None} | written
 
 
 def _by_type(file: ConfigFile, family: Family) -> list[dict[str, Any]]:
-    """The parameters of layers that see all keys, and of those with a window; only the former are scaled."""
+    """Read those of layers that see all keys, and of layers with a window; only the former are scaled."""
     given = file.get("rope_parameters", default={})
     # As the reference has it, a `type` in rope_scaling does not count beside this.
     full, sliding = (dict(given.get(kind) or {"rope_type": "default"}) for kind in LAYER_TYPES)
@@ -133,9 +121,9 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
         raise file.error(f"has rope type {kind!r}; supported: {', '.join(TYPES)}")
     _, needed, optional = TYPES[kind]
     context = file.get("max_position_embeddings", "n_positions")
-    own = file.get("original_max_position_embeddings")
-    if kind in ("llama3", "yarn", "longrope") and own is not None:
-        given["original_max_position_embeddings"] = own
+    original = file.get("original_max_position_embeddings")
+    if kind in ("llama3", "yarn", "longrope") and original is not None:
+        given["original_max_position_embeddings"] = original
     elif "original_max_position_embeddings" in needed and kind != "dynamic":
         given.setdefault("original_max_position_embeddings", context)
     elif kind == "dynamic":

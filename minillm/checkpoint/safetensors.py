@@ -12,20 +12,19 @@ import json
 import logging
 import math
 import os
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from minillm.checkpoint import fp8
-from minillm.checkpoint.naming import CONSTANTS, COPIES, ROTARY, Naming
+from minillm.checkpoint.naming import CONSTANTS, COPIES, Naming
 from minillm.checkpoint.weights_files import WeightsFile, open_weights
 from minillm.errors import MinillmError
 
@@ -34,16 +33,22 @@ INDEX_NAME = "model.safetensors.index.json"
 TORCH_NAME = "pytorch_model.bin"
 TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 # What a number may have been rounded to before it was saved in another dtype.
 _ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
 
+# Bytes of a file that are mapped before it is opened anew: what was read does not stay in memory.
+MAPPED = 1 << 26
+
 logger = logging.getLogger("minillm")
 
 
-# Bytes of a file that are mapped before it is opened anew: what was read does not stay in memory.
-MAPPED = 1 << 26
+class _Held(NamedTuple):
+    path: Path
+    stored: str  # the tensor's name in the file
+    dtype: str
+    shape: torch.Size
 
 
 class Checkpoint:
@@ -63,18 +68,12 @@ class Checkpoint:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        expected: Mapping[str, torch.Size],
-        naming: Naming,
-        *,
-        bytes_allowed: bool = False,
+        self, folder: Path, expected: Mapping[str, torch.Size], naming: Naming, *, bytes_allowed: bool = False
     ) -> None:
-        files = _files(folder)
-        self._source = next(iter(files)) if len(files) == 1 else folder / _index(folder)
+        source, files = _files(folder)
+        self._source = next(iter(files)) if len(files) == 1 else source
         self._fp8 = naming.fp8
-        # Our name -> the file that holds the tensor, its name there, its dtype and its shape.
-        self._held: dict[str, tuple[Path, str, str, torch.Size]] = {}
+        self._held: dict[str, _Held] = {}
         self._open: tuple[Path, WeightsFile] | None = None
         self._mapped = 0
         skipped = self._find(files, expected, naming)
@@ -82,7 +81,8 @@ class Checkpoint:
         for copy, name in copies.items():
             self._held.setdefault(name, self._held[copy])
         constants = naming.constants.keys() & self._held.keys()
-        self._check(expected, naming.copies, constants, bytes_allowed)
+        needed = dict(expected) | {copy: expected[name] for copy, name in copies.items()}
+        self._check(needed, constants, bytes_allowed)
         for name in constants:
             self._check_constant(name, naming.constants[name])
         for copy, name in copies.items():
@@ -99,70 +99,52 @@ class Checkpoint:
     def _find(
         self, files: Mapping[Path, set[str]], expected: Mapping[str, torch.Size], naming: Naming
     ) -> Counter[str]:
-        """Note where every tensor is; how many of each kind are skipped."""
+        """Note where every tensor is, and count those of each kind that are skipped."""
         skipped: Counter[str] = Counter()
         seen: set[str] = set()
         for path, promised in files.items():
-            header = _inspect(path)
-            _refuse(path, "lacks tensors that its index promises", promised - header.keys())
-            _refuse(path, "repeats tensors of another shard", header.keys() & seen)
-            seen |= header.keys()
-            for stored, (dtype, shape) in header.items():
+            held = header(path)
+            refuse(path, "lacks tensors that its index promises", promised - held.keys())
+            refuse(path, "repeats tensors of another shard", held.keys() & seen)
+            seen |= held.keys()
+            for stored, (dtype, shape) in held.items():
                 name, kind = naming.read(stored, expected)
                 if kind:
                     skipped[kind] += 1
                 elif name in self._held:
                     raise MinillmError(
-                        f"{path} has {stored}, which is {self._held[name][1]} under another name; "
+                        f"{path} has {stored}, which is {self._held[name].stored} under another name; "
                         "keep one of the two"
                     )
                 else:
-                    self._held[name] = path, stored, dtype, shape
+                    self._held[name] = _Held(path, stored, dtype, shape)
         return skipped
 
-    def _check(
-        self,
-        expected: Mapping[str, torch.Size],
-        copies: Mapping[str, str],
-        constants: set[str],
-        bytes_allowed: bool,
-    ) -> None:
+    def _check(self, needed: Mapping[str, torch.Size], constants: set[str], bytes_allowed: bool) -> None:
         """Refuse what is missing, left over or unfit."""
-        needed = dict(expected) | {
-            copy: expected[name] for copy, name in copies.items() if copy in self._held
-        }
-        lacking, scales, problems = set(expected.keys() - self._held.keys()), set[str](), []
-        for name, shape in needed.items():
-            if name not in self._held:
-                continue
-            _, stored, dtype, found = self._held[name]
+        lacking, scales, problems = set(needed.keys() - self._held.keys()), set[str](), []
+        for name in needed.keys() & self._held.keys():
+            shape, (_, stored, dtype, stored_shape) = needed[name], self._held[name]
             if self._fp8 is not None and dtype == fp8.DTYPE and len(shape) > 1:
                 scale = f"{name}{fp8.SCALES}"
                 scales.add(scale)
                 if scale not in self._held:
                     lacking.add(scale)
-                elif unfit := self._unfit_scale(scale, shape):
-                    problems.append(unfit)
-            elif dtype not in _FLOATS and not (bytes_allowed and dtype == "U8"):
+                elif (of_scale := self._held[scale]).dtype not in fp8.SCALE_DTYPES:
+                    problems.append(f"{of_scale.stored} (dtype {of_scale.dtype} is not that of a scale)")
+                elif of_scale.shape not in (allowed := self._fp8.scale_shapes(shape)):
+                    problems.append(
+                        f"{of_scale.stored} (shape {list(of_scale.shape)}, expected {list(allowed[0])})"
+                    )
+            elif dtype not in FLOATS and not (bytes_allowed and dtype == "U8"):
                 problems.append(f"{stored} (dtype {dtype} is not a plain float)")
-            if found != shape:
-                problems.append(f"{stored} (shape {list(found)}, expected {list(shape)})")
-        _refuse(self._source, "lacks tensors of the model in config.json", lacking)
-        _refuse(self._source, "has tensors that do not fit config.json", problems)
+            if stored_shape != shape:
+                problems.append(f"{stored} (shape {list(stored_shape)}, expected {list(shape)})")
+        refuse(self._source, "lacks tensors of the model in config.json", lacking)
+        refuse(self._source, "has tensors that do not fit config.json", problems)
         extra = self._held.keys() - needed.keys() - scales - constants
-        names = (self._held[name][1] for name in extra)
-        _refuse(self._source, "has tensors that the model in config.json does not", names)
-
-    def _unfit_scale(self, name: str, shape: torch.Size) -> str:
-        """Why these scales do not belong to a matrix of that shape; "" where they do."""
-        assert self._fp8 is not None
-        _, stored, dtype, found = self._held[name]
-        allowed = self._fp8.scale_shapes(shape)
-        if dtype not in fp8.SCALE_DTYPES:
-            return f"{stored} (dtype {dtype} is not that of a scale)"
-        if tuple(found) not in allowed:
-            return f"{stored} (shape {list(found)}, expected {list(allowed[0])})"
-        return ""
+        names = (self._held[name].stored for name in extra)
+        refuse(self._source, "has tensors that the model in config.json does not", names)
 
     def _check_copy(self, copy: str, name: str) -> None:
         """Refuse a tied head that is not the embedding."""
@@ -172,63 +154,62 @@ class Checkpoint:
             for start, stop in self._bounds(name)
         ):
             raise MinillmError(
-                f"{self._source} has {self._held[copy][1]} that differs from {self._held[name][1]}, to which "
-                "config.json ties it; set tie_word_embeddings to false if it is meant"
+                f"{self._source} has {self._held[copy].stored} that differs from {self._held[name].stored}, "
+                "to which config.json ties it; set tie_word_embeddings to false if it is meant"
             )
 
     def _check_constant(self, name: str, value: float) -> None:
         """Refuse a number in place of which the model computes with another one."""
-        found = self[name]
-        as_saved = {torch.tensor(value, dtype=dtype).item() for dtype in (found.dtype, *_ROUNDED)}
-        if found.numel() != 1 or found.item() not in as_saved:
+        tensor, stored = self[name], self._held[name].stored
+        as_saved = {torch.tensor(value, dtype=dtype).item() for dtype in (tensor.dtype, *_ROUNDED)}
+        if tensor.numel() != 1 or tensor.item() not in as_saved:
             raise MinillmError(
-                f"{self._source} has {self._held[name][1]} = {found.tolist()}, where only {value} is computed"
+                f"{self._source} has {stored} = {tensor.tolist()}, where only {value} is computed"
             )
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """A whole tensor, memory mapped, privately: writing to it leaves the file.
+        """Read a whole tensor, memory mapped, privately: writing to it leaves the file.
 
         Its dtype is the stored one, but for 8 bits, which become bfloat16.
         """
-        tensor = self._file(name).tensor(self._held[name][1])
+        tensor = self._file(name).tensor(self._held[name].stored)
         self._mapped += tensor.nbytes
         return self._plain(name, tensor)
 
     def blocks(self, name: str) -> Iterator[tuple[int, torch.Tensor]]:
-        """(index of its first row, some rows) through a tensor; each is valid until the next is asked for."""
+        """Go through a tensor: (index of the first row, some rows), valid until the next are asked for."""
         for start, stop in self._bounds(name):
             yield start, self._rows(name, start, stop)
 
     def part(self, name: str, index: int) -> torch.Tensor:
         """Read one of the tensors that are stacked in one: an expert's."""
-        _, stored, dtype, _ = self._held[name]
-        tensor = self._file(name).rows(stored, index, index + 1)[0]
+        tensor = self._file(name).rows(self._held[name].stored, index, index + 1)[0]
         self._mapped += tensor.nbytes
-        if self._fp8 is None or dtype != fp8.DTYPE:
+        if self._fp8 is None or self._held[name].dtype != fp8.DTYPE:
             return tensor
         return self._fp8.dequantize(tensor, self.part(f"{name}{fp8.SCALES}", index))
 
     def _bounds(self, name: str) -> Iterator[tuple[int, int]]:
-        shape = self._held[name][3]
+        shape = self._held[name].shape
         width = math.prod(shape[1:]) * 4
         rows = max(1, MAPPED // max(1, width)) if len(shape) > 1 else shape[0]
         for start in range(0, shape[0], rows):
             yield start, min(start + rows, shape[0])
 
     def _rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        rows = self._file(name).rows(self._held[name][1], start, stop)
+        rows = self._file(name).rows(self._held[name].stored, start, stop)
         self._mapped += rows.nbytes
         return self._plain(name, rows, start)
 
     def _plain(self, name: str, tensor: torch.Tensor, start: int = 0) -> torch.Tensor:
         """All of a tensor, or of a matrix the rows from `start` on, in a plain dtype."""
-        if self._fp8 is None or self._held[name][2] != fp8.DTYPE:
+        if self._fp8 is None or self._held[name].dtype != fp8.DTYPE:
             return tensor
         return self._fp8.dequantize(tensor, self[f"{name}{fp8.SCALES}"], start)
 
     def _file(self, name: str) -> WeightsFile:
-        """The open file that holds a tensor, opened anew once enough of it is mapped."""
-        path = self._held[name][0]
+        """Open the file that holds a tensor, anew once enough of it is mapped."""
+        path = self._held[name].path
         if self._open is None or self._open[0] != path or (self._open[1].mapped and self._mapped > MAPPED):
             self.close()
             self._open = (path, open_weights(path))
@@ -241,31 +222,16 @@ class Checkpoint:
         self._open, self._mapped = None, 0
 
 
-def load_tensors(
-    folder: Path,
-    expected: Mapping[str, torch.Size],
-    *,
-    ignore: re.Pattern[str] | None = ROTARY,
-) -> dict[str, torch.Tensor]:
-    """All tensors of a `Checkpoint` under their own names, in the order of `expected`; errors are its own.
-
-    Extra tensors whose name `ignore` finds a match in are dropped.
-    """
-    skipped = {} if ignore is None else {"ignored tensors": ignore}
-    checkpoint = Checkpoint(folder, expected, Naming(skipped=skipped))
-    return {name: checkpoint[name] for name in expected}
-
-
 def main_dtype(folder: Path) -> str | None:
     """Name the dtype of most of a checkpoint's floats, such as "bfloat16"; None where it has no floats."""
     floats = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
     sizes = dict.fromkeys(floats, 0)
-    for path in _files(folder):
-        for dtype, shape in _inspect(path).values():
+    for path in _files(folder)[1]:
+        for dtype, shape in header(path).values():
             if dtype in floats:
                 sizes[dtype] += shape.numel()
-    most = max(sizes, key=sizes.__getitem__)
-    return floats[most] if sizes[most] else None
+    main = max(sizes, key=sizes.__getitem__)
+    return floats[main] if sizes[main] else None
 
 
 def save_tensors(
@@ -292,42 +258,33 @@ def save_tensors(
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, tensor in contiguous.items():
-        if max_shard_bytes is not None and shards[-1] and size + tensor.nbytes > max_shard_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
         size += tensor.nbytes
-    index = folder / INDEX_NAME
-    stale = set(_stale(folder))
-    header = {"format": "pt", **(metadata or {})}
-    if len(shards) == 1:
-        target = folder / WEIGHTS_NAME
-        write_atomically(target, partial(save_file, shards[0], metadata=header))
-        stale -= {target}
-    else:
-        weight_map: dict[str, str] = {}
-        for number, shard in enumerate(shards, start=1):
-            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            weight_map |= dict.fromkeys(shard, name)
-            write_atomically(folder / name, partial(save_file, shard, metadata=header))
-        total = sum(tensor.nbytes for tensor in contiguous.values())
-        text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
-        target = index
-        write_atomically(target, lambda temp: temp.write_text(text + "\n"))
-        stale -= {index, *(folder / name for name in weight_map.values())}
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return target
-
-
-def _stale(folder: Path) -> Iterator[Path]:
-    """The files of the checkpoint that a new one replaces."""
-    yield folder / WEIGHTS_NAME
-    index = folder / INDEX_NAME
+        if max_shard_bytes is not None and shards[-1] and size > max_shard_bytes:
+            shards.append({})
+            size = tensor.nbytes
+        shards[-1][name] = tensor
+    single, index, stale = folder / WEIGHTS_NAME, folder / INDEX_NAME, {folder / WEIGHTS_NAME}
     if index.is_file():
+        stale.add(index)
         with contextlib.suppress(MinillmError):
-            yield from _shards(index, folder / WEIGHTS_NAME)
-        yield index
+            stale |= _shards(index, single).keys()
+    count, metadata = len(shards), {"format": "pt", **(metadata or {})}
+    files = (
+        [single]
+        if count == 1
+        else [folder / f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    )
+    for path, shard in zip(files, shards, strict=True):
+        write_atomically(path, partial(save_file, shard, metadata=metadata))
+    if count > 1:
+        total = sum(tensor.nbytes for tensor in contiguous.values())
+        weight_map = {name: path.name for path, shard in zip(files, shards, strict=True) for name in shard}
+        text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
+        write_atomically(index, lambda temp: temp.write_text(text + "\n"))
+        files.append(index)
+    for path in stale.difference(files):
+        path.unlink(missing_ok=True)
+    return files[-1]
 
 
 def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:
@@ -366,27 +323,21 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
-def _index(folder: Path) -> str:
-    """The name of the index of a folder's shards; safetensors go first."""
-    has = any((folder / name).is_file() for name in (WEIGHTS_NAME, INDEX_NAME))
-    return INDEX_NAME if has or not (folder / TORCH_INDEX_NAME).is_file() else TORCH_INDEX_NAME
-
-
-def _files(folder: Path) -> dict[Path, set[str]]:
-    """Every weights file of a checkpoint -> the tensors that an index says it holds; safetensors go first."""
+def _files(folder: Path) -> tuple[Path, dict[Path, set[str]]]:
+    """Find a checkpoint's index or only file, and each file's tensors by the index; safetensors go first."""
     for name, index_name in ((WEIGHTS_NAME, INDEX_NAME), (TORCH_NAME, TORCH_INDEX_NAME)):
         single, index = folder / name, folder / index_name
         if index.is_file():
-            return _shards(index, single)
+            return index, _shards(index, single)
         if single.is_file():
-            return {single: set()}
+            return single, {single: set()}
     raise MinillmError(
         f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}, nor {TORCH_NAME} or {TORCH_INDEX_NAME}"
     )
 
 
 def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
-    """The shards that an index names -> the tensors that it says they hold."""
+    """Map the shards that an index names to the tensors that it says they hold."""
     folder = index.parent
     try:
         weight_map = json.loads(index.read_bytes())["weight_map"]
@@ -397,7 +348,7 @@ def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
             shards.setdefault(folder / file, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MinillmError(f"{index} is not an index of shards: {error}") from error
-    _refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
+    refuse(index, "names shards that are not there", [p.name for p in shards if not p.is_file()])
     if single.is_file() and single not in shards:
         raise MinillmError(
             f"{folder} has {single.name} and {index.name}, two checkpoints; remove the stale one"
@@ -405,17 +356,14 @@ def _shards(index: Path, single: Path) -> dict[Path, set[str]]:
     return shards
 
 
-def _inspect(path: Path) -> dict[str, tuple[str, torch.Size]]:
-    """Name -> dtype and shape of every tensor in a file."""
-    file = open_weights(path)
-    try:
+def header(path: Path) -> dict[str, tuple[str, torch.Size]]:
+    """Read the dtype and the shape of every tensor in a file, by their names."""
+    with contextlib.closing(open_weights(path)) as file:
         return file.header()
-    finally:
-        file.close()
 
 
-def _refuse(path: Path, what: str, names: Iterable[str]) -> None:
-    culprits = sorted(names)
-    if culprits:
+def refuse(path: Path, what: str, names: Iterable[str]) -> None:
+    """Raise `MinillmError` that says this of a file, with the names that it is about, if there are any."""
+    if culprits := sorted(names):
         more = f" and {len(culprits) - 4} more" if len(culprits) > 4 else ""
         raise MinillmError(f"{path} {what}: {', '.join(culprits[:4])}{more}")

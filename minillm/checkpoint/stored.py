@@ -14,12 +14,7 @@ from minillm.errors import MinillmError
 from minillm.model.config import ModelConfig
 
 # Keys that announce layers which predict further tokens: they follow the model's own.
-EXTRA_LAYERS = (
-    "num_nextn_predict_layers",
-    "mtp_num_hidden_layers",
-    "num_mtp_layers",
-    "num_mtp_modules",
-)
+EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers", "num_mtp_modules")
 
 
 @dataclass(frozen=True)
@@ -53,30 +48,30 @@ def stored_as(config: ModelConfig) -> Stored:
     return config.stored if isinstance(config, PublishedConfig) else Stored()
 
 
-def read_stored(path: Path, found: Unwrapped, mxfp4: bool) -> Stored:
+def read_stored(path: Path, text: Unwrapped, mxfp4: bool) -> Stored:
     """Read the `Stored` of a text model's config.json.
 
     Args:
         path: named in errors.
-        found: what it says.
+        text: what it says.
         mxfp4: whether the family may have experts in 4 bits.
 
     Raises:
         MinillmError: weights are quantised in a way that is not read; names it.
     """
-    given = found.config.get("quantization_config") or {}
-    method = given.get("quant_method")
+    quantization = text.config.get("quantization_config") or {}
+    method = quantization.get("quant_method")
     try:
-        fp8 = FP8.read(given) if method == "fp8" else None
-        if given and fp8 is None and not (method == "mxfp4" and mxfp4):
+        fp8 = FP8.read(quantization) if method == "fp8" else None
+        if quantization and fp8 is None and not (method == "mxfp4" and mxfp4):
             raise ValueError("quant_method")
     except ValueError as error:
-        culprit = {str(error): given.get(str(error))}
+        culprit = {str(error): quantization.get(str(error))}
         raise MinillmError(
             f"{path} has quantization_config = {culprit}, not supported; fetch plain weights"
         ) from None
-    extra = max(int(found.config.get(name) or 0) for name in EXTRA_LAYERS)
-    return Stored(method == "mxfp4", fp8, found.wrapper, found.layout, extra)
+    extra = max(int(text.config.get(name) or 0) for name in EXTRA_LAYERS)
+    return Stored(method == "mxfp4", fp8, text.wrapper, text.layout, extra)
 
 
 def plain(text: str, raw: Mapping[str, Any], changed: Mapping[str, Any], reference: str) -> str:
@@ -88,8 +83,10 @@ def plain(text: str, raw: Mapping[str, Any], changed: Mapping[str, Any], referen
         changed: the text model's config; `raw` itself where there was no wrapper.
         reference: the model_type under which transformers knows the family; "" where it is the file's.
     """
-    found = {name: value for name, value in changed.items() if name != "quantization_config" or value is None}
+    config = {
+        name: value for name, value in changed.items() if name != "quantization_config" or value is None
+    }
     if reference:  # not the code that came with the file, but the model that it is
-        found = {n: v for n, v in found.items() if n not in ("auto_map", "architectures")}
-        found["model_type"] = reference
-    return text if found == raw else json.dumps(found, indent=2) + "\n"
+        config = {name: value for name, value in config.items() if name not in ("auto_map", "architectures")}
+        config["model_type"] = reference
+    return text if config == raw else json.dumps(config, indent=2) + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -71,12 +71,10 @@ class _Safetensors:
         return {n: (s.get_dtype(), torch.Size(s.get_shape())) for n, s in slices.items()}
 
     def tensor(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._file.get_tensor(name)
-        return tensor
+        return cast(torch.Tensor, self._file.get_tensor(name))
 
     def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        rows: torch.Tensor = self._file.get_slice(name)[start:stop]
-        return rows
+        return cast(torch.Tensor, self._file.get_slice(name)[start:stop])
 
     def close(self) -> None:
         self._file.__exit__(None, None, None)
@@ -116,10 +114,10 @@ class _Pickled:
 
 
 def _reason(path: Path, message: str) -> str:
-    """Why a pickle was not read, in one sentence."""
-    if found := re.search(r"GLOBAL (\S+)", message):
+    """Say why a pickle was not read, in one sentence."""
+    if code := re.search(r"GLOBAL (\S+)", message):
         return (
-            f"{path} holds {found[1]}, which is no tensor and might run code when it is read; "
+            f"{path} holds {code[1]}, which is no tensor and might run code when it is read; "
             "convert it to safetensors"
         )
     first = next(iter(message.strip().splitlines()), "no message")[:120].rstrip(". ")

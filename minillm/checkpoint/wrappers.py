@@ -125,7 +125,7 @@ def unwrap(raw: dict[str, Any]) -> Unwrapped:
 
 
 def _nested(raw: dict[str, Any], wrapper: Wrapper) -> dict[str, Any]:
-    """The text model's own config, with what its wrapper says for it."""
+    """Make the text model's own config, with what its wrapper says for it."""
     nested = raw.get("text_config")
     if nested is None and wrapper.flat:
         others = ("vision", "image", "video", "model_type", "architectures")

@@ -116,6 +116,11 @@ Shape = Matrix | tuple[int, ...]
 ActivationName = Literal["silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "xielu"]
 
 
+def _present(**shapes: Shape | Literal[False]) -> dict[str, Shape]:
+    """Keep the shapes of parameters that a model has; False for others."""
+    return {name: shape for name, shape in shapes.items() if shape is not False}
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What a decoder-only transformer is made of; sizes in elements.
@@ -242,59 +247,51 @@ class ModelConfig:
     def shapes(self) -> dict[str, Shape]:
         """Every parameter's name and shape; a tied model has a head and no embedding."""
         C, V = self.hidden_size, self.vocab_size
-        shapes: dict[str, Shape] = {"embed": (V, C), "head": Matrix(C, V)}
-        if self.tie_word_embeddings:
-            del shapes["embed"]
-        if self.positions:
-            shapes["positions"] = (self.max_position_embeddings + self.position_offset, C)
+        shapes = _present(
+            embed=not self.tie_word_embeddings and (V, C),
+            head=Matrix(C, V),
+            positions=self.positions and (self.max_position_embeddings + self.position_offset, C),
+        )
         if self.embed_norm:
             shapes |= self._norm("embed_norm")
-        if self.head_bias:
-            shapes["head_bias"] = (V,)
-        shapes |= self._norm("norm")
+        shapes |= _present(head_bias=self.head_bias and (V,)) | self._norm("norm")
         for i in range(self.num_layers):
             layer = self._attention() | self._mlp(bool(self.expert_layers) and self.expert_layers[i])
             shapes |= {f"layers.{i}.{name}": shape for name, shape in layer.items()}
         return shapes
 
-    def _norm(self, name: str, width: int = 0) -> dict[str, Shape]:
-        shape = (width or self.hidden_size,)
-        has = {name: self.norm_weight, f"{name}_bias": self.norm_bias}
-        return {part: shape for part, there in has.items() if there}
+    def _norm(self, name: str) -> dict[str, Shape]:
+        shape = (self.hidden_size,)
+        return _present(**{name: self.norm_weight and shape, f"{name}_bias": self.norm_bias and shape})
 
     def _attention(self) -> dict[str, Shape]:
         C, (H, K, D) = self.hidden_size, self.heads
         shapes: dict[str, Shape] = {}
         if self.pre_norm:
             shapes |= self._norm("attn_norm")
-        if self.latent is not None:
-            n = self.latent
-            if n.q_rank:
-                shapes |= {"q_a": Matrix(C, n.q_rank), "q_a_norm": (n.q_rank,)}
-            shapes |= {
-                ("q_b" if n.q_rank else "q"): Matrix(n.q_rank or C, H * D),
-                "kv_a": Matrix(C, n.kv_rank + n.rope_dim),
-                "kv_a_norm": (n.kv_rank,),
-                "kv_b": Matrix(n.kv_rank, H * (n.nope_dim + n.v_dim)),
-            }
-            if self.qkv_bias:
-                shapes |= {"q_a_bias": (n.q_rank,)} if n.q_rank else {}
-                shapes["kv_a_bias"] = (n.kv_rank + n.rope_dim,)
+        if (n := self.latent) is not None:
+            bias, kv_width = self.qkv_bias, n.kv_rank + n.rope_dim
+            shapes |= _present(
+                q_a=bool(n.q_rank) and Matrix(C, n.q_rank),
+                q_a_norm=bool(n.q_rank) and (n.q_rank,),
+                **{"q_b" if n.q_rank else "q": Matrix(n.q_rank or C, H * D)},
+                kv_a=Matrix(C, kv_width),
+                kv_a_norm=(n.kv_rank,),
+                kv_b=Matrix(n.kv_rank, H * (n.nope_dim + n.v_dim)),
+                q_a_bias=bias and bool(n.q_rank) and (n.q_rank,),
+                kv_a_bias=bias and (kv_width,),
+            )
         else:
-            shapes["qkv"] = Matrix(C, (H + 2 * K) * D)
-            if self.qkv_bias:
-                shapes["qkv_bias"] = ((H + 2 * K) * D,)
+            width = (H + 2 * K) * D
+            shapes |= _present(qkv=Matrix(C, width), qkv_bias=self.qkv_bias and (width,))
         for name, heads in (("q_norm", H), ("k_norm", K)):
             if self.qk_norm and self.qk_norm_weight:
                 widths: dict[str, tuple[int, ...]] = {"head": (D,), "full": (heads * D,), "heads": (heads, D)}
                 shapes[name] = widths[self.qk_norm]
                 if self.qk_norm_kind == "layer" and self.qk_norm == "head":
                     shapes[f"{name}_bias"] = (D,)
-        if self.sinks:
-            shapes["sinks"] = (H,)
-        shapes["o"] = Matrix(H * self.v_dim, C)
-        if self.o_bias:
-            shapes["o_bias"] = (C,)
+        o = Matrix(H * self.v_dim, C)
+        shapes |= _present(sinks=self.sinks and (H,), o=o, o_bias=self.o_bias and (C,))
         return shapes | (self._norm("attn_post_norm") if self.post_norm else {})
 
     def _mlp(self, mixture: bool) -> dict[str, Shape]:
@@ -308,11 +305,8 @@ class ModelConfig:
                 shapes |= {"act_alpha_p": (1,), "act_alpha_n": (1,)}
         elif (experts := self.experts) is not None:
             E = experts.count
-            shapes["router"] = Matrix(C, E)
-            if self.router_bias:
-                shapes["router_bias"] = (E,)
-            if experts.correction:
-                shapes["router_correction"] = (E,)
+            bias, correction = self.router_bias and (E,), experts.correction and (E,)
+            shapes |= _present(router=Matrix(C, E), router_bias=bias, router_correction=correction)
             shapes |= self._dense("experts_", experts.width, self.mlp_bias and experts.biases, E)
             if experts.shared_width:
                 shapes |= self._dense("shared_", experts.shared_width, self.mlp_bias)
@@ -321,7 +315,7 @@ class ModelConfig:
         return shapes | (self._norm("mlp_post_norm") if self.post_norm else {})
 
     def _dense(self, prefix: str, F: int, bias: bool, E: int = 0) -> dict[str, Shape]:
-        """An MLP's parameters, or those of E of them."""
+        """List an MLP's parameters, or those of E of them."""
         C, first = self.hidden_size, "gate_up" if self.gated else "up"
         wide = 2 * F if self.gated else F
         shapes: dict[str, Shape] = {f"{prefix}{first}": Matrix(C, wide, E), f"{prefix}down": Matrix(F, C, E)}

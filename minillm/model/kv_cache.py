@@ -17,11 +17,7 @@ class KVCache:
     """Keys (L, P, K, D, S) and values (L, P, K, S, D); a page is one block of attention."""
 
     def __init__(
-        self,
-        config: ModelConfig,
-        precision: Precision,
-        num_pages: int,
-        device: torch.device | str = "cpu",
+        self, config: ModelConfig, precision: Precision, num_pages: int, device: torch.device | str = "cpu"
     ) -> None:
         L, (_, K, D), dtype = config.num_layers, config.heads, precision.kv_cache
         self.k_LPKDS = zeros((L, num_pages, K, D, PAGE_SIZE), dtype, torch.device(device))

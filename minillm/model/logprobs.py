@@ -46,17 +46,9 @@ class _ChosenLogprobs(torch.autograd.Function):
         config = ctx.model.config
         wide = torch.promote_types(head_PCW.dtype, torch.float32)
         head_CV = unpack(head_PCW.to(wide), config.vocab_size)
-        knobs = (config.logit_multiplier, config.final_softcap)
-        dhidden_RC, dhead_CV, dbias_V = logprob_ops.gradients(
-            grads[0],
-            hidden_RC,
-            head_CV,
-            token_R,
-            temperature_R,
-            ctx.model.logits,
-            *knobs,
-            ctx.needs_input_grad[1],
-        )
+        rows = grads[0], hidden_RC, head_CV, token_R, temperature_R
+        knobs = ctx.model.logits, config.logit_multiplier, config.final_softcap
+        dhidden_RC, dhead_CV, dbias_V = logprob_ops.gradients(*rows, *knobs, ctx.needs_input_grad[1])
         dbias = dbias_V.to(ctx.bias_dtype) if ctx.bias_dtype is not None else None
         dhead_PCW = None if dhead_CV is None else pack(dhead_CV.to(head_PCW.dtype))
         return dhidden_RC, dhead_PCW, dbias, None, None, None
@@ -65,7 +57,7 @@ class _ChosenLogprobs(torch.autograd.Function):
 def chosen_logprobs(
     model: Transformer, hidden_RC: torch.Tensor, token_R: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
-    """The logprob of token_R[r] after row r, (R,), differentiable; no (R, V) matrix is kept."""
+    """Compute the logprob of token_R[r] after row r, (R,), differentiable, keeping no (R, V) matrix."""
     bias = model.head_bias if model.config.head_bias else None
     result: torch.Tensor = _ChosenLogprobs.apply(hidden_RC, model.head, bias, model, token_R, temperature)
     return result
@@ -74,7 +66,7 @@ def chosen_logprobs(
 def token_logprobs(
     model: Transformer, sequences: Sequence[Sequence[int]], temperature: float = 1.0
 ) -> list[torch.Tensor]:
-    """For each list of n token ids, a differentiable tensor of its n - 1 logprobs.
+    """Compute for each list of n token ids a differentiable tensor of its n - 1 logprobs.
 
     Entry i is the logprob of token i + 1 given tokens 0 to i, at `temperature`: the sampler's forward, so
     the sampler's bits. Raises `MinillmError` for an empty list, a sequence longer than the model's
@@ -100,7 +92,7 @@ def token_logprobs(
 def next_logprobs(
     model: Transformer, prefixes: Sequence[Sequence[int]], temperature: float = 1.0
 ) -> torch.Tensor:
-    """The policy after each prefix: differentiable logprobs of the whole vocabulary, (R, V).
+    """Compute the policy after each prefix: differentiable logprobs of the whole vocabulary, (R, V).
 
     Prefixes that begin others' are read off the others' forward: the states of one solution, cut off at
     several places, cost what the longest costs. A row does not depend on what it is computed with.
@@ -120,7 +112,7 @@ def next_logprobs(
 
 
 def nested(prefixes: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
-    """Sequences of which each prefix begins one, and where each prefix ends in them, packed one by one.
+    """Find sequences of which each prefix begins one, and where each ends in them, packed one by one.
 
     In sorted order a prefix stands right before what it begins, or before another such prefix.
     """

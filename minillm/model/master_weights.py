@@ -18,12 +18,12 @@ from kernels.ops.packing import round_into
 
 
 def version(tensors: Iterable[torch.Tensor]) -> int:
-    """A number that grows with every change of any of them in place; one through `.data` hides from it."""
+    """Count the changes of all of them in place; one through `.data` hides from it."""
     return sum(x._version for x in tensors)
 
 
 def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`w` in `dtype`, differentiable; itself where that is its own, else a copy that is kept with it.
+    """Return `w` in `dtype`, differentiable; itself where it has that, else a copy that is kept with it.
 
     Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
     copy anew; a change through `.data` hides from it.

@@ -55,7 +55,7 @@ PRESETS: dict[str, Precision] = {
 
 
 def get_precision(precision: str | Precision) -> Precision:
-    """A preset by name, or the given `Precision`; `MinillmError` for an unknown name."""
+    """Return a preset by name, or the given `Precision`; `MinillmError` for an unknown name."""
     if isinstance(precision, Precision):
         return precision
     if precision not in PRESETS:

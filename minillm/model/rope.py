@@ -31,7 +31,7 @@ def _linear(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: 
 
 
 def _dynamic(rope: Rope, p: Mapping[str, Any], context: int, served: int, dtype: torch.dtype) -> Frequencies:
-    """A larger base for a context beyond the original one (NTK-aware scaling)."""
+    """Enlarge the base for a context beyond the original one (NTK-aware scaling)."""
     original = p["original_max_position_embeddings"]
     if context <= original:
         return _default(rope, p, context, served, dtype)
@@ -106,33 +106,25 @@ def _proportional(
     return torch.cat((frequency[:rotated], torch.zeros(rope.dim // 2 - rotated, dtype=dtype))), 1.0
 
 
+_ORIGINAL = "original_max_position_embeddings"
+_TYPES = (
+    ("default", _default, "", ""),
+    ("linear", _linear, "factor", ""),
+    ("dynamic", _dynamic, f"factor {_ORIGINAL}", ""),
+    ("yarn", _yarn, _ORIGINAL, "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate"),
+    ("llama3", _llama3, f"factor low_freq_factor high_freq_factor {_ORIGINAL}", ""),
+    (
+        "longrope",
+        _longrope,
+        f"short_factor long_factor {_ORIGINAL}",
+        "factor attention_factor short_mscale long_mscale",
+    ),
+    ("proportional", _proportional, "", "factor partial_rotary_factor"),
+)
 # Type -> (its frequencies, the parameters that it cannot do without, those that it may have).
 TYPES: dict[str, tuple[Callable[..., Frequencies], frozenset[str], frozenset[str]]] = {
     name: (function, frozenset(needed.split()), frozenset(optional.split()))
-    for name, function, needed, optional in (
-        ("default", _default, "", ""),
-        ("linear", _linear, "factor", ""),
-        ("dynamic", _dynamic, "factor original_max_position_embeddings", ""),
-        (
-            "yarn",
-            _yarn,
-            "original_max_position_embeddings",
-            "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate",
-        ),
-        (
-            "llama3",
-            _llama3,
-            "factor low_freq_factor high_freq_factor original_max_position_embeddings",
-            "",
-        ),
-        (
-            "longrope",
-            _longrope,
-            "short_factor long_factor original_max_position_embeddings",
-            "factor attention_factor short_mscale long_mscale",
-        ),
-        ("proportional", _proportional, "", "factor partial_rotary_factor"),
-    )
+    for name, function, needed, optional in _TYPES
 }
 
 
@@ -153,7 +145,7 @@ def table(
 
 
 def growth(config: ModelConfig, dtype: torch.dtype) -> torch.Tensor | None:
-    """What each position's query is multiplied by, (M, 1); None where nothing is."""
+    """Compute what each position's query is multiplied by, (M, 1); None where nothing is."""
     if (growth := config.query_growth) is None:
         return None
     position_M1 = torch.arange(config.max_position_embeddings, dtype=dtype).unsqueeze(1) + growth.shift

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from minillm.checkpoint.gguf.convert import import_gguf, main
-from minillm.checkpoint.safetensors import load_tensors
+from minillm.checkpoint.safetensors import WEIGHTS_NAME
 from minillm.errors import MinillmError
 from minillm.tokenizer.tokenizer import Tokenizer
 
 
 def imported(folder: Path, tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return load_tensors(folder, {name: torch.Size(a.shape) for name, a in tensors.items()})
+    stored = load_file(folder / WEIGHTS_NAME)
+    assert {name: tuple(a.shape) for name, a in tensors.items()} == {
+        n: tuple(x.shape) for n, x in stored.items()
+    }
+    return stored
 
 
 @pytest.mark.parametrize("tied", [True, False])

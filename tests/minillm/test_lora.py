@@ -17,8 +17,7 @@ from torch import nn
 import minillm.lora
 from kernels.panels import pack, unpack
 from minillm import LLM, MinillmError, Transformer, load_model, save_model, token_logprobs
-from minillm.checkpoint.keys import hf_shapes, to_hf
-from minillm.checkpoint.peft.places import places
+from minillm.checkpoint.keys import hf_shapes, places, to_hf
 from minillm.checkpoint.read_config import read_config
 from minillm.checkpoint.safetensors import save_tensors
 from minillm.lora import ADAPTER_NAME, CONFIG_NAME, PREFIX, Adapter, LoRA

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from minillm import MinillmError, Precision, Transformer, load_model
 from minillm.checkpoint.keys import to_hf
 from minillm.checkpoint.load import load_weights, save_weights
-from minillm.checkpoint.safetensors import WEIGHTS_NAME, load_tensors, save_tensors
+from minillm.checkpoint.safetensors import WEIGHTS_NAME, save_tensors
 from minillm.model.batch import Batch
 
 LENGTHS = (1, 63, 64, 65, 111)
@@ -200,7 +201,8 @@ def test_saved_weights_load_as_they_were(
     for name, tensor in before.items():
         assert tensor.dtype == model.precision.weights
         assert torch.equal(tensor, after[name]), name
-    stored = load_tensors(tmp_path, {name: tensor.shape for name, tensor in before.items()})
+    stored = load_file(tmp_path / WEIGHTS_NAME)
+    assert stored.keys() == before.keys()
     assert all(torch.equal(stored[name], tensor) for name, tensor in before.items())
     tokens = torch.arange(70) % model.config.vocab_size
     with torch.no_grad():

@@ -214,7 +214,7 @@ def test_gradients_are_pefts(family: str, tmp_path: Path) -> None:
     assert {p.dtype for p in lora.parameters()} == {torch.float64}
     torch.cat(token_logprobs(model, [IDS.tolist()])).mean().backward()
     found: dict[str, torch.Tensor] = {}
-    for part in lora._parts():
+    for part in lora._as_peft().pairs:
         adapter = lora.adapters[part.place.ours]
         assert adapter.A_KR.grad is not None and adapter.B_RN.grad is not None
         found |= zip(part.names, part.get(adapter.A_KR.grad, adapter.B_RN.grad), strict=True)

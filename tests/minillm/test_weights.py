@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from minillm.checkpoint.safetensors import INDEX_NAME, WEIGHTS_NAME, load_tensors, save_tensors
+from minillm.checkpoint.naming import ROTARY, Naming
+from minillm.checkpoint.safetensors import INDEX_NAME, WEIGHTS_NAME, Checkpoint, save_tensors
 from minillm.errors import MinillmError
 
 TENSORS = {
@@ -20,6 +21,14 @@ TENSORS = {
     "head.weight": torch.randn(7, 3).to(torch.bfloat16),
 }
 EXPECTED = {name: tensor.shape for name, tensor in TENSORS.items()}
+
+
+def load_tensors(
+    folder: Path, expected: dict[str, torch.Size], ignore: re.Pattern[str] | None = ROTARY
+) -> dict[str, torch.Tensor]:
+    skipped = {} if ignore is None else {"ignored tensors": ignore}
+    checkpoint = Checkpoint(folder, expected, Naming(skipped=skipped))
+    return {name: checkpoint[name] for name in expected}
 
 
 def save_sharded(folder: Path) -> None:

@@ -149,7 +149,7 @@ class Targets:
     settings: Mapping[str, Any] = field(repr=False)
 
     def module(self, name: str, linear: bool) -> bool:
-        """Whether a module is adapted; `linear`: it is of those that `all-linear` means."""
+        """Tell whether a module is adapted; `linear`: it is of those that `all-linear` means."""
         chosen = self.settings.get("target_modules")
         if chosen is None or self._chosen("exclude_modules", name) or self.saved(name):
             return False
@@ -158,29 +158,29 @@ class Targets:
         return name in chosen or (self._chosen("target_modules", name) and self._in_layer(name))
 
     def parameter(self, name: str) -> bool:
-        """Whether a parameter is adapted by its own name."""
+        """Tell whether a parameter is adapted by its own name."""
         return _ends(name, self.settings.get("target_parameters") or ())
 
     def saved(self, name: str) -> bool:
-        """Whether a module is one of `modules_to_save`, or in one."""
+        """Tell whether a module is one of `modules_to_save`, or in one."""
         return any(
             self._matches(re.match, "modules_to_save", rf"(^|.*\.){x}($|\..*)", name)
             for x in self.settings.get("modules_to_save") or ()
         )
 
     def tokens(self, module: str) -> list[int] | None:
-        """The `trainable_token_indices` of an embedding."""
+        """Look up the `trainable_token_indices` of an embedding."""
         indices = self.settings.get("trainable_token_indices")
         if isinstance(indices, dict):
             return next((rows for name, rows in indices.items() if _ends(module, (name,))), None)
         return indices
 
     def rank(self, name: str) -> int:
-        """The rank at a module or a parameter."""
+        """Look up the rank at a module or a parameter."""
         return int(self._pattern("rank_pattern", name, self.settings["r"]))
 
     def scale(self, name: str) -> float:
-        """What A B is multiplied by there."""
+        """Compute what A B is multiplied by there."""
         alpha, rank = self._pattern("alpha_pattern", name, self.settings["lora_alpha"]), self.rank(name)
         return float(alpha / rank**0.5 if self.settings.get("use_rslora") else alpha / rank)
 
@@ -191,7 +191,7 @@ class Targets:
         return default
 
     def _chosen(self, key: str, name: str) -> bool:
-        """By a regular expression of the whole name, or by a list of names and ends of names."""
+        """Match by a regular expression of the whole name, or by a list of names and ends of names."""
         chosen = self.settings.get(key) or ()
         if isinstance(chosen, str):
             return self._matches(re.fullmatch, key, chosen, name) is not None
