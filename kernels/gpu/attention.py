@@ -2,7 +2,6 @@
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens, P pages, S page size.
-In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
 
 Online softmax (Milakov and Gimelshein, 2018) in the tiling of FlashAttention-2 (Dao, 2023). The rows of a
 tile are tokens times the G query heads of one kv head, so keys and values are never expanded. Keys are
@@ -13,12 +12,13 @@ so are the two phases of a shared prefix: the first stores the softmax's state w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.checks import check_heads
 from kernels.gpu.attention_tile import (
@@ -210,34 +210,33 @@ def attention_forward(
     )
 
 
-@dataclass(frozen=True)
-class Paging:
+class Paging(NamedTuple):
     """Keys and values in pages, and which part of them a call visits.
 
     Attributes:
-        page_BP: int64, the block table.
+        page_BP: int64, the block table; None for keys and values that are packed.
         blocks_B2: int64, the first key block to visit and the one past the last, for each row of page_BP.
         state: what a call with `final=False` returned for the blocks before; the sinks are in it.
         final: False to return the float32 accumulator in out's place.
     """
 
-    page_BP: torch.Tensor
-    blocks_B2: torch.Tensor | None = None
-    state: tuple[torch.Tensor, torch.Tensor] | None = None
+    page_BP: Tensor | None = None
+    blocks_B2: Tensor | None = None
+    state: tuple[Tensor, Tensor] | None = None
     final: bool = True
 
 
 def forward(
-    q_THD: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    position_T: torch.Tensor,
-    tiles: tuple[torch.Tensor, int],
+    q_THD: Tensor,
+    k: Tensor,
+    v: Tensor,
+    position_T: Tensor,
+    tiles: tuple[Tensor, int],
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: Tensor | None = None,
     input_precision: str = "ieee",
     paging: Paging | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Compute (out_THE, softmax_2TH): what packed queries read from the keys at positions 0 to their own.
 
     Args:
@@ -258,26 +257,22 @@ def forward(
     """
     T, H, D = check(q_THD, scores, sinks_H, input_precision)
     tile_N3, tile_tokens = tiles
-    page_BP = blocks_B2 = acc_in = softmax_in = None
-    final = paging is None or paging.final
-    if paging is None:
+    page_BP, blocks_B2, state, final = paging or Paging()
+    if page_BP is None:
         expect("k", k, (T, None, D), like=q_THD)
         expect("v", v, (T, k.shape[1], None), like=q_THD)
     else:
-        page_BP, blocks_B2 = paging.page_BP, paging.blocks_B2
         expect("k", k, (None, None, D, KEY_BLOCK), tuple(TYPES), like=q_THD)
         expect("v", v, (k.shape[0], k.shape[1], KEY_BLOCK, None), k.dtype, like=q_THD)
         expect("page_BP", page_BP, (None, None), torch.int64, like=q_THD)
-        if blocks_B2 is not None:
-            expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD)
+        expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD, optional=True)
     K, E = k.shape[1], v.shape[-1]
     check_heads(H, K, D, E)
     expect("position_T", position_T, (T,), torch.int64, like=q_THD)
     expect("tile_N3", tile_N3, (None, 3), torch.int64, like=q_THD)
-    if paging is not None and paging.state is not None:
-        acc_in, softmax_in = paging.state
-        expect("state[0]", acc_in, (T, H, E), torch.float32, like=q_THD)
-        expect("state[1]", softmax_in, (2, T, H), torch.float32, like=q_THD)
+    acc_in, softmax_in = state or (None, None)
+    expect("state[0]", acc_in, (T, H, E), torch.float32, like=q_THD, optional=True)
+    expect("state[1]", softmax_in, (2, T, H), torch.float32, like=q_THD, optional=True)
     out_THE = torch.empty((T, H, E), dtype=q_THD.dtype if final else torch.float32, device=q_THD.device)
     softmax_2TH = torch.empty((2, T, H), dtype=torch.float32, device=q_THD.device)
     choice = config("forward", q_THD.dtype, D, E, input_precision, target(q_THD.device))
@@ -293,17 +288,17 @@ def forward(
 
 
 def paged(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    position_T: torch.Tensor,
-    page_BP: torch.Tensor,
-    tiles: tuple[torch.Tensor, int],
+    q_THD: Tensor,
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    position_T: Tensor,
+    page_BP: Tensor,
+    tiles: tuple[Tensor, int],
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: Tensor | None = None,
     input_precision: str = "ieee",
     prefix: SharedPrefix | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Compute `forward` over pages; with a shared prefix in two phases, which changes no bit.
 
     The first takes the rows of a prefix's sequences together over its full blocks, the second resumes from
@@ -319,8 +314,8 @@ def paged(
     return forward(*tensors, tiles, *knobs, Paging(page_BP, blocks_B2, state))
 
 
-def variants() -> list[Variant]:
-    """List training in every dtype and size, with sinks; decoding from pages; the phases of a prefix."""
+def variants() -> Iterator[Variant]:
+    """Yield training in every dtype and size, with sinks; decoding from pages; the phases of a prefix."""
     state = "p_acc_in p_softmax_in"
     final = {"FINAL": True, "PAGE": KEY_BLOCK}
     uses = {
@@ -331,4 +326,4 @@ def variants() -> list[Variant]:
         "prefix": (f"p_slopes {state}", {**final, "FINAL": False}),
         "resumed": ("p_slopes p_sinks", final),
     }
-    return list(variants_of(attention_forward, "forward", uses))
+    return variants_of(attention_forward, "forward", uses)

@@ -2,7 +2,6 @@
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens.
-In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
 
 FlashAttention-2's recomputation (Dao, 2023): probabilities come anew from the softmax's (max, sum), tile by
 tile. One kernel owns rows of queries and walks over keys, for dq; one owns keys and walks over the rows of
@@ -12,11 +11,13 @@ the gradients are the same in every run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.checks import check_heads
 from kernels.gpu.attention_tile import (
@@ -266,17 +267,17 @@ def attention_dkdv(
 
 
 def backward(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    out_THE: torch.Tensor,
-    softmax_2TH: torch.Tensor,
-    bounds_B1: torch.Tensor,
+    dout_THE: Tensor,
+    q_THD: Tensor,
+    k_TKD: Tensor,
+    v_TKE: Tensor,
+    out_THE: Tensor,
+    softmax_2TH: Tensor,
+    bounds_B1: Tensor,
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: Tensor | None = None,
     input_precision: str = "ieee",
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Compute the gradients (dq_THD, dk_TKD, dv_TKE, dsinks_H) of `kernels.gpu.attention.forward`, packed.
 
     `out_THE` and `softmax_2TH` are what it returned, `bounds_B1` (int64) says where sequences begin and the
@@ -299,16 +300,9 @@ def backward(
     G, device = H // K, q_THD.device
     delta_TH = torch.empty((T, H), dtype=torch.float32, device=device)
     position_T = positions(bounds_B1, T)
-    tensors = (q_THD, k_TKD, v_TKE)
-    shared = (dout_THE, softmax_2TH, delta_TH)
-    knobs = {
-        "T": T,
-        "scale": scores.scale,
-        "K": K,
-        "G": G,
-        "PRECISION": input_precision,
-        **score_arguments(scores),
-    }
+    tensors, shared = (q_THD, k_TKD, v_TKE), (dout_THE, softmax_2TH, delta_TH)
+    knobs = {"T": T, "scale": scores.scale, "K": K, "G": G, "PRECISION": input_precision}
+    knobs |= score_arguments(scores)
 
     choice = config("dq", q_THD.dtype, D, E, input_precision, target(device))
     tile_tokens = max(1, choice.BLOCK_M // G)
@@ -330,7 +324,8 @@ def backward(
     return dq_THD, dk_TKD, dv_TKE, (-weight_TH * delta_TH).sum(0).to(sinks_H.dtype)
 
 
-def variants() -> list[Variant]:
-    """List both kernels in every dtype and size."""
+def variants() -> Iterator[Variant]:
+    """Yield both kernels in every dtype and size."""
     uses = {"packed": ("p_slopes", {}), "tilted": ("", {}), "chunked": ("p_slopes", {"CHUNKED": True})}
-    return [*variants_of(attention_dq, "dq", uses), *variants_of(attention_dkdv, "dkdv", uses)]
+    yield from variants_of(attention_dq, "dq", uses)
+    yield from variants_of(attention_dkdv, "dkdv", uses)

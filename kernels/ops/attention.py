@@ -74,7 +74,7 @@ def _attention(
     q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float, window: int, softcap: float | None,
     sinks: Tensor | None, input_precision: str, slopes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out_THE, softmax_2TH), the second for the gradients alone: zeros where they do not read it."""
+    """Return (out_THE, softmax_2TH), the second for the gradients alone: zeros where they do not read it."""
     scores = Scores(scale, window, softcap, slopes_H=slopes)
     out, kept = backend.of(q, k).packed_attention(q, k, v, bounds, scores, sinks, input_precision)
     return out, kept[1] if kept else q.new_zeros((2, *q.shape[:2]), dtype=torch.float32)
@@ -92,7 +92,7 @@ def _attention_gradients(
     window: int, softcap: float | None, sinks: Tensor | None, input_precision: str,
     slopes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """(dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
+    """Return (dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
     scores, kept = Scores(scale, window, softcap, slopes_H=slopes), (out, softmax)
     dq, dk, dv, dsinks = backend.of(q, k).attention_gradients(
         dout, q, k, v, kept, bounds, scores, sinks, input_precision

@@ -55,7 +55,7 @@ def check_tables(tables: tuple[Tensor, Tensor], D: int, qkv_TX: Tensor) -> tuple
 
 @custom_op("rope")
 def _rope(qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor) -> Tensor:
-    """Queries and keys rotated, the values beside them as they are."""
+    """Rotate queries and keys, and leave the values beside them as they are."""
     H, K, D = heads
     return backend.of(qkv_TX).rope_qk(qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, None)
 
@@ -67,7 +67,7 @@ _rope.register_fake(fake_like(0))
 def _rope_backward(
     dout_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor
 ) -> Tensor:
-    """d qkv."""
+    """Return d qkv."""
     (H, K, D), X = heads, dout_TX.shape[1]
     parts = dout_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
     # Copies, which the gradient may write to.
@@ -99,7 +99,7 @@ def rope_store(
     qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
     slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, growth_M1: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(q_THD, k_TKD) rotated; keys and values are written into their slots. Not differentiable by itself."""
+    """Return (q_THD, k_TKD) rotated; write keys and values into their slots. Not differentiable by itself."""
     H, K, D = heads
     return backend.kernels_of(qkv_TX).rope_store(
         qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, slot_T, k_PKDS, v_PKSE, growth_M1
