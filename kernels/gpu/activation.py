@@ -167,11 +167,11 @@ def variants() -> Iterator[Variant]:
     """Yield both directions of each function, gated and not, and the clamped, in bf16; else the usual."""
     activations = [Activation(name, gated) for gated in (True, False) for name in NAMES]
     activations.append(Activation(limit=7.0))
+    types = {"F": "i32:16", "limit": "fp32"}
     for kind in TYPES.values():
-        types = {"p_x p_out p_dout p_dx": f"*{kind}", "F": "i32:16", "limit": "fp32"}
         for how in activations if kind == "bf16" else activations[:1]:
             targets = None if how is activations[0] else [REFERENCE]
             label = f"{how.name}{' gated' * how.gated}{' clamped' * bool(how.limit)} {kind}"
             choice = {**_constants(how), **config("sm_90")}
             for what, kernel in (("activate", _activate), ("activate_gradient", _gradient)):
-                yield variant(f"{what} {label}", kernel, types, choice, targets=targets)
+                yield variant(f"{what} {label}", kernel, kind, types, choice, targets=targets)

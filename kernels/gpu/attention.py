@@ -21,24 +21,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.checks import check_heads
-from kernels.gpu.attention_tile import (
-    Operand,
-    Rows,
-    Scoring,
-    Sizes,
-    Softmax,
-    check,
-    config,
-    first_seen,
-    products,
-    read,
-    rows_of,
-    score_arguments,
-    seen,
-    step,
-    tilt,
-    variants_of,
-)
+from kernels.gpu import attention_tile as tile
+from kernels.gpu.attention_tile import config
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, launch, target
 from kernels.gpu.variant import Variant
@@ -84,9 +68,9 @@ class Output(NamedTuple):
 
 @triton.jit
 def visit(
-    state: Softmax, q: Operand, rows: Rows, keys: Keys, j: tl.tensor, m_seen: tl.tensor, scoring: Scoring,
-    size: Sizes,
-) -> Softmax:  # fmt: skip
+    state: tile.Softmax, q: tile.Operand, rows: tile.Rows, keys: Keys, j: tl.tensor, m_seen: tl.tensor,
+    scoring: tile.Scoring, size: tile.Sizes,
+) -> tile.Softmax:  # fmt: skip
     """Advance the state of rows by key block j, from its page or from the packed keys.
 
     From a page, keys come unmasked: a key that no row sees spoils no score but its own, a value would.
@@ -112,28 +96,26 @@ def visit(
         p_v += i_key * E + o_n[:, None] * (size.K * E)
         m_k = m_n[None, :]
     b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(q.tile.dtype)
-    b_s = products(q, Operand(b_k, p_k, m_k), STEP_D, D, size.CHUNK_D, size.PRECISION)
+    b_s = tile.products(q, tile.Operand(b_k, p_k, m_k), STEP_D, D, size.CHUNK_D, size.PRECISION)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(q.tile.dtype)
     b_tilt = None
     if scoring.p_slopes is not None:
         o_ahead = (j * size.BLOCK_N + o_n)[None, :] - rows.position
-        b_tilt = tilt(scoring.p_slopes + (i_head * size.G + rows.head)[:, None], o_ahead)
-    state = step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)
+        b_tilt = tile.tilt(scoring.p_slopes + (i_head * size.G + rows.head)[:, None], o_ahead)
+    state = tile.step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)
     return state
 
 
 @triton.jit
-def initial_state(start: Start, rows: Rows, T: tl.tensor, size: Sizes) -> Softmax:
+def initial_state(start: Start, rows: tile.Rows, T: tl.tensor, size: tile.Sizes) -> tile.Softmax:
     """Make the state of rows before any key of this launch."""
     BLOCK_M: tl.constexpr = size.BLOCK_M
     if start.p_acc is not None:
-        o_e = tl.arange(0, size.BLOCK_E)
         b_max = tl.load(start.p_softmax + rows.place, mask=rows.mask, other=0.0)
         p_sum = start.p_softmax + T.to(tl.int64) * (size.K * size.G) + rows.place
         b_sum = tl.load(p_sum, mask=rows.mask, other=1.0)
-        p_acc = start.p_acc + rows.place[:, None] * size.E + o_e[None, :]
-        m_out = rows.mask[:, None] & (o_e < size.E)[None, :]
-        b_acc = tl.load(p_acc, mask=m_out, other=0.0)
+        p_acc = start.p_acc + rows.place[:, None] * size.E
+        b_acc = tile.read(p_acc, rows.mask[:, None], size.E, size.BLOCK_E).tile
     else:
         if start.p_sinks is not None:
             b_sink = tl.load(start.p_sinks + tl.program_id(1) * size.G + rows.head).to(tl.float32)
@@ -143,14 +125,16 @@ def initial_state(start: Start, rows: Rows, T: tl.tensor, size: Sizes) -> Softma
             b_max = tl.full((BLOCK_M,), float("-inf"), tl.float32)
             b_sum = tl.zeros((BLOCK_M,), tl.float32)
         b_acc = tl.zeros((BLOCK_M, size.BLOCK_E), tl.float32)
-    return Softmax(b_max, b_sum, b_acc)
+    return tile.Softmax(b_max, b_sum, b_acc)
 
 
 @triton.jit
-def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: Scoring, size: Sizes) -> None:
+def attend(
+    queries: Queries, keys: Keys, start: Start, output: Output, scoring: tile.Scoring, size: tile.Sizes
+) -> None:
     """Visit the key blocks of this program's rows in order, and write what the rows read from them."""
-    rows = rows_of(queries.p_position, queries.p_tile, scoring, size)
-    q = read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
+    rows = tile.rows_of(queries.p_position, queries.p_tile, scoring, size)
+    q = tile.read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
     state = initial_state(start, rows, queries.T, size)
     begin, end = rows.begin, rows.end
     if keys.p_blocks is not None:
@@ -159,14 +143,14 @@ def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: 
         end = tl.minimum(end, tl.load(p_blocks + 1).to(tl.int32) * (keys.PAGE // size.BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((rows.first + 1) // size.BLOCK_N, end))
-    if begin * size.BLOCK_N < first_seen(rows.last, scoring.window, scoring.CHUNKED):
+    if begin * size.BLOCK_N < tile.first_seen(rows.last, scoring.window, scoring.CHUNKED):
         edge = begin
 
     for j in range(begin, edge):
         state = visit(state, q, rows, keys, j, None, scoring, size)
     for j in range(edge, end):
         o_key = j * size.BLOCK_N + tl.arange(0, size.BLOCK_N)[None, :]
-        state = visit(state, q, rows, keys, j, seen(o_key, rows.position, scoring), scoring, size)
+        state = visit(state, q, rows, keys, j, tile.seen(o_key, rows.position, scoring), scoring, size)
 
     tl.store(output.p_softmax + rows.place, state.max, mask=rows.mask)
     p_sum = output.p_softmax + queries.T.to(tl.int64) * (size.K * size.G) + rows.place
@@ -205,8 +189,8 @@ def attention_forward(
         Keys(p_k, p_v, p_page, max_pages, p_blocks, PAGE),
         Start(p_sinks, p_acc_in, p_softmax_in),
         Output(p_out, p_softmax, FINAL),
-        Scoring(p_slopes, window, to_tanh, to_log2, SOFTCAP, CHUNKED),
-        Sizes(K, G, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION),
+        tile.Scoring(p_slopes, window, to_tanh, to_log2, SOFTCAP, CHUNKED),
+        tile.Sizes(K, G, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION),
     )
 
 
@@ -255,7 +239,7 @@ def forward(
     softmax_2TH (float32) holds each row's largest score, in base 2 (score / ln 2), and the sum of the
     exponentials relative to it. Raises ValueError, before any launch, for arguments that do not fit.
     """
-    T, H, D = check(q_THD, scores, sinks_H, input_precision)
+    T, H, D = tile.check(q_THD, scores, sinks_H, input_precision)
     tile_N3, tile_tokens = tiles
     page_BP, blocks_B2, state, final = paging or Paging()
     if page_BP is None:
@@ -282,7 +266,7 @@ def forward(
         q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
         p_acc_in=acc_in, p_softmax_in=softmax_in, T=T, max_pages=0 if page_BP is None else page_BP.shape[1],
         K=K, G=H // K, FINAL=final, PAGE=KEY_BLOCK, PRECISION=input_precision,
-        **score_arguments(scores), **choice.launch(D, E),
+        **tile.score_arguments(scores), **choice.launch(D, E),
     )  # fmt: skip
     return out_THE, softmax_2TH
 
@@ -326,4 +310,4 @@ def variants() -> Iterator[Variant]:
         "prefix": (f"p_slopes {state}", {**final, "FINAL": False}),
         "resumed": ("p_slopes p_sinks", final),
     }
-    return variants_of(attention_forward, "forward", uses)
+    return tile.variants_of(attention_forward, "forward", uses)

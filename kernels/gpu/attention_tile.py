@@ -298,13 +298,12 @@ def variants_of(kernel: Any, key: str, uses: Mapping[str, tuple[str, dict[str, A
             for use in list(uses) if usual else list(uses)[:1]:
                 absent, more = uses[use]
                 types = {
-                    "p_q p_k p_v p_out p_dout p_dq p_dk p_dv p_sinks": f"*{kind}",
                     "p_slopes p_softmax p_delta p_acc_in p_softmax_in": "*fp32",
                     "p_position p_tile p_page p_blocks p_bounds": "*i64",
-                    **{"T max_pages window": "i32", "scale to_tanh to_log2": "fp32"},
+                    "scale to_tanh to_log2": "fp32",
                     **({} if more.get("FINAL", True) else {"p_out": "*fp32"}),
                 }
                 constants = {"K": 8, "G": 2, "SOFTCAP": D == 256, "CHUNKED": False, "PRECISION": precision}
                 label = f"attention_{key} {use} {kind} {precision} {D}/{E}"
                 choice = {**constants, **how.launch(D, E), **more}
-                yield variant(label, kernel, types, choice, absent, [target])
+                yield variant(label, kernel, kind, types, choice, absent, [target])

@@ -95,6 +95,7 @@ def choices() -> Iterator[tuple[torch.dtype, str, str]]:
 def variant(
     label: str,
     kernel: Any,
+    kind: str,
     types: Mapping[str, str],
     choice: Mapping[str, Any],
     absent: str = "",
@@ -102,10 +103,11 @@ def variant(
 ) -> Variant:
     """Make a `Variant` of a launch whose constants, warps and stages (by default 1) are those of `choice`.
 
-    `types`: names of arguments, with spaces between them -> their type; the last that names one counts.
-    `absent`: the arguments that are None.
+    `types`: names of arguments, with spaces between them -> their type; the last that names one counts. Other
+    pointers are to numbers of `kind`, other numbers i32; the arguments that `absent` names are None.
     """
-    by_name = {name: kind for names, kind in types.items() for name in names.split()}
+    by_name = {name: f"*{kind}" if name.startswith("p_") else "i32" for name in kernel.arg_names}
+    by_name |= {name: type_ for names, type_ in types.items() for name in names.split()}
     known = {**dict.fromkeys(absent.split()), **choice}
     signature = {name: by_name[name] for name in kernel.arg_names if name not in known}
     constants = {name: value for name, value in known.items() if name in kernel.arg_names}

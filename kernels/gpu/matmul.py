@@ -1,17 +1,15 @@
 """Row-invariant matmul in Triton, by one matrix in panels or by one an expert, and its gradients.
 
-Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, from the first to the last, in float32:
-no split-K, and one BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows
-beside one enters its bits. The kernel is persistent: as many programs as the device has multiprocessors
-walk over the tiles, each tile whole, so the grid does not enter either. Kernels are not specialised to
-the number of rows: one row and a thousand run the same code.
+Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, in order, in float32: no split-K, and one
+BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows beside one enters its
+bits. The kernel is persistent: as many programs as the device has multiprocessors walk over whole tiles, so
+the grid does not enter either. Kernels are not specialised to the number of rows.
 
-What may vary with the number of rows is the tile. The safe way, taken on sm_100 and gfx942, is one tile for
-every number of rows, since there the size of a tile decides which matrix instruction it is made of. On
-sm_80 there is one instruction (mma.m16n8k16) for every tile; on sm_90 it is wgmma from 64 rows on, of
-which vLLM found the bits equal for every tile. There a second tile, of 64 rows and few columns, fills the
-device in decode; never one below 64 rows, which would be made of mma. `tests/kernels/test_gpu_ops.py`
-checks rows across the change on a device.
+What may vary with the number of rows is the tile. On sm_100 and gfx942 the size of a tile decides which
+matrix instruction it is made of: there is one for any number of rows. On sm_80 every tile is made of
+mma.m16n8k16; on sm_90 of wgmma from 64 rows on, of which vLLM found the bits equal for every tile. There a
+second tile, of 64 rows (fewer would be made of mma) and few columns, fills the device in decode.
+`tests/kernels/test_gpu_ops.py` checks rows across the change on a device.
 
 Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts, I items of work.
 """
@@ -193,17 +191,10 @@ def work_list(x_RK: Tensor, offset_E1: Tensor, precision: str = "ieee") -> Work:
 
 
 def _check_and_launch(
-    name: str,
-    x_RX: Tensor,
-    w: Tensor,
-    N: int | None,
-    work: Work | None,
-    bias: Tensor | None,
-    precision: str,
-    dtype: torch.dtype | None = None,
+    x_RX: Tensor, w: Tensor, N: int | None, work: Work | None, bias: Tensor | None, precision: str, wide: bool
 ) -> Tensor:
     """Compute x @ w (+ bias), or x @ w^T where N is None, for w in panels or one w an expert with `work`."""
-    expect(name, x_RX, (None, None))
+    expect("dy_RN" if N is None else "x_RK", x_RX, (None, None))
     (R, inner), transposed = x_RX.shape, N is None
     N = inner if N is None else N
     experts: tuple[int, ...] = () if work is None else (work.offset_E1.shape[0] - 1,)
@@ -219,7 +210,7 @@ def _check_and_launch(
             f"{work.offset_E1.device}"
         )
     expect("bias_EN" if experts else "bias_N", bias, (*experts, N), like=x_RX, optional=True)
-    out_RX = x_RX.new_empty(R, K if transposed else N, dtype=dtype)
+    out_RX = x_RX.new_empty(R, K if transposed else N, dtype=torch.float32 if wide else x_RX.dtype)
     if work is None:
         tile, item_I3 = config(target(x_RX.device), x_RX.dtype, precision, R), None
         items = triton.cdiv(R, tile.BLOCK_M)
@@ -248,8 +239,7 @@ def matmul(
     Raises ValueError for shapes that do not belong together, mixed dtypes or devices, tensors that are not
     contiguous, and panels that are not those of N columns.
     """
-    dtype = torch.float32 if wide else None
-    return _check_and_launch("x_RK", x_RK, w_PKW, N, None, bias_N, precision, dtype)
+    return _check_and_launch(x_RK, w_PKW, N, None, bias_N, precision, wide)
 
 
 def grouped_matmul(
@@ -260,7 +250,7 @@ def grouped_matmul(
     `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
     ValueError as `matmul` does.
     """
-    return _check_and_launch("x_RK", x_RK, w_EPKW, N, work, bias_EN, precision)
+    return _check_and_launch(x_RK, w_EPKW, N, work, bias_EN, precision, wide=False)
 
 
 def matmul_gradient_x(dy_RN: Tensor, w_PKW: Tensor, precision: str = "ieee") -> Tensor:
@@ -268,12 +258,12 @@ def matmul_gradient_x(dy_RN: Tensor, w_PKW: Tensor, precision: str = "ieee") -> 
 
     Row-invariant as the forward is. Raises ValueError as `matmul` does.
     """
-    return _check_and_launch("dy_RN", dy_RN, w_PKW, None, None, None, precision)
+    return _check_and_launch(dy_RN, w_PKW, None, None, None, precision, wide=False)
 
 
 def grouped_matmul_gradient_x(dy_RN: Tensor, w_EPKW: Tensor, work: Work, precision: str = "ieee") -> Tensor:
     """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
-    return _check_and_launch("dy_RN", dy_RN, w_EPKW, None, work, None, precision)
+    return _check_and_launch(dy_RN, w_EPKW, None, work, None, precision, wide=False)
 
 
 def matmul_gradient_w(x_RK: Tensor, dy_RN: Tensor, precision: str = "ieee") -> Tensor:
@@ -305,28 +295,26 @@ def _launch_gradient_w(
 
 def variants() -> Iterator[Variant]:
     """Yield product and gradient of every dtype and precision; for the reference both tiles, experts, d x."""
+    types = {"p_item p_offset": "*i32", "K N": "i32:16"}
+    cases: list[tuple[str, Any, bool, str]] = [
+        ("matmul", _matmul, False, "p_item p_bias"),
+        ("matmul_gradient_w", _gradient_w, False, "p_offset"),
+        ("grouped_matmul", _matmul, False, ""),
+        ("matmul_gradient_x", _matmul, True, "p_item p_bias"),
+        ("grouped_matmul_gradient_w", _gradient_w, False, ""),
+    ]
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
-        types = {
-            **{"p_x p_w p_bias p_out p_dy p_dw": f"*{kind}", "p_item p_offset": "*i32"},
-            **{"R items": "i32", "K N": "i32:16"},
-        }
-        cases: list[tuple[str, Any, bool, str]] = [
-            ("matmul", _matmul, False, "p_item p_bias"),
-            ("matmul_gradient_w", _gradient_w, False, "p_offset"),
-            ("grouped_matmul", _matmul, False, ""),
-            ("matmul_gradient_x", _matmul, True, "p_item p_bias"),
-            ("grouped_matmul_gradient_w", _gradient_w, False, ""),
-        ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
         few = name == REFERENCE and kind != "fp16"
         tiles = {config(name, dtype, precision, rows) for rows in ((1, 4096) if few else (4096,))}
         for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
             label = f"{kind} {precision}" if dtype == torch.float32 else kind
             label += f" {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
+            choice = {**tile.launch, "PRECISION": precision, "TRANSPOSED": False}
             for what, kernel, transposed, absent in cases if name == REFERENCE else cases[:2]:
-                choice = {**tile.launch, "PRECISION": precision, "TRANSPOSED": transposed}
-                yield variant(f"{what} {label}", kernel, types, choice, absent, [name])
+                case = {**choice, "TRANSPOSED": transposed}
+                yield variant(f"{what} {label}", kernel, kind, types, case, absent, [name])
         if kind == "bf16" and few:
-            wide, choice = {**types, "p_out": "*fp32"}, {**choice, "TRANSPOSED": False}
-            yield variant(f"matmul wide {label}", _matmul, wide, choice, "p_item p_bias", [name])
+            wide = {**types, "p_out": "*fp32"}
+            yield variant(f"matmul wide {label}", _matmul, kind, wide, choice, "p_item p_bias", [name])

@@ -171,21 +171,18 @@ def add_norm_gradient(
 
 def variants() -> Iterator[Variant]:
     """Yield both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
+    types = {"p_dw p_db": "*fp32", "C": "i32:16", "eps offset": "fp32"}
+    cases = [
+        ("rms", 1024, False, "p_b p_db"),
+        ("rms", 128, False, "p_residual p_dsum p_b p_db"),
+        ("rms", 2560, False, "p_b p_db"),
+        ("layer", 2560, True, ""),
+        ("bare rms", 1024, False, "p_w p_b p_dw p_db"),
+    ]
     for kind in TYPES.values():
-        types = {
-            "p_x p_residual p_w p_b p_sum p_out p_dsum p_dout p_dx": f"*{kind}",
-            **{"p_dw p_db": "*fp32", "T": "i32", "C": "i32:16", "eps offset": "fp32"},
-        }
-        cases = [
-            ("rms", 1024, False, "p_b p_db"),
-            ("rms", 128, False, "p_residual p_dsum p_b p_db"),
-            ("rms", 2560, False, "p_b p_db"),
-            ("layer", 2560, True, ""),
-            ("bare rms", 1024, False, "p_w p_b p_dw p_db"),
-        ]
         # To a compiler, fp16 is bf16 again: one width of it will do.
-        for name, width, layer, absent in cases if kind != "fp16" else cases[:1]:
-            targets = None if (name, width) == cases[0][:2] else [REFERENCE]
+        for i, (name, width, layer, absent) in enumerate(cases if kind != "fp16" else cases[:1]):
             choice = {"LAYER": layer, **config("sm_90", width)}
+            targets = [REFERENCE] if i else None
             for what, kernel in (("add_norm", _add_norm), ("add_norm_gradient", _gradient)):
-                yield variant(f"{what} {name} {kind} {width}", kernel, types, choice, absent, targets)
+                yield variant(f"{what} {name} {kind} {width}", kernel, kind, types, choice, absent, targets)

@@ -121,8 +121,8 @@ def variants() -> Iterator[Variant]:
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
         for bits, code in ((4, "*u8"), (8, "*i8")):
-            types = {"p_x p_out": f"*{kind}", "p_code": code, "p_scale": "*bf16", "R": "i32", "K N": "i32:16"}
+            types = {"p_code": code, "p_scale": "*bf16", "K N": "i32:16"}
             label = f"quantized_matmul int{bits} {kind}" + f" {precision}" * (dtype == torch.float32)
             knobs = {"INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision}
             choice = {**config(name, dtype, precision).launch, **knobs}
-            yield variant(label, _quantized_matmul, types, choice, targets=[name])
+            yield variant(label, _quantized_matmul, kind, types, choice, targets=[name])

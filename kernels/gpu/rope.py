@@ -182,12 +182,8 @@ def rope_gradient(
 
 def variants() -> Iterator[Variant]:
     """Yield Qwen3's heads (D = 128) with and without a cache, half of the dimensions, backward."""
+    types = {"p_cos p_sin p_growth": "*fp32", "p_position p_slot": "*i64", "D E R S": "i32:16"}
     for kind in TYPES.values():
-        types = {
-            "p_qkv p_q p_k p_v p_k_pages p_v_pages": f"*{kind}",
-            **{"p_cos p_sin p_growth": "*fp32", "p_position p_slot": "*i64", "T H K": "i32"},
-            "D E R S": "i32:16",
-        }
         for name, R, backward, absent in (
             ("rope_store", 64, False, "p_growth p_v"),
             ("rope_store partial growth", 32, False, "p_v"),
@@ -196,4 +192,4 @@ def variants() -> Iterator[Variant]:
         ):
             choice = {"BACKWARD": backward, **config("sm_90", 128, 128, R)}
             targets = None if name in ("rope_store", "rope_gradient") else [REFERENCE]
-            yield variant(f"{name} {kind} 128", _rope_store, types, choice, absent, targets)
+            yield variant(f"{name} {kind} 128", _rope_store, kind, types, choice, absent, targets)

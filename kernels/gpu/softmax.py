@@ -76,5 +76,4 @@ def log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
 
 def variants() -> Iterator[Variant]:
     """Yield the one way in which it is launched."""
-    types = {"p_logits p_temperature p_softmax p_out": "*fp32", "R": "i32", "V": "i32:16"}
-    yield variant("log_softmax", _softmax, types, {"BLOCK_V": BLOCK_V, "num_warps": 8})
+    yield variant("log_softmax", _softmax, "fp32", {"V": "i32:16"}, {"BLOCK_V": BLOCK_V, "num_warps": 8})

@@ -128,8 +128,8 @@ def xielu_gradient(
 
 def variants() -> Iterator[Variant]:
     """Yield both directions in every dtype."""
+    types = {"p_parts": "*fp64", "F": "i32:16"}
     for kind in TYPES.values():
-        types = {"p_x p_alpha_p p_alpha_n p_out p_dout p_dx": f"*{kind}", "p_parts": "*fp64", "F": "i32:16"}
         targets = None if kind == "bf16" else [REFERENCE]
         for what, kernel in (("xielu", _xielu), ("xielu_gradient", _gradient)):
-            yield variant(f"{what} {kind}", kernel, types, config("sm_90"), targets=targets)
+            yield variant(f"{what} {kind}", kernel, kind, types, config("sm_90"), targets=targets)

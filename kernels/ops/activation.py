@@ -104,5 +104,5 @@ def _xielu_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 _xielu.register_autograd(
-    _xielu_gradients, setup_context=lambda ctx, inputs, _: ctx.save_for_backward(*inputs)
+    _xielu_gradients, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
 )

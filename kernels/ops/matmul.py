@@ -32,7 +32,7 @@ def matmul(
     arguments that do not belong together.
     """
     x_RK = x_RK.contiguous()
-    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
+    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N)
     if backend.traced(kernels := backend.of(x_RK)):
         return _matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)
     return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
@@ -51,7 +51,7 @@ def grouped_matmul(
     `bound_E1` is int64 and rises from 0 to R. Raises ValueError as `matmul` does.
     """
     x_RK, E = x_RK.contiguous(), w_EPKW.shape[0]
-    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
+    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, E)
     check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
     if backend.traced(kernels := backend.of(x_RK)):
         return _grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)
@@ -59,13 +59,7 @@ def grouped_matmul(
 
 
 def _check_product(
-    name: str,
-    x_RK: Tensor,
-    w: Tensor,
-    N: int,
-    scales: Tensor | None,
-    bias: Tensor | None,
-    experts: tuple[int, ...],
+    name: str, x_RK: Tensor, w: Tensor, N: int, scales: Tensor | None, bias: Tensor | None, *experts: int
 ) -> None:
     check_tensor("x_RK", x_RK, (None, None), FLOATS, x_RK.device)
     K, P, device = x_RK.shape[1], -(-N // PANEL), x_RK.device
