@@ -105,9 +105,8 @@ def _gradient(
         b_gate, b_up = _clamped(b_gate, b_up, limit)
         b_s = tl.sigmoid(b_gate * 1.702)
         b_slope = b_s * (1 + b_gate * (1 - b_s) * 1.702)
-        tl.store(
-            p_dx + o_gate + F, rounded(tl.where(m_up, b_d * b_gate * b_s, 0), p_dx.dtype.element_ty), mask=m_f
-        )
+        b_d_up = tl.where(m_up, b_d * b_gate * b_s, 0)
+        tl.store(p_dx + o_gate + F, rounded(b_d_up, p_dx.dtype.element_ty), mask=m_f)
         b_d = tl.where(m_gate, b_d * (b_up + 1) * b_slope, 0)
     else:
         b_y, b_slope = _slope(b_gate, NAME)

@@ -50,17 +50,12 @@ class Keys(NamedTuple):
     PAGE: tl.constexpr
 
 
-class Start(NamedTuple):
-    """The softmax's state to start from: the sinks', or a stored one, or none."""
+class Stored(NamedTuple):
+    """A state to start from, else the sinks, else nothing; and where it goes, divided by its sum if FINAL."""
 
     p_sinks: tl.tensor
-    p_acc: tl.tensor
-    p_softmax: tl.tensor
-
-
-class Output(NamedTuple):
-    """Where the output goes, or, not FINAL, the accumulator; and the softmax's maximum and sum."""
-
+    p_acc_in: tl.tensor
+    p_softmax_in: tl.tensor
     p_out: tl.tensor
     p_softmax: tl.tensor
     FINAL: tl.constexpr
@@ -107,18 +102,18 @@ def visit(
 
 
 @triton.jit
-def initial_state(start: Start, rows: tile.Rows, T: tl.tensor, size: tile.Sizes) -> tile.Softmax:
+def initial_state(stored: Stored, rows: tile.Rows, T: tl.tensor, size: tile.Sizes) -> tile.Softmax:
     """Make the state of rows before any key of this launch."""
     BLOCK_M: tl.constexpr = size.BLOCK_M
-    if start.p_acc is not None:
-        b_max = tl.load(start.p_softmax + rows.place, mask=rows.mask, other=0.0)
-        p_sum = start.p_softmax + T.to(tl.int64) * (size.K * size.G) + rows.place
+    if stored.p_acc_in is not None:
+        b_max = tl.load(stored.p_softmax_in + rows.place, mask=rows.mask, other=0.0)
+        p_sum = stored.p_softmax_in + T.to(tl.int64) * (size.K * size.G) + rows.place
         b_sum = tl.load(p_sum, mask=rows.mask, other=1.0)
-        p_acc = start.p_acc + rows.place[:, None] * size.E
+        p_acc = stored.p_acc_in + rows.place[:, None] * size.E
         b_acc = tile.read(p_acc, rows.mask[:, None], size.E, size.BLOCK_E).tile
     else:
-        if start.p_sinks is not None:
-            b_sink = tl.load(start.p_sinks + tl.program_id(1) * size.G + rows.head).to(tl.float32)
+        if stored.p_sinks is not None:
+            b_sink = tl.load(stored.p_sinks + tl.program_id(1) * size.G + rows.head).to(tl.float32)
             b_max = b_sink * 1.4426950408889634
             b_sum = tl.full((BLOCK_M,), 1.0, tl.float32)
         else:
@@ -129,13 +124,11 @@ def initial_state(start: Start, rows: tile.Rows, T: tl.tensor, size: tile.Sizes)
 
 
 @triton.jit
-def attend(
-    queries: Queries, keys: Keys, start: Start, output: Output, scoring: tile.Scoring, size: tile.Sizes
-) -> None:
+def attend(queries: Queries, keys: Keys, stored: Stored, scoring: tile.Scoring, size: tile.Sizes) -> None:
     """Visit the key blocks of this program's rows in order, and write what the rows read from them."""
     rows = tile.rows_of(queries.p_position, queries.p_tile, scoring, size)
     q = tile.read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
-    state = initial_state(start, rows, queries.T, size)
+    state = initial_state(stored, rows, queries.T, size)
     begin, end = rows.begin, rows.end
     if keys.p_blocks is not None:
         p_blocks = keys.p_blocks + rows.sequence * 2
@@ -152,15 +145,15 @@ def attend(
         o_key = j * size.BLOCK_N + tl.arange(0, size.BLOCK_N)[None, :]
         state = visit(state, q, rows, keys, j, tile.seen(o_key, rows.position, scoring), scoring, size)
 
-    tl.store(output.p_softmax + rows.place, state.max, mask=rows.mask)
-    p_sum = output.p_softmax + queries.T.to(tl.int64) * (size.K * size.G) + rows.place
+    tl.store(stored.p_softmax + rows.place, state.max, mask=rows.mask)
+    p_sum = stored.p_softmax + queries.T.to(tl.int64) * (size.K * size.G) + rows.place
     tl.store(p_sum, state.sum, mask=rows.mask)
     b_acc = state.acc
-    if output.FINAL:
+    if stored.FINAL:
         # A row that saw no key has the sum 0 and the accumulator 0: it puts out 0.
         b_acc = b_acc / tl.where(state.sum == 0.0, 1.0, state.sum)[:, None]
     o_e = tl.arange(0, size.BLOCK_E)
-    p_out = output.p_out + (rows.place[:, None] * size.E + o_e[None, :])
+    p_out = stored.p_out + (rows.place[:, None] * size.E + o_e[None, :])
     m_out = rows.mask[:, None] & (o_e < size.E)[None, :]
     tl.store(p_out, rounded(b_acc, p_out.dtype.element_ty), mask=m_out)
 
@@ -187,8 +180,7 @@ def attention_forward(
     attend(
         Queries(p_q, p_position, p_tile, T),
         Keys(p_k, p_v, p_page, max_pages, p_blocks, PAGE),
-        Start(p_sinks, p_acc_in, p_softmax_in),
-        Output(p_out, p_softmax, FINAL),
+        Stored(p_sinks, p_acc_in, p_softmax_in, p_out, p_softmax, FINAL),
         tile.Scoring(p_slopes, window, to_tanh, to_log2, SOFTCAP, CHUNKED),
         tile.Sizes(K, G, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION),
     )
@@ -234,7 +226,6 @@ def forward(
         scores: how scores are made of products; the fields that only the oracle follows are ignored.
         sinks_H: q's dtype or float32, a logit per query head that joins the softmax and has no value.
         input_precision: "ieee", "tf32x3" or "tf32", of float32's products.
-        paging: None where keys and values are packed.
 
     softmax_2TH (float32) holds each row's largest score, in base 2 (score / ln 2), and the sum of the
     exponentials relative to it. Raises ValueError, before any launch, for arguments that do not fit.

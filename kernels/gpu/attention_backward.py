@@ -56,10 +56,7 @@ class Saved(NamedTuple):
 def gradient(
     b_s: tl.tensor, b_dp: tl.tensor, saved: Saved, m_seen: tl.tensor, b_tilt: tl.tensor, scoring: tile.Scoring
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Compute (probabilities, gradient of the scaled products) from products and gradients of probabilities.
-
-    b_tilt is as in the forward.
-    """
+    """Compute (probabilities, gradient of the scaled products) from products and probabilities' gradients."""
     if scoring.SOFTCAP:
         b_s = tanh(b_s * scoring.to_tanh)
     if b_tilt is None:
@@ -191,12 +188,10 @@ def gradient_kv(
     # The tokens that see some key of the run: from its first to the end of its last's window or chunk, but
     # for the runs at the list's end, which are empty.
     if scoring.CHUNKED:
-        past = tl.minimum(
-            length, (position + BLOCK_N - 1) // scoring.window * scoring.window + scoring.window
-        )
+        past = (position + BLOCK_N - 1) // scoring.window * scoring.window + scoring.window
     else:
-        past = tl.minimum(length, position + BLOCK_N - 1 + tl.minimum(scoring.window, length))
-    past = tl.where(keys > 0, past, 0)
+        past = position + BLOCK_N - 1 + tl.minimum(scoring.window, length)
+    past = tl.where(keys > 0, tl.minimum(length, past), 0)
     for i in range(position * size.G // BLOCK_M, (past * size.G + BLOCK_M - 1) // BLOCK_M):
         o_r = i * BLOCK_M + tl.arange(0, BLOCK_M)
         m_r = o_r < length * size.G
@@ -267,8 +262,7 @@ def backward(
     """Compute the gradients (dq_THD, dk_TKD, dv_TKE, dsinks_H) of `kernels.gpu.attention.forward`, packed.
 
     `out_THE` and `softmax_2TH` are what it returned, `bounds_B1` (int64) says where sequences begin and the
-    last ends; the rest is as it was there. Gradients have their inputs' dtypes and are summed in float32.
-    Raises ValueError, before any launch, for arguments that do not fit.
+    last ends. Gradients have their inputs' dtypes and are summed in float32. Raises as `forward` does.
     """
     T, H, D = tile.check(q_THD, scores, sinks_H, input_precision)
     expect("k", k_TKD, (T, None, D), like=q_THD)

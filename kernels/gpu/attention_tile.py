@@ -200,14 +200,11 @@ def step(
 
 @dataclass(frozen=True)
 class Config:
-    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs.
-
-    BLOCK_C is how much of a head dim is multiplied at a time (None: all of it).
-    """
+    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs."""
 
     BLOCK_M: int
     BLOCK_N: int
-    BLOCK_C: int | None
+    BLOCK_C: int | None  # how much of a head dim is multiplied at a time (None: all of it)
     num_warps: int
     num_stages: int
 
@@ -232,11 +229,9 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     if target == "interpret":
         return Config(32, 64, None, 1, 1)
     if dtype != torch.float32:
-        chunk = None
+        chunk = 128 if min(D, E) > 128 else None
         if target == "gfx942" or (wide and kernel != "forward"):
             chunk = 64
-        elif min(D, E) > 128:
-            chunk = 128
         return Config(64, 64, chunk, 4 if max(D, E) <= 64 else 8, 2)
     if input_precision == "ieee":
         # Fused multiply-adds: registers decide.
@@ -283,8 +278,8 @@ def variants_of(kernel: Any, key: str, uses: Mapping[str, tuple[str, dict[str, A
     """Yield variants of a kernel of Qwen3's grouping, with a softcap where the sizes are Gemma's.
 
     A use is (the arguments that are None, constants). The first is compiled in every dtype and size: the
-    usual head dim everywhere; the widest, which takes the most memory, in bf16; others once. The other uses
-    change little of a kernel: they are compiled where the sizes are the usual ones.
+    usual head dim everywhere; the widest, which takes the most memory, in bf16; others once. The other uses,
+    which change little of a kernel, are compiled in the usual sizes.
     """
     for dtype, precision, target in choices():
         shapes, kind = [(128, 128)], TYPES[dtype]

@@ -47,11 +47,9 @@ def processors(device: torch.device) -> int:
 
 
 def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, /, *arguments: Any, **named: Any) -> None:
-    """Launch a kernel on the device of its first argument; a grid of no program is no launch.
-
-    Products and sums are fused, which is the default as long as no environment variable says otherwise.
-    """
+    """Launch a kernel on the device of its first argument; a grid of no program is no launch."""
     if all(grid):
+        # Products and sums are fused, by default too, but there an environment variable may say otherwise.
         with nullcontext() if INTERPRET else torch.cuda.device(x.device):
             kernel[grid](x, *arguments, **named, enable_fp_fusion=True)
 

@@ -135,7 +135,7 @@ def _gradient_w(
     R: tl.tensor, K: tl.tensor, N: tl.tensor,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Compute dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
+    """Compute dw = x^T dy in panels, rows in order; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along R."""
     P = (N + (PANEL - 1)) // PANEL
     heights = tl.cdiv(K, BLOCK_M)
     i_expert = tl.program_id(1)
@@ -205,9 +205,9 @@ def _check_and_launch(
         raise ValueError(f"N must belong to the {P} panels of {panels.PANEL} columns of w, got {N}")
     expect_precision(precision, x_RX.device)
     if work is not None and (w.shape[:1] != experts or work.offset_E1.device != w.device):
+        listed = f"{experts[0]} on {work.offset_E1.device}"
         raise ValueError(
-            f"work must be of the {w.shape[0]} experts of w_EPKW and on {w.device}, got {experts[0]} on "
-            f"{work.offset_E1.device}"
+            f"work must be of the {w.shape[0]} experts of w_EPKW and on {w.device}, got {listed}"
         )
     expect("bias_EN" if experts else "bias_N", bias, (*experts, N), like=x_RX, optional=True)
     out_RX = x_RX.new_empty(R, K if transposed else N, dtype=torch.float32 if wide else x_RX.dtype)
@@ -235,9 +235,8 @@ def matmul(
     """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
 
     All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16; the
-    sums as they are, in float32, where `wide`.
-    Raises ValueError for shapes that do not belong together, mixed dtypes or devices, tensors that are not
-    contiguous, and panels that are not those of N columns.
+    sums as they are, in float32, where `wide`. Raises ValueError for shapes, dtypes or devices that do not
+    belong together, tensors that are not contiguous, and panels that are not those of N columns.
     """
     return _check_and_launch(x_RK, w_PKW, N, None, bias_N, precision, wide)
 
@@ -247,30 +246,23 @@ def grouped_matmul(
 ) -> Tensor:
     """Compute `matmul` of rows sorted by expert, each with its expert's matrix: the bits of one by one.
 
-    `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
-    ValueError as `matmul` does.
+    `work` is `work_list` of rows like x's. Raises ValueError as `matmul` does.
     """
     return _check_and_launch(x_RK, w_EPKW, N, work, bias_EN, precision, wide=False)
 
 
 def matmul_gradient_x(dy_RN: Tensor, w_PKW: Tensor, precision: str = "ieee") -> Tensor:
-    """Compute dx_RK = dy_RN @ w^T of a `matmul`, in dy's dtype.
-
-    Row-invariant as the forward is. Raises ValueError as `matmul` does.
-    """
+    """Compute dx_RK = dy_RN @ w^T of a `matmul`, in dy's dtype; row-invariant. Raises as `matmul`."""
     return _check_and_launch(dy_RN, w_PKW, None, None, None, precision, wide=False)
 
 
 def grouped_matmul_gradient_x(dy_RN: Tensor, w_EPKW: Tensor, work: Work, precision: str = "ieee") -> Tensor:
-    """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
+    """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises as `matmul`."""
     return _check_and_launch(dy_RN, w_EPKW, None, work, None, precision, wide=False)
 
 
 def matmul_gradient_w(x_RK: Tensor, dy_RN: Tensor, precision: str = "ieee") -> Tensor:
-    """Compute dw = x^T dy in panels (P, K, W), in x's dtype, of a `matmul`; columns past N are zero.
-
-    One program a tile adds up all rows, in order. Raises ValueError as `matmul` does.
-    """
+    """Compute dw = x^T dy (P, K, W) of a `matmul`, in x's dtype; zero past column N. Raises as `matmul`."""
     return _launch_gradient_w(x_RK, dy_RN, None, 1, precision)[0]
 
 

@@ -125,10 +125,9 @@ def add_norm(
 ) -> tuple[Tensor, Tensor]:
     """Compute (x + residual, its norm), both (T, C) in x's dtype; the sum is rounded before it is normed.
 
-    With no residual the sum is x itself, not a copy. Norms run in float32 for any `norm.dtype`, and the
-    product with w is not rounded before. Raises ValueError for shapes that do not belong together, mixed
-    dtypes or devices, tensors that are not contiguous, rows wider than MAX_WIDTH, and a bias where the
-    oracle takes none.
+    With no residual the sum is x itself. Norms run in float32 for any `norm.dtype`, and the product with w is
+    not rounded before. Raises ValueError for shapes, dtypes or devices that do not belong together, tensors
+    that are not contiguous, rows wider than MAX_WIDTH, and a bias where the oracle takes none.
     """
     choice = _check("x_TC", x_TC, w_C, b_C, norm)
     expect("residual_TC", residual_TC, x_TC.shape, like=x_TC, optional=True)
@@ -152,8 +151,7 @@ def add_norm_gradient(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Compute (d x and d residual, d w, d b) from `add_norm`'s sum and the gradients of its two outputs.
 
-    `dsum_TC` is None where only the norm was used. Nothing but the sum need be kept: what the norm divides
-    by is made again. Raises ValueError as `add_norm` does.
+    `dsum_TC` is None where only the norm was used. Raises ValueError as `add_norm` does.
     """
     choice = _check("sum_TC", sum_TC, w_C, b_C, norm)
     expect("dout_TC", dout_TC, sum_TC.shape, like=sum_TC)

@@ -40,8 +40,7 @@ RUN_TOKENS = 64
 
 def log_softmax_at(logits_RV: Tensor, temperature_R: Tensor, column_RX: Tensor) -> Tensor:
     """Compute some columns of `log_softmax`, (R, X)."""
-    softmax_2R = softmax(logits_RV, temperature_R)
-    return reference.from_softmax(softmax_2R, logits_RV, temperature_R, column_RX)
+    return reference.from_softmax(softmax(logits_RV, temperature_R), logits_RV, temperature_R, column_RX)
 
 
 def draw(logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor) -> Tensor:
@@ -97,16 +96,15 @@ def norm_qk(
 ) -> Tensor:
     """Compute `kernels.reference.norm_qk`, each piece a row of `add_norm`."""
     widths, sizes, kind = knobs
-    parts = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
-    for i, (w, b) in enumerate(((q_w, q_b), (k_w, k_b))):
-        size = sizes[i]
+    sides = list(qkv_TX.split((*widths, qkv_TX.shape[1] - sum(widths)), dim=1))
+    for i, (size, w, b) in enumerate(zip(sizes, (q_w, k_w), (q_b, k_b), strict=True)):
         if w is None or w.numel() == size:
-            rows = parts[i].reshape(-1, size).contiguous()
-            parts[i] = add_norm(rows, None, w, b, kind)[1].view(parts[i].shape)
+            rows = sides[i].reshape(-1, size).contiguous()
+            sides[i] = add_norm(rows, None, w, b, kind)[1].view(sides[i].shape)
         else:  # a weight for each head
-            heads = zip(parts[i].split(size, dim=1), w.view(-1, size), strict=True)
-            parts[i] = torch.cat([add_norm(x.contiguous(), None, w_D, b, kind)[1] for x, w_D in heads], dim=1)
-    return torch.cat(parts, dim=1)
+            heads = zip(sides[i].split(size, dim=1), w.view(-1, size), strict=True)
+            sides[i] = torch.cat([add_norm(x.contiguous(), None, w_D, b, kind)[1] for x, w_D in heads], dim=1)
+    return torch.cat(sides, dim=1)
 
 
 def rope_qk(

@@ -56,8 +56,7 @@ def _softmax(
 def softmax(logits_RV: Tensor, temperature_R: Tensor, out_RV: Tensor | None = None) -> Tensor:
     """Compute each row's maximum over temperature, and log of the sum of exponentials of differences; (2, R).
 
-    Of float32 logits, and temperatures above 0. `out_RV`, if any, takes all logprobs. Row-invariant. Raises
-    ValueError for others.
+    Temperatures are above 0; `out_RV` takes all logprobs. Row-invariant. Raises ValueError unless float32.
     """
     expect("logits_RV", logits_RV, (None, None), torch.float32)
     R, V = logits_RV.shape

@@ -111,10 +111,7 @@ def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
 def xielu_gradient(
     x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute (dx_TF, d alpha_p, d alpha_n) from what went in and the gradient of what came out.
-
-    Raises as `xielu` does.
-    """
+    """Compute (dx_TF, d alpha_p, d alpha_n) from inputs and gradient of `xielu`. Raises as it does."""
     grid, choice = _check(x_TF, alpha_p_1, alpha_n_1)
     expect("dout_TF", dout_TF, x_TF.shape, like=x_TF)
     dx_TF = torch.empty_like(x_TF)

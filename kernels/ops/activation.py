@@ -48,7 +48,6 @@ def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
 
 @custom_op("activate")
 def _activate(x_TX: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
-    """Compute act(gate) * up, (T, 2F) -> (T, F); act(x) where it is not gated."""
     return backend.of(x_TX).activate(x_TX, Activation(name, gated, limit))
 
 
@@ -59,7 +58,6 @@ _activate.register_fake(
 
 @custom_op("activate_backward")
 def _activate_backward(x_TX: Tensor, dout_TF: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
-    """Return dx (T, X)."""
     return backend.kernels_of(x_TX).activate_gradient(x_TX, dout_TF, Activation(name, gated, limit))
 
 
@@ -80,7 +78,6 @@ _activate.register_autograd(_activation_gradients, setup_context=_keep_activatio
 
 @custom_op("xielu")
 def _xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
-    """Compute xIELU with two learned numbers."""
     return backend.of(x_TF).xielu(x_TF, alpha_p_1, alpha_n_1)
 
 

@@ -81,10 +81,7 @@ def _attention(
 
 
 _attention.register_fake(
-    lambda q, k, v, *_: (
-        q.new_empty((*q.shape[:2], v.shape[2])),
-        q.new_empty((2, *q.shape[:2]), dtype=torch.float32),
-    )
+    lambda q, k, v, *_: (q.new_empty((*q.shape[:2], v.shape[2])), q.new_empty((2, *q.shape[:2])).float())
 )
 
 

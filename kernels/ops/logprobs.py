@@ -1,8 +1,7 @@
 """Logits -> logprobs: all of a row's, those of chosen tokens, and draws.
 
-Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials,
-with the kernel's order of the sum, for whoever asks: a whole row, one token, the sampler, the trainer. Other
-dtypes go by torch's own log_softmax.
+Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials, in
+the kernel's order, for whoever asks: a whole row, one token, sampler, trainer. Else torch's log_softmax.
 
 Legend: R rows, C model width, V vocabulary, X columns.
 """
@@ -114,7 +113,6 @@ def gradients(
 
 @custom_op("log_softmax")
 def _log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
-    """Compute log softmax(logits / temperature), (R, V), of float32 logits and temperatures."""
     return backend.of(logits_RV).log_softmax(logits_RV, temperature_R)
 
 

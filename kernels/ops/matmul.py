@@ -77,7 +77,6 @@ def _check_product(
 def _matmul(
     x_RK: Tensor, w_PKW: Tensor, scales_PGW: Tensor | None, bias_N: Tensor | None, N: int, wide: bool
 ) -> Tensor:
-    """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales; in float32 where `wide`."""
     return backend.of(x_RK).matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
 
 
@@ -136,7 +135,6 @@ _matmul.register_autograd(_product_gradients, setup_context=_keep_product)
 def _grouped_matmul(
     x_RK: Tensor, w_EPKW: Tensor, scales_EPGW: Tensor | None, bias_EN: Tensor | None, bound_E1: Tensor, N: int
 ) -> Tensor:
-    """Compute `matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
     return backend.of(x_RK).grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 

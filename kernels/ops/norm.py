@@ -114,7 +114,6 @@ def _norm_qk(
     qkv_TX: Tensor, q_w: Tensor | None, q_b: Tensor | None, k_w: Tensor | None, k_b: Tensor | None,
     pieces: Sequence[int], eps: float, layer: bool, offset: float,
 ) -> Tensor:  # fmt: skip
-    """Norm queries and keys in pieces, and leave the values beside them as they are."""
     q_width, k_width, q_size, k_size = pieces
     knobs = ((q_width, k_width), (q_size, k_size), Norm(eps, layer, offset))
     return backend.of(qkv_TX).norm_qk(qkv_TX, q_w, q_b, k_w, k_b, knobs)
@@ -131,7 +130,7 @@ def _norm_qk_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Return (d qkv, d q_w, d q_b, d k_w, d k_b): each piece is a row of `add_norm`."""
     gradient, norm = backend.kernels_of(qkv_TX).add_norm_gradient, Norm(eps, layer, offset)
-    parts, dweights, start = [], [], 0
+    dsides, dweights, start = [], [], 0
     for width, size, w, b in ((pieces[0], pieces[2], q_w, q_b), (pieces[1], pieces[3], k_w, k_b)):
         # Pieces of one weight are normed together: all of them, or those of one head.
         count = 1 if w is None else w.numel() // size
@@ -145,12 +144,12 @@ def _norm_qk_backward(
             for x, d, w_D, b_D in zip(x_OXD, d_OXD, w_OD, b_OD, strict=True)
         ]
         dx_OTXD = torch.stack([row[0] for row in rows]).unflatten(1, (qkv_TX.shape[0], -1))
-        parts.append(dx_OTXD.permute(1, 2, 0, 3).flatten(1))
+        dsides.append(dx_OTXD.permute(1, 2, 0, 3).flatten(1))
         for i in (1, 2):
             dpieces = [d for row in rows if (d := row[i]) is not None]
             dweights.append(some(torch.cat(dpieces) if dpieces else None, qkv_TX))
         start += width
-    dqkv_TX = torch.cat((*parts, dout_TX[:, start:]), dim=1)
+    dqkv_TX = torch.cat((*dsides, dout_TX[:, start:]), dim=1)
     return dqkv_TX, dweights[0], dweights[1], dweights[2], dweights[3]
 
 

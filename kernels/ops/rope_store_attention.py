@@ -115,18 +115,16 @@ class _RopeStoreAttention(torch.autograd.Function):
             v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
             k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
-            inputs = (q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T)
-            ctx.save_for_backward(*inputs, *kept)
+            ctx.save_for_backward(q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T, *kept)
             ctx.kernels, ctx.bounds, ctx.scores = kernels, batch.bounds, scores
         return out_THE
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T, *kept = ctx.saved_tensors
-        kernels: backend.Kernels = ctx.kernels
         bounds_B1 = torch.tensor(ctx.bounds, device=q_THD.device)
-        dq_THD, dk_TKD, dv_TKE, dsinks_H = kernels.attention_gradients(
+        dq_THD, dk_TKD, dv_TKE, dsinks_H = ctx.kernels.attention_gradients(
             grads[0], q_THD, k_TKD, v_TKE, tuple(kept), bounds_B1, ctx.scores, sinks_H, PRECISION
         )
-        dqkv_TX = kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
+        dqkv_TX = ctx.kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
         return dqkv_TX.to(q_THD.dtype), dsinks_H, *[None] * 8
