@@ -89,8 +89,7 @@ class Usage:
 @cache
 def variants(module: str) -> list[Variant]:
     """List the variants of a module; none where it has no kernels."""
-    found: list[Variant] = getattr(importlib.import_module(module), "variants", list)()
-    return found
+    return list(getattr(importlib.import_module(module), "variants", list)())
 
 
 def jobs(config: Config) -> list[Job]:

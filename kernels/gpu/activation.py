@@ -5,11 +5,13 @@ Legend: T rows, F MLP width, X what goes in: 2F, gate and up side by side, or F.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.gpu.language import rounded, tanh
 from kernels.gpu.launch import TYPES, expect, launch, target, variant
@@ -19,9 +21,10 @@ from kernels.knobs import Activation
 NAMES = ("silu", "gelu", "gelu_tanh", "gelu_bloom", "relu", "relu2", "sigmoid", "tanh")
 
 
-def config(target: str) -> tuple[int, int]:
-    """Choose (BLOCK_F, warps): a row's columns in blocks, one a program."""
-    return (512, 1) if target == "interpret" else (1024, 4)
+def config(target: str) -> dict[str, int]:
+    """Choose a program's columns of a row, and its warps."""
+    BLOCK_F, num_warps = (512, 1) if target == "interpret" else (1024, 4)
+    return {"BLOCK_F": BLOCK_F, "num_warps": num_warps}
 
 
 @triton.jit
@@ -102,9 +105,8 @@ def _gradient(
         b_gate, b_up = _clamped(b_gate, b_up, limit)
         b_s = tl.sigmoid(b_gate * 1.702)
         b_slope = b_s * (1 + b_gate * (1 - b_s) * 1.702)
-        tl.store(
-            p_dx + o_gate + F, rounded(tl.where(m_up, b_d * b_gate * b_s, 0), p_dx.dtype.element_ty), mask=m_f
-        )
+        b_d_up = tl.where(m_up, b_d * b_gate * b_s, 0)
+        tl.store(p_dx + o_gate + F, rounded(b_d_up, p_dx.dtype.element_ty), mask=m_f)
         b_d = tl.where(m_gate, b_d * (b_up + 1) * b_slope, 0)
     else:
         b_y, b_slope = _slope(b_gate, NAME)
@@ -116,7 +118,7 @@ def _gradient(
     tl.store(p_dx + o_gate, rounded(b_d, p_dx.dtype.element_ty), mask=m_f)
 
 
-def _check(x_TX: torch.Tensor, activation: Activation) -> int:
+def _check(x_TX: Tensor, activation: Activation) -> int:
     """Return F; raise ValueError for what is no activation, or not of these columns."""
     expect("x_TX", x_TX, (None, None))
     if activation.name not in NAMES:
@@ -126,54 +128,49 @@ def _check(x_TX: torch.Tensor, activation: Activation) -> int:
     return x_TX.shape[1] // 2 if activation.gated else x_TX.shape[1]
 
 
-def _constants(activation: Activation, BLOCK_F: int) -> dict[str, object]:
-    gated, clamped = activation.gated, activation.gated and activation.limit is not None
+def _constants(activation: Activation) -> dict[str, object]:
+    clamped = activation.gated and activation.limit is not None
     # The clamped product has a function of its own.
     name = "silu" if clamped else activation.name
-    return {"NAME": name, "GATED": gated, "CLAMPED": clamped, "BLOCK_F": BLOCK_F}
+    return {"NAME": name, "GATED": activation.gated, "CLAMPED": clamped}
 
 
-def _launch(kernel: Any, *tensors: torch.Tensor, sizes: tuple[int, int], activation: Activation) -> None:
-    (T, F), (BLOCK_F, num_warps) = sizes, config(target(tensors[0].device))
-    constants, limit = _constants(activation, BLOCK_F), float(activation.limit or 0)
-    launch(kernel, (T, triton.cdiv(F, BLOCK_F)), *tensors, F, limit, **constants, num_warps=num_warps)
+def _launch(kernel: Any, F: int, activation: Activation, *tensors: Tensor) -> None:
+    choice, limit = config(target(tensors[0].device)), float(activation.limit or 0)
+    grid = (tensors[0].shape[0], triton.cdiv(F, choice["BLOCK_F"]))
+    launch(kernel, grid, *tensors, F, limit, **_constants(activation), **choice)
 
 
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+def activate(x_TX: Tensor, activation: Activation) -> Tensor:
     """Compute `kernels.reference.activate`: act(gate) * up, (T, 2F) -> (T, F), or act(x), (T, F) -> (T, F).
 
     Raises ValueError for an unknown name, an odd number of columns where it is gated, and a tensor that is
     not contiguous or not of a kernel's dtype and device.
     """
-    F, T = _check(x_TX, activation), x_TX.shape[0]
-    out_TF = x_TX.new_empty(T, F)
-    _launch(_activate, x_TX, out_TF, sizes=(T, F), activation=activation)
+    F = _check(x_TX, activation)
+    out_TF = x_TX.new_empty(x_TX.shape[0], F)
+    _launch(_activate, F, activation, x_TX, out_TF)
     return out_TF
 
 
-def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Activation) -> torch.Tensor:
+def activate_gradient(x_TX: Tensor, dout_TF: Tensor, activation: Activation) -> Tensor:
     """Compute dx (T, X) in x's dtype from x and the gradient of what came out. Raises as `activate`."""
-    F, T = _check(x_TX, activation), x_TX.shape[0]
-    expect("dout_TF", dout_TF, (T, F), like=x_TX)
+    F = _check(x_TX, activation)
+    expect("dout_TF", dout_TF, (x_TX.shape[0], F), like=x_TX)
     dx_TX = torch.empty_like(x_TX)
-    _launch(_gradient, x_TX, dout_TF, dx_TX, sizes=(T, F), activation=activation)
+    _launch(_gradient, F, activation, x_TX, dout_TF, dx_TX)
     return dx_TX
 
 
-def variants() -> list[Variant]:
-    """List both directions of each function, gated and not, and the clamped, in bf16; else the usual."""
+def variants() -> Iterator[Variant]:
+    """Yield both directions of each function, gated and not, and the clamped, in bf16; else the usual."""
     activations = [Activation(name, gated) for gated in (True, False) for name in NAMES]
     activations.append(Activation(limit=7.0))
-    BLOCK_F, num_warps = config("sm_90")
-    found = []
+    types = {"F": "i32:16", "limit": "fp32"}
     for kind in TYPES.values():
-        types = {"p_x p_out p_dout p_dx": f"*{kind}", "F": "i32:16", "limit": "fp32"}
         for how in activations if kind == "bf16" else activations[:1]:
             targets = None if how is activations[0] else [REFERENCE]
             label = f"{how.name}{' gated' * how.gated}{' clamped' * bool(how.limit)} {kind}"
-            constants = _constants(how, BLOCK_F)
-            found += [
-                variant(f"{what} {label}", kernel, types, constants, num_warps, 1, targets)
-                for what, kernel in (("activate", _activate), ("activate_gradient", _gradient))
-            ]
-    return found
+            choice = {**_constants(how), **config("sm_90")}
+            for what, kernel in (("activate", _activate), ("activate_gradient", _gradient)):
+                yield variant(f"{what} {label}", kernel, kind, types, choice, targets=targets)

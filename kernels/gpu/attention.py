@@ -2,7 +2,6 @@
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens, P pages, S page size.
-In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
 
 Online softmax (Milakov and Gimelshein, 2018) in the tiling of FlashAttention-2 (Dao, 2023). The rows of a
 tile are tokens times the G query heads of one kv head, so keys and values are never expanded. Keys are
@@ -13,32 +12,17 @@ so are the two phases of a shared prefix: the first stores the softmax's state w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.checks import check_heads
-from kernels.gpu.attention_tile import (
-    Operand,
-    Rows,
-    Scoring,
-    Sizes,
-    Softmax,
-    check,
-    config,
-    first_seen,
-    products,
-    read,
-    rows_of,
-    score_arguments,
-    seen,
-    step,
-    tilt,
-    variants_of,
-)
+from kernels.gpu import attention_tile as tile
+from kernels.gpu.attention_tile import config
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, launch, target
 from kernels.gpu.variant import Variant
@@ -66,17 +50,12 @@ class Keys(NamedTuple):
     PAGE: tl.constexpr
 
 
-class Start(NamedTuple):
-    """The softmax's state to start from: the sinks', or a stored one, or none."""
+class Stored(NamedTuple):
+    """A state to start from, else the sinks, else nothing; and where it goes, divided by its sum if FINAL."""
 
     p_sinks: tl.tensor
-    p_acc: tl.tensor
-    p_softmax: tl.tensor
-
-
-class Output(NamedTuple):
-    """Where the output goes, or, not FINAL, the accumulator; and the softmax's maximum and sum."""
-
+    p_acc_in: tl.tensor
+    p_softmax_in: tl.tensor
     p_out: tl.tensor
     p_softmax: tl.tensor
     FINAL: tl.constexpr
@@ -84,9 +63,9 @@ class Output(NamedTuple):
 
 @triton.jit
 def visit(
-    state: Softmax, q: Operand, rows: Rows, keys: Keys, j: tl.tensor, m_seen: tl.tensor, scoring: Scoring,
-    size: Sizes,
-) -> Softmax:  # fmt: skip
+    state: tile.Softmax, q: tile.Operand, rows: tile.Rows, keys: Keys, j: tl.tensor, m_seen: tl.tensor,
+    scoring: tile.Scoring, size: tile.Sizes,
+) -> tile.Softmax:  # fmt: skip
     """Advance the state of rows by key block j, from its page or from the packed keys.
 
     From a page, keys come unmasked: a key that no row sees spoils no score but its own, a value would.
@@ -112,46 +91,44 @@ def visit(
         p_v += i_key * E + o_n[:, None] * (size.K * E)
         m_k = m_n[None, :]
     b_k = tl.load(p_k + o_d[:, None] * STEP_D, mask=m_k & (o_d < D)[:, None], other=0.0).to(q.tile.dtype)
-    b_s = products(q, Operand(b_k, p_k, m_k), STEP_D, D, size.CHUNK_D, size.PRECISION)
+    b_s = tile.products(q, tile.Operand(b_k, p_k, m_k), STEP_D, D, size.CHUNK_D, size.PRECISION)
     b_v = tl.load(p_v + o_e[None, :], mask=m_n[:, None] & (o_e < E)[None, :], other=0.0).to(q.tile.dtype)
     b_tilt = None
     if scoring.p_slopes is not None:
         o_ahead = (j * size.BLOCK_N + o_n)[None, :] - rows.position
-        b_tilt = tilt(scoring.p_slopes + (i_head * size.G + rows.head)[:, None], o_ahead)
-    state = step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)
+        b_tilt = tile.tilt(scoring.p_slopes + (i_head * size.G + rows.head)[:, None], o_ahead)
+    state = tile.step(state, b_s, b_v, m_seen, b_tilt, scoring, size.PRECISION)
     return state
 
 
 @triton.jit
-def initial_state(start: Start, rows: Rows, T: tl.tensor, size: Sizes) -> Softmax:
+def initial_state(stored: Stored, rows: tile.Rows, T: tl.tensor, size: tile.Sizes) -> tile.Softmax:
     """Make the state of rows before any key of this launch."""
     BLOCK_M: tl.constexpr = size.BLOCK_M
-    if start.p_acc is not None:
-        o_e = tl.arange(0, size.BLOCK_E)
-        b_max = tl.load(start.p_softmax + rows.place, mask=rows.mask, other=0.0)
-        p_sum = start.p_softmax + T.to(tl.int64) * (size.K * size.G) + rows.place
+    if stored.p_acc_in is not None:
+        b_max = tl.load(stored.p_softmax_in + rows.place, mask=rows.mask, other=0.0)
+        p_sum = stored.p_softmax_in + T.to(tl.int64) * (size.K * size.G) + rows.place
         b_sum = tl.load(p_sum, mask=rows.mask, other=1.0)
-        p_acc = start.p_acc + rows.place[:, None] * size.E + o_e[None, :]
-        m_out = rows.mask[:, None] & (o_e < size.E)[None, :]
-        b_acc = tl.load(p_acc, mask=m_out, other=0.0)
+        p_acc = stored.p_acc_in + rows.place[:, None] * size.E
+        b_acc = tile.read(p_acc, rows.mask[:, None], size.E, size.BLOCK_E).tile
     else:
-        if start.p_sinks is not None:
-            b_sink = tl.load(start.p_sinks + tl.program_id(1) * size.G + rows.head).to(tl.float32)
+        if stored.p_sinks is not None:
+            b_sink = tl.load(stored.p_sinks + tl.program_id(1) * size.G + rows.head).to(tl.float32)
             b_max = b_sink * 1.4426950408889634
             b_sum = tl.full((BLOCK_M,), 1.0, tl.float32)
         else:
             b_max = tl.full((BLOCK_M,), float("-inf"), tl.float32)
             b_sum = tl.zeros((BLOCK_M,), tl.float32)
         b_acc = tl.zeros((BLOCK_M, size.BLOCK_E), tl.float32)
-    return Softmax(b_max, b_sum, b_acc)
+    return tile.Softmax(b_max, b_sum, b_acc)
 
 
 @triton.jit
-def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: Scoring, size: Sizes) -> None:
+def attend(queries: Queries, keys: Keys, stored: Stored, scoring: tile.Scoring, size: tile.Sizes) -> None:
     """Visit the key blocks of this program's rows in order, and write what the rows read from them."""
-    rows = rows_of(queries.p_position, queries.p_tile, scoring, size)
-    q = read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
-    state = initial_state(start, rows, queries.T, size)
+    rows = tile.rows_of(queries.p_position, queries.p_tile, scoring, size)
+    q = tile.read(queries.p_q + rows.place[:, None] * size.D, rows.mask[:, None], size.D, size.BLOCK_D)
+    state = initial_state(stored, rows, queries.T, size)
     begin, end = rows.begin, rows.end
     if keys.p_blocks is not None:
         p_blocks = keys.p_blocks + rows.sequence * 2
@@ -159,24 +136,24 @@ def attend(queries: Queries, keys: Keys, start: Start, output: Output, scoring: 
         end = tl.minimum(end, tl.load(p_blocks + 1).to(tl.int32) * (keys.PAGE // size.BLOCK_N))
     # From `edge` on, some row does not see some key; before it no mask is needed, which changes no bit.
     edge = tl.maximum(begin, tl.minimum((rows.first + 1) // size.BLOCK_N, end))
-    if begin * size.BLOCK_N < first_seen(rows.last, scoring.window, scoring.CHUNKED):
+    if begin * size.BLOCK_N < tile.first_seen(rows.last, scoring.window, scoring.CHUNKED):
         edge = begin
 
     for j in range(begin, edge):
         state = visit(state, q, rows, keys, j, None, scoring, size)
     for j in range(edge, end):
         o_key = j * size.BLOCK_N + tl.arange(0, size.BLOCK_N)[None, :]
-        state = visit(state, q, rows, keys, j, seen(o_key, rows.position, scoring), scoring, size)
+        state = visit(state, q, rows, keys, j, tile.seen(o_key, rows.position, scoring), scoring, size)
 
-    tl.store(output.p_softmax + rows.place, state.max, mask=rows.mask)
-    p_sum = output.p_softmax + queries.T.to(tl.int64) * (size.K * size.G) + rows.place
+    tl.store(stored.p_softmax + rows.place, state.max, mask=rows.mask)
+    p_sum = stored.p_softmax + queries.T.to(tl.int64) * (size.K * size.G) + rows.place
     tl.store(p_sum, state.sum, mask=rows.mask)
     b_acc = state.acc
-    if output.FINAL:
+    if stored.FINAL:
         # A row that saw no key has the sum 0 and the accumulator 0: it puts out 0.
         b_acc = b_acc / tl.where(state.sum == 0.0, 1.0, state.sum)[:, None]
     o_e = tl.arange(0, size.BLOCK_E)
-    p_out = output.p_out + (rows.place[:, None] * size.E + o_e[None, :])
+    p_out = stored.p_out + (rows.place[:, None] * size.E + o_e[None, :])
     m_out = rows.mask[:, None] & (o_e < size.E)[None, :]
     tl.store(p_out, rounded(b_acc, p_out.dtype.element_ty), mask=m_out)
 
@@ -203,41 +180,39 @@ def attention_forward(
     attend(
         Queries(p_q, p_position, p_tile, T),
         Keys(p_k, p_v, p_page, max_pages, p_blocks, PAGE),
-        Start(p_sinks, p_acc_in, p_softmax_in),
-        Output(p_out, p_softmax, FINAL),
-        Scoring(p_slopes, window, to_tanh, to_log2, SOFTCAP, CHUNKED),
-        Sizes(K, G, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION),
+        Stored(p_sinks, p_acc_in, p_softmax_in, p_out, p_softmax, FINAL),
+        tile.Scoring(p_slopes, window, to_tanh, to_log2, SOFTCAP, CHUNKED),
+        tile.Sizes(K, G, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CHUNK_D, CHUNK_E, PRECISION),
     )
 
 
-@dataclass(frozen=True)
-class Paging:
+class Paging(NamedTuple):
     """Keys and values in pages, and which part of them a call visits.
 
     Attributes:
-        page_BP: int64, the block table.
+        page_BP: int64, the block table; None for keys and values that are packed.
         blocks_B2: int64, the first key block to visit and the one past the last, for each row of page_BP.
         state: what a call with `final=False` returned for the blocks before; the sinks are in it.
         final: False to return the float32 accumulator in out's place.
     """
 
-    page_BP: torch.Tensor
-    blocks_B2: torch.Tensor | None = None
-    state: tuple[torch.Tensor, torch.Tensor] | None = None
+    page_BP: Tensor | None = None
+    blocks_B2: Tensor | None = None
+    state: tuple[Tensor, Tensor] | None = None
     final: bool = True
 
 
 def forward(
-    q_THD: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    position_T: torch.Tensor,
-    tiles: tuple[torch.Tensor, int],
+    q_THD: Tensor,
+    k: Tensor,
+    v: Tensor,
+    position_T: Tensor,
+    tiles: tuple[Tensor, int],
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: Tensor | None = None,
     input_precision: str = "ieee",
     paging: Paging | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Compute (out_THE, softmax_2TH): what packed queries read from the keys at positions 0 to their own.
 
     Args:
@@ -251,33 +226,28 @@ def forward(
         scores: how scores are made of products; the fields that only the oracle follows are ignored.
         sinks_H: q's dtype or float32, a logit per query head that joins the softmax and has no value.
         input_precision: "ieee", "tf32x3" or "tf32", of float32's products.
-        paging: None where keys and values are packed.
 
     softmax_2TH (float32) holds each row's largest score, in base 2 (score / ln 2), and the sum of the
     exponentials relative to it. Raises ValueError, before any launch, for arguments that do not fit.
     """
-    T, H, D = check(q_THD, scores, sinks_H, input_precision)
+    T, H, D = tile.check(q_THD, scores, sinks_H, input_precision)
     tile_N3, tile_tokens = tiles
-    page_BP = blocks_B2 = acc_in = softmax_in = None
-    final = paging is None or paging.final
-    if paging is None:
+    page_BP, blocks_B2, state, final = paging or Paging()
+    if page_BP is None:
         expect("k", k, (T, None, D), like=q_THD)
         expect("v", v, (T, k.shape[1], None), like=q_THD)
     else:
-        page_BP, blocks_B2 = paging.page_BP, paging.blocks_B2
         expect("k", k, (None, None, D, KEY_BLOCK), tuple(TYPES), like=q_THD)
         expect("v", v, (k.shape[0], k.shape[1], KEY_BLOCK, None), k.dtype, like=q_THD)
         expect("page_BP", page_BP, (None, None), torch.int64, like=q_THD)
-        if blocks_B2 is not None:
-            expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD)
+        expect("blocks_B2", blocks_B2, (page_BP.shape[0], 2), torch.int64, like=q_THD, optional=True)
     K, E = k.shape[1], v.shape[-1]
     check_heads(H, K, D, E)
     expect("position_T", position_T, (T,), torch.int64, like=q_THD)
     expect("tile_N3", tile_N3, (None, 3), torch.int64, like=q_THD)
-    if paging is not None and paging.state is not None:
-        acc_in, softmax_in = paging.state
-        expect("state[0]", acc_in, (T, H, E), torch.float32, like=q_THD)
-        expect("state[1]", softmax_in, (2, T, H), torch.float32, like=q_THD)
+    acc_in, softmax_in = state or (None, None)
+    expect("state[0]", acc_in, (T, H, E), torch.float32, like=q_THD, optional=True)
+    expect("state[1]", softmax_in, (2, T, H), torch.float32, like=q_THD, optional=True)
     out_THE = torch.empty((T, H, E), dtype=q_THD.dtype if final else torch.float32, device=q_THD.device)
     softmax_2TH = torch.empty((2, T, H), dtype=torch.float32, device=q_THD.device)
     choice = config("forward", q_THD.dtype, D, E, input_precision, target(q_THD.device))
@@ -287,23 +257,23 @@ def forward(
         q_THD, k, v, out_THE, softmax_2TH, position_T, tile_N3, page_BP, blocks_B2, sinks_H,
         p_acc_in=acc_in, p_softmax_in=softmax_in, T=T, max_pages=0 if page_BP is None else page_BP.shape[1],
         K=K, G=H // K, FINAL=final, PAGE=KEY_BLOCK, PRECISION=input_precision,
-        **score_arguments(scores), **choice.launch(D, E),
+        **tile.score_arguments(scores), **choice.launch(D, E),
     )  # fmt: skip
     return out_THE, softmax_2TH
 
 
 def paged(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    position_T: torch.Tensor,
-    page_BP: torch.Tensor,
-    tiles: tuple[torch.Tensor, int],
+    q_THD: Tensor,
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    position_T: Tensor,
+    page_BP: Tensor,
+    tiles: tuple[Tensor, int],
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
+    sinks_H: Tensor | None = None,
     input_precision: str = "ieee",
     prefix: SharedPrefix | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Compute `forward` over pages; with a shared prefix in two phases, which changes no bit.
 
     The first takes the rows of a prefix's sequences together over its full blocks, the second resumes from
@@ -319,8 +289,8 @@ def paged(
     return forward(*tensors, tiles, *knobs, Paging(page_BP, blocks_B2, state))
 
 
-def variants() -> list[Variant]:
-    """List training in every dtype and size, with sinks; decoding from pages; the phases of a prefix."""
+def variants() -> Iterator[Variant]:
+    """Yield training in every dtype and size, with sinks; decoding from pages; the phases of a prefix."""
     state = "p_acc_in p_softmax_in"
     final = {"FINAL": True, "PAGE": KEY_BLOCK}
     uses = {
@@ -331,4 +301,4 @@ def variants() -> list[Variant]:
         "prefix": (f"p_slopes {state}", {**final, "FINAL": False}),
         "resumed": ("p_slopes p_sinks", final),
     }
-    return list(variants_of(attention_forward, "forward", uses))
+    return tile.variants_of(attention_forward, "forward", uses)

@@ -2,7 +2,6 @@
 
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens, P pages, S page size.
-In kernels: p_ pointer, b_ tile in registers, o_ offsets, m_ mask, i_ program index.
 
 The softmax runs in base 2: a score is counted in units of ln 2, and `to_log2` turns a product of query and
 key (or, with a softcap, its tanh) into one. A row's state is (max, sum, accumulator) in float32.
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.checks import NO_WINDOW, check_knobs
 from kernels.gpu.language import dot, rounded, tanh
@@ -95,11 +95,7 @@ class Softmax(NamedTuple):
 @triton.jit
 def first_seen(b_position: tl.tensor, window: tl.tensor, CHUNKED: tl.constexpr) -> tl.tensor:
     """Find the first key that queries at these positions see: of their last `window`, or of their chunk."""
-    if CHUNKED:
-        b_first = b_position // window * window
-    else:
-        b_first = b_position - window + 1
-    return b_first
+    return b_position // window * window if CHUNKED else b_position - window + 1
 
 
 @triton.jit
@@ -204,29 +200,23 @@ def step(
 
 @dataclass(frozen=True)
 class Config:
-    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs.
-
-    BLOCK_C is how much of a head dim is multiplied at a time (None: all of it).
-    """
+    """Rows of a tile (tokens times query heads of one kv head), keys of a block, how a program runs."""
 
     BLOCK_M: int
     BLOCK_N: int
-    BLOCK_C: int | None
+    BLOCK_C: int | None  # how much of a head dim is multiplied at a time (None: all of it)
     num_warps: int
     num_stages: int
 
-    def constants(self, D: int, E: int) -> dict[str, int]:
-        """Make the constexpr arguments that say it to a kernel of these head dims."""
+    def launch(self, D: int, E: int) -> dict[str, int]:
+        """Make the keyword arguments of a launch for these head dims."""
         block_D, block_E = block_width(D), block_width(E)
         return {
-            **{"D": D, "E": E, "BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N},
-            **{"BLOCK_D": block_D, "CHUNK_D": min(self.BLOCK_C or block_D, block_D)},
-            **{"BLOCK_E": block_E, "CHUNK_E": min(self.BLOCK_C or block_E, block_E)},
+            **{"D": D, "BLOCK_D": block_D, "CHUNK_D": min(self.BLOCK_C or block_D, block_D)},
+            **{"E": E, "BLOCK_E": block_E, "CHUNK_E": min(self.BLOCK_C or block_E, block_E)},
+            **{"BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N},
+            **{"num_warps": self.num_warps, "num_stages": self.num_stages},
         }
-
-    def launch(self, D: int, E: int) -> dict[str, int]:
-        """Make the keyword arguments of a launch: `constants` and what the compiler is told."""
-        return {**self.constants(D, E), "num_warps": self.num_warps, "num_stages": self.num_stages}
 
 
 def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str, target: str) -> Config:
@@ -239,11 +229,9 @@ def config(kernel: str, dtype: torch.dtype, D: int, E: int, input_precision: str
     if target == "interpret":
         return Config(32, 64, None, 1, 1)
     if dtype != torch.float32:
-        chunk = None
+        chunk = 128 if min(D, E) > 128 else None
         if target == "gfx942" or (wide and kernel != "forward"):
             chunk = 64
-        elif min(D, E) > 128:
-            chunk = 128
         return Config(64, 64, chunk, 4 if max(D, E) <= 64 else 8, 2)
     if input_precision == "ieee":
         # Fused multiply-adds: registers decide.
@@ -269,17 +257,15 @@ def score_arguments(scores: Scores) -> dict[str, Any]:
 
 
 def check(
-    q_THD: torch.Tensor, scores: Scores, sinks_H: torch.Tensor | None, input_precision: str
+    q_THD: Tensor, scores: Scores, sinks_H: Tensor | None, input_precision: str
 ) -> tuple[int, int, int]:
     """Return (T, H, D); raise ValueError for queries and knobs that no kernel is written for."""
     check_knobs(scores.scale, scores.window, scores.softcap, input_precision)
     expect("q", q_THD, (None, None, None))
     T, H, D = q_THD.shape
     expect_precision(input_precision, q_THD.device)
-    if sinks_H is not None:
-        expect("sinks_H", sinks_H, (H,), (q_THD.dtype, torch.float32), like=q_THD)
-    if scores.slopes_H is not None:
-        expect("slopes_H", scores.slopes_H, (H,), torch.float32, like=q_THD)
+    expect("sinks_H", sinks_H, (H,), (q_THD.dtype, torch.float32), like=q_THD, optional=True)
+    expect("slopes_H", scores.slopes_H, (H,), torch.float32, like=q_THD, optional=True)
     return T, H, D
 
 
@@ -292,8 +278,8 @@ def variants_of(kernel: Any, key: str, uses: Mapping[str, tuple[str, dict[str, A
     """Yield variants of a kernel of Qwen3's grouping, with a softcap where the sizes are Gemma's.
 
     A use is (the arguments that are None, constants). The first is compiled in every dtype and size: the
-    usual head dim everywhere; the widest, which takes the most memory, in bf16; others once. The other uses
-    change little of a kernel: they are compiled where the sizes are the usual ones.
+    usual head dim everywhere; the widest, which takes the most memory, in bf16; others once. The other uses,
+    which change little of a kernel, are compiled in the usual sizes.
     """
     for dtype, precision, target in choices():
         shapes, kind = [(128, 128)], TYPES[dtype]
@@ -302,23 +288,17 @@ def variants_of(kernel: Any, key: str, uses: Mapping[str, tuple[str, dict[str, A
         if dtype == torch.bfloat16 and target == REFERENCE:
             shapes += [(64, 64), (192, 128)]
         for D, E in shapes:
-            choice = config(key, dtype, D, E, precision, target)
+            how = config(key, dtype, D, E, precision, target)
             usual = D == 128 == E and precision == "ieee" and dtype != torch.float16 and target == REFERENCE
             for use in list(uses) if usual else list(uses)[:1]:
                 absent, more = uses[use]
                 types = {
-                    "p_q p_k p_v p_out p_dout p_dq p_dk p_dv p_sinks": f"*{kind}",
                     "p_slopes p_softmax p_delta p_acc_in p_softmax_in": "*fp32",
                     "p_position p_tile p_page p_blocks p_bounds": "*i64",
-                    **{"T max_pages window": "i32", "scale to_tanh to_log2": "fp32"},
+                    "scale to_tanh to_log2": "fp32",
                     **({} if more.get("FINAL", True) else {"p_out": "*fp32"}),
                 }
-                constants = {
-                    **{"K": 8, "G": 2, "SOFTCAP": D == 256, "CHUNKED": False, "PRECISION": precision},
-                    **choice.constants(D, E),
-                    **dict.fromkeys(absent.split()),
-                    **more,
-                }
+                constants = {"K": 8, "G": 2, "SOFTCAP": D == 256, "CHUNKED": False, "PRECISION": precision}
                 label = f"attention_{key} {use} {kind} {precision} {D}/{E}"
-                how = (choice.num_warps, choice.num_stages, [target])
-                yield variant(label, kernel, types, constants, *how)
+                choice = {**constants, **how.launch(D, E), **more}
+                yield variant(label, kernel, kind, types, choice, absent, [target])

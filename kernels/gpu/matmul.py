@@ -1,42 +1,33 @@
 """Row-invariant matmul in Triton, by one matrix in panels or by one an expert, and its gradients.
 
-Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, from the first to the last, in float32:
-no split-K, and one BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows
-beside one enters its bits. The kernel is persistent: as many programs as the device has multiprocessors
-walk over the tiles, each tile whole, so the grid does not enter either. Kernels are not specialised to
-the number of rows: one row and a thousand run the same code.
+Each output is a chain of `tl.dot` over blocks of BLOCK_K along K, in order, in float32: no split-K, and one
+BLOCK_K for a dtype and precision, so that neither the number of rows nor the rows beside one enters its
+bits. The kernel is persistent: as many programs as the device has multiprocessors walk over whole tiles, so
+the grid does not enter either. Kernels are not specialised to the number of rows.
 
-What may vary with the number of rows is the tile. The safe way, taken on sm_100 and gfx942, is one tile for
-every number of rows, since there the size of a tile decides which matrix instruction it is made of. On
-sm_80 there is one instruction (mma.m16n8k16) for every tile; on sm_90 it is wgmma from 64 rows on, of
-which vLLM found the bits equal for every tile. There a second tile, of 64 rows and few columns, fills the
-device in decode; never one below 64 rows, which would be made of mma. `tests/kernels/test_gpu_ops.py`
-checks rows across the change on a device.
+What may vary with the number of rows is the tile. On sm_100 and gfx942 the size of a tile decides which
+matrix instruction it is made of: there is one for any number of rows. On sm_80 every tile is made of
+mma.m16n8k16; on sm_90 of wgmma from 64 rows on, of which vLLM found the bits equal for every tile. There a
+second tile, of 64 rows (fewer would be made of mma) and few columns, fills the device in decode.
+`tests/kernels/test_gpu_ops.py` checks rows across the change on a device.
 
 Legend: R rows, K inner width, N outer width, P panels, W panel width, E experts, I items of work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels import panels
 from kernels.gpu.language import dot, rounded
-from kernels.gpu.launch import (
-    TYPES,
-    choices,
-    expect,
-    expect_precision,
-    launch,
-    processors,
-    target,
-    variant,
-)
+from kernels.gpu.launch import TYPES, choices, expect, expect_precision, launch, processors, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 
 PANEL = tl.constexpr(panels.PANEL)
@@ -54,17 +45,12 @@ class Tile:
     programs: int = 1
 
     @property
-    def constants(self) -> dict[str, int]:
-        """The constexpr arguments that every kernel of this module shares."""
-        return {"BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N, "BLOCK_K": self.BLOCK_K}
-
-    @property
     def launch(self) -> dict[str, int]:
-        """The keyword arguments of a launch: `constants` and what the compiler is told."""
-        return {**self.constants, "num_warps": self.num_warps, "num_stages": self.num_stages}
+        """Make the keyword arguments of a launch."""
+        return {name: size for name, size in vars(self).items() if name != "programs"}
 
     def grid(self, tiles: int, device: torch.device) -> tuple[int]:
-        """The grid of a persistent kernel: as many programs as run at a time, or as there are tiles."""
+        """Return a persistent kernel's grid: as many programs as run at a time, or as there are tiles."""
         return (min(tiles, processors(device) * self.programs),)
 
 
@@ -149,7 +135,7 @@ def _gradient_w(
     R: tl.tensor, K: tl.tensor, N: tl.tensor,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Compute dw = x^T dy in panels; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along the rows."""
+    """Compute dw = x^T dy in panels, rows in order; BLOCK_M is along K, BLOCK_N along N, BLOCK_K along R."""
     P = (N + (PANEL - 1)) // PANEL
     heights = tl.cdiv(K, BLOCK_M)
     i_expert = tl.program_id(1)
@@ -175,12 +161,12 @@ def _gradient_w(
 class Work:
     """Rows sorted by expert, cut into items for the kernel: see `work_list`."""
 
-    offset_E1: torch.Tensor
-    item_I3: torch.Tensor
+    offset_E1: Tensor
+    item_I3: Tensor
     tile: Tile
 
 
-def work_list(x_RK: torch.Tensor, offset_E1: torch.Tensor, precision: str = "ieee") -> Work:
+def work_list(x_RK: Tensor, offset_E1: Tensor, precision: str = "ieee") -> Work:
     """List items (expert, first row, rows) for rows sorted by expert, on the device, with no wait for it.
 
     Expert e has the rows offset[e] to offset[e + 1] (int32, rising from 0 to R). The list is as long as it
@@ -204,181 +190,123 @@ def work_list(x_RK: torch.Tensor, offset_E1: torch.Tensor, precision: str = "iee
     return Work(offset_E1, torch.stack((expert_I, first_I, rows_I), dim=1).int(), tile)
 
 
-def _launch(
-    x_RX: torch.Tensor,
-    w_EPKW: torch.Tensor,
-    bias_EN: torch.Tensor | None,
-    out_RX: torch.Tensor,
-    N: int,
-    work: Work | None,
-    precision: str,
-    transposed: bool = False,
-) -> torch.Tensor:
-    R, K = x_RX.shape[0], w_EPKW.shape[-2]
+def _check_and_launch(
+    x_RX: Tensor, w: Tensor, N: int | None, work: Work | None, bias: Tensor | None, precision: str, wide: bool
+) -> Tensor:
+    """Compute x @ w (+ bias), or x @ w^T where N is None, for w in panels or one w an expert with `work`."""
+    expect("dy_RN" if N is None else "x_RK", x_RX, (None, None))
+    (R, inner), transposed = x_RX.shape, N is None
+    N = inner if N is None else N
+    experts: tuple[int, ...] = () if work is None else (work.offset_E1.shape[0] - 1,)
+    shape = (*(None for _ in experts), None, None if transposed else inner, panels.PANEL)
+    expect("w_EPKW" if experts else "w_PKW", w, shape, like=x_RX)
+    P, K = w.shape[-3:-1]
+    if P != -(-N // panels.PANEL):
+        raise ValueError(f"N must belong to the {P} panels of {panels.PANEL} columns of w, got {N}")
+    expect_precision(precision, x_RX.device)
+    if work is not None and (w.shape[:1] != experts or work.offset_E1.device != w.device):
+        listed = f"{experts[0]} on {work.offset_E1.device}"
+        raise ValueError(
+            f"work must be of the {w.shape[0]} experts of w_EPKW and on {w.device}, got {listed}"
+        )
+    expect("bias_EN" if experts else "bias_N", bias, (*experts, N), like=x_RX, optional=True)
+    out_RX = x_RX.new_empty(R, K if transposed else N, dtype=torch.float32 if wide else x_RX.dtype)
     if work is None:
-        tile = config(target(x_RX.device), x_RX.dtype, precision, R)
-        items = -(-R // tile.BLOCK_M)
+        tile, item_I3 = config(target(x_RX.device), x_RX.dtype, precision, R), None
+        items = triton.cdiv(R, tile.BLOCK_M)
     else:
-        tile, items = work.tile, work.item_I3.shape[0]
-    tiles = items * -(-out_RX.shape[1] // tile.BLOCK_N)
+        tile, item_I3, items = work.tile, work.item_I3, work.item_I3.shape[0]
     launch(
-        _matmul, tile.grid(tiles, x_RX.device),
-        x_RX, w_EPKW, bias_EN, out_RX, None if work is None else work.item_I3, R, K, N, items,
+        _matmul, tile.grid(items * triton.cdiv(out_RX.shape[1], tile.BLOCK_N), x_RX.device),
+        x_RX, w, bias, out_RX, item_I3, R, K, N, items,
         TRANSPOSED=transposed, PRECISION=precision, **tile.launch,
     )  # fmt: skip
     return out_RX
 
 
-def _expect(name: str, x_RX: torch.Tensor, inner: int | None, w: torch.Tensor, experts: bool) -> None:
-    expect(name, x_RX, (None, None))
-    shape = (None, None, inner, panels.PANEL)[not experts :]
-    expect("w_EPKW" if experts else "w_PKW", w, shape, like=x_RX)
-
-
-def _expect_panels(N: int, w: torch.Tensor) -> None:
-    if w.shape[-3] != -(-N // panels.PANEL):
-        raise ValueError(f"N must belong to the {w.shape[-3]} panels of {panels.PANEL} columns of w, got {N}")
-
-
 def matmul(
-    x_RK: torch.Tensor,
-    w_PKW: torch.Tensor,
+    x_RK: Tensor,
+    w_PKW: Tensor,
     N: int,
-    bias_N: torch.Tensor | None = None,
+    bias_N: Tensor | None = None,
     precision: str = "ieee",
     wide: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels: summed in float32, rounded once; row-invariant.
 
     All of one dtype: float32 (multiplied as `precision` says: ieee, tf32x3, tf32), bfloat16 or float16; the
-    sums as they are, in float32, where `wide`.
-    Raises ValueError for shapes that do not belong together, mixed dtypes or devices, tensors that are not
-    contiguous, and panels that are not those of N columns.
+    sums as they are, in float32, where `wide`. Raises ValueError for shapes, dtypes or devices that do not
+    belong together, tensors that are not contiguous, and panels that are not those of N columns.
     """
-    _expect("x_RK", x_RK, x_RK.shape[-1], w_PKW, experts=False)
-    _expect_panels(N, w_PKW)
-    expect_precision(precision, x_RK.device)
-    if bias_N is not None:
-        expect("bias_N", bias_N, (N,), like=x_RK)
-    out_RN = x_RK.new_empty(x_RK.shape[0], N, dtype=torch.float32 if wide else x_RK.dtype)
-    return _launch(x_RK, w_PKW, bias_N, out_RN, N, None, precision)
+    return _check_and_launch(x_RK, w_PKW, N, None, bias_N, precision, wide)
 
 
 def grouped_matmul(
-    x_RK: torch.Tensor,
-    w_EPKW: torch.Tensor,
-    N: int,
-    work: Work,
-    bias_EN: torch.Tensor | None = None,
-    precision: str = "ieee",
-) -> torch.Tensor:
+    x_RK: Tensor, w_EPKW: Tensor, N: int, work: Work, bias_EN: Tensor | None = None, precision: str = "ieee"
+) -> Tensor:
     """Compute `matmul` of rows sorted by expert, each with its expert's matrix: the bits of one by one.
 
-    `work` is `work_list` of rows like x's, whose tile is that for the experts' mean number of rows. Raises
-    ValueError as `matmul` does.
+    `work` is `work_list` of rows like x's. Raises ValueError as `matmul` does.
     """
-    _expect("x_RK", x_RK, x_RK.shape[-1], w_EPKW, experts=True)
-    _expect_panels(N, w_EPKW)
-    expect_precision(precision, x_RK.device)
-    _expect_work(work, w_EPKW)
-    if bias_EN is not None:
-        expect("bias_EN", bias_EN, (w_EPKW.shape[0], N), like=x_RK)
-    return _launch(x_RK, w_EPKW, bias_EN, x_RK.new_empty(x_RK.shape[0], N), N, work, precision)
+    return _check_and_launch(x_RK, w_EPKW, N, work, bias_EN, precision, wide=False)
 
 
-def _expect_work(work: Work, w_EPKW: torch.Tensor) -> None:
-    if work.offset_E1.shape[0] != w_EPKW.shape[0] + 1 or work.offset_E1.device != w_EPKW.device:
-        raise ValueError(
-            f"work must be of the {w_EPKW.shape[0]} experts of w_EPKW and on {w_EPKW.device}, got "
-            f"{work.offset_E1.shape[0] - 1} on {work.offset_E1.device}"
-        )
+def matmul_gradient_x(dy_RN: Tensor, w_PKW: Tensor, precision: str = "ieee") -> Tensor:
+    """Compute dx_RK = dy_RN @ w^T of a `matmul`, in dy's dtype; row-invariant. Raises as `matmul`."""
+    return _check_and_launch(dy_RN, w_PKW, None, None, None, precision, wide=False)
 
 
-def matmul_gradient_x(dy_RN: torch.Tensor, w_PKW: torch.Tensor, precision: str = "ieee") -> torch.Tensor:
-    """Compute dx_RK = dy_RN @ w^T of a `matmul`, in dy's dtype.
-
-    Row-invariant as the forward is. Raises ValueError as `matmul` does.
-    """
-    _expect("dy_RN", dy_RN, None, w_PKW, experts=False)
-    (R, N), K = dy_RN.shape, w_PKW.shape[1]
-    _expect_panels(N, w_PKW)
-    expect_precision(precision, dy_RN.device)
-    return _launch(dy_RN, w_PKW, None, dy_RN.new_empty(R, K), N, None, precision, transposed=True)
+def grouped_matmul_gradient_x(dy_RN: Tensor, w_EPKW: Tensor, work: Work, precision: str = "ieee") -> Tensor:
+    """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises as `matmul`."""
+    return _check_and_launch(dy_RN, w_EPKW, None, work, None, precision, wide=False)
 
 
-def grouped_matmul_gradient_x(
-    dy_RN: torch.Tensor, w_EPKW: torch.Tensor, work: Work, precision: str = "ieee"
-) -> torch.Tensor:
-    """Compute dx_RK of a `grouped_matmul`, in dy's dtype. Raises ValueError as `matmul` does."""
-    _expect("dy_RN", dy_RN, None, w_EPKW, experts=True)
-    (R, N), K = dy_RN.shape, w_EPKW.shape[2]
-    _expect_panels(N, w_EPKW)
-    expect_precision(precision, dy_RN.device)
-    _expect_work(work, w_EPKW)
-    return _launch(dy_RN, w_EPKW, None, dy_RN.new_empty(R, K), N, work, precision, transposed=True)
+def matmul_gradient_w(x_RK: Tensor, dy_RN: Tensor, precision: str = "ieee") -> Tensor:
+    """Compute dw = x^T dy (P, K, W) of a `matmul`, in x's dtype; zero past column N. Raises as `matmul`."""
+    return _launch_gradient_w(x_RK, dy_RN, None, 1, precision)[0]
 
 
-def matmul_gradient_w(x_RK: torch.Tensor, dy_RN: torch.Tensor, precision: str = "ieee") -> torch.Tensor:
-    """Compute dw = x^T dy in panels (P, K, W), in x's dtype, of a `matmul`; columns past N are zero.
-
-    One program a tile adds up all rows, in order. Raises ValueError as `matmul` does.
-    """
-    return _gradient(x_RK, dy_RN, None, 1, precision)[0]
-
-
-def grouped_matmul_gradient_w(
-    x_RK: torch.Tensor, dy_RN: torch.Tensor, work: Work, precision: str = "ieee"
-) -> torch.Tensor:
+def grouped_matmul_gradient_w(x_RK: Tensor, dy_RN: Tensor, work: Work, precision: str = "ieee") -> Tensor:
     """Compute dw (E, P, K, W) of a `grouped_matmul`: zero for an expert without rows. Raises as `matmul`."""
-    return _gradient(x_RK, dy_RN, work.offset_E1, work.offset_E1.shape[0] - 1, precision)
+    return _launch_gradient_w(x_RK, dy_RN, work.offset_E1, work.offset_E1.shape[0] - 1, precision)
 
 
-def _gradient(
-    x_RK: torch.Tensor, dy_RN: torch.Tensor, offset_E1: torch.Tensor | None, E: int, precision: str
-) -> torch.Tensor:
+def _launch_gradient_w(
+    x_RK: Tensor, dy_RN: Tensor, offset_E1: Tensor | None, E: int, precision: str
+) -> Tensor:
     expect("x_RK", x_RK, (None, None))
     (R, K), N = x_RK.shape, dy_RN.shape[-1]
     expect("dy_RN", dy_RN, (R, None), like=x_RK)
     expect_precision(precision, x_RK.device)
     dw_EPKW = x_RK.new_empty(E, *panels.packed_shape(K, N))
     tile = config(target(x_RK.device), x_RK.dtype, precision, R)
-    tiles = -(-K // tile.BLOCK_M) * -(-N // tile.BLOCK_N)
-    launch(
-        _gradient_w, (tiles, E), x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N, PRECISION=precision, **tile.launch
-    )
+    grid = (triton.cdiv(K, tile.BLOCK_M) * triton.cdiv(N, tile.BLOCK_N), E)
+    launch(_gradient_w, grid, x_RK, dy_RN, dw_EPKW, offset_E1, R, K, N, PRECISION=precision, **tile.launch)
     return dw_EPKW
 
 
-def variants() -> list[Variant]:
-    """List product and gradient of every dtype and precision; for the reference both tiles, experts, d x."""
-    found = []
+def variants() -> Iterator[Variant]:
+    """Yield product and gradient of every dtype and precision; for the reference both tiles, experts, d x."""
+    types = {"p_item p_offset": "*i32", "K N": "i32:16"}
+    cases: list[tuple[str, Any, bool, str]] = [
+        ("matmul", _matmul, False, "p_item p_bias"),
+        ("matmul_gradient_w", _gradient_w, False, "p_offset"),
+        ("grouped_matmul", _matmul, False, ""),
+        ("matmul_gradient_x", _matmul, True, "p_item p_bias"),
+        ("grouped_matmul_gradient_w", _gradient_w, False, ""),
+    ]
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
-        types = {
-            **{"p_x p_w p_bias p_out p_dy p_dw": f"*{kind}", "p_item p_offset": "*i32"},
-            **{"R items": "i32", "K N": "i32:16"},
-        }
-        label = f"{kind} {precision}" if dtype == torch.float32 else kind
-        dense = {"p_item": None, "p_bias": None}
-        cases: list[tuple[str, Any, dict[str, Any]]] = [
-            ("matmul", _matmul, {**dense, "TRANSPOSED": False}),
-            ("matmul_gradient_w", _gradient_w, {"p_offset": None}),
-            ("grouped_matmul", _matmul, {"TRANSPOSED": False}),
-            ("matmul_gradient_x", _matmul, {**dense, "TRANSPOSED": True}),
-            ("grouped_matmul_gradient_w", _gradient_w, {}),
-        ]
         # To a compiler, fp16 is bf16 again: one tile of it will do.
         few = name == REFERENCE and kind != "fp16"
         tiles = {config(name, dtype, precision, rows) for rows in ((1, 4096) if few else (4096,))}
         for tile in sorted(tiles, key=lambda t: t.BLOCK_M * t.BLOCK_N):
-            how = (tile.num_warps, tile.num_stages, [name])
-            sizes = f"{label} {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
-            common = {**tile.constants, "PRECISION": precision}
-            found += [
-                variant(f"{what} {sizes}", kernel, types, {**common, **constants}, *how)
-                for what, kernel, constants in (cases if name == REFERENCE else cases[:2])
-            ]
+            label = f"{kind} {precision}" if dtype == torch.float32 else kind
+            label += f" {tile.BLOCK_M}x{tile.BLOCK_N}x{tile.BLOCK_K}"
+            choice = {**tile.launch, "PRECISION": precision, "TRANSPOSED": False}
+            for what, kernel, transposed, absent in cases if name == REFERENCE else cases[:2]:
+                case = {**choice, "TRANSPOSED": transposed}
+                yield variant(f"{what} {label}", kernel, kind, types, case, absent, [name])
         if kind == "bf16" and few:
             wide = {**types, "p_out": "*fp32"}
-            found.append(variant(f"matmul wide {sizes}", _matmul, wide, {**common, **cases[0][2]}, *how))
-    return found
+            yield variant(f"matmul wide {label}", _matmul, kind, wide, choice, "p_item p_bias", [name])

@@ -9,11 +9,12 @@ Legend: T rows, C model width, G programs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, launch, target, variant
@@ -26,25 +27,11 @@ PROGRAMS = 128
 MAX_WIDTH = 65536
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows and columns that a program holds, and its warps."""
-
-    BLOCK_T: int
-    BLOCK_C: int
-    num_warps: int
-
-    @property
-    def constants(self) -> dict[str, int]:
-        """The constexpr arguments that both kernels share."""
-        return {"BLOCK_T": self.BLOCK_T, "BLOCK_C": self.BLOCK_C}
-
-
-def config(target: str, width: int) -> Rows:
-    """Choose about 1024 numbers a program for narrow rows, 8 to 16 a thread for wide ones."""
+def config(target: str, width: int) -> dict[str, int]:
+    """Choose a program's rows and warps: about 1024 numbers of narrow rows, 8 to 16 a thread of wide ones."""
     BLOCK_C = triton.next_power_of_2(width)
     BLOCK_T = 8 if target == "interpret" else max(1, 1024 // BLOCK_C)
-    return Rows(BLOCK_T, BLOCK_C, min(16, max(4, BLOCK_C // 512)))
+    return {"BLOCK_T": BLOCK_T, "BLOCK_C": BLOCK_C, "num_warps": min(16, max(4, BLOCK_C // 512))}
 
 
 @triton.jit
@@ -120,102 +107,80 @@ def _gradient(
         tl.store(p_db + o_part, tl.sum(b_db, 0), mask=m_c)
 
 
-def _check(
-    name: str, x_TC: torch.Tensor, w_C: torch.Tensor | None, b_C: torch.Tensor | None, norm: Norm
-) -> Rows:
+def _check(name: str, x_TC: Tensor, w_C: Tensor | None, b_C: Tensor | None, norm: Norm) -> dict[str, int]:
+    """Return the choice of a launch; raise ValueError for what does not belong together."""
     expect(name, x_TC, (None, None))
     C = x_TC.shape[1]
     if not 0 < C <= MAX_WIDTH:
         raise ValueError(f"{name} must have 1 to {MAX_WIDTH} columns, got {C}")
-    for name, vector in (("w_C", w_C), ("b_C", b_C)):
-        if vector is not None:
-            expect(name, vector, (C,), like=x_TC)
+    expect("w_C", w_C, (C,), like=x_TC, optional=True)
+    expect("b_C", b_C, (C,), like=x_TC, optional=True)
     if b_C is not None and (w_C is None or not (norm.layer or norm.offset)):
         raise ValueError("b_C must be None for a norm without weight and for RMSNorm without offset")
     return config(target(x_TC.device), C)
 
 
 def add_norm(
-    x_TC: torch.Tensor,
-    residual_TC: torch.Tensor | None,
-    w_C: torch.Tensor | None,
-    b_C: torch.Tensor | None,
-    norm: Norm,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None, norm: Norm
+) -> tuple[Tensor, Tensor]:
     """Compute (x + residual, its norm), both (T, C) in x's dtype; the sum is rounded before it is normed.
 
-    With no residual the sum is x itself, not a copy. Norms run in float32 for any `norm.dtype`, and the
-    product with w is not rounded before. Raises ValueError for shapes that do not belong together, mixed
-    dtypes or devices, tensors that are not contiguous, rows wider than MAX_WIDTH, and a bias where the
-    oracle takes none.
+    With no residual the sum is x itself. Norms run in float32 for any `norm.dtype`, and the product with w is
+    not rounded before. Raises ValueError for shapes, dtypes or devices that do not belong together, tensors
+    that are not contiguous, rows wider than MAX_WIDTH, and a bias where the oracle takes none.
     """
-    rows = _check("x_TC", x_TC, w_C, b_C, norm)
-    if residual_TC is not None:
-        expect("residual_TC", residual_TC, x_TC.shape, like=x_TC)
+    choice = _check("x_TC", x_TC, w_C, b_C, norm)
+    expect("residual_TC", residual_TC, x_TC.shape, like=x_TC, optional=True)
     out_TC = torch.empty_like(x_TC)
     sum_TC = x_TC if residual_TC is None else torch.empty_like(x_TC)
     T, C = x_TC.shape
     launch(
-        _add_norm, (triton.cdiv(T, rows.BLOCK_T),),
-        x_TC, residual_TC, w_C, b_C, sum_TC, out_TC, T, C, norm.eps, float(norm.offset),
-        LAYER=norm.layer, **rows.constants, num_warps=rows.num_warps,
+        _add_norm, (triton.cdiv(T, choice["BLOCK_T"]),), x_TC, residual_TC, w_C, b_C, sum_TC, out_TC, T, C,
+        norm.eps, float(norm.offset), LAYER=norm.layer, **choice,
     )  # fmt: skip
     return sum_TC, out_TC
 
 
 def add_norm_gradient(
-    sum_TC: torch.Tensor,
-    w_C: torch.Tensor | None,
-    b_C: torch.Tensor | None,
-    dsum_TC: torch.Tensor | None,
-    dout_TC: torch.Tensor,
+    sum_TC: Tensor,
+    w_C: Tensor | None,
+    b_C: Tensor | None,
+    dsum_TC: Tensor | None,
+    dout_TC: Tensor,
     norm: Norm,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Compute (d x and d residual, d w, d b) from `add_norm`'s sum and the gradients of its two outputs.
 
-    `dsum_TC` is None where only the norm was used. Nothing but the sum need be kept: what the norm divides
-    by is made again. Raises ValueError as `add_norm` does.
+    `dsum_TC` is None where only the norm was used. Raises ValueError as `add_norm` does.
     """
-    rows = _check("sum_TC", sum_TC, w_C, b_C, norm)
+    choice = _check("sum_TC", sum_TC, w_C, b_C, norm)
     expect("dout_TC", dout_TC, sum_TC.shape, like=sum_TC)
-    if dsum_TC is not None:
-        expect("dsum_TC", dsum_TC, sum_TC.shape, like=sum_TC)
+    expect("dsum_TC", dsum_TC, sum_TC.shape, like=sum_TC, optional=True)
     (T, C), dx_TC = sum_TC.shape, torch.empty_like(sum_TC)
-    G = min(PROGRAMS, triton.cdiv(T, rows.BLOCK_T))
-    dw_GC, db_GC = (
-        None if vector is None else sum_TC.new_empty((G, C), dtype=torch.float32) for vector in (w_C, b_C)
-    )
+    G = min(PROGRAMS, triton.cdiv(T, choice["BLOCK_T"]))
+    dw_GC, db_GC = (None if p is None else sum_TC.new_empty((G, C), dtype=torch.float32) for p in (w_C, b_C))
     launch(
         _gradient, (G,), sum_TC, w_C, dsum_TC, dout_TC, dx_TC, dw_GC, db_GC, T, C, norm.eps,
-        float(norm.offset), LAYER=norm.layer, **rows.constants, num_warps=rows.num_warps,
+        float(norm.offset), LAYER=norm.layer, **choice,
     )  # fmt: skip
-    dw_C, db_C = (None if parts is None else parts.sum(0).to(sum_TC.dtype) for parts in (dw_GC, db_GC))
+    dw_C, db_C = (None if sums is None else sums.sum(0).to(sum_TC.dtype) for sums in (dw_GC, db_GC))
     return dx_TC, dw_C, db_C
 
 
-def variants() -> list[Variant]:
-    """List both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
-    found = []
+def variants() -> Iterator[Variant]:
+    """Yield both directions at Qwen3's head dim and widths; LayerNorm with bias, and no weight, at one."""
+    types = {"p_dw p_db": "*fp32", "C": "i32:16", "eps offset": "fp32"}
+    cases = [
+        ("rms", 1024, False, "p_b p_db"),
+        ("rms", 128, False, "p_residual p_dsum p_b p_db"),
+        ("rms", 2560, False, "p_b p_db"),
+        ("layer", 2560, True, ""),
+        ("bare rms", 1024, False, "p_w p_b p_dw p_db"),
+    ]
     for kind in TYPES.values():
-        types = {
-            "p_x p_residual p_w p_b p_sum p_out p_dsum p_dout p_dx": f"*{kind}",
-            **{"p_dw p_db": "*fp32", "T": "i32", "C": "i32:16", "eps offset": "fp32"},
-        }
-        cases = [
-            ("rms", 1024, False, "p_b p_db"),
-            ("rms", 128, False, "p_residual p_dsum p_b p_db"),
-            ("rms", 2560, False, "p_b p_db"),
-            ("layer", 2560, True, ""),
-            ("bare rms", 1024, False, "p_w p_b p_dw p_db"),
-        ]
         # To a compiler, fp16 is bf16 again: one width of it will do.
-        for name, width, layer, absent in cases if kind != "fp16" else cases[:1]:
-            targets = None if (name, width) == cases[0][:2] else [REFERENCE]
-            rows = config("sm_90", width)
-            constants = {**dict.fromkeys(absent.split()), "LAYER": layer, **rows.constants}
-            label = f"{name} {kind} {width}"
-            found += [
-                variant(f"{what} {label}", kernel, types, constants, rows.num_warps, 1, targets)
-                for what, kernel in (("add_norm", _add_norm), ("add_norm_gradient", _gradient))
-            ]
-    return found
+        for i, (name, width, layer, absent) in enumerate(cases if kind != "fp16" else cases[:1]):
+            choice = {"LAYER": layer, **config("sm_90", width)}
+            targets = [REFERENCE] if i else None
+            for what, kernel in (("add_norm", _add_norm), ("add_norm_gradient", _gradient)):
+                yield variant(f"{what} {name} {kind} {width}", kernel, kind, types, choice, absent, targets)

@@ -8,9 +8,12 @@ Legend: R rows, K inner width, N outer width, P panels, W bytes of a panel's row
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels import panels
 from kernels.gpu.language import dot, rounded
@@ -55,11 +58,8 @@ def _quantized_matmul(
         p_scale_tile = p_scale + panel_offsets(0, o_n, tl.cdiv(K, GROUP))
         if INT4:
             o_b = first // 2 + o_byte
-            p_code_tile = (
-                p_code
-                + (o_b // BYTES).to(tl.int64)[None, :] * (K * BYTES)
-                + (o_k[:, None] * BYTES + (o_b % BYTES)[None, :])
-            )
+            p_code_tile = p_code + (o_b // BYTES).to(tl.int64)[None, :] * (K * BYTES)
+            p_code_tile += o_k[:, None] * BYTES + (o_b % BYTES)[None, :]
             m_code = o_b < P * BYTES
         else:
             p_code_tile = p_code + panel_offsets(o_k[:, None], o_n[None, :], K)
@@ -92,13 +92,8 @@ def _quantized_matmul(
 
 
 def quantized_matmul(
-    x_RK: torch.Tensor,
-    code_PKW: torch.Tensor,
-    scale_PGW: torch.Tensor,
-    N: int,
-    precision: str = "ieee",
-    wide: bool = False,
-) -> torch.Tensor:
+    x_RK: Tensor, code_PKW: Tensor, scale_PGW: Tensor, N: int, precision: str = "ieee", wide: bool = False
+) -> Tensor:
     """Compute x_RK @ (codes * scales), (R, N) in x's dtype, for int8 or int4 (uint8, two a byte) codes.
 
     Where `wide`, the sums come as they are, in float32. x is float32, bfloat16 or float16, scales are
@@ -121,16 +116,13 @@ def quantized_matmul(
     return out_RN
 
 
-def variants() -> list[Variant]:
-    """List every dtype and precision of x, with int4 and int8."""
-    found = []
+def variants() -> Iterator[Variant]:
+    """Yield every dtype and precision of x, with int4 and int8."""
     for dtype, precision, name in choices():
         kind = TYPES[dtype]
-        tile = config(name, dtype, precision)
         for bits, code in ((4, "*u8"), (8, "*i8")):
-            types = {"p_x p_out": f"*{kind}", "p_code": code, "p_scale": "*bf16", "R": "i32", "K N": "i32:16"}
+            types = {"p_code": code, "p_scale": "*bf16", "K N": "i32:16"}
             label = f"quantized_matmul int{bits} {kind}" + f" {precision}" * (dtype == torch.float32)
-            constants = {**tile.constants, "INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision}
-            how = (tile.num_warps, tile.num_stages, [name])
-            found.append(variant(label, _quantized_matmul, types, constants, *how))
-    return found
+            knobs = {"INT4": bits == 4, "GROUP": GROUP, "PRECISION": precision}
+            choice = {**config(name, dtype, precision).launch, **knobs}
+            yield variant(label, _quantized_matmul, kind, types, choice, targets=[name])

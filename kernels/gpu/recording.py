@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-Result = TypeVar("Result")
 
-
+@dataclass(frozen=True)
 class Recording:
-    """The kernels of one call, to be launched again all at once."""
+    """The kernels of one call: `run` launches them again, in their order, on the current stream."""
 
-    def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
-        self._graph = graph
-
-    def run(self) -> None:
-        """All launches again, in their order, on the current stream."""
-        self._graph.replay()
+    run: Callable[[], None]
 
 
-def record(function: Callable[[], Result]) -> tuple[Result, Recording | None]:
-    """Call `function`; its result, and a recording of it, or None where a part of it waits for the device.
+def record(function: Callable[[], Tensor]) -> tuple[Tensor, Recording | None]:
+    """Call `function`; return its result, and a recording, or None where a part of it waits for the device.
 
     Its inputs must stay where they are as long as the recording is used; its result is what the recording
     writes anew each time. The kernels are launched twice: first as they are, which compiles what is not yet
@@ -37,4 +32,4 @@ def record(function: Callable[[], Result]) -> tuple[Result, Recording | None]:
     except RuntimeError:  # something copied to the host, or waited
         return result, None
     graph.replay()
-    return result, Recording(graph)
+    return result, Recording(graph.replay)

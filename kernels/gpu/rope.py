@@ -9,28 +9,23 @@ M positions, P pages, S page size, X columns of q, k and v side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
 
 
-@dataclass(frozen=True)
-class Block:
-    """Tokens of a program, which has one head of each; warps."""
-
-    BLOCK_T: int
-    num_warps: int
-
-
-def config(target: str, D: int) -> Block:
-    """Choose about 1024 numbers a program."""
-    return Block(32 if target == "interpret" else max(1, 1024 // triton.next_power_of_2(D)), 4)
+def config(target: str, D: int, E: int, R: int) -> dict[str, int]:
+    """Choose a program's tokens, of which it has one head each: about 1024 numbers; and its warps."""
+    BLOCK_R, BLOCK_D, BLOCK_E = (triton.next_power_of_2(size) for size in (R, D, E))
+    BLOCK_T = 32 if target == "interpret" else max(1, 1024 // BLOCK_D)
+    return {"BLOCK_T": BLOCK_T, "BLOCK_R": BLOCK_R, "BLOCK_D": BLOCK_D, "BLOCK_E": BLOCK_E, "num_warps": 4}
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -103,38 +98,30 @@ def _rope_store(
 
 
 def _check_tables(
-    x: torch.Tensor,
-    T: int,
-    D: int,
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    growth_M1: torch.Tensor | None,
+    x: Tensor, T: int, D: int, cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor, growth_M1: Tensor | None
 ) -> int:
     """Return R; raise ValueError for tables or positions that do not belong to (T, heads, D)."""
     expect("cos_MR", cos_MR, (None, None), torch.float32, like=x)
     expect("sin_MR", sin_MR, cos_MR.shape, torch.float32, like=x)
     expect("position_T", position_T, (T,), (torch.int64, torch.int32), like=x)
-    if growth_M1 is not None:
-        expect("growth_M1", growth_M1, (cos_MR.shape[0], 1), torch.float32, like=x)
-    if not 1 <= cos_MR.shape[1] <= D // 2:
-        raise ValueError(
-            f"cos_MR must have 1 to {D // 2} columns for a head dim of {D}, got {cos_MR.shape[1]}"
-        )
-    return cos_MR.shape[1]
+    M, R = cos_MR.shape
+    expect("growth_M1", growth_M1, (M, 1), torch.float32, like=x, optional=True)
+    if not 1 <= R <= D // 2:
+        raise ValueError(f"cos_MR must have 1 to {D // 2} columns for a head dim of {D}, got {R}")
+    return R
 
 
 def rope_store(
-    qkv_TX: torch.Tensor,
+    qkv_TX: Tensor,
     heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    slot_T: torch.Tensor | None = None,
-    k_PKDS: torch.Tensor | None = None,
-    v_PKSE: torch.Tensor | None = None,
-    growth_M1: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
+    slot_T: Tensor | None = None,
+    k_PKDS: Tensor | None = None,
+    v_PKSE: Tensor | None = None,
+    growth_M1: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Return (q_THD, k_TKD) rotated; put k and v into their slots (page * S + offset) of the pages, if any.
 
     `qkv_TX` holds the (H, K, D) = `heads` of q and k and the K of v, E wide, side by side. The first 2 R
@@ -157,66 +144,52 @@ def rope_store(
         P, S = k_PKDS.shape[0], k_PKDS.shape[3]
         expect("v_PKSE", v_PKSE, (P, K, S, E), k_PKDS.dtype, like=qkv_TX)
     q_THD, k_TKD = qkv_TX.new_empty(T, H, D), qkv_TX.new_empty(T, K, D)
-    block = config(target(qkv_TX.device), D)
+    choice = config(target(qkv_TX.device), D, E, R)
     # The values' heads only go into pages.
     launch(
-        _rope_store, (triton.cdiv(T, block.BLOCK_T), H + K + K * cached),
+        _rope_store, (triton.cdiv(T, choice["BLOCK_T"]), H + K + K * cached),
         qkv_TX, cos_MR, sin_MR, growth_M1, position_T, slot_T, q_THD, k_TKD, None, k_PKDS, v_PKSE,
-        T, H, K, D, E, R, S, BACKWARD=False, **_blocks(block, D, E, R), num_warps=block.num_warps,
+        T, H, K, D, E, R, S, BACKWARD=False, **choice,
     )  # fmt: skip
     return q_THD, k_TKD
 
 
 def rope_gradient(
-    dq_THD: torch.Tensor,
-    dk_TKD: torch.Tensor,
-    dv_TKE: torch.Tensor,
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    growth_M1: torch.Tensor | None = None,
-) -> torch.Tensor:
+    dq_THD: Tensor,
+    dk_TKD: Tensor,
+    dv_TKE: Tensor,
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
+    growth_M1: Tensor | None = None,
+) -> Tensor:
     """Compute dqkv_TX from the gradients of what `rope_store` rotated and of values. Raises as it does."""
     expect("dq_THD", dq_THD, (None, None, None))
     T, H, D = dq_THD.shape
     expect("dk_TKD", dk_TKD, (T, None, D), like=dq_THD)
-    K = dk_TKD.shape[1]
-    expect("dv_TKE", dv_TKE, (T, K, None), like=dq_THD)
-    E = dv_TKE.shape[2]
+    expect("dv_TKE", dv_TKE, (T, dk_TKD.shape[1], None), like=dq_THD)
+    K, E = dv_TKE.shape[1:]
     R = _check_tables(dq_THD, T, D, cos_MR, sin_MR, position_T, growth_M1)
     dqkv_TX = dq_THD.new_empty(T, (H + K) * D + K * E)
-    block = config(target(dq_THD.device), D)
+    choice = config(target(dq_THD.device), D, E, R)
     launch(
-        _rope_store, (triton.cdiv(T, block.BLOCK_T), H + 2 * K),
+        _rope_store, (triton.cdiv(T, choice["BLOCK_T"]), H + 2 * K),
         dqkv_TX, cos_MR, sin_MR, growth_M1, position_T, None, dq_THD, dk_TKD, dv_TKE, None, None,
-        T, H, K, D, E, R, 1, BACKWARD=True, **_blocks(block, D, E, R), num_warps=block.num_warps,
+        T, H, K, D, E, R, 1, BACKWARD=True, **choice,
     )  # fmt: skip
     return dqkv_TX
 
 
-def _blocks(block: Block, D: int, E: int, R: int) -> dict[str, int]:
-    widths = {f"BLOCK_{name}": triton.next_power_of_2(size) for name, size in (("R", R), ("D", D), ("E", E))}
-    return {"BLOCK_T": block.BLOCK_T, **widths}
-
-
-def variants() -> list[Variant]:
-    """List Qwen3's heads (D = 128) with and without a cache, half of the dimensions, backward."""
-    found = []
+def variants() -> Iterator[Variant]:
+    """Yield Qwen3's heads (D = 128) with and without a cache, half of the dimensions, backward."""
+    types = {"p_cos p_sin p_growth": "*fp32", "p_position p_slot": "*i64", "D E R S": "i32:16"}
     for kind in TYPES.values():
-        types = {
-            "p_qkv p_q p_k p_v p_k_pages p_v_pages": f"*{kind}",
-            **{"p_cos p_sin p_growth": "*fp32", "p_position p_slot": "*i64", "T H K": "i32"},
-            "D E R S": "i32:16",
-        }
-        block = config("sm_90", 128)
         for name, R, backward, absent in (
             ("rope_store", 64, False, "p_growth p_v"),
             ("rope_store partial growth", 32, False, "p_v"),
             ("rope_store without pages", 64, False, "p_growth p_v p_slot p_k_pages p_v_pages"),
             ("rope_gradient", 64, True, "p_growth p_slot p_k_pages p_v_pages"),
         ):
-            constants = {**dict.fromkeys(absent.split()), "BACKWARD": backward, **_blocks(block, 128, 128, R)}
+            choice = {"BACKWARD": backward, **config("sm_90", 128, 128, R)}
             targets = None if name in ("rope_store", "rope_gradient") else [REFERENCE]
-            label = f"{name} {kind} 128"
-            found.append(variant(label, _rope_store, types, constants, block.num_warps, 1, targets))
-    return found
+            yield variant(f"{name} {kind} 128", _rope_store, kind, types, choice, absent, targets)

@@ -5,9 +5,12 @@ Legend: R rows, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.gpu.launch import expect, launch, variant
 from kernels.gpu.variant import Variant
@@ -50,34 +53,26 @@ def _softmax(
             tl.store(p_out + i_r * V + o_v, (b_x - b_top) - b_log, mask=o_v < V)
 
 
-def softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
+def softmax(logits_RV: Tensor, temperature_R: Tensor, out_RV: Tensor | None = None) -> Tensor:
     """Compute each row's maximum over temperature, and log of the sum of exponentials of differences; (2, R).
 
-    Of float32 logits, and temperatures above 0. Row-invariant. Raises ValueError for others.
+    Temperatures are above 0; `out_RV` takes all logprobs. Row-invariant. Raises ValueError unless float32.
     """
-    return _rows(logits_RV, temperature_R, whole=False)[0]
-
-
-def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
-    """Compute log softmax(logits / temperature), (R, V): what `softmax` gives taken off."""
-    out_RV = _rows(logits_RV, temperature_R, whole=True)[1]
-    assert out_RV is not None
-    return out_RV
-
-
-def _rows(
-    logits_RV: torch.Tensor, temperature_R: torch.Tensor, whole: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
     expect("logits_RV", logits_RV, (None, None), torch.float32)
     R, V = logits_RV.shape
     expect("temperature_R", temperature_R, (R,), torch.float32, like=logits_RV)
-    softmax_2R = torch.empty(2, R, dtype=torch.float32, device=logits_RV.device)
-    out_RV = torch.empty_like(logits_RV) if whole else None
+    softmax_2R = logits_RV.new_empty(2, R)
     launch(_softmax, (R,), logits_RV, temperature_R, softmax_2R, out_RV, R, V, BLOCK_V=BLOCK_V, num_warps=8)
-    return softmax_2R, out_RV
+    return softmax_2R
 
 
-def variants() -> list[Variant]:
-    """List the one way in which it is launched."""
-    types = {"p_logits p_temperature p_softmax p_out": "*fp32", "R": "i32", "V": "i32:16"}
-    return [variant("log_softmax", _softmax, types, {"BLOCK_V": BLOCK_V}, 8, 1)]
+def log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
+    """Compute log softmax(logits / temperature), (R, V): `softmax` taken off. Raises as it does."""
+    out_RV = torch.empty_like(logits_RV)
+    softmax(logits_RV, temperature_R, out_RV)
+    return out_RV
+
+
+def variants() -> Iterator[Variant]:
+    """Yield the one way in which it is launched."""
+    yield variant("log_softmax", _softmax, "fp32", {"V": "i32:16"}, {"BLOCK_V": BLOCK_V, "num_warps": 8})

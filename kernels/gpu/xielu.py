@@ -8,9 +8,12 @@ Legend: T rows, F MLP width, G blocks of a row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from kernels.gpu.activation import config
 from kernels.gpu.language import rounded
@@ -85,57 +88,45 @@ def _gradient(
     tl.store(p_parts + 1, tl.sum(tl.where(m_above, 0.0, b_d * b_share), 0))
 
 
-def _check(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> tuple[int, int]:
-    """Return (T, F); raise ValueError for what does not belong together."""
+def _check(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
+    """Return (grid, choice) of a launch; raise ValueError for what does not belong together."""
     expect("x_TF", x_TF, (None, None))
     expect("alpha_p_1", alpha_p_1, (1,), like=x_TF)
     expect("alpha_n_1", alpha_n_1, (1,), like=x_TF)
-    return x_TF.shape[0], x_TF.shape[1]
+    choice = config(target(x_TF.device))
+    return (x_TF.shape[0], triton.cdiv(x_TF.shape[1], choice["BLOCK_F"])), choice
 
 
-def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
     """Compute `kernels.reference.xielu`, (T, F).
 
     Raises ValueError for tensors that are not contiguous, or not of one dtype and device that kernels take.
     """
-    T, F = _check(x_TF, alpha_p_1, alpha_n_1)
+    grid, choice = _check(x_TF, alpha_p_1, alpha_n_1)
     out_TF = torch.empty_like(x_TF)
-    BLOCK_F, num_warps = config(target(x_TF.device))
-    grid, constants = (T, triton.cdiv(F, BLOCK_F)), {"BLOCK_F": BLOCK_F, "num_warps": num_warps}
-    launch(_xielu, grid, x_TF, alpha_p_1, alpha_n_1, out_TF, F, **constants)
+    launch(_xielu, grid, x_TF, alpha_p_1, alpha_n_1, out_TF, x_TF.shape[1], **choice)
     return out_TF
 
 
 def xielu_gradient(
-    x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor, dout_TF: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Compute (dx_TF, d alpha_p, d alpha_n) from what went in and the gradient of what came out.
-
-    Raises as `xielu` does.
-    """
-    T, F = _check(x_TF, alpha_p_1, alpha_n_1)
-    expect("dout_TF", dout_TF, (T, F), like=x_TF)
+    x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute (dx_TF, d alpha_p, d alpha_n) from inputs and gradient of `xielu`. Raises as it does."""
+    grid, choice = _check(x_TF, alpha_p_1, alpha_n_1)
+    expect("dout_TF", dout_TF, x_TF.shape, like=x_TF)
     dx_TF = torch.empty_like(x_TF)
-    BLOCK_F, num_warps = config(target(x_TF.device))
-    G = triton.cdiv(F, BLOCK_F)
-    parts_TG2 = torch.zeros((T, G, 2), dtype=torch.float64, device=x_TF.device)
-    constants = {"BLOCK_F": BLOCK_F, "num_warps": num_warps}
-    launch(_gradient, (T, G), x_TF, alpha_p_1, alpha_n_1, dout_TF, dx_TF, parts_TG2, F, **constants)
+    sums_TG2 = torch.zeros((*grid, 2), dtype=torch.float64, device=x_TF.device)
+    launch(_gradient, grid, x_TF, alpha_p_1, alpha_n_1, dout_TF, dx_TF, sums_TG2, x_TF.shape[1], **choice)
     # softplus' slope is the sigmoid.
     alpha_2 = torch.cat((alpha_p_1, alpha_n_1)).double()
-    dalpha_2 = (parts_TG2.sum((0, 1)) * torch.sigmoid(alpha_2)).to(x_TF.dtype)
+    dalpha_2 = (sums_TG2.sum((0, 1)) * torch.sigmoid(alpha_2)).to(x_TF.dtype)
     return dx_TF, dalpha_2[:1].clone(), dalpha_2[1:].clone()
 
 
-def variants() -> list[Variant]:
-    """List both directions in every dtype."""
-    BLOCK_F, num_warps = config("sm_90")
-    found = []
+def variants() -> Iterator[Variant]:
+    """Yield both directions in every dtype."""
+    types = {"p_parts": "*fp64", "F": "i32:16"}
     for kind in TYPES.values():
-        types = {"p_x p_alpha_p p_alpha_n p_out p_dout p_dx": f"*{kind}", "p_parts": "*fp64", "F": "i32:16"}
         targets = None if kind == "bf16" else [REFERENCE]
-        found += [
-            variant(f"{what} {kind}", kernel, types, {"BLOCK_F": BLOCK_F}, num_warps, 1, targets)
-            for what, kernel in (("xielu", _xielu), ("xielu_gradient", _gradient))
-        ]
-    return found
+        for what, kernel in (("xielu", _xielu), ("xielu_gradient", _gradient)):
+            yield variant(f"{what} {kind}", kernel, kind, types, config("sm_90"), targets=targets)

@@ -48,18 +48,16 @@ def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
 
 @custom_op("activate")
 def _activate(x_TX: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
-    """act(gate) * up, (T, 2F) -> (T, F); act(x) where it is not gated."""
     return backend.of(x_TX).activate(x_TX, Activation(name, gated, limit))
 
 
-@_activate.register_fake
-def _(x_TX: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
-    return x_TX.new_empty(x_TX.shape[0], x_TX.shape[1] // (1 + gated))
+_activate.register_fake(
+    lambda x_TX, name, gated, limit: x_TX.new_empty(x_TX.shape[0], x_TX.shape[1] // (1 + gated))
+)
 
 
 @custom_op("activate_backward")
 def _activate_backward(x_TX: Tensor, dout_TF: Tensor, name: str, gated: bool, limit: float | None) -> Tensor:
-    """dx (T, X)."""
     return backend.kernels_of(x_TX).activate_gradient(x_TX, dout_TF, Activation(name, gated, limit))
 
 
@@ -80,7 +78,6 @@ _activate.register_autograd(_activation_gradients, setup_context=_keep_activatio
 
 @custom_op("xielu")
 def _xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
-    """xIELU of two learned numbers."""
     return backend.of(x_TF).xielu(x_TF, alpha_p_1, alpha_n_1)
 
 
@@ -91,15 +88,11 @@ _xielu.register_fake(fake_like(0))
 def _xielu_backward(
     x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(dx, d alpha_p, d alpha_n)."""
+    """Return (dx, d alpha_p, d alpha_n)."""
     return backend.kernels_of(x_TF).xielu_gradient(x_TF, alpha_p_1, alpha_n_1, dout_TF)
 
 
 _xielu_backward.register_fake(fake_like(0, 1, 2))
-
-
-def _keep_xielu(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
 
 
 def _xielu_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,4 +100,6 @@ def _xielu_gradients(ctx: Any, dout_TF: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return _xielu_backward(x_TF, alpha_p_1, alpha_n_1, dout_TF.contiguous())
 
 
-_xielu.register_autograd(_xielu_gradients, setup_context=_keep_xielu)
+_xielu.register_autograd(
+    _xielu_gradients, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
+)

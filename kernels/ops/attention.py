@@ -74,25 +74,24 @@ def _attention(
     q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float, window: int, softcap: float | None,
     sinks: Tensor | None, input_precision: str, slopes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out_THE, softmax_2TH), the second for the gradients alone: zeros where they do not read it."""
+    """Return (out_THE, softmax_2TH), the second for the gradients alone: zeros where they do not read it."""
     scores = Scores(scale, window, softcap, slopes_H=slopes)
     out, kept = backend.of(q, k).packed_attention(q, k, v, bounds, scores, sinks, input_precision)
     return out, kept[1] if kept else q.new_zeros((2, *q.shape[:2]), dtype=torch.float32)
 
 
-@_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    T, H, _D = q.shape
-    return q.new_empty((T, H, v.shape[2])), q.new_empty((2, T, H), dtype=torch.float32)
+_attention.register_fake(
+    lambda q, k, v, *_: (q.new_empty((*q.shape[:2], v.shape[2])), q.new_empty((2, *q.shape[:2])).float())
+)
 
 
 @custom_op("attention_backward")
 def _attention_gradients(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, softmax: Tensor, bounds: Tensor, scale: float,
-    window: int, softcap: float | None, sinks: Tensor | None, input_precision: str,
-    slopes: Tensor | None = None,
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, softmax: Tensor, bounds: Tensor,
+    sinks: Tensor | None, slopes: Tensor | None, scale: float, window: int, softcap: float | None,
+    input_precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """(dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
+    """Return (dq, dk, dv, dsinks), the last of no elements where there are no sinks."""
     scores, kept = Scores(scale, window, softcap, slopes_H=slopes), (out, softmax)
     dq, dk, dv, dsinks = backend.of(q, k).attention_gradients(
         dout, q, k, v, kept, bounds, scores, sinks, input_precision
@@ -100,23 +99,20 @@ def _attention_gradients(
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), some(dsinks, q)
 
 
-_attention_gradients.register_fake(fake_like(1, 2, 3, 10))
+_attention_gradients.register_fake(fake_like(1, 2, 3, 7))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, bounds, *ctx.knobs, sinks, ctx.input_precision, slopes = inputs
+    q, k, v, bounds, *knobs, sinks, input_precision, slopes = inputs
+    ctx.knobs = (*knobs, input_precision)
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(q, k, v, *output, bounds, sinks, slopes)
 
 
 def _gradients(ctx: Any, dout: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    q, k, v, out, softmax, bounds, sinks, slopes = ctx.saved_tensors
-    scale, window, softcap = ctx.knobs
-    dq, dk, dv, dsinks = _attention_gradients(
-        dout.contiguous(), q, k, v, out, softmax, bounds, scale, window, softcap, sinks, ctx.input_precision,
-        slopes,
-    )  # fmt: skip
-    return dq, dk, dv, None, None, None, None, None if sinks is None else dsinks, None, None
+    tensors = ctx.saved_tensors
+    dq, dk, dv, dsinks = _attention_gradients(dout.contiguous(), *tensors, *ctx.knobs)
+    return dq, dk, dv, None, None, None, None, None if tensors[6] is None else dsinks, None, None
 
 
 _attention.register_autograd(_gradients, setup_context=_keep)

@@ -1,8 +1,7 @@
 """Logits -> logprobs: all of a row's, those of chosen tokens, and draws.
 
-Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials,
-with the kernel's order of the sum, for whoever asks: a whole row, one token, the sampler, the trainer. Other
-dtypes go by torch's own log_softmax.
+Where kernels cover float32, a logprob is (logit / temperature - maximum) - log of the sum of exponentials, in
+the kernel's order, for whoever asks: a whole row, one token, sampler, trainer. Else torch's log_softmax.
 
 Legend: R rows, C model width, V vocabulary, X columns.
 """
@@ -63,13 +62,9 @@ class Rows:
 
 def chosen(hidden_RC: Tensor, token_R: Tensor, temperature_R: Tensor, logits: Logits) -> Tensor:
     """Compute logprobs(logits(hidden), temperature)[r, token_R[r]], (R,)."""
-    parts = [
-        Rows(logits(hidden), temperature).at(token.unsqueeze(1)).squeeze(1)
-        for hidden, token, temperature in zip(
-            hidden_RC.split(ROWS), token_R.split(ROWS), temperature_R.split(ROWS), strict=True
-        )
-    ]
-    return torch.cat(parts)
+    rows = zip(*(x.split(ROWS) for x in (hidden_RC, token_R.unsqueeze(1), temperature_R)), strict=True)
+    chosen_R1 = [Rows(logits(hidden), temperature).at(token) for hidden, token, temperature in rows]
+    return torch.cat(chosen_R1).squeeze(1)
 
 
 def _kernels(logits_RV: Tensor) -> backend.Backend:
@@ -118,15 +113,10 @@ def gradients(
 
 @custom_op("log_softmax")
 def _log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
-    """log softmax(logits / temperature), (R, V), of float32 logits and temperatures."""
     return backend.of(logits_RV).log_softmax(logits_RV, temperature_R)
 
 
 _log_softmax.register_fake(fake_like(0))
-
-
-def _keep_logprobs(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(output, inputs[1])
 
 
 def _log_softmax_gradient(ctx: Any, grad_RV: Tensor) -> tuple[Tensor, None]:
@@ -134,4 +124,6 @@ def _log_softmax_gradient(ctx: Any, grad_RV: Tensor) -> tuple[Tensor, None]:
     return (grad_RV - out_RV.exp() * grad_RV.sum(1, keepdim=True)) / temperature_R.unsqueeze(1), None
 
 
-_log_softmax.register_autograd(_log_softmax_gradient, setup_context=_keep_logprobs)
+_log_softmax.register_autograd(
+    _log_softmax_gradient, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(output, inputs[1])
+)

@@ -32,7 +32,7 @@ def matmul(
     arguments that do not belong together.
     """
     x_RK = x_RK.contiguous()
-    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N, ())
+    _check_product("w_PKW", x_RK, w_PKW, N, scales_PGW, bias_N)
     if backend.traced(kernels := backend.of(x_RK)):
         return _matmul(x_RK, w_PKW, scales_PGW, bias_N, N, wide)
     return kernels.matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
@@ -51,7 +51,7 @@ def grouped_matmul(
     `bound_E1` is int64 and rises from 0 to R. Raises ValueError as `matmul` does.
     """
     x_RK, E = x_RK.contiguous(), w_EPKW.shape[0]
-    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, (E,))
+    _check_product("w_EPKW", x_RK, w_EPKW, N, scales_EPGW, bias_EN, E)
     check_tensor("bound_E1", bound_E1, (E + 1,), (torch.int64,), x_RK.device)
     if backend.traced(kernels := backend.of(x_RK)):
         return _grouped_matmul(x_RK, w_EPKW, scales_EPGW, bias_EN, bound_E1, N)
@@ -59,13 +59,7 @@ def grouped_matmul(
 
 
 def _check_product(
-    name: str,
-    x_RK: Tensor,
-    w: Tensor,
-    N: int,
-    scales: Tensor | None,
-    bias: Tensor | None,
-    experts: tuple[int, ...],
+    name: str, x_RK: Tensor, w: Tensor, N: int, scales: Tensor | None, bias: Tensor | None, *experts: int
 ) -> None:
     check_tensor("x_RK", x_RK, (None, None), FLOATS, x_RK.device)
     K, P, device = x_RK.shape[1], -(-N // PANEL), x_RK.device
@@ -83,33 +77,35 @@ def _check_product(
 def _matmul(
     x_RK: Tensor, w_PKW: Tensor, scales_PGW: Tensor | None, bias_N: Tensor | None, N: int, wide: bool
 ) -> Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels, or codes and scales; in float32 where `wide`."""
     return backend.of(x_RK).matmul(x_RK, w_PKW, N, scales_PGW, bias_N, wide)
 
 
-@_matmul.register_fake
-def _(x_RK: Tensor, w: Tensor, scales: Tensor | None, bias: Tensor | None, N: int, wide: bool) -> Tensor:
-    return x_RK.new_empty(x_RK.shape[0], N, dtype=torch.float32 if wide else x_RK.dtype)
+_matmul.register_fake(
+    lambda x, w, scales, bias, N, wide: x.new_empty(x.shape[0], N, dtype=torch.float32 if wide else x.dtype)
+)
 
 
 @custom_op("matmul_backward")
 def _matmul_gradients(
-    x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
+    x_RK: Tensor, w: Tensor, dy_RN: Tensor, bound_E1: Tensor | None, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    """(dx, dw in panels), each if it is needed."""
-    dx_RK, dw_PKW = backend.kernels_of(x_RK).matmul_gradients(x_RK, w_PKW, dy_RN, need_x, need_w)
-    return some(dx_RK, x_RK), some(dw_PKW, x_RK)
+    """Return (dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
+    kernels = backend.kernels_of(x_RK)
+    if bound_E1 is None:
+        dx_RK, dw = kernels.matmul_gradients(x_RK, w, dy_RN, need_x, need_w)
+    else:
+        dx_RK, dw = kernels.grouped_matmul_gradients(x_RK, w, dy_RN, bound_E1, need_x, need_w)
+    return some(dx_RK, x_RK), some(dw, x_RK)
 
 
-@_matmul_gradients.register_fake
-def _fake_gradients(x: Tensor, w: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    *_, need_x, need_w = others
-    return like(x if need_x else None, x), like(w if need_w else None, x)
+_matmul_gradients.register_fake(
+    lambda x, w, dy, bound, need_x, need_w: (like(x if need_x else None, x), like(w if need_w else None, x))
+)
 
 
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, w, scales, bias, *others = inputs
-    ctx.save_for_backward(x, w, *(p for p in others if isinstance(p, Tensor)))
+    x, w, scales, bias, bound, *_ = inputs
+    ctx.save_for_backward(x, w, bound if isinstance(bound, Tensor) else None)
     ctx.quantised, ctx.bias_dtype = scales is not None, None if bias is None else bias.dtype
 
 
@@ -118,22 +114,18 @@ def _product_gradients(ctx: Any, dy_RN: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(
             "integer-quantised weights (int8, int4) pass no gradient on: train in fp32 or bf16"
         )
-    x_RK, w, *bound = ctx.saved_tensors
-    (need_x, need_w, _, need_bias, *_), dy_RN = ctx.needs_input_grad, dy_RN.contiguous()
-    if bound:
-        dx_RK, dw = _grouped_matmul_gradients(x_RK, w, dy_RN, bound[0], need_x, need_w)
-    else:
-        dx_RK, dw = _matmul_gradients(x_RK, w, dy_RN, need_x, need_w)
+    x_RK, w, bound_E1 = ctx.saved_tensors
+    (need_x, need_w, _, need_bias, *others), dy_RN = ctx.needs_input_grad, dy_RN.contiguous()
+    dx_RK, dw = _matmul_gradients(x_RK, w, dy_RN, bound_E1, need_x, need_w)
     dbias = None
-    if need_bias and bound:
+    if need_bias and bound_E1 is not None:
         # By a product with zeros and ones: sums in order, with no atomics.
         row_R = torch.arange(dy_RN.shape[0], device=dy_RN.device)
-        own_ER = (row_R >= bound[0][:-1, None]) & (row_R < bound[0][1:, None])
-        dbias = (own_ER.float() @ dy_RN.float()).to(ctx.bias_dtype)
+        member_ER = (row_R >= bound_E1[:-1, None]) & (row_R < bound_E1[1:, None])
+        dbias = (member_ER.float() @ dy_RN.float()).to(ctx.bias_dtype)
     elif need_bias:
         dbias = dy_RN.float().sum(0).to(ctx.bias_dtype)
-    nothing = [None] * (len(ctx.needs_input_grad) - 4)
-    return dx_RK if need_x else None, dw if need_w else None, None, dbias, *nothing
+    return dx_RK if need_x else None, dw if need_w else None, None, dbias, *(None for _ in others)
 
 
 _matmul.register_autograd(_product_gradients, setup_context=_keep_product)
@@ -141,31 +133,10 @@ _matmul.register_autograd(_product_gradients, setup_context=_keep_product)
 
 @custom_op("grouped_matmul")
 def _grouped_matmul(
-    x_RK: Tensor,
-    w_EPKW: Tensor,
-    scales_EPGW: Tensor | None,
-    bias_EN: Tensor | None,
-    bound_E1: Tensor,
-    N: int,
+    x_RK: Tensor, w_EPKW: Tensor, scales_EPGW: Tensor | None, bias_EN: Tensor | None, bound_E1: Tensor, N: int
 ) -> Tensor:
-    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
     return backend.of(x_RK).grouped_matmul(x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
 
 
-@_grouped_matmul.register_fake
-def _(x_RK: Tensor, *others: Any) -> Tensor:
-    return x_RK.new_empty(x_RK.shape[0], others[-1])
-
-
-@custom_op("grouped_matmul_backward")
-def _grouped_matmul_gradients(
-    x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
-) -> tuple[Tensor, Tensor]:
-    """(dx, dw in panels), each if it is needed; dw is zero for an expert without rows."""
-    gradients = backend.kernels_of(x_RK).grouped_matmul_gradients
-    dx_RK, dw_EPKW = gradients(x_RK, w_EPKW, dy_RN, bound_E1, need_x, need_w)
-    return some(dx_RK, x_RK), some(dw_EPKW, x_RK)
-
-
-_grouped_matmul_gradients.register_fake(_fake_gradients)
+_grouped_matmul.register_fake(lambda x_RK, *others: x_RK.new_empty(x_RK.shape[0], others[-1]))
 _grouped_matmul.register_autograd(_product_gradients, setup_context=_keep_product)

@@ -18,11 +18,7 @@ from kernels.library import custom_op, fake_like, like, some
 
 
 def add_norm(
-    x_TC: Tensor,
-    residual_TC: Tensor | None,
-    w_C: Tensor | None,
-    b_C: Tensor | None,
-    norm: Norm,
+    x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None, norm: Norm
 ) -> tuple[Tensor, Tensor]:
     """Compute (x + residual, its norm), both (T, C); kernels norm in float32, the oracle in `norm.dtype`.
 
@@ -30,13 +26,11 @@ def add_norm(
     """
     x_TC = x_TC.contiguous()
     check_tensor("x_TC", x_TC, (None, None), FLOATS, x_TC.device)
-    if residual_TC is not None:
-        residual_TC = residual_TC.contiguous()
-        check_tensor("residual_TC", residual_TC, x_TC.shape, (x_TC.dtype,), x_TC.device)
-    w_C, b_C = (p if p is None else p.contiguous() for p in (w_C, b_C))
-    for name, p in (("w_C", w_C), ("b_C", b_C)):
-        if p is not None:
-            check_tensor(name, p, x_TC.shape[1:], (x_TC.dtype,), x_TC.device)
+    residual_TC, w_C, b_C = (x if x is None else x.contiguous() for x in (residual_TC, w_C, b_C))
+    shapes = {"residual_TC": x_TC.shape, "w_C": x_TC.shape[1:], "b_C": x_TC.shape[1:]}
+    for (name, shape), x in zip(shapes.items(), (residual_TC, w_C, b_C), strict=True):
+        if x is not None:
+            check_tensor(name, x, shape, (x_TC.dtype,), x_TC.device)
     if backend.traced(kernels := backend.of(x_TC)):
         sum_TC, out_TC = _add_norm(x_TC, residual_TC, w_C, b_C, norm.eps, norm.layer, norm.offset)
         return x_TC if residual_TC is None else sum_TC, out_TC
@@ -62,13 +56,12 @@ def norm_qk(
         raise ValueError(f"widths must be whole pieces of {sizes} in {qkv_TX.shape[1]} columns, got {widths}")
     q_w, q_b, k_w, k_b = flat = tuple(p if p is None else p.flatten() for p in weights)
     for i, p in enumerate(flat):
-        size, width = sizes[i // 2], widths[i // 2]
         if p is not None:
+            width, size = widths[i // 2], sizes[i // 2]
             length = width if p.numel() == width else size
             check_tensor(f"weights[{i}]", p, (length,), (qkv_TX.dtype,), qkv_TX.device)
     if backend.traced(kernels := backend.of(qkv_TX)):
-        numbers = ((*widths, *sizes), norm.eps, norm.layer, norm.offset)
-        return _norm_qk(qkv_TX, q_w, q_b, k_w, k_b, *numbers)
+        return _norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (*widths, *sizes), norm.eps, norm.layer, norm.offset)
     return kernels.norm_qk(qkv_TX, q_w, q_b, k_w, k_b, (widths, sizes, norm))
 
 
@@ -77,14 +70,12 @@ def _add_norm(
     x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None,
     eps: float, layer: bool, offset: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(x + residual, its norm); with no residual the first has no elements, since the sum is x."""
+    """Return (x + residual, its norm); with no residual the first has no elements, since the sum is x."""
     sum_TC, out_TC = backend.of(x_TC).add_norm(x_TC, residual_TC, w_C, b_C, Norm(eps, layer, offset))
     return some(None if residual_TC is None else sum_TC, x_TC), out_TC
 
 
-@_add_norm.register_fake
-def _(x_TC: Tensor, residual_TC: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:
-    return like(residual_TC, x_TC), torch.empty_like(x_TC)
+_add_norm.register_fake(lambda x, residual, *_: (like(residual, x), torch.empty_like(x)))
 
 
 @custom_op("add_norm_backward")
@@ -92,7 +83,7 @@ def _add_norm_backward(
     sum_TC: Tensor, w_C: Tensor | None, b_C: Tensor | None, dsum_TC: Tensor | None, dout_TC: Tensor,
     eps: float, layer: bool, offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """(d x, which is d residual too, d w, d b)."""
+    """Return (d x, which is d residual too, d w, d b)."""
     gradient = backend.kernels_of(sum_TC).add_norm_gradient
     dx_TC, dw_C, db_C = gradient(sum_TC, w_C, b_C, dsum_TC, dout_TC, Norm(eps, layer, offset))
     return dx_TC, some(dw_C, dx_TC), some(db_C, dx_TC)
@@ -123,7 +114,6 @@ def _norm_qk(
     qkv_TX: Tensor, q_w: Tensor | None, q_b: Tensor | None, k_w: Tensor | None, k_b: Tensor | None,
     pieces: Sequence[int], eps: float, layer: bool, offset: float,
 ) -> Tensor:  # fmt: skip
-    """Queries and keys normed in pieces, the values beside them as they are."""
     q_width, k_width, q_size, k_size = pieces
     knobs = ((q_width, k_width), (q_size, k_size), Norm(eps, layer, offset))
     return backend.of(qkv_TX).norm_qk(qkv_TX, q_w, q_b, k_w, k_b, knobs)
@@ -138,9 +128,9 @@ def _norm_qk_backward(
     q_w: Tensor | None, q_b: Tensor | None, k_w: Tensor | None, k_b: Tensor | None,
     pieces: Sequence[int], eps: float, layer: bool, offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """(d qkv, d q_w, d q_b, d k_w, d k_b): each piece is a row of `add_norm`."""
+    """Return (d qkv, d q_w, d q_b, d k_w, d k_b): each piece is a row of `add_norm`."""
     gradient, norm = backend.kernels_of(qkv_TX).add_norm_gradient, Norm(eps, layer, offset)
-    parts, dweights, start = [], [], 0
+    dsides, dweights, start = [], [], 0
     for width, size, w, b in ((pieces[0], pieces[2], q_w, q_b), (pieces[1], pieces[3], k_w, k_b)):
         # Pieces of one weight are normed together: all of them, or those of one head.
         count = 1 if w is None else w.numel() // size
@@ -154,12 +144,12 @@ def _norm_qk_backward(
             for x, d, w_D, b_D in zip(x_OXD, d_OXD, w_OD, b_OD, strict=True)
         ]
         dx_OTXD = torch.stack([row[0] for row in rows]).unflatten(1, (qkv_TX.shape[0], -1))
-        parts.append(dx_OTXD.permute(1, 2, 0, 3).flatten(1))
+        dsides.append(dx_OTXD.permute(1, 2, 0, 3).flatten(1))
         for i in (1, 2):
             dpieces = [d for row in rows if (d := row[i]) is not None]
             dweights.append(some(torch.cat(dpieces) if dpieces else None, qkv_TX))
         start += width
-    dqkv_TX = torch.cat((*parts, dout_TX[:, start:]), dim=1)
+    dqkv_TX = torch.cat((*dsides, dout_TX[:, start:]), dim=1)
     return dqkv_TX, dweights[0], dweights[1], dweights[2], dweights[3]
 
 

@@ -60,12 +60,11 @@ def paged_attention(
     check_tensor("tiles[0]", tiles[0], (None, 3), int64, device)
     shared, tile_tokens = [], [tiles[1], 0]
     if prefix is not None:
-        check_tensor("prefix.page_GP", prefix.page_GP, (None, None), int64, device)
-        check_tensor("prefix.tile_N3", prefix.tile_N3, (None, 3), int64, device)
-        check_tensor("prefix.blocks_G", prefix.blocks_G, (prefix.page_GP.shape[0],), int64, device)
-        check_tensor("prefix.blocks_B", prefix.blocks_B, (page_BP.shape[0],), int64, device)
-        shared = [prefix.page_GP, prefix.tile_N3, prefix.blocks_G, prefix.blocks_B]
-        tile_tokens[1] = prefix.tile_tokens
+        G, B = prefix.page_GP.shape[0], page_BP.shape[0]
+        shapes = {"page_GP": (None, None), "tile_N3": (None, 3), "blocks_G": (G,), "blocks_B": (B,)}
+        for name, shape in shapes.items():
+            check_tensor(f"prefix.{name}", getattr(prefix, name), shape, int64, device)
+        shared, tile_tokens[1] = [getattr(prefix, name) for name in shapes], prefix.tile_tokens
     return _paged_attention(
         q_THD, [k_PKDS, v_PKSE], [position_T, page_BP, tiles[0]], shared, tile_tokens, scores.window,
         [scores.scale, scores.softcap or 0.0], sinks_H, scores.slopes_H, input_precision,
@@ -78,9 +77,8 @@ def _paged_attention(
     tile_tokens: Sequence[int], window: int, numbers: Sequence[float], sinks: Tensor | None,
     slopes: Tensor | None, input_precision: str,
 ) -> Tensor:  # fmt: skip
-    """out_THE, of arguments in groups: keys and values; positions, pages and runs; a prefix's, if any."""
-    (k, v), (position, page, tile), (scale, softcap) = cache, paging, numbers
-    prefix = None
+    """Compute out_THE of arguments in groups: keys, values; positions, pages, runs; a prefix's, if any."""
+    (k, v), (position, page, tile), (scale, softcap), prefix = cache, paging, numbers, None
     if shared:
         prefix = SharedPrefix(shared[0], shared[1], tile_tokens[1], shared[2], shared[3])
     scores = Scores(scale, window, softcap or None, slopes_H=slopes)
@@ -89,6 +87,4 @@ def _paged_attention(
     )[0]
 
 
-@_paged_attention.register_fake
-def _(q: Tensor, cache: Sequence[Tensor], *_: object) -> Tensor:
-    return q.new_empty((*q.shape[:2], cache[1].shape[3]))
+_paged_attention.register_fake(lambda q, cache, *_: q.new_empty((*q.shape[:2], cache[1].shape[3])))

@@ -55,7 +55,6 @@ def check_tables(tables: tuple[Tensor, Tensor], D: int, qkv_TX: Tensor) -> tuple
 
 @custom_op("rope")
 def _rope(qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor) -> Tensor:
-    """Queries and keys rotated, the values beside them as they are."""
     H, K, D = heads
     return backend.of(qkv_TX).rope_qk(qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, None)
 
@@ -67,14 +66,11 @@ _rope.register_fake(fake_like(0))
 def _rope_backward(
     dout_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor
 ) -> Tensor:
-    """d qkv."""
     (H, K, D), X = heads, dout_TX.shape[1]
-    parts = dout_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
+    sides = dout_TX.split((H * D, K * D, X - (H + K) * D), dim=1)
     # Copies, which the gradient may write to.
-    dq_THD, dk_TKD, dv_TKE = (
-        d.clone(memory_format=torch.contiguous_format).unflatten(1, (n, -1))
-        for d, n in zip(parts, (H, K, K), strict=True)
-    )
+    copies = (d.clone(memory_format=torch.contiguous_format) for d in sides)
+    dq_THD, dk_TKD, dv_TKE = (d.unflatten(1, (n, -1)) for d, n in zip(copies, (H, K, K), strict=True))
     gradient = backend.kernels_of(dout_TX).rope_gradient
     return gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, None)
 
@@ -99,7 +95,7 @@ def rope_store(
     qkv_TX: Tensor, heads: Sequence[int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
     slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, growth_M1: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(q_THD, k_TKD) rotated; keys and values are written into their slots. Not differentiable by itself."""
+    """Return (q_THD, k_TKD) rotated; write keys and values into their slots. Not differentiable by itself."""
     H, K, D = heads
     return backend.kernels_of(qkv_TX).rope_store(
         qkv_TX, (H, K, D), cos_MR, sin_MR, position_T, slot_T, k_PKDS, v_PKSE, growth_M1

@@ -8,7 +8,7 @@ E head dim of values, P pages, S page size, M positions.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,8 +42,22 @@ def rope_store_attention(
     flows only through tokens of this call, so under autograd every sequence must start at position 0. Raises
     ValueError where one does not, and for arguments that do not belong together.
     """
-    qkv_TX = qkv_TX.contiguous()
-    _check(qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, sinks_H, growth_M1, scores.slopes_H)
+    (H, K, D), device, qkv_TX = heads, qkv_TX.device, qkv_TX.contiguous()
+    check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
+    P, S, E = k_PKDS.shape[0], k_PKDS.shape[3], v_PKSE.shape[-1]
+    check_tensor("v_PKSE", v_PKSE, (P, K, S, E), (k_PKDS.dtype,), device)
+    check_heads(H, K, D, E)
+    check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
+    wide, T = check_tables(tables, D, qkv_TX), qkv_TX.shape[0]
+    check_tensor("batch.position_T", batch.position_T, (T,), (torch.int64,), device)
+    check_tensor("batch.slot_T", batch.slot_T, (T,), (torch.int64,), device)
+    check_tensor("batch.page_BP", batch.page_BP, (len(batch.starts), None), (torch.int64,), device)
+    if sinks_H is not None:
+        check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
+    if growth_M1 is not None:
+        check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
+    if scores.slopes_H is not None:
+        check_tensor("scores.slopes_H", scores.slopes_H, (H,), wide, device)
     if (kernels := backend.find(qkv_TX.device, qkv_TX.dtype)) is None:
         return reference.rope_store_attention(
             qkv_TX, heads, tables, k_PKDS, v_PKSE, batch, scores, sinks_H, growth_M1
@@ -55,8 +69,7 @@ def rope_store_attention(
                 f"torch.no_grad() to go on from a cache. Got {batch.starts}"
             )
         inputs = (qkv_TX, sinks_H, kernels, heads, tables, growth_M1, k_PKDS, v_PKSE, batch, scores)
-        out_THE: Tensor = _attend(*inputs)
-        return out_THE
+        return cast(Tensor, _attend(*inputs))
     slots, paging = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE), (batch.position_T, batch.page_BP)
     if torch.compiler.is_compiling():
         q_THD, _ = rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
@@ -69,8 +82,7 @@ def rope_store_attention(
 @torch.compiler.disable
 def _attend(*inputs: Any) -> Tensor:
     # Apart, since torch.compile cannot follow an autograd.Function that writes to the cache.
-    out_THE: Tensor = _RopeStoreAttention.apply(*inputs)
-    return out_THE
+    return cast(Tensor, _RopeStoreAttention.apply(*inputs))
 
 
 class _RopeStoreAttention(torch.autograd.Function):
@@ -103,48 +115,16 @@ class _RopeStoreAttention(torch.autograd.Function):
             v_TKE = qkv_TX[:, (H + K) * D :].unflatten(1, (K, -1))
             # The cache's dtype is part of the forward; the gradient must see what the scores saw.
             k_TKD, v_TKE = k_TKD.to(k_PKDS.dtype), v_TKE.to(k_PKDS.dtype)
-            inputs = (q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T)
-            ctx.save_for_backward(*inputs, *kept)
+            ctx.save_for_backward(q_THD, k_TKD, v_TKE, sinks_H, *tables, growth_M1, batch.position_T, *kept)
             ctx.kernels, ctx.bounds, ctx.scores = kernels, batch.bounds, scores
         return out_THE
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         q_THD, k_TKD, v_TKE, sinks_H, cos_MR, sin_MR, growth_M1, position_T, *kept = ctx.saved_tensors
-        kernels: backend.Kernels = ctx.kernels
         bounds_B1 = torch.tensor(ctx.bounds, device=q_THD.device)
-        dq_THD, dk_TKD, dv_TKE, dsinks_H = kernels.attention_gradients(
+        dq_THD, dk_TKD, dv_TKE, dsinks_H = ctx.kernels.attention_gradients(
             grads[0], q_THD, k_TKD, v_TKE, tuple(kept), bounds_B1, ctx.scores, sinks_H, PRECISION
         )
-        dqkv_TX = kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
+        dqkv_TX = ctx.kernels.rope_gradient(dq_THD, dk_TKD, dv_TKE, cos_MR, sin_MR, position_T, growth_M1)
         return dqkv_TX.to(q_THD.dtype), dsinks_H, *[None] * 8
-
-
-def _check(
-    qkv_TX: Tensor,
-    heads: tuple[int, int, int],
-    tables: tuple[Tensor, Tensor],
-    k_PKDS: Tensor,
-    v_PKSE: Tensor,
-    batch: Paging,
-    sinks_H: Tensor | None,
-    growth_M1: Tensor | None,
-    slopes_H: Tensor | None,
-) -> None:
-    (H, K, D), device = heads, qkv_TX.device
-    check_tensor("k_PKDS", k_PKDS, (None, K, D, None), FLOATS, device)
-    P, S, E = k_PKDS.shape[0], k_PKDS.shape[3], v_PKSE.shape[-1]
-    check_tensor("v_PKSE", v_PKSE, (P, K, S, E), (k_PKDS.dtype,), device)
-    check_heads(H, K, D, E)
-    check_tensor("qkv_TX", qkv_TX, (None, (H + K) * D + K * E), FLOATS, device)
-    T = qkv_TX.shape[0]
-    wide = check_tables(tables, D, qkv_TX)
-    for name, x in (("batch.position_T", batch.position_T), ("batch.slot_T", batch.slot_T)):
-        check_tensor(name, x, (T,), (torch.int64,), device)
-    check_tensor("batch.page_BP", batch.page_BP, (len(batch.starts), None), (torch.int64,), device)
-    if sinks_H is not None:
-        check_tensor("sinks_H", sinks_H, (H,), FLOATS, device)
-    if growth_M1 is not None:
-        check_tensor("growth_M1", growth_M1, (None, 1), wide, device)
-    if slopes_H is not None:
-        check_tensor("scores.slopes_H", slopes_H, (H,), wide, device)
