@@ -2,8 +2,7 @@
 
 Every module of kernels.gpu lists the variants of its kernels: dtypes, input precisions, block sizes, as
 launches choose them for Qwen3-0.6B and 4B. Each is compiled for every target that it is for, down to machine
-code, and the table shows, per block (shared memory) and per thread (registers, spilled bytes), what the
-assembler gave it. The exit status is 1, and the offenders are named, where a variant
+code. The exit status is 1, and the offenders are named, where a variant
 
     does not compile for one of its targets,
     needs more shared memory than a block of the target can have, or
@@ -29,7 +28,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context
@@ -123,8 +122,7 @@ def compile_variant(variant: Variant, target: str) -> Usage:
     aligned = {name for name, (kind, _, hint) in types.items() if kind.startswith("*") or hint == "16"}
     attrs = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if name in aligned}
     source = ASTSource(kernel, signature, dict(variant.constants), attrs)
-    names = ("num_warps", "num_stages", "enable_fp_fusion")
-    options = {name: getattr(variant, name) for name in names}
+    options = {name: getattr(variant, name) for name in ("num_warps", "num_stages", "enable_fp_fusion")}
     try:
         # Triton prints the whole program where the assembler refuses it.
         with redirect_stdout(io.StringIO()):
@@ -145,14 +143,14 @@ def _of_cubin(asm: Any) -> tuple[int, int]:
         file.flush()
         command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {name: int(count) for name, count in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
-    return found["REG"], found["STACK"] + found["LOCAL"]
+    usage = {name: int(count) for name, count in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
+    return usage["REG"], usage["STACK"] + usage["LOCAL"]
 
 
 def _of_amdgcn(asm: Any) -> tuple[int, int]:
     """Read vector registers, and bytes of those spilled, from the metadata of AMD's assembly."""
-    found = dict(re.findall(r"\.(vgpr_count|vgpr_spill_count):\s*(\d+)", asm["amdgcn"]))
-    return int(found["vgpr_count"]), 4 * int(found["vgpr_spill_count"])
+    usage = dict(re.findall(r"\.(vgpr_count|vgpr_spill_count):\s*(\d+)", asm["amdgcn"]))
+    return int(usage["vgpr_count"]), 4 * int(usage["vgpr_spill_count"])
 
 
 def problem(job: Job, usage: Usage) -> str:
@@ -182,15 +180,12 @@ def _run(job: Job) -> Usage:
 def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
     """Compile in several processes; a variant that brings the compiler down fails alone."""
     left = list(todo)
-    with _pool(processes) as pool:
+    with _pool(processes) as pool, suppress(BrokenProcessPool):
         futures = {pool.submit(_run, job): job for job in todo}
-        try:
-            for future in as_completed(futures):
-                usage = future.result()
-                left.remove(futures[future])
-                yield futures[future], usage
-        except BrokenProcessPool:
-            pass
+        for future in as_completed(futures):
+            usage = future.result()
+            left.remove(futures[future])
+            yield futures[future], usage
     for job in left:
         with _pool(1) as pool:
             try:
@@ -202,13 +197,12 @@ def run(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, Usage]]:
 
 def table(results: Sequence[tuple[Job, Usage]], targets: Sequence[str]) -> Table:
     """Show a row a variant: shared memory, registers and spilled bytes on each target."""
-    shown = Table(title="bytes of shared memory a block / registers a thread / bytes spilled a thread")
-    shown.add_column("module")
-    shown.add_column("variant")
+    title = "bytes of shared memory a block / registers a thread / bytes spilled a thread"
+    shown = Table("module", "variant", title=title)
     for target in targets:
         shown.add_column(target, justify="right")
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    for job, usage in sorted(results, key=lambda result: (result[0].module, result[0].index)):
+    for job, usage in results:
         text = "error" if usage.error else f"{usage.shared} / {usage.registers} / {usage.spilled}"
         cells = rows.setdefault((job.module.rpartition(".")[2], job.label), {})
         cells[job.target] = f"[red]{text}[/red]" if problem(job, usage) else text
@@ -220,16 +214,15 @@ def table(results: Sequence[tuple[Job, Usage]], targets: Sequence[str]) -> Table
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     config = tyro.cli(Config, description=__doc__, args=arguments)
+    todo, error = [], ""
     if os.environ.get("TRITON_INTERPRET", "0") != "0":
-        print("error: under TRITON_INTERPRET nothing is compiled; unset it and try again", file=sys.stderr)
-        return 2
-    if unknown := sorted(set(config.targets) - SHARED_MEMORY.keys()):
-        known = ", ".join(SHARED_MEMORY)
-        print(f"error: unknown targets {', '.join(unknown)}; there are {known}", file=sys.stderr)
-        return 2
-    todo = jobs(config)
-    if not todo:
-        print(f"error: no variant of {config.package} matches {config.filter!r}", file=sys.stderr)
+        error = "under TRITON_INTERPRET nothing is compiled; unset it and try again"
+    elif unknown := sorted(set(config.targets) - SHARED_MEMORY.keys()):
+        error = f"unknown targets {', '.join(unknown)}; there are {', '.join(SHARED_MEMORY)}"
+    elif not (todo := jobs(config)):
+        error = f"no variant of {config.package} matches {config.filter!r}"
+    if error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     # Of no terminal, tables would be cut to 80 columns.
     console = Console() if sys.stdout.isatty() else Console(width=160)
@@ -239,10 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for job, usage in run(todo, config.processes):
             results.append((job, usage))
             progress.advance(task)
+    results.sort(key=lambda result: (result[0].module, result[0].index))
     wrong = [(job, usage) for job, usage in results if problem(job, usage)]
     if wrong or not config.problems:
         console.print(table(wrong if config.problems else results, config.targets))
-    for job, usage in sorted(wrong, key=lambda result: (result[0].module, result[0].index)):
+    for job, usage in wrong:
         print(f"{job.module}: {job.label} on {job.target} {problem(job, usage)}")
     print(f"{len(results)} compilations, {len(wrong)} of them with problems")
     return 1 if wrong else 0

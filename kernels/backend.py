@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,11 +22,9 @@ from kernels import reference
 from kernels.checks import GPU_DTYPES
 from kernels.cpu import ops as cpu_ops
 from kernels.cpu import recording as cpu_recording
-from kernels.cpu.scalars import SCALARS
-from kernels.knobs import Activation, Norm, PieceNorms, Scores, Weight
+from kernels.cpu.runtime import SCALARS
+from kernels.knobs import Activation, Heads, Norm, PieceNorms, Scores, Weight
 from kernels.tiling import Kept, SharedPrefix, Tiles
-
-Result = TypeVar("Result", covariant=True)
 
 
 class Backend(Protocol):
@@ -67,7 +65,7 @@ class Backend(Protocol):
         """Return xIELU with two learned numbers."""
 
     def rope_qk(
-        self, qkv_TX: Tensor, heads: tuple[int, int, int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
+        self, qkv_TX: Tensor, heads: Heads, cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
         dtype: torch.dtype | None,
     ) -> Tensor:  # fmt: skip
         """Return queries and keys rotated, by the oracle from `dtype`; the values beside them as they are."""
@@ -143,7 +141,7 @@ class Kernels(Backend, Protocol):
         """Return (dx_TF, d alpha_p, d alpha_n)."""
 
     def rope_store(
-        self, qkv_TX: Tensor, heads: tuple[int, int, int], cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
+        self, qkv_TX: Tensor, heads: Heads, cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor,
         slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor, growth_M1: Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return (q_THD, k_TKD) rotated; write keys and values into their slots."""
@@ -162,11 +160,8 @@ class Replay(Protocol):
         """Launch them in their order."""
 
 
-class Recorder(Protocol):
-    """Calls a function and keeps what it launches."""
-
-    def __call__(self, function: Callable[[], Tensor]) -> tuple[Tensor, Replay | None]:
-        """Return the function's result, and its launches, or None where they are not all of it."""
+# Calls a function; returns its result, and its launches, or None where they are not all of it.
+Recorder = Callable[[Callable[[], Tensor]], tuple[Tensor, Replay | None]]
 
 
 def find(device: torch.device, dtype: torch.dtype) -> Kernels | None:
@@ -182,12 +177,8 @@ def find(device: torch.device, dtype: torch.dtype) -> Kernels | None:
 
 def of(*tensors: Tensor) -> Backend:
     """Return the kernels that cover all of these tensors' dtypes on their device, or else the oracle."""
-    kernels: Backend = reference
-    for x in tensors:
-        kernels = find(x.device, x.dtype) or reference
-        if kernels is reference:
-            break
-    return kernels
+    first, *others = [find(x.device, x.dtype) for x in tensors]
+    return first if first is not None and None not in others else reference
 
 
 def kernels_of(x: Tensor) -> Kernels:

@@ -16,20 +16,19 @@ contract, so it takes whole rows of scores, as many as memory allows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from functools import partial
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from kernels.knobs import Scores, first_seen
-from kernels.tiling import KEY_BLOCK, Kept, SharedPrefix, Tiles, whole_bounds
+from kernels.tiling import KEY_BLOCK, Kept, SharedPrefix, Tiles, positions, whole_bounds, work_list
 
 # Positions of a tile of queries: in the backward at most, where a tile has no more scores than the second.
 QUERY_TILE = 256
 MOST_SCORES = 2**24
-
-# (row of the block table or first token, key block) -> keys (K, D, 64) and values (K, 64, E).
-Block = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -37,75 +36,21 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def packed_attention(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds_B1: torch.Tensor,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-) -> tuple[torch.Tensor, Kept]:
-    """Return (out_THE, ()) over packed sequences: gradients compute the weights anew."""
-    dtype = compute_dtype(q_THD.dtype)
-    ends = dict(pairwise(whole_bounds(bounds_B1, q_THD.shape[0])))
-
-    def block(start: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
-        first = start + j * KEY_BLOCK
-        last = min(first + KEY_BLOCK, ends[start])
-        k_KDN, v_KNE = k_TKD[first:last].permute(1, 2, 0), v_TKE[first:last].transpose(0, 1)
-        missing = KEY_BLOCK - (last - first)
-        k_KDN, v_KNE = F.pad(k_KDN.to(dtype), (0, missing)), F.pad(v_KNE.to(dtype), (0, 0, 0, missing))
-        # Laid out as in a page: a transposed operand may be multiplied in another order.
-        return k_KDN.contiguous(), v_KNE.contiguous()
-
-    runs = [(start, start, 0, end - start) for start, end in ends.items() if end > start]
-    K, E = v_TKE.shape[1:]
-    return _forward(q_THD, K, E, runs, block, scores, sinks_H), ()
-
-
 def paged_attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    paging: tuple[torch.Tensor, torch.Tensor],
+    q_THD: Tensor,
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    paging: tuple[Tensor, Tensor],
     tiles: Tiles,
     scores: Scores,
-    sinks_H: torch.Tensor | None,
+    sinks_H: Tensor | None,
     input_precision: str,
     prefix: SharedPrefix | None,
-) -> tuple[torch.Tensor, Kept]:
+) -> tuple[Tensor, Kept]:
     """Return (out_THE, ()) over pages; a prefix is read anew by each of its sequences, with the same bits."""
-    dtype, (position_T, page_BP) = compute_dtype(q_THD.dtype), paging
-
-    # Slots that no token has been written to may hold anything. A key there spoils no score but its own,
-    # which is masked; a value would spoil the row, so it is zero.
-    def block(b: int, j: int) -> tuple[torch.Tensor, torch.Tensor]:
-        page = int(page_BP[b, j])
-        v_KNE = v_PKSE[page].to(dtype)
-        position_N = torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK, device=page_BP.device)
-        unset = (position_N > last_position[b]).view(1, -1, 1)
-        return k_PKDS[page].to(dtype), v_KNE.masked_fill(unset, 0)
-
-    runs = [(b, first, int(position_T[first]), n) for b, first, n in tiles[0].tolist() if n]
-    last_position: dict[int, int] = {}
-    for b, _, position, n in runs:
-        last_position[b] = max(last_position.get(b, 0), position + n - 1)
-    K, E = v_PKSE.shape[1], v_PKSE.shape[3]
-    return _forward(q_THD, K, E, runs, block, scores, sinks_H), ()
-
-
-def _forward(
-    q_THD: torch.Tensor,
-    K: int,
-    E: int,
-    runs: list[tuple[int, int, int, int]],
-    block: Block,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-) -> torch.Tensor:
-    """Runs are (what `block` is asked with, first token, its position, number of tokens)."""
     (T, H, _), dtype, window = q_THD.shape, compute_dtype(q_THD.dtype), scores.window
+    (position_T, page_BP), K, E = paging, v_PKSE.shape[1], v_PKSE.shape[3]
+    runs = [(b, first, int(position_T[first]), n) for b, first, n in tiles[0].tolist() if n]
     out_THE = q_THD.new_empty((T, H, E))
     for b, first_token, first_position, tokens in runs:
         after = first_position + tokens
@@ -123,10 +68,13 @@ def _forward(
             acc = q_KMD.new_zeros((K, q_KMD.shape[1], E))
             begin = max(first_seen(low, window), 0) // KEY_BLOCK
             for j in range(begin, (high - 1) // KEY_BLOCK + 1):
-                k_KDN, v_KNE = block(b, j)
-                s, _ = _scores(q_KMD @ k_KDN, scores)
+                page = int(page_BP[b, j])
+                position_N = torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK, device=q_THD.device)
+                # Slots that no token has been written to may hold anything. A key there spoils no score but
+                # its own, which is masked; a value would spoil the row, so it is zero.
+                v_KNE = v_PKSE[page].to(dtype).masked_fill((position_N >= after).view(1, -1, 1), 0)
+                s, _ = _scores(q_KMD @ k_PKDS[page].to(dtype), scores)
                 if slope_KM1 is not None:
-                    position_N = torch.arange(j * KEY_BLOCK, (j + 1) * KEY_BLOCK, device=s.device)
                     s += slope_KM1 * (position_N - position_M1)
                 if window or (j + 1) * KEY_BLOCK > origin + 1:
                     s = s.masked_fill(~_seen(position_M1, j * KEY_BLOCK, KEY_BLOCK, window), -torch.inf)
@@ -138,20 +86,55 @@ def _forward(
                 top = new_top
             asked = slice(above, QUERY_TILE - below)
             out_THE[rows] = _to_tokens(acc / total.masked_fill(total == 0, 1), H)[asked].to(q_THD.dtype)
-    return out_THE
+    return out_THE, ()
+
+
+def through_pages(
+    paged: Callable[..., tuple[Tensor, Kept]],
+    tile_tokens: int,
+    q_THD: Tensor,
+    k_TKD: Tensor,
+    v_TKE: Tensor,
+    bounds_B1: Tensor,
+    scores: Scores,
+    sinks_H: Tensor | None,
+    input_precision: str,
+) -> tuple[Tensor, Kept]:
+    """Compute a `paged_attention` of packed sequences over themselves, in runs of at most `tile_tokens`."""
+    T, (K, D), E = q_THD.shape[0], k_TKD.shape[1:], v_TKE.shape[2]
+    bounds = whole_bounds(bounds_B1, T)
+    counts = [-(-(end - start) // KEY_BLOCK) for start, end in pairwise(bounds)]
+    firsts = list(accumulate(counts, initial=0))
+    k_PKDS = k_TKD.new_empty(firsts[-1], K, D, KEY_BLOCK)
+    v_PKSE = v_TKE.new_empty(firsts[-1], K, KEY_BLOCK, E)
+    for (start, end), first, count in zip(pairwise(bounds), firsts, counts, strict=False):
+        # Zeros, since what stands past a sequence's end is read, to no effect.
+        missing = (0, 0, 0, 0, 0, count * KEY_BLOCK - (end - start))
+        k_NSKD, v_NSKE = (
+            F.pad(x[start:end], missing).unflatten(0, (count, KEY_BLOCK)) for x in (k_TKD, v_TKE)
+        )
+        k_PKDS[first : first + count] = k_NSKD.permute(0, 2, 3, 1)
+        v_PKSE[first : first + count] = v_NSKE.transpose(1, 2)
+    page_BP = torch.tensor(firsts[:-1]).unsqueeze(1) + torch.arange(max(counts, default=0))
+    paging = (positions(bounds_B1, T), page_BP.to(q_THD.device))
+    tiles = (work_list(bounds_B1, T, tile_tokens), tile_tokens)
+    return paged(q_THD, k_PKDS, v_PKSE, paging, tiles, scores, sinks_H, input_precision, None)
+
+
+packed_attention = partial(through_pages, paged_attention, QUERY_TILE)
 
 
 def attention_gradients(
-    dout_THE: torch.Tensor,
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
+    dout_THE: Tensor,
+    q_THD: Tensor,
+    k_TKD: Tensor,
+    v_TKE: Tensor,
     kept: Kept,
-    bounds_B1: torch.Tensor,
+    bounds_B1: Tensor,
     scores: Scores,
-    sinks_H: torch.Tensor | None,
+    sinks_H: Tensor | None,
     input_precision: str,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return (dq_THD, dk_TKD, dv_TKE) over whole sequences, in float32 at least, and dsinks_H.
 
     Weights are computed anew. What a row's weights share is summed from them and their gradients, not from
@@ -202,24 +185,24 @@ def attention_gradients(
     return dq_THD, dk_TKD, dv_TKE, None if dsinks_H is None or sinks_H is None else dsinks_H.to(sinks_H.dtype)
 
 
-def _to_rows(x_THD: torch.Tensor, K: int) -> torch.Tensor:
+def _to_rows(x_THD: Tensor, K: int) -> Tensor:
     """(T, H, D) -> (K, T * G, D): the rows of a kv head are tokens times its query heads."""
     T, H, D = x_THD.shape
     return x_THD.view(T, K, H // K, D).transpose(0, 1).reshape(K, -1, D)
 
 
-def _to_tokens(x_KMD: torch.Tensor, H: int) -> torch.Tensor:
+def _to_tokens(x_KMD: Tensor, H: int) -> Tensor:
     """(K, T * G, D) -> (T, H, D)."""
     K, _, D = x_KMD.shape
     return x_KMD.view(K, -1, H // K, D).transpose(0, 1).reshape(-1, H, D)
 
 
-def _by_row(x_H: torch.Tensor, K: int, dtype: torch.dtype) -> torch.Tensor:
-    """A number a query head as (K, M, 1), for the rows of a tile."""
+def _by_row(x_H: Tensor, K: int, dtype: torch.dtype) -> Tensor:
+    """Expand a number a query head to (K, M, 1), for the rows of a tile."""
     return x_H.to(dtype).view(K, 1, -1).expand(K, QUERY_TILE, -1).reshape(K, -1, 1)
 
 
-def _scores(s: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _scores(s: Tensor, scores: Scores) -> tuple[Tensor, Tensor | None]:
     """Scores of products, which they take the place of, and with a softcap its slope there."""
     if scores.softcap is None:
         return s.mul_(scores.scale), None
@@ -228,7 +211,7 @@ def _scores(s: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, torch.Tensor
     return t.mul_(scores.softcap), slope
 
 
-def _seen(position_M1: torch.Tensor, first: int, keys: int, window: int) -> torch.Tensor:
+def _seen(position_M1: Tensor, first: int, keys: int, window: int) -> Tensor:
     """(M, N): which of the keys at positions `first` and on each row sees."""
     position_N = torch.arange(first, first + keys, device=position_M1.device)
     seen = position_N <= position_M1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # What the Triton kernels take.
@@ -16,7 +17,7 @@ NO_WINDOW = 2**31 - 1
 
 
 def check_knobs(scale: float, window: int, softcap: float | None, input_precision: str) -> None:
-    """Raises ValueError for values that no kernel is written for."""
+    """Raise ValueError for values that no kernel is written for."""
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale must be a positive number, got {scale}")
     if not -NO_WINDOW < window < NO_WINDOW:
@@ -29,20 +30,20 @@ def check_knobs(scale: float, window: int, softcap: float | None, input_precisio
 
 
 def check_precision(name: str, precision: str, known: Sequence[str] = PRECISIONS) -> None:
-    """Raises ValueError unless this is one of those known."""
+    """Raise ValueError unless this is one of those known."""
     if precision not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {precision!r}")
 
 
 def check_tensor(
     name: str,
-    tensor: torch.Tensor,
+    tensor: Tensor,
     shape: Sequence[int | None],
     dtypes: Sequence[torch.dtype],
     device: torch.device,
 ) -> None:
-    """Raises ValueError unless shape (None: any number), dtype and device are these, and it is contiguous."""
-    if not isinstance(tensor, torch.Tensor):
+    """Raise ValueError unless shape (None: any number), dtype and device are these, and it is contiguous."""
+    if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
     right = tensor.ndim == len(shape)
     if not right or any(n is not None and n != m for n, m in zip(shape, tensor.shape, strict=True)):
@@ -59,7 +60,7 @@ def check_tensor(
 
 
 def check_heads(H: int, K: int, D: int, E: int) -> None:
-    """Raises ValueError unless H query heads share K kv heads and both head dims are 1 to 256."""
+    """Raise ValueError unless H query heads share K kv heads and both head dims are 1 to 256."""
     if K < 1 or H % K:
         raise ValueError(f"k must have a number of heads that divides q's {H}, got {K}")
     for name, width in (("q", D), ("v", E)):

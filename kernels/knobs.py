@@ -19,6 +19,8 @@ class Norm:
     dtype: torch.dtype | None = None
 
 
+# Numbers of query heads and of key heads, and their dim.
+Heads = tuple[int, int, int]
 # The widths of all queries and of all keys, the sizes of their pieces (a head, or all), and the norm.
 PieceNorms = tuple[tuple[int, int], tuple[int, int], Norm]
 # (w, grad, m, v, carry or None), as AdamW takes them.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 PANEL = 32
 # Inputs that share a scale, in integer-quantised weights.
@@ -29,14 +30,14 @@ def packed_shape(K: int, N: int) -> tuple[int, int, int]:
     return -(-N // PANEL), K, PANEL
 
 
-def pack(w_KN: torch.Tensor) -> torch.Tensor:
+def pack(w_KN: Tensor) -> Tensor:
     """(..., K, N) -> (..., P, K, W), contiguous, of the same dtype."""
     *rows, K, N = w_KN.shape
     P, _, W = packed_shape(K, N)
     return F.pad(w_KN, (0, P * W - N)).view(*rows, K, P, W).transpose(-3, -2).contiguous()
 
 
-def unpack(w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+def unpack(w_PKW: Tensor, N: int) -> Tensor:
     """(..., P, K, W) -> (..., K, N): the inverse of `pack`, differentiable."""
     return w_PKW.transpose(-3, -2).flatten(-2)[..., :N]
 
@@ -47,27 +48,26 @@ def packed_shapes(K: int, N: int, bits: int) -> tuple[tuple[int, int, int], tupl
     return (P, K, PANEL * bits // 8), (P, -(-K // GROUP), PANEL)
 
 
-def dequantize(codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, N: int) -> torch.Tensor:
+def dequantize(codes_PKW: Tensor, scales_PGW: Tensor, N: int) -> Tensor:
     """(..., P, K, W) and (..., P, G, W) -> (..., K, N) in float32."""
     scale = scales_PGW.float().repeat_interleave(GROUP, dim=-2)[..., : codes_PKW.shape[-2], :]
     return (_whole(codes_PKW) * scale).transpose(-3, -2).flatten(-2)[..., :N]
 
 
-def columns(codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, index_T: torch.Tensor) -> torch.Tensor:
-    """Some outputs of the matrix as rows, (T, K) in float32: what a tied embedding looks up."""
+def columns(codes_PKW: Tensor, scales_PGW: Tensor, index_T: Tensor) -> Tensor:
+    """Return some outputs of the matrix as rows, (T, K) in float32: what a tied embedding looks up."""
     panel_T, place_T = index_T // PANEL, index_T % PANEL
     scale_TK = scales_PGW[panel_T, :, place_T].float().repeat_interleave(GROUP, dim=1)
-    byte_T = place_T
-    if codes_PKW.dtype == torch.uint8:
-        byte_T = place_T // (2 * HALF) * HALF + place_T % HALF
-    found_TK = codes_PKW[panel_T, :, byte_T]
-    if codes_PKW.dtype == torch.uint8:
-        high_T1 = (place_T // HALF % 2 == 1).unsqueeze(1)
-        found_TK = torch.where(high_T1, found_TK >> 4, found_TK & 15).to(torch.int8) - 8
-    return found_TK * scale_TK[:, : found_TK.shape[1]]
+    if codes_PKW.dtype == torch.int8:
+        code_TK = codes_PKW[panel_T, :, place_T]
+    else:
+        shift_T1 = (place_T // HALF % 2 * 4).unsqueeze(1).to(torch.uint8)
+        pair_TK = codes_PKW[panel_T, :, place_T // (2 * HALF) * HALF + place_T % HALF]
+        code_TK = (pair_TK >> shift_T1 & 15).to(torch.int8) - 8
+    return code_TK * scale_TK[:, : code_TK.shape[1]]
 
 
-def _whole(codes_PKW: torch.Tensor) -> torch.Tensor:
+def _whole(codes_PKW: Tensor) -> Tensor:
     """(..., W) float32 of the codes themselves."""
     if codes_PKW.dtype == torch.int8:
         return codes_PKW.float()

@@ -15,45 +15,56 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from kernels.blockwise import attention_gradients as attention_gradients
 from kernels.blockwise import packed_attention as packed_attention
 from kernels.blockwise import paged_attention as paged_attention
-from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, PieceNorms, Scores, Weight, first_seen
+from kernels.knobs import (
+    XIELU_BETA,
+    XIELU_EPS,
+    Activation,
+    Heads,
+    Norm,
+    PieceNorms,
+    Scores,
+    Weight,
+    first_seen,
+)
 from kernels.panels import dequantize, unpack
 from kernels.tiling import Paging
 
 
 def matmul(
-    x_RK: torch.Tensor,
-    w_PKW: torch.Tensor,
+    x_RK: Tensor,
+    w_PKW: Tensor,
     N: int,
-    scales_PGW: torch.Tensor | None = None,
-    bias_N: torch.Tensor | None = None,
+    scales_PGW: Tensor | None = None,
+    bias_N: Tensor | None = None,
     wide: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """Compute x @ w (+ bias) in the inputs' dtype, (R, N); where `wide`, it is in float32 at least."""
     w_KN = unpack(w_PKW, N) if scales_PGW is None else dequantize(w_PKW, scales_PGW, N).to(x_RK.dtype)
     out_RN = x_RK @ w_KN if bias_N is None else x_RK @ w_KN + bias_N
     return out_RN.float() if wide and out_RN.dtype != torch.float64 else out_RN
 
 
-def groups(bound_E1: torch.Tensor) -> Iterator[tuple[int, slice]]:
-    """Each expert that has rows, and its rows: bound[e] to bound[e + 1]."""
+def groups(bound_E1: Tensor) -> Iterator[tuple[int, slice]]:
+    """Yield each expert that has rows, and its rows: bound[e] to bound[e + 1]."""
     for e, (start, end) in enumerate(pairwise(bound_E1.tolist())):
         if start < end:
             yield e, slice(start, end)
 
 
 def by_expert(
-    product: Callable[..., torch.Tensor],
-    x_RK: torch.Tensor,
-    w_EPKW: torch.Tensor,
+    product: Callable[..., Tensor],
+    x_RK: Tensor,
+    w_EPKW: Tensor,
     N: int,
-    bound_E1: torch.Tensor,
-    scales_EPGW: torch.Tensor | None = None,
-    bias_EN: torch.Tensor | None = None,
-) -> torch.Tensor:
+    bound_E1: Tensor,
+    scales_EPGW: Tensor | None = None,
+    bias_EN: Tensor | None = None,
+) -> Tensor:
     """Compute product(rows, w, N, scales, bias) of each expert's rows with the expert's weights, (R, N)."""
     parts = [x_RK.new_empty(0, N)]
     for e, rows in groups(bound_E1):
@@ -65,42 +76,38 @@ def by_expert(
 grouped_matmul = partial(by_expert, matmul)
 
 
-def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
+def log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
     """Compute log softmax(logits / temperature), (R, V)."""
     return torch.log_softmax(logits_RV / temperature_R.unsqueeze(1), dim=-1)
 
 
-def log_softmax_at(
-    logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
-) -> torch.Tensor:
+def log_softmax_at(logits_RV: Tensor, temperature_R: Tensor, column_RX: Tensor) -> Tensor:
     """Compute some columns of `log_softmax`, (R, X)."""
     return log_softmax(logits_RV, temperature_R).gather(1, column_RX)
 
 
-def from_softmax(
-    softmax_2R: torch.Tensor, logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
-) -> torch.Tensor:
+def from_softmax(softmax_2R: Tensor, logits_RV: Tensor, temperature_R: Tensor, column_RX: Tensor) -> Tensor:
     """Compute `log_softmax_at` from each row's maximum and log of the sum of exponentials, as kernels do."""
     scaled_RX = logits_RV.gather(1, column_RX) / temperature_R.unsqueeze(1)
     return (scaled_RX - softmax_2R[0].unsqueeze(1)) - softmax_2R[1].unsqueeze(1)
 
 
-def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
-    """The first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
+def argmax(logits_RV: Tensor) -> Tensor:
+    """Find the first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
     return logits_RV.argmax(-1).masked_fill(logits_RV.isnan().any(-1), -1)
 
 
-def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
-    """One more than the number of columns of row r that are larger than column token_R[r], (R,)."""
+def ranks(logits_RV: Tensor, token_R: Tensor) -> Tensor:
+    """Return one more than the number of row r's columns that are larger than token_R[r], (R,)."""
     return (logits_RV > logits_RV.gather(1, token_R.unsqueeze(1))).sum(1) + 1
 
 
-def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+def draw(logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor) -> Tensor:
     """Draw a token of each row by a number in [0, 1), (R,): see `invert`."""
     return invert(log_softmax(logits_RV, temperature_R), uniform_R)
 
 
-def invert(logprobs_RV: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+def invert(logprobs_RV: Tensor, uniform_R: Tensor) -> Tensor:
     """Find the token of each row at which the cumulative distribution passes a number in [0, 1), (R,)."""
     mass_RV = logprobs_RV.double().exp_()
     sum_RV = mass_RV.cumsum(dim=-1)
@@ -112,10 +119,9 @@ def invert(logprobs_RV: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
 
 
 def add_norm(
-    x_TC: torch.Tensor, residual_TC: torch.Tensor | None, w_C: torch.Tensor | None, b_C: torch.Tensor | None,
-    norm: Norm,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """(x + residual, norm(x + residual)): RMSNorm (Zhang and Sennrich, 2019) or LayerNorm (Ba et al., 2016).
+    x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None, norm: Norm
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Compute (x + residual, its norm): RMSNorm (Zhang and Sennrich, 2019) or LayerNorm (Ba et al., 2016).
 
     The norm runs in `norm.dtype`, by default that of x. Where transformers is in float32 for every dtype,
     its roundings are followed, so that float64 agrees with it: RMSNorm is rounded to x's dtype before it
@@ -140,14 +146,14 @@ def add_norm(
 
 
 def norm_qk(
-    qkv_TX: torch.Tensor,
-    q_w: torch.Tensor | None,
-    q_b: torch.Tensor | None,
-    k_w: torch.Tensor | None,
-    k_b: torch.Tensor | None,
+    qkv_TX: Tensor,
+    q_w: Tensor | None,
+    q_b: Tensor | None,
+    k_w: Tensor | None,
+    k_b: Tensor | None,
     knobs: PieceNorms,
-) -> torch.Tensor:
-    """Queries and keys normed in pieces (Henry et al., 2020), the values beside them as they are; (T, X).
+) -> Tensor:
+    """Norm queries and keys in pieces (Henry et al., 2020), leave the values beside them as they are; (T, X).
 
     Weights and biases are as long as a piece or as all of them.
     """
@@ -161,13 +167,9 @@ def norm_qk(
 
 
 def rope(
-    x_THD: torch.Tensor,
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    dtype: torch.dtype | None = None,
-) -> torch.Tensor:
-    """Rotary embedding (Su et al., 2021): pairs rotated by position * frequency.
+    x_THD: Tensor, cos_MR: Tensor, sin_MR: Tensor, position_T: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Apply the rotary embedding (Su et al., 2021): pairs rotated by position * frequency.
 
     The tables hold R columns; pairs are (d, d + R), and dimensions past 2 R pass. The rotation runs in the
     tables' dtype, from x rounded to `dtype` if there is one, and is rounded to x's at the end.
@@ -181,13 +183,13 @@ def rope(
 
 
 def rope_qk(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
+    qkv_TX: Tensor,
+    heads: Heads,
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
     dtype: torch.dtype | None,
-) -> torch.Tensor:
+) -> Tensor:
     """Apply `rope` to the H query and K key heads of D = `heads`; the values beside them stay; (T, X)."""
     H, K, D = heads
     *parts, v_TX = qkv_TX.split((H * D, K * D, qkv_TX.shape[1] - (H + K) * D), dim=1)
@@ -195,13 +197,7 @@ def rope_qk(
     return torch.cat((*rotated, v_TX), dim=1)
 
 
-def store(
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    slot_T: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-) -> None:
+def store(k_TKD: Tensor, v_TKE: Tensor, slot_T: Tensor, k_PKDS: Tensor, v_PKSE: Tensor) -> None:
     """Write each token's key and value into its slot (page * S + offset) of the paged cache."""
     S = k_PKDS.shape[3]
     page_T, offset_T = slot_T // S, slot_T % S
@@ -210,14 +206,14 @@ def store(
 
 
 def attention(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
+    q_THD: Tensor,
+    k_TKD: Tensor,
+    v_TKE: Tensor,
     bounds_B1: list[int],
     positions_B: list[int],
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
-) -> torch.Tensor:
+    sinks_H: Tensor | None = None,
+) -> Tensor:
     """Causal grouped-query attention, one sequence after the other; q and keys may differ in number.
 
     Sequence b has the queries bounds[b] to bounds[b + 1], the first of them at position positions[b], and
@@ -249,16 +245,16 @@ def attention(
 
 
 def rope_store_attention(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    tables: tuple[torch.Tensor, torch.Tensor],
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
+    qkv_TX: Tensor,
+    heads: Heads,
+    tables: tuple[Tensor, Tensor],
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
     batch: Paging,
     scores: Scores,
-    sinks_H: torch.Tensor | None,
-    growth_M1: torch.Tensor | None,
-) -> torch.Tensor:
+    sinks_H: Tensor | None,
+    growth_M1: Tensor | None,
+) -> Tensor:
     """Apply `rope`, `store` and `attention`; see `kernels.ops.rope_store_attention`."""
     (H, K, D), E = heads, v_PKSE.shape[3]
     q_THD, k_TKD, v_TKE = (
@@ -275,7 +271,7 @@ def rope_store_attention(
     return attention(q_THD, k_TKD, v_TKE, batch.bounds, batch.starts, scores, sinks_H)
 
 
-def _cached(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
+def _cached(x_PKSD: Tensor, batch: Paging) -> Tensor:
     """Collect each sequence's cached keys or values up to this batch's last token, one after the other."""
     parts = []
     for b, page_P in enumerate(batch.page_BP):
@@ -285,7 +281,7 @@ def _cached(x_PKSD: torch.Tensor, batch: Paging) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
+def tilt(slopes_H: Tensor, scores: Scores, first: int, keys: int, dtype: torch.dtype) -> Tensor:
     """Compute what ALiBi adds to the scores, (H, queries, keys), or (H, 1, keys) for all queries alike.
 
     Source: Press et al. (2022). What all scores of a query share does not change its softmax, so positions
@@ -301,7 +297,7 @@ def tilt(slopes_H: torch.Tensor, scores: Scores, first: int, keys: int, dtype: t
     return (slope_H11.to(wide) * (position_N - position_N[first:].unsqueeze(1))).to(dtype)
 
 
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+def activate(x_TX: Tensor, activation: Activation) -> Tensor:
     """act(gate) * up for x = (gate, up) side by side (Shazeer, 2020): (T, 2F) -> (T, F); or act(x)."""
     if not activation.gated:
         return FUNCTIONS[activation.name](x_TX)
@@ -312,7 +308,7 @@ def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
     return FUNCTIONS[activation.name](gate) * up
 
 
-def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
     """Compute xIELU (Huang and Schlag, 2024) with two learned numbers, (T, F).
 
     It is p x^2 + beta x for positive x, and n (expm1(min(x, eps)) - x) + beta x for others, with
@@ -323,14 +319,14 @@ def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) 
     return torch.where(x_TF > 0, p * x_TF * x_TF + XIELU_BETA * x_TF, below)
 
 
-def gelu_bloom(x: torch.Tensor) -> torch.Tensor:
+def gelu_bloom(x: Tensor) -> Tensor:
     """Compute gelu_tanh with its constant rounded to eight digits, which changes float64 alone."""
     if x.dtype != torch.float64:
         return F.gelu(x, approximate="tanh")
     return 0.5 * x * (1 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
 
 
-FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
@@ -342,19 +338,19 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
+def round_into(x: Tensor, out: Tensor) -> None:
     """Write x, rounded to the nearest of out's dtype, ties to even."""
     out.copy_(x)
 
 
-def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int) -> None:
+def pack_into(out_PKW: Tensor, w_NK: Tensor, start: int) -> None:
     """Write the rows of w_NK as the outputs from `start` on of panels, rounded; from any device."""
     W, N = out_PKW.shape[2], w_NK.shape[0]
     place_N = torch.arange(start, start + N, device=out_PKW.device)
     out_PKW[place_N // W, :, place_N % W] = w_NK.to(out_PKW.device, out_PKW.dtype)
 
 
-def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
+def random_bits(key: int, place: Tensor) -> Tensor:
     """32 random bits of each place (int64, below 2^32) as int64: a mix of two rounds of xor, shift, multiply.
 
     The multipliers are those of Wellons' hash search, "lowbias32" (2018).
@@ -364,24 +360,18 @@ def random_bits(key: int, place: torch.Tensor) -> torch.Tensor:
     return x ^ (x >> 16)
 
 
-def _plus(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def _plus(x: Tensor, noise: Tensor) -> Tensor:
     return (x.view(torch.int32).long() + noise) & 0xFFFFFFFF
 
 
-def one_round(key: int, place: torch.Tensor) -> torch.Tensor:
+def one_round(key: int, place: Tensor) -> Tensor:
     """`random_bits` after one round: the upper bits are as good, and eight of them are all a carry needs."""
     x = (place * 0x9E3779B9 + key) & 0xFFFFFFFF
     return (x ^ (x >> 16)) * 0x7FEB352D & 0xFFFFFFFF
 
 
-def _signed(bits: torch.Tensor, width: int) -> torch.Tensor:
-    """Integers of `width` bits with their sign, as torch's types have it."""
-    half = 1 << (width - 1)
-    return ((bits + half) & ((1 << width) - 1)) - half
-
-
-def _to_bf16(bits: torch.Tensor) -> torch.Tensor:
-    return _signed(bits >> 16, 16).to(torch.int16).view(torch.bfloat16)
+def _to_bf16(bits: Tensor) -> Tensor:
+    return (bits >> 16).to(torch.int16).view(torch.bfloat16)
 
 
 def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
@@ -396,13 +386,7 @@ def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[
 
 
 def _adamw(
-    w: torch.Tensor,
-    grad: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    carry: torch.Tensor | None,
-    numbers_8: torch.Tensor,
-    key: int,
+    w: Tensor, grad: Tensor, m: Tensor, v: Tensor, carry: Tensor | None, numbers_8: Tensor, key: int
 ) -> None:
     beta1, beta2, rest1, rest2, eps, rate, decay, root2 = numbers_8.unbind()
     place = torch.arange(w.numel(), device=w.device).view(w.shape)
@@ -414,8 +398,7 @@ def _adamw(
     v.copy_(_to_bf16(_plus(v_new, noise >> 8 & 0xFFFF)))
     x = w.float()
     if carry is not None:
-        joined = (x.view(torch.int32).long() + (carry.long() << 8)) & 0xFFFFFFFF
-        x = _signed(joined, 32).int().view(torch.float32)
+        x = _plus(x, carry.long() << 8).int().view(torch.float32)
     root = v_new.double().sqrt().float()  # rounded once; torch's own, in float32, is not always
     x = x * decay - rate * (m_new / (root * root2 + eps))
     if carry is None:
@@ -424,4 +407,4 @@ def _adamw(
     bits = _plus(x, noise >> 24)
     high = ((bits + 0x8000) & 0xFFFFFFFF) >> 16
     w.copy_(_to_bf16(high << 16))
-    carry.copy_(_signed((bits - (high << 16)) >> 8, 8).to(torch.int8))
+    carry.copy_((bits - (high << 16)) >> 8)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 # Keys per step of the running softmax, counted from position 0 of a sequence, and positions per page.
 KEY_BLOCK = 64
@@ -17,22 +18,22 @@ TILE_TOKENS = 16
 
 
 # Runs of tokens (N, 3) int64: sequence, first token, number of tokens; and the largest number.
-Tiles = tuple[torch.Tensor, int]
+Tiles = tuple[Tensor, int]
 # What attention's gradients want of the forward beside its inputs: nothing, or (out_THE, softmax_2TH).
-Kept = tuple[torch.Tensor, ...]
+Kept = tuple[Tensor, ...]
 
 
 class Paging(Protocol):
     """What attention asks of a batch: where each token stands, and which pages its sequence owns."""
 
     @property
-    def position_T(self) -> torch.Tensor: ...
+    def position_T(self) -> Tensor: ...
 
     @property
-    def slot_T(self) -> torch.Tensor: ...
+    def slot_T(self) -> Tensor: ...
 
     @property
-    def page_BP(self) -> torch.Tensor: ...
+    def page_BP(self) -> Tensor: ...
 
     @property
     def bounds(self) -> list[int]: ...
@@ -57,14 +58,14 @@ class SharedPrefix:
         blocks_B: int64, the same number for each sequence: the blocks it need not visit again.
     """
 
-    page_GP: torch.Tensor
-    tile_N3: torch.Tensor
+    page_GP: Tensor
+    tile_N3: Tensor
     tile_tokens: int
-    blocks_G: torch.Tensor
-    blocks_B: torch.Tensor
+    blocks_G: Tensor
+    blocks_B: Tensor
 
 
-def whole_bounds(bounds_B1: torch.Tensor, tokens: int) -> list[int]:
+def whole_bounds(bounds_B1: Tensor, tokens: int) -> list[int]:
     """Return bounds as numbers; raise ValueError unless they cover all tokens in order."""
     bounds: list[int] = bounds_B1.tolist()
     if bounds[0] != 0 or bounds[-1] != tokens or sorted(bounds) != bounds:
@@ -72,8 +73,8 @@ def whole_bounds(bounds_B1: torch.Tensor, tokens: int) -> list[int]:
     return bounds
 
 
-def work_list(bounds_B1: torch.Tensor, tokens: int, tile_tokens: int) -> torch.Tensor:
-    """Runs (sequence, first token, number of tokens) of at most `tile_tokens` tokens, (N, 3) int64.
+def work_list(bounds_B1: Tensor, tokens: int, tile_tokens: int) -> Tensor:
+    """List runs (sequence, first token, number of tokens) of at most `tile_tokens` tokens, (N, 3) int64.
 
     Runs start at a sequence's first token. Their number depends on `tokens` (T) and the number of sequences
     alone, so that no device waits: the runs at the end may hold no token.
@@ -90,7 +91,7 @@ def work_list(bounds_B1: torch.Tensor, tokens: int, tile_tokens: int) -> torch.T
     return torch.stack((b_N, first_N.clamp(max=tokens - 1), tokens_N), dim=1)
 
 
-def positions(bounds_B1: torch.Tensor, tokens: int) -> torch.Tensor:
+def positions(bounds_B1: Tensor, tokens: int) -> Tensor:
     """Each packed token's position in its sequence, (T,) int64, for sequences that start at position 0."""
     bounds_B1 = bounds_B1.long()
     i_T = torch.arange(tokens, device=bounds_B1.device)

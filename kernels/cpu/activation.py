@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit, types
+from torch import Tensor
 
-from kernels.cpu.recording import empty
-from kernels.cpu.rowwise import rows_per_task
-from kernels.cpu.runtime import Arguments, Kernel, exp, fma, launch, next_task, sigmoid, tanh
-from kernels.cpu.scalars import SCALARS
+from kernels.cpu.recording import empty, launch_rows
+from kernels.cpu.runtime import SCALARS, Kernel, exp, fma, sigmoid, tanh, tasks
 from kernels.knobs import XIELU_BETA, XIELU_EPS, XIELU_SERIES, Activation
 
 ONE = np.float32(1)
@@ -64,19 +63,12 @@ FUNCTIONS = {
 def _activate(dtype: torch.dtype, activation: Activation) -> Any:
     kind, load, store = SCALARS[dtype]
     function, gated, limited = FUNCTIONS[activation.name], activation.gated, activation.limit is not None
-    limit, parts = np.float32(activation.limit or 0), 2 if activation.gated else 1
+    limit, width = np.float32(activation.limit or 0), 1 + gated
 
-    arguments = Arguments("T P F chunk", x_TPF=kind, out_TF=kind)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+    def kernel(words: Any, a: Any) -> None:
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
-                gate, up, out = a.x_TPF[t, 0], a.x_TPF[t, parts - 1], a.out_TF[t]
+                gate, up, out = a.x_TPF[t, 0], a.x_TPF[t, width - 1], a.out_TF[t]
                 for f in range(a.F):
                     g = load(gate[f])
                     if limited:
@@ -87,16 +79,14 @@ def _activate(dtype: torch.dtype, activation: Activation) -> Any:
                     else:
                         out[f] = store(function(g))
 
-    return Kernel(kernel, arguments, dtype, activation)
+    return Kernel(kernel, (dtype, activation), "T P F chunk", x_TPF=kind, out_TF=kind)
 
 
-def activate(x_TX: torch.Tensor, activation: Activation) -> torch.Tensor:
+def activate(x_TX: Tensor, activation: Activation) -> Tensor:
     """Compute `kernels.reference.activate` in float32, rounded once: (T, 2F) or ungated (T, F) -> (T, F)."""
-    T, F = x_TX.shape[0], x_TX.shape[1] // (2 if activation.gated else 1)
-    out_TF = empty((T, F), x_TX.dtype)
-    chunk = rows_per_task(T)
-    kernel, P = _activate(x_TX.dtype, activation), 2 if activation.gated else 1
-    launch(kernel, -(-T // chunk), x_TPF=x_TX, out_TF=out_TF, T=T, P=P, F=F, chunk=chunk)
+    T, P = x_TX.shape[0], 1 + activation.gated
+    out_TF = empty((T, F := x_TX.shape[1] // P), x_TX.dtype)
+    launch_rows(_activate(x_TX.dtype, activation), T, x_TPF=x_TX, out_TF=out_TF, P=P, F=F)
     return out_TF
 
 
@@ -106,14 +96,14 @@ SERIES = tuple(np.float32(c) for c in reversed(XIELU_SERIES))
 
 @njit(inline="always")
 def _softplus(x: Any) -> Any:
-    """log(1 + exp(x)) in float32, rounded from the C library's in float64."""
+    """Compute log(1 + exp(x)) in float32, rounded from the C library's in float64."""
     wide = types.float64(x)
     return types.float32(math.log1p(math.exp(wide)) if wide < 20 else wide)
 
 
 @njit(inline="always")
 def _expm1_less(z: Any) -> Any:
-    """expm1(z) - z in float32 for z <= 0, where near zero the two would cancel."""
+    """Compute expm1(z) - z in float32 for z <= 0, where near zero the two would cancel."""
     p = SERIES[0]
     for c in SERIES[1:]:
         p = fma(p, z, c)
@@ -124,16 +114,9 @@ def _expm1_less(z: Any) -> Any:
 def _xielu(dtype: torch.dtype) -> Any:
     kind, load, store = SCALARS[dtype]
 
-    arguments = Arguments("T F chunk", x_TF=kind, alpha_p_1=kind, alpha_n_1=kind, out_TF=kind)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         p, n = _softplus(load(a.alpha_p_1[0])), BETA + _softplus(load(a.alpha_n_1[0]))
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
                 row, out = a.x_TF[t], a.out_TF[t]
                 for f in range(a.F):
@@ -142,14 +125,13 @@ def _xielu(dtype: torch.dtype) -> Any:
                     bent = p * x * x if x > 0 else n * (_expm1_less(z) + (z - x))
                     out[f] = store(bent + BETA * x)
 
-    return Kernel(kernel, arguments, dtype)
+    return Kernel(kernel, (dtype,), "T F chunk", x_TF=kind, alpha_p_1=kind, alpha_n_1=kind, out_TF=kind)
 
 
-def xielu(x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor) -> torch.Tensor:
+def xielu(x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor) -> Tensor:
     """Compute `kernels.reference.xielu` in float32, rounded once; each call reads the learned numbers."""
     T, F = x_TF.shape
     out_TF = empty((T, F), x_TF.dtype)
-    chunk = rows_per_task(T)
     tensors = {"x_TF": x_TF, "alpha_p_1": alpha_p_1, "alpha_n_1": alpha_n_1, "out_TF": out_TF}
-    launch(_xielu(x_TF.dtype), -(-T // chunk), **tensors, T=T, F=F, chunk=chunk)
+    launch_rows(_xielu(x_TF.dtype), T, **tensors, F=F)
     return out_TF

@@ -13,32 +13,33 @@ vectors with one chain of fused multiply-adds per output and page, or D_CHUNK di
 from __future__ import annotations
 
 from collections import namedtuple
-from functools import cache
-from itertools import accumulate, pairwise
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numba import types
+from torch import Tensor
 
-from kernels.cpu.recording import empty
+from kernels.blockwise import through_pages
+from kernels.cpu.recording import empty, launch
 from kernels.cpu.runtime import (
-    Arguments,
+    LANES,
+    SCALARS,
     Kernel,
     exp,
     fma,
     given,
-    launch,
+    lane_max,
+    lane_sum,
     load_bf16,
-    next_task,
     tanh,
+    tasks,
     variant_njit,
 )
-from kernels.cpu.scalars import SCALARS
-from kernels.cpu.tile import COLUMNS, LANES, block_product
+from kernels.cpu.tile import COLUMNS, block_product
 from kernels.knobs import Scores
-from kernels.tiling import KEY_BLOCK, TILE_TOKENS, Kept, positions, whole_bounds, work_list
+from kernels.tiling import TILE_TOKENS, Kept, SharedPrefix, Tiles
 
 NEGATIVE = np.float32(-np.inf)
 # Dimensions that one chain of additions runs over: longer ones round worse.
@@ -55,7 +56,7 @@ def _softmax_step(capped: bool, tilted: bool) -> Any:
     def softmax_step(
         state: Any, r: int, row: Any, first: int, last: int, scale: Any, cap: Any, slope: Any, place: Any
     ) -> None:
-        """Row r's products become weights; its running max, sum and accumulator are rescaled.
+        """Turn row r's products into weights; its running max, sum and accumulator are rescaled.
 
         Keys before `first` and after `last` get no weight; where none is left, the state stays as it was.
         Sums and maxima run in LANES parallel chains, so that they vectorise; masked keys add zero to them.
@@ -73,33 +74,14 @@ def _softmax_step(capped: bool, tilted: bool) -> Any:
             # A difference of whole numbers, exact up to 2**24.
             for n in range(columns):
                 row[n] = fma(slope, state.steps[n] - place, row[n])
-        for n in range(first):
-            row[n] = NEGATIVE
-        for n in range(last + 1, columns):
-            row[n] = NEGATIVE
-        for j in range(LANES):
-            lanes[j] = state.top_M[r]
-        for n0 in range(0, columns, LANES):
-            part = row[n0 : n0 + LANES]
-            for j in range(LANES):
-                lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
-        top = lanes[0]
-        for j in range(1, LANES):
-            top = lanes[j] if lanes[j] > top else top
+        row[:first] = NEGATIVE
+        row[last + 1 :] = NEGATIVE
+        top = lane_max(row, lanes, state.top_M[r])
         shrink = exp(state.top_M[r] - top)
         for n in range(columns):
             row[n] = exp(row[n] - top)
-        for j in range(LANES):
-            lanes[j] = 0
-        for n0 in range(0, columns, LANES):
-            part = row[n0 : n0 + LANES]
-            for j in range(LANES):
-                lanes[j] += part[j]
-        added = lanes[0]
-        for j in range(1, LANES):
-            added += lanes[j]
         state.top_M[r] = top
-        state.total_M[r] = state.total_M[r] * shrink + added
+        state.total_M[r] = state.total_M[r] * shrink + lane_sum(row, lanes)
         acc = state.acc_ME[r]
         for d in range(acc.shape[0]):
             acc[d] *= shrink
@@ -109,7 +91,7 @@ def _softmax_step(capped: bool, tilted: bool) -> Any:
 
 @variant_njit()
 def _first_key(position: int, window: int) -> int:
-    """`kernels.knobs.first_seen`."""
+    """Compute `kernels.knobs.first_seen`."""
     if window < 0:
         return position - position % -window
     return position + 1 - window if window > 0 else 0
@@ -188,17 +170,8 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
     kind, _, store = SCALARS[dtype]
     kv_kind = SCALARS[kv_dtype][0]
     start, visit = _start(dtype), _visit(kv_dtype, capped, tilted)
-    # Sinks are declared in both of their dtypes.
-    arguments = Arguments(
-        "T H K D E P S B N I tile_tokens window sinks_bf16", "scale cap",
-        q_THD=kind, k_PKDS=kv_kind, v_PKSE=kv_kind, out_THE=kind, position_T=types.int64,
-        page_BN=types.int64, tile_I3=types.int64, sinks_H=types.float32, rounded_sinks_H=types.uint16,
-        slopes_H=types.float32,
-    )  # fmt: skip
-    unpack = arguments.unpack
 
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         K, S, G = a.K, a.S, a.H // a.K
         M = a.tile_tokens * G
         q_MD, s_MS = np.empty((M, a.D), np.float32), np.empty((M, S), np.float32)
@@ -206,10 +179,7 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
             np.empty(M, np.float32), np.empty(M, np.float32), np.empty((M, a.E), np.float32),
             np.empty(LANES, np.float32), np.arange(S).astype(np.float32),
         )  # fmt: skip
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             # Last tiles first: they have the most keys, and a long task at the end leaves a thread idle.
             tile, head = a.I - 1 - i // K, i % K
             b, t0, tokens = a.tile_I3[tile, 0], a.tile_I3[tile, 1], a.tile_I3[tile, 2]
@@ -225,29 +195,36 @@ def _kernel(dtype: torch.dtype, kv_dtype: torch.dtype, capped: bool, tilted: boo
                 for d in range(a.E):
                     out[d] = store(state.acc_ME[r, d] / state.total_M[r])
 
-    return Kernel(kernel, arguments, dtype, kv_dtype, capped, tilted)
+    # Sinks are declared in both of their dtypes.
+    return Kernel(
+        kernel, (dtype, kv_dtype, capped, tilted),
+        "T H K D E P S B N I tile_tokens window sinks_bf16", "scale cap",
+        q_THD=kind, k_PKDS=kv_kind, v_PKSE=kv_kind, out_THE=kind, position_T=types.int64,
+        page_BN=types.int64, tile_I3=types.int64, sinks_H=types.float32, rounded_sinks_H=types.uint16,
+        slopes_H=types.float32,
+    )  # fmt: skip
 
 
-def attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    position_T: torch.Tensor,
-    page_BP: torch.Tensor,
-    tile_N3: torch.Tensor,
-    tile_tokens: int,
+def paged_attention(
+    q_THD: Tensor,
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    paging: tuple[Tensor, Tensor],
+    tiles: Tiles,
     scores: Scores,
-    sinks_H: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Attention of packed queries over their sequences' pages; returns out_THE.
+    sinks_H: Tensor | None,
+    input_precision: str,
+    prefix: SharedPrefix | None,
+) -> tuple[Tensor, Kept]:
+    """Compute (out_THE, ()) of packed queries over their sequences' pages; `paging` is (position_T, page_BP).
 
     A query at position p sees the keys at positions 0 to p of its sequence, or the last `scores.window` of
-    them. `tile_N3` (int64) splits the tokens into runs (sequence, first token, number of tokens <=
-    tile_tokens), some perhaps empty, that no sequence's border crosses. The tiling changes no bit of the
-    result. S is a multiple of 16. Sinks are float32 or bfloat16.
+    them. `tiles` splits the tokens into runs, some perhaps empty, that no sequence's border crosses; neither
+    they nor a prefix, which each of its sequences reads anew, change a bit of the result. S is a multiple of
+    16. Sinks are float32 or bfloat16.
     """
-    T, H, D = q_THD.shape
-    P, K, S, E = v_PKSE.shape
+    (T, H, D), (P, K, S, E) = q_THD.shape, v_PKSE.shape
+    (position_T, page_BP), (tile_N3, tile_tokens) = paging, tiles
     out_THE = empty((T, H, E), q_THD.dtype)
     launch(
         _kernel(q_THD.dtype, k_PKDS.dtype, scores.softcap is not None, scores.slopes_H is not None),
@@ -259,34 +236,7 @@ def attention(
         tile_tokens=tile_tokens, window=scores.window,
         sinks_bf16=int(sinks_H is not None and sinks_H.dtype == torch.bfloat16),
     )  # fmt: skip
-    return out_THE
+    return out_THE, ()
 
 
-def packed(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKE: torch.Tensor,
-    bounds_B1: torch.Tensor,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-) -> tuple[torch.Tensor, Kept]:
-    """Compute (`attention`, ()) of packed sequences over themselves, through pages; all of one dtype."""
-    T, (K, D), E = q_THD.shape[0], k_TKD.shape[1:], v_TKE.shape[2]
-    bounds = whole_bounds(bounds_B1, T)
-    counts = [-(-(end - start) // KEY_BLOCK) for start, end in pairwise(bounds)]
-    firsts = list(accumulate(counts, initial=0))
-    k_PKDS = k_TKD.new_empty(firsts[-1], K, D, KEY_BLOCK)
-    v_PKSE = v_TKE.new_empty(firsts[-1], K, KEY_BLOCK, E)
-    for (start, end), first, count in zip(pairwise(bounds), firsts, counts, strict=False):
-        # Zeros, since what stands past a sequence's end is read, to no effect.
-        missing = (0, 0, 0, 0, 0, count * KEY_BLOCK - (end - start))
-        k_NSKD, v_NSKE = (
-            F.pad(x[start:end], missing).unflatten(0, (count, KEY_BLOCK)) for x in (k_TKD, v_TKE)
-        )
-        k_PKDS[first : first + count] = k_NSKD.permute(0, 2, 3, 1)
-        v_PKSE[first : first + count] = v_NSKE.transpose(1, 2)
-    page_BP = torch.tensor(firsts[:-1]).unsqueeze(1) + torch.arange(max(counts))
-    position_T, tile_N3 = positions(bounds_B1, T), work_list(bounds_B1, T, TILE_TOKENS)
-    tiles = (tile_N3, TILE_TOKENS)
-    return attention(q_THD, k_PKDS, v_PKSE, position_T, page_BP, *tiles, scores, sinks_H), ()
+packed_attention = partial(through_pages, paged_attention, TILE_TOKENS)

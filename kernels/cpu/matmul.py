@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Arguments, Kernel, given, launch, next_task, variant_njit
-from kernels.cpu.scalars import SCALARS
+from kernels.cpu.recording import empty, launch
+from kernels.cpu.runtime import SCALARS, Kernel, given, tasks, variant_njit
 from kernels.cpu.tile import ROWS, WEIGHT_BITS, block_product, widening
 from kernels.panels import GROUP, PANEL
 
@@ -77,11 +77,8 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) ->
     out_kind, _, store = SCALARS[out_dtype]
     bits = WEIGHT_BITS[w_dtype]
     panel, row, held_rows = _panel(w_dtype), PANEL * bits // 8, GROUP if bits <= 8 else 0
-    arguments = Arguments("w scales R K N panels", x_RK=kind, bias_N=kind, out_RN=out_kind)
-    unpack = arguments.unpack
 
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         R, K, N = a.R, a.K, a.N
         scale_row = 2 * PANEL * ((K + GROUP - 1) // GROUP)
         height = min(R, ROW_BLOCK)
@@ -90,10 +87,7 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) ->
         wide = np.empty((held_rows, PANEL), np.float32)
         groups = ((N + PANEL - 1) // PANEL + a.panels - 1) // a.panels  # of panels: a task's columns
         held = -1
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             first = i // groups * ROW_BLOCK
             last, group = min(first + ROW_BLOCK, R), i % groups
             if first != held:
@@ -113,18 +107,20 @@ def _kernel(dtype: torch.dtype, w_dtype: torch.dtype, out_dtype: torch.dtype) ->
                     for n in range(width):
                         o[n0 + n] = store(t[n])
 
-    return Kernel(kernel, arguments, dtype, w_dtype, out_dtype)
+    return Kernel(
+        kernel, (dtype, w_dtype, out_dtype), "w scales R K N panels", x_RK=kind, bias_N=kind, out_RN=out_kind
+    )
 
 
 def matmul(
-    x_RK: torch.Tensor,
-    w_PKW: torch.Tensor,
+    x_RK: Tensor,
+    w_PKW: Tensor,
     N: int,
-    scales_PGW: torch.Tensor | None = None,
-    bias_N: torch.Tensor | None = None,
+    scales_PGW: Tensor | None = None,
+    bias_N: Tensor | None = None,
     wide: bool = False,
-) -> torch.Tensor:
-    """x_RK @ w_KN (+ bias), (R, N), for w in panels, summed as this module's docstring says, rounded once.
+) -> Tensor:
+    """Compute x_RK @ w_KN (+ bias), (R, N), for w in panels, summed as this module says, rounded once.
 
     All contiguous, on the CPU; x, w and bias of one dtype (float32 or bfloat16), or w integers with
     bfloat16 scales. Sums are kept in float32, and put out so where `wide`.

@@ -8,13 +8,14 @@ import sys
 
 import torch
 from numba import njit, types
+from torch import Tensor
 
 # Below this, a mapping of its own would waste more than it saves.
 LARGE = 1 << 20
 
 
-def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """`torch.zeros`, but that large tensors on the CPU take no memory until they are written."""
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make `torch.zeros`, but that large tensors on the CPU take no memory until they are written."""
     size = math.prod(shape) * dtype.itemsize
     if device.type != "cpu" or size < LARGE:
         return torch.zeros(shape, dtype=dtype, device=device)

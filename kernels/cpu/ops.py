@@ -9,66 +9,54 @@ E head dim of values, P panels or pages, W panel width, S page size, M positions
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from kernels import blockwise, reference
-from kernels.cpu import activation as cpu_activation
-from kernels.cpu import attention as cpu_attention
-from kernels.cpu import optim as cpu_optim
-from kernels.cpu import packing, rowwise
-from kernels.cpu import softmax as cpu_softmax
+from kernels import reference
+from kernels.blockwise import attention_gradients as attention_gradients
+from kernels.cpu.activation import activate as activate
+from kernels.cpu.activation import xielu as xielu
+from kernels.cpu.attention import packed_attention as packed_attention
+from kernels.cpu.attention import paged_attention as paged_attention
 from kernels.cpu.matmul import matmul as matmul
-from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm, Scores
+from kernels.cpu.optim import adamw as adamw
+from kernels.cpu.packing import pack_into as pack_into
+from kernels.cpu.rowwise import add_norm as add_norm
+from kernels.cpu.rowwise import norm_qk as norm_qk
+from kernels.cpu.rowwise import rope_qk as rope_qk
+from kernels.cpu.rowwise import rope_store as rope_store
+from kernels.cpu.rowwise import round_into as round_into
+from kernels.cpu.softmax import argmax as argmax
+from kernels.cpu.softmax import draw as draw
+from kernels.cpu.softmax import log_softmax as log_softmax
+from kernels.cpu.softmax import log_softmax_at as log_softmax_at
+from kernels.cpu.softmax import ranks as ranks
+from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm
 from kernels.panels import pack, unpack
-from kernels.tiling import Kept, SharedPrefix, Tiles
 
 aten = torch.ops.aten
 
-add_norm = rowwise.add_norm
-argmax = cpu_softmax.argmax
-ranks = cpu_softmax.ranks
-norm_qk = rowwise.norm_qk
-activate = cpu_activation.activate
-xielu = cpu_activation.xielu
-rope_store = rowwise.rope_store
-adamw = cpu_optim.adamw
-pack_into = packing.pack_into
-packed_attention = cpu_attention.packed
-attention_gradients = blockwise.attention_gradients
-
 
 def matmul_gradients(
-    x_RK: torch.Tensor, w_PKW: torch.Tensor, dy_RN: torch.Tensor, need_x: bool, need_w: bool
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """(dx, dw), dw in panels, each if it is needed."""
+    x_RK: Tensor, w_PKW: Tensor, dy_RN: Tensor, need_x: bool, need_w: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Compute (dx, dw), dw in panels, each if it is needed."""
     dy_RN = dy_RN.float()
     dx_RK = (dy_RN @ unpack(w_PKW.float(), dy_RN.shape[1]).t()).to(x_RK.dtype) if need_x else None
     return dx_RK, pack((x_RK.float().t() @ dy_RN).to(w_PKW.dtype)) if need_w else None
 
 
-def grouped_matmul(
-    x_RK: torch.Tensor,
-    w_EPKW: torch.Tensor,
-    N: int,
-    bound_E1: torch.Tensor,
-    scales_EPGW: torch.Tensor | None = None,
-    bias_EN: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`matmul` of rows bound[e] to bound[e + 1] with the matrix of expert e, for each expert."""
-    return reference.by_expert(matmul, x_RK, w_EPKW, N, bound_E1, scales_EPGW, bias_EN)
+grouped_matmul = partial(reference.by_expert, matmul)
 
 
 def grouped_matmul_gradients(
-    x_RK: torch.Tensor,
-    w_EPKW: torch.Tensor,
-    dy_RN: torch.Tensor,
-    bound_E1: torch.Tensor,
-    need_x: bool,
-    need_w: bool,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """(dx, dw), dw in panels and zero for an expert without rows, each if it is needed."""
+    x_RK: Tensor, w_EPKW: Tensor, dy_RN: Tensor, bound_E1: Tensor, need_x: bool, need_w: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Compute (dx, dw), dw in panels and zero for an expert without rows, each if it is needed."""
     dx_RK = torch.empty_like(x_RK) if need_x else None
     dw_EPKW = torch.zeros_like(w_EPKW) if need_w else None
     for e, rows in reference.groups(bound_E1):
@@ -81,14 +69,14 @@ def grouped_matmul_gradients(
 
 
 def add_norm_gradient(
-    sum_TC: torch.Tensor,
-    w_C: torch.Tensor | None,
-    b_C: torch.Tensor | None,
-    dsum_TC: torch.Tensor | None,
-    dout_TC: torch.Tensor,
+    sum_TC: Tensor,
+    w_C: Tensor | None,
+    b_C: Tensor | None,
+    dsum_TC: Tensor | None,
+    dout_TC: Tensor,
     norm: Norm,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """(d x, d w, d b) of `add_norm`, from its sum and its outputs' gradients; d x is d residual too."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Compute (d x, d w, d b) of `add_norm`, from its sum and output gradients; d x is d residual too."""
     x_TC, d_TC = sum_TC.float(), dout_TC.float()
     if norm.layer:
         x_TC = x_TC - x_TC.mean(-1, keepdim=True)
@@ -107,8 +95,8 @@ def add_norm_gradient(
     return dx_TC.to(sum_TC.dtype), dw_C, db_C
 
 
-def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """dx_TX of `activate`."""
+def activate_gradient(x_TX: Tensor, dout_TF: Tensor, activation: Activation) -> Tensor:
+    """Compute dx_TX of `activate`."""
     d_TF = dout_TF.float()
     if not activation.gated:
         return SLOPES[activation.name](d_TF, x_TX.float())[0].to(x_TX.dtype)
@@ -124,8 +112,8 @@ def activate_gradient(x_TX: torch.Tensor, dout_TF: torch.Tensor, activation: Act
 
 
 def xielu_gradient(
-    x_TF: torch.Tensor, alpha_p_1: torch.Tensor, alpha_n_1: torch.Tensor, dout_TF: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x_TF: Tensor, alpha_p_1: Tensor, alpha_n_1: Tensor, dout_TF: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Compute (dx_TF, d alpha_p, d alpha_n) of `xielu`; the learned numbers' are summed in float64."""
     x_TF, d_TF, alpha_p, alpha_n = (y.float() for y in (x_TF, dout_TF, alpha_p_1, alpha_n_1))
     above_TF, bent_TF = x_TF > 0, torch.expm1(x_TF.clamp(max=XIELU_EPS))
@@ -141,50 +129,16 @@ def xielu_gradient(
     return (d_TF * slope_TF).to(dout_TF.dtype), dp.to(alpha_p_1.dtype), dn.to(alpha_n_1.dtype)
 
 
-def log_softmax(logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> torch.Tensor:
-    """log softmax(logits / temperature), (R, V)."""
-    out_RV = cpu_softmax.softmax(logits_RV, temperature_R, whole=True)[2]
-    assert out_RV is not None
-    return out_RV
-
-
-def log_softmax_at(
-    logits_RV: torch.Tensor, temperature_R: torch.Tensor, column_RX: torch.Tensor
-) -> torch.Tensor:
-    """Compute some columns of `log_softmax`, (R, X)."""
-    softmax_2R = cpu_softmax.softmax(logits_RV, temperature_R)[0]
-    return reference.from_softmax(softmax_2R, logits_RV, temperature_R, column_RX)
-
-
-def draw(logits_RV: torch.Tensor, temperature_R: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
-    """The token of each row that a number in [0, 1) draws, (R,)."""
-    token_R = cpu_softmax.softmax(logits_RV, temperature_R, uniform_R)[1]
-    assert token_R is not None
-    return token_R
-
-
-def rope_qk(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    dtype: torch.dtype | None,
-) -> torch.Tensor:
-    """Rotate queries and keys, in float32, and leave the values beside them as they are; (T, X)."""
-    return rowwise.rope(qkv_TX, heads, cos_MR, sin_MR, position_T)
-
-
 def rope_gradient(
-    dq_THD: torch.Tensor,
-    dk_TKD: torch.Tensor,
-    dv_TKE: torch.Tensor,
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    growth_M1: torch.Tensor | None,
-) -> torch.Tensor:
-    """dqkv_TX from the gradients of what `rope_store` rotated and of the values; it writes to them."""
+    dq_THD: Tensor,
+    dk_TKD: Tensor,
+    dv_TKE: Tensor,
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
+    growth_M1: Tensor | None,
+) -> Tensor:
+    """Compute dqkv_TX from the gradients of what `rope_store` rotated and of values; it writes to them."""
     if growth_M1 is not None:
         dq_THD *= growth_M1[position_T].unsqueeze(1)
     # The rotation's transpose is the rotation by the opposite angle.
@@ -197,38 +151,12 @@ def rope_gradient(
     return torch.cat([x.flatten(1) for x in (dq_THD, dk_TKD, dv_TKE)], dim=1)
 
 
-def paged_attention(
-    q_THD: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    paging: tuple[torch.Tensor, torch.Tensor],
-    tiles: Tiles,
-    scores: Scores,
-    sinks_H: torch.Tensor | None,
-    input_precision: str,
-    prefix: SharedPrefix | None,
-) -> tuple[torch.Tensor, Kept]:
-    """Return (out_THE, ()) over pages; a prefix is read anew by each of its sequences, with the same bits."""
-    return cpu_attention.attention(q_THD, k_PKDS, v_PKSE, *paging, *tiles, scores, sinks_H), ()
-
-
-def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write x, rounded to out's dtype."""
-    if (x.dtype, out.dtype) == (torch.float32, torch.bfloat16) and x.is_contiguous():
-        rowwise.round_into(x, out)
-        torch.autograd.graph.increment_version(out)
-    else:
-        out.copy_(x)
-
-
+TANH: Any = {"approximate": "tanh"}
 # (gradient of f(x), x) -> (gradient of x, f(x)), in float32.
-SLOPES: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]] = {
+SLOPES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "silu": lambda d, x: (aten.silu_backward(d, x), F.silu(x)),
     "gelu": lambda d, x: (aten.gelu_backward(d, x), F.gelu(x)),
-    "gelu_tanh": lambda d, x: (
-        aten.gelu_backward(d, x, approximate="tanh"),
-        F.gelu(x, approximate="tanh"),
-    ),
+    "gelu_tanh": lambda d, x: (aten.gelu_backward(d, x, **TANH), F.gelu(x, **TANH)),
     "gelu_bloom": lambda d, x: SLOPES["gelu_tanh"](d, x),
     "relu": lambda d, x: (d * (x > 0), F.relu(x)),
     "relu2": lambda d, x: (2 * d * F.relu(x), F.relu(x).square()),

@@ -14,13 +14,13 @@ from typing import Any
 import llvmlite.ir as ir
 import numpy as np
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from kernels.cpu.runtime import F32, I32, I64, Arguments, Kernel, launch, next_task, splat
+from kernels.cpu.recording import launch
+from kernels.cpu.runtime import F32, I32, I64, Kernel, call, code, splat, tasks
 from kernels.knobs import Weight
 
-# Of a row of the kernel's table: those five addresses, the size, the key, the first task.
+# Of a row of the kernel's table: the five addresses of a weight, the size, the key, the first task.
 FIELDS = 8
 # Weights of one task.
 CHUNK = 1 << 15
@@ -30,7 +30,7 @@ LANES = 32
 
 
 def _noise(b: Any, lanes: int, place: Any, key: Any, rounds: int) -> Any:
-    """Code for one round of noise, or two: `kernels.reference.one_round`, `random_bits`."""
+    """Write one round of noise, or two: `kernels.reference.one_round`, `random_bits`."""
     words = ir.VectorType(I32, lanes)
 
     def number(n: int) -> Any:
@@ -48,7 +48,7 @@ def _noise(b: Any, lanes: int, place: Any, key: Any, rounds: int) -> Any:
 
 @cache
 def _stepping(lanes: int, carried: bool) -> Any:
-    """Code for the step of `lanes` weights from a place on.
+    """Compile the step of `lanes` weights from a place on.
 
     Arguments: the addresses of weights, gradients, both moments and carry; the place; the eight numbers of
     `kernels.reference.adamw`; the key.
@@ -57,9 +57,8 @@ def _stepping(lanes: int, carried: bool) -> Any:
         ir.VectorType(kind, lanes) for kind in (F32, I32, ir.IntType(16), ir.IntType(8))
     )
 
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        w, g, m, v, carry, place, numbers, key = args
-
+    @code(types.void(*[types.int64] * 6, types.UniTuple(types.float32, 8), types.uint32))
+    def step(b: Any, w: Any, g: Any, m: Any, v: Any, carry: Any, place: Any, numbers: Any, key: Any) -> None:
         def number(n: int) -> Any:
             return ir.Constant(words, [n] * lanes)
 
@@ -76,11 +75,11 @@ def _stepping(lanes: int, carried: bool) -> Any:
             b.store(b.trunc(bits, kind), at(base, kind)).align = 1
 
         def wide(base: Any) -> Any:
-            """bfloat16 numbers, as the bits of float32."""
+            """Read bfloat16 numbers, as the bits of float32."""
             return b.shl(b.zext(read(base, halves), words), number(16))
 
         def store(x: Any, noise: Any, base: Any) -> None:
-            """The upper halves of float32 numbers, after noise was added to the lower."""
+            """Write the upper halves of float32 numbers, after noise was added to the lower."""
             write(b.lshr(b.add(b.bitcast(x, words), noise), number(16)), base, halves)
 
         as_float = partial(b.bitcast, typ=floats)
@@ -93,10 +92,7 @@ def _stepping(lanes: int, carried: bool) -> Any:
         v_new = b.fadd(b.fmul(as_float(wide(v)), beta2), b.fmul(b.fmul(x, x), rest2))
         store(m_new, b.lshr(noise, number(16)), m)
         store(v_new, b.and_(b.lshr(noise, number(8)), number(0xFFFF)), v)
-        root = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(floats, [floats]), f"llvm.sqrt.v{lanes}f32"
-        )
-        below = b.fadd(b.fmul(b.call(root, [v_new]), root2), eps)
+        below = b.fadd(b.fmul(call(b, f"llvm.sqrt.v{lanes}f32", v_new), root2), eps)
         change = b.fmul(rate, b.fdiv(m_new, below))
         weight = wide(w)
         if carried:
@@ -104,20 +100,11 @@ def _stepping(lanes: int, carried: bool) -> Any:
         x = b.fsub(b.fmul(as_float(weight), decay), change)
         if not carried:
             store(x, b.and_(noise, number(0xFFFF)), w)
-            return context.get_dummy_value()
+            return
         bits = b.add(b.bitcast(x, words), b.lshr(noise, number(24)))
         high = b.lshr(b.add(bits, number(0x8000)), number(16))
         write(high, w, halves)
         write(b.lshr(b.sub(bits, b.shl(high, number(16))), number(8)), carry, bytes_)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def step(
-        typingctx: Any, w: Any, g: Any, m: Any, v: Any, carry: Any, place: Any, numbers: Any, key: Any
-    ) -> Any:
-        whole = types.int64
-        eight = types.UniTuple(types.float32, 8)
-        return types.void(whole, whole, whole, whole, whole, whole, eight, types.uint32), codegen
 
     return step
 
@@ -126,18 +113,10 @@ def _stepping(lanes: int, carried: bool) -> Any:
 def _adamw(carried: bool) -> Any:
     many, one = _stepping(LANES, carried), _stepping(1, carried)
 
-    arguments = Arguments("C F N", table_CF=types.int64, numbers_N=types.float32)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
-        table, x = a.table_CF, a.numbers_N
-        n = (x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7])
+    def kernel(words: Any, a: Any) -> None:
+        table, numbers = a.table_CF, to_fixed_tuple(a.numbers_N, 8)
         t = 0
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             while t + 1 < a.C and table[t + 1, 7] <= i:
                 t += 1
             w, g, m, v, carry = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
@@ -145,17 +124,17 @@ def _adamw(carried: bool) -> Any:
             place = (i - table[t, 7]) * CHUNK
             end = min(place + CHUNK, size)
             while place + LANES <= end:
-                many(w, g, m, v, carry, place, n, key)
+                many(w, g, m, v, carry, place, numbers, key)
                 place += LANES
             while place < end:
-                one(w, g, m, v, carry, place, n, key)
+                one(w, g, m, v, carry, place, numbers, key)
                 place += 1
 
-    return Kernel(kernel, arguments, carried)
+    return Kernel(kernel, (carried,), "C F N", table_CF=types.int64, numbers_N=types.float32)
 
 
 def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
-    """`kernels.reference.adamw` on the CPU, all weights in one launch."""
+    """Take a step of `kernels.reference.adamw`, all weights in one launch."""
     table, tasks = np.empty((len(weights), FIELDS), np.int64), 0
     for i, (weight, key) in enumerate(zip(weights, keys, strict=True)):
         size = weight[0].numel()
@@ -163,5 +142,5 @@ def adamw(weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[
         tasks += -(-size // CHUNK)
     held = np.array(numbers, np.float32)
     sizes = {"C": len(weights), "F": FIELDS, "N": len(numbers)}
-    carried = weights[0][4] is not None
-    launch(_adamw(carried), tasks, table_CF=table.ctypes.data, numbers_N=held.ctypes.data, **sizes)
+    addresses = {"table_CF": table.ctypes.data, "numbers_N": held.ctypes.data}
+    launch(_adamw(weights[0][4] is not None), tasks, **addresses, **sizes)

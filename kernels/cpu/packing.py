@@ -12,11 +12,11 @@ import llvmlite.ir as ir
 import numpy as np
 import torch
 from numba import types
-from numba.extending import intrinsic
+from torch import Tensor
 
 from kernels.cpu.memory import populate
-from kernels.cpu.runtime import I32, I64, Arguments, Kernel, launch, next_task, round_to_bf16, variant_njit
-from kernels.cpu.scalars import SCALARS
+from kernels.cpu.recording import launch
+from kernels.cpu.runtime import I32, I64, SCALARS, Kernel, code, round_to_bf16, tasks, variant_njit
 from kernels.panels import GROUP, PANEL
 
 # A square of this many rows and columns is transposed in registers.
@@ -25,7 +25,7 @@ HALF, WORD = (ir.VectorType(ir.IntType(bits), SIDE) for bits in (16, 32))
 
 
 def _convert(b: Any, vector: Any, source: torch.dtype, target: torch.dtype) -> Any:
-    """Bit patterns of one dtype to those of the other, exact or rounded."""
+    """Turn bit patterns of one dtype into those of the other, exact or rounded."""
     if source == target:
         return vector
     if target == torch.float32:
@@ -34,34 +34,28 @@ def _convert(b: Any, vector: Any, source: torch.dtype, target: torch.dtype) -> A
 
 
 def _transpose(source: torch.dtype, target: torch.dtype) -> Any:
-    """Code for out[k, n] = w[n, k], SIDE by SIDE; addresses, and row strides in elements."""
+    """Compile out[k, n] = w[n, k], SIDE by SIDE; addresses, and row strides in elements."""
     kinds = [HALF if dtype == torch.bfloat16 else WORD for dtype in (source, target)]
 
-    @intrinsic
-    def transpose(typingctx: Any, w: Any, w_stride: Any, out: Any, out_stride: Any) -> Any:
-        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            w, w_stride, out, out_stride = args
+    @code(types.void(*[types.int64] * 4))
+    def transpose(b: Any, w: Any, w_stride: Any, out: Any, out_stride: Any) -> None:
+        def at(base: Any, stride: Any, row: int, kind: Any, size: int) -> Any:
+            offset = b.mul(stride, ir.Constant(I64, row * size))
+            return b.inttoptr(b.add(base, offset), kind.as_pointer())
 
-            def at(base: Any, stride: Any, row: int, kind: Any, size: int) -> Any:
-                offset = b.mul(stride, ir.Constant(I64, row * size))
-                return b.inttoptr(b.add(base, offset), kind.as_pointer())
-
-            rows = []
-            for r in range(SIDE):
-                rows.append(b.load(at(w, w_stride, r, kinds[0], source.itemsize)))
-                rows[-1].align = source.itemsize
-            # Riffling rows r and r + SIDE / 2, log2(SIDE) times, transposes the square.
-            picks = [[i // 2 + SIDE * (i % 2) + half for i in range(SIDE)] for half in (0, SIDE // 2)]
-            masks = [ir.Constant(ir.VectorType(I32, SIDE), pick) for pick in picks]
-            for _ in range(SIDE.bit_length() - 1):
-                pairs = [(rows[r], rows[r + SIDE // 2]) for r in range(SIDE // 2)]
-                rows = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in masks]
-            for r, row in enumerate(rows):
-                pointer = at(out, out_stride, r, kinds[1], target.itemsize)
-                b.store(_convert(b, row, source, target), pointer).align = target.itemsize
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 4), codegen
+        rows = []
+        for r in range(SIDE):
+            rows.append(b.load(at(w, w_stride, r, kinds[0], source.itemsize)))
+            rows[-1].align = source.itemsize
+        # Riffling rows r and r + SIDE / 2, log2(SIDE) times, transposes the square.
+        picks = [[i // 2 + SIDE * (i % 2) + half for i in range(SIDE)] for half in (0, SIDE // 2)]
+        masks = [ir.Constant(ir.VectorType(I32, SIDE), pick) for pick in picks]
+        for _ in range(SIDE.bit_length() - 1):
+            pairs = [(rows[r], rows[r + SIDE // 2]) for r in range(SIDE // 2)]
+            rows = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in masks]
+        for r, row in enumerate(rows):
+            pointer = at(out, out_stride, r, kinds[1], target.itemsize)
+            b.store(_convert(b, row, source, target), pointer).align = target.itemsize
 
     return transpose
 
@@ -74,7 +68,7 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
 
     @variant_njit(source, target)
     def panel(w: Any, out: Any, first: int, column: int, width: int) -> None:
-        """Rows first to first + width of w become columns from `column` on of one panel."""
+        """Write rows first to first + width of w as columns from `column` on of one panel."""
         K = w.shape[1]
         for m in range(0, width, SIDE):
             from_row, to_column = w[first + m].ctypes.data, out.ctypes.data + (column + m) * target_size
@@ -86,34 +80,26 @@ def _kernel(source: torch.dtype, target: torch.dtype) -> Any:
                 for k in range(squares * SIDE, K):
                     out[k, column + n] = store(load(w[first + n, k]))
 
-    arguments = Arguments("N K P W start", w_NK=kind, out_PKW=target_kind)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         start, source_row, panel_bytes = a.start, a.K * size, a.K * PANEL * target_size
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             p = start // PANEL + i
             begin, end = max(start, p * PANEL), min(start + a.N, (p + 1) * PANEL)
             populate(a.w_NK.ctypes.data + (begin - start) * source_row, (end - begin) * source_row, False)
             populate(a.out_PKW.ctypes.data + p * panel_bytes, panel_bytes, True)
             panel(a.w_NK, a.out_PKW[p], begin - start, begin - p * PANEL, end - begin)
 
-    return Kernel(kernel, arguments, source, target)
+    return Kernel(kernel, (source, target), "N K P W start", w_NK=kind, out_PKW=target_kind)
 
 
-def pack_into(out_PKW: torch.Tensor, w_NK: torch.Tensor, start: int = 0) -> None:
+def pack_into(out_PKW: Tensor, w_NK: Tensor, start: int = 0) -> None:
     """Write the rows of w_NK, (N, K), as the outputs from `start` on of panels, rounded to their dtype.
 
     Both contiguous on the CPU, float32 or bfloat16 each; other outputs stay as they are.
     """
     (N, K), panels = w_NK.shape, out_PKW.shape[0]
-    kernel = _kernel(w_NK.dtype, out_PKW.dtype)
     sizes = {"N": N, "K": K, "P": panels, "W": PANEL, "start": start}
-    launch(kernel, _tasks(start, N), w_NK=w_NK, out_PKW=out_PKW, **sizes)
+    launch(_kernel(w_NK.dtype, out_PKW.dtype), _tasks(start, N), w_NK=w_NK, out_PKW=out_PKW, **sizes)
     torch.autograd.graph.increment_version(out_PKW)  # written past torch, which others go by
 
 
@@ -127,7 +113,7 @@ def _quantizer(source: torch.dtype, codes_dtype: torch.dtype) -> Any:
 
     @variant_njit(source, codes_dtype)
     def column(row: Any, codes: Any, scales: Any, n: int) -> None:
-        """One output: `row` rounded into column n of a panel's codes and scales."""
+        """Write `row`, rounded, as one output: column n of a panel's codes and scales."""
         K = row.shape[0]
         byte = n // 16 * 8 + n % 8 if four else n
         for g in range(scales.shape[0]):
@@ -147,29 +133,20 @@ def _quantizer(source: torch.dtype, codes_dtype: torch.dtype) -> Any:
                 else:
                     codes[k, byte] = (codes[k, byte] & 0x0F) | ((whole + 8) << 4)
 
-    codes_kind = types.uint8 if four else types.int8
-    arguments = Arguments("N K P G B W start", w_NK=kind, codes_PKB=codes_kind, scales_PGW=types.uint16)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         row = np.empty(a.K, np.float32)
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             p = a.start // PANEL + i
             for n in range(max(a.start, p * PANEL), min(a.start + a.N, (p + 1) * PANEL)):
                 for k in range(a.K):
                     row[k] = load(a.w_NK[n - a.start, k])
                 column(row, a.codes_PKB[p], a.scales_PGW[p], n - p * PANEL)
 
-    return Kernel(kernel, arguments, source, codes_dtype)
+    arrays = {"w_NK": kind, "codes_PKB": types.uint8 if four else types.int8, "scales_PGW": types.uint16}
+    return Kernel(kernel, (source, codes_dtype), "N K P G B W start", **arrays)
 
 
-def quantize_into(
-    codes_PKW: torch.Tensor, scales_PGW: torch.Tensor, w_NK: torch.Tensor, start: int = 0
-) -> None:
+def quantize_into(codes_PKW: Tensor, scales_PGW: Tensor, w_NK: Tensor, start: int = 0) -> None:
     """Write the rows of w_NK as the outputs from `start` on of codes and bfloat16 scales.
 
     w is float32 or bfloat16; all contiguous on the CPU, laid out as `kernels.panels` says.
@@ -183,5 +160,5 @@ def quantize_into(
 
 
 def _tasks(start: int, N: int) -> int:
-    """Panels that the outputs from `start` to `start` + N touch."""
+    """Count the panels that the outputs from `start` to `start` + N touch."""
     return (start + N - 1) // PANEL - start // PANEL + 1

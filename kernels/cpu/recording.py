@@ -1,4 +1,4 @@
-"""Recordings: the launches of one call, to be run again without Python; what a CUDA graph is to a GPU.
+"""Launches, and recordings: those of one call, run again without Python; what a CUDA graph is to a GPU.
 
 A decode step is some 270 kernels of a tenth of a millisecond each. Between two of them Python takes a third
 of that, and meanwhile no memory is read. A recording runs all of them in one call.
@@ -9,11 +9,13 @@ where the old ones stood, and finds the outputs where they were.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 import threading
 from array import array
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernels.cpu import pool
+from kernels.cpu.runtime import Kernel
 
 ALIGNMENT = 64
 Result = TypeVar("Result")
@@ -60,13 +63,13 @@ class Recording:
         self._jobs: list[array[int]] = []
 
     def add(self, job: array[int]) -> None:
-        """One more launch."""
+        """Take one more launch in."""
         if self._jobs:
             self._jobs[-1][pool.NEXT] = job.buffer_info()[0]
         self._jobs.append(job)
 
     def run(self) -> None:
-        """All launches again, in their order."""
+        """Run all launches again, in their order."""
         pool.run(self._jobs[0])
 
 
@@ -87,10 +90,39 @@ class _State(threading.local):
 
 
 _state = _State()
+_float = cache(ctypes.c_float)  # where a number, rounded to float32, stands in memory for good
+
+
+def _word(value: torch.Tensor | float | None) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return ctypes.addressof(_float(value))
+    return 0 if value is None else value.data_ptr()
+
+
+def launch(kernel: Kernel, tasks: int, **values: torch.Tensor | float | None) -> None:
+    """Run `kernel` over `tasks` tasks, on as many threads as torch is set to use.
+
+    `values` are its arguments: contiguous tensors or None, floats, and integers. Raises TypeError unless
+    there is one for each name.
+    """
+    if values.keys() != set(kernel.names):
+        raise TypeError(f"{sorted(values.keys() ^ set(kernel.names))} are missing or unknown")
+    job = array("q", (kernel.address, 0, 0, tasks, *[_word(values[name]) for name in kernel.names]))
+    if _state.recording is not None:
+        _state.recording.add(job)
+    pool.run(job)
+
+
+def launch_rows(kernel: Kernel, T: int, **values: torch.Tensor | float | None) -> None:
+    """Run `kernel` over T rows, `chunk` a task: all, while their work is less than to wake a thread."""
+    chunk = max(16, -(-T // (4 * torch.get_num_threads())))
+    launch(kernel, -(-T // chunk), T=T, chunk=chunk, **values)
 
 
 def current() -> Recording | None:
-    """The recording that this thread is making."""
+    """Return the recording that this thread is making."""
     return _state.recording
 
 
@@ -102,7 +134,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 def record(function: Callable[[], Result], arena: Arena) -> tuple[Result, Recording | None]:
-    """Call `function`; its result, and a recording of it, or None where torch computed a part of it.
+    """Call `function`; return its result and a recording of it, or None where torch computed a part of it.
 
     Its inputs must stay where they are as long as the recording is used; its result stays valid until the
     recording runs again, and the memory of all else belongs to the arena.

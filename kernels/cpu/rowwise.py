@@ -12,54 +12,27 @@ from typing import Any
 import numpy as np
 import torch
 from numba import types
+from torch import Tensor
 
-from kernels.cpu.recording import empty
-from kernels.cpu.runtime import Arguments, Kernel, given, launch, next_task, variant_njit
-from kernels.cpu.scalars import SCALARS
-from kernels.cpu.tile import LANES
-from kernels.knobs import Norm
+from kernels.cpu.recording import empty, launch, launch_rows
+from kernels.cpu.runtime import LANES, SCALARS, Kernel, given, lane_squares, lane_sum, tasks, variant_njit
+from kernels.knobs import Heads, Norm, PieceNorms
 
 ONE = np.float32(1)
 
 
-def rows_per_task(rows: int) -> int:
-    """Choose how many rows a task has: all of them while the work is smaller than waking another thread."""
-    return max(16, -(-rows // (4 * torch.get_num_threads())))
-
-
-@cache
-def _lane_sum(squared: bool) -> Any:
-    """Code for the sum of a row's numbers, or of their squares, in LANES chains that are added at the end."""
-
-    @variant_njit(squared)
-    def total(row: Any, lanes: Any) -> Any:
-        for j in range(LANES):
-            lanes[j] = 0
-        for c in range(0, row.shape[0], LANES):
-            part = row[c : c + LANES]
-            for j in range(LANES):
-                lanes[j] += part[j] * part[j] if squared else part[j]
-        result = lanes[0]
-        for j in range(1, LANES):
-            result += lanes[j]
-        return result
-
-    return total
-
-
 @cache
 def _normed(dtype: torch.dtype, layer: bool) -> Any:
-    """Code for one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
-    _, _, store = SCALARS[dtype]
-    total, squares = _lane_sum(False), _lane_sum(True)
+    """Compile one norm: of row[: C], zero from C on, by rms or, where `layer`, by mean and deviation."""
+    store = SCALARS[dtype][2]
 
     @variant_njit(dtype, layer)
     def normed(row: Any, C: int, lanes: Any, eps: Any, gain: Any, shift: Any, out: Any) -> None:
         if layer:
-            mean = total(row, lanes) / np.float32(C)
+            mean = lane_sum(row, lanes) / np.float32(C)
             for c in range(C):
                 row[c] -= mean
-        rstd = ONE / np.sqrt(squares(row, lanes) / np.float32(C) + eps)
+        rstd = ONE / np.sqrt(lane_squares(row, lanes) / np.float32(C) + eps)
         for c in range(C):
             out[c] = store(row[c] * rstd * gain[c] + shift[c])
 
@@ -70,14 +43,8 @@ def _normed(dtype: torch.dtype, layer: bool) -> Any:
 def _add_norm(dtype: torch.dtype, layer: bool) -> Any:
     kind, load, store = SCALARS[dtype]
     normed = _normed(dtype, layer)
-    arguments = Arguments(
-        "T C chunk", "eps offset",
-        x_TC=kind, residual_TC=kind, w_C=kind, b_C=kind, sum_TC=kind, out_TC=kind,
-    )  # fmt: skip
-    unpack = arguments.unpack
 
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         C = a.C
         row = np.empty((C + LANES - 1) // LANES * LANES, np.float32)
         lanes = np.empty(LANES, np.float32)
@@ -85,10 +52,7 @@ def _add_norm(dtype: torch.dtype, layer: bool) -> Any:
         for c in range(C):
             gain[c] = load(a.w_C[c]) + a.offset if given(a.w_C) else ONE
             shift[c] = load(a.b_C[c]) if given(a.b_C) else 0
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
                 x, r, total = a.x_TC[t], a.residual_TC[t], a.sum_TC[t]
                 if given(a.residual_TC):
@@ -102,25 +66,23 @@ def _add_norm(dtype: torch.dtype, layer: bool) -> Any:
                 row[C:] = 0
                 normed(row, C, lanes, a.eps, gain, shift, a.out_TC[t])
 
-    return Kernel(kernel, arguments, dtype, layer)
+    return Kernel(
+        kernel, (dtype, layer), "T C chunk", "eps offset",
+        x_TC=kind, residual_TC=kind, w_C=kind, b_C=kind, sum_TC=kind, out_TC=kind,
+    )  # fmt: skip
 
 
 def add_norm(
-    x_TC: torch.Tensor,
-    residual_TC: torch.Tensor | None,
-    w_C: torch.Tensor | None,
-    b_C: torch.Tensor | None,
-    norm: Norm,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x + residual, its norm), in float32; the sum is rounded to the dtype before it is normed."""
+    x_TC: Tensor, residual_TC: Tensor | None, w_C: Tensor | None, b_C: Tensor | None, norm: Norm
+) -> tuple[Tensor, Tensor]:
+    """Compute (x + residual, its norm) in float32; the sum is rounded to the dtype before it is normed."""
     T, C = x_TC.shape
     out_TC = empty((T, C), x_TC.dtype)
     sum_TC = x_TC if residual_TC is None else empty((T, C), x_TC.dtype)
-    chunk = rows_per_task(T)
-    launch(
-        _add_norm(x_TC.dtype, norm.layer), -(-T // chunk),
+    launch_rows(
+        _add_norm(x_TC.dtype, norm.layer), T,
         x_TC=x_TC, residual_TC=residual_TC, w_C=w_C, b_C=b_C, sum_TC=sum_TC, out_TC=out_TC,
-        eps=norm.eps, offset=float(norm.offset), T=T, C=C, chunk=chunk,
+        eps=norm.eps, offset=float(norm.offset), C=C,
     )  # fmt: skip
     return sum_TC, out_TC
 
@@ -130,20 +92,13 @@ def _norm_qk(dtype: torch.dtype, layer: bool) -> Any:
     kind, load, _ = SCALARS[dtype]
     normed = _normed(dtype, layer)
 
-    arguments = Arguments(
-        "T X chunk q_width k_width q_size k_size Q R K L", "eps offset",
-        qkv_TX=kind, q_w_Q=kind, q_b_R=kind, k_w_K=kind, k_b_L=kind, out_TX=kind,
-    )  # fmt: skip
-    unpack = arguments.unpack
-
     @variant_njit(dtype, layer)
     def fill(target: Any, numbers: Any, offset: Any, otherwise: Any) -> None:
-        """The numbers, repeated, plus an offset; one number where there are none."""
+        """Write the numbers, repeated, plus an offset; one number where there are none."""
         for c in range(target.shape[0]):
             target[c] = load(numbers[c % numbers.shape[0]]) + offset if given(numbers) else otherwise
 
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         width = a.q_width + a.k_width
         gain, shift = np.empty(width, np.float32), np.empty(width, np.float32)
         lanes = np.empty(LANES, np.float32)
@@ -152,10 +107,7 @@ def _norm_qk(dtype: torch.dtype, layer: bool) -> Any:
         fill(shift[: a.q_width], a.q_b_R, np.float32(0), np.float32(0))
         fill(shift[a.q_width :], a.k_b_L, np.float32(0), np.float32(0))
         row = np.empty((max(a.q_size, a.k_size) + LANES - 1) // LANES * LANES, np.float32)
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
                 x, out = a.qkv_TX[t], a.out_TX[t]
                 c = 0
@@ -168,27 +120,29 @@ def _norm_qk(dtype: torch.dtype, layer: bool) -> Any:
                     c += size
                 out[width:] = x[width:]
 
-    return Kernel(kernel, arguments, dtype, layer)
+    return Kernel(
+        kernel, (dtype, layer), "T X chunk q_width k_width q_size k_size Q R K L", "eps offset",
+        qkv_TX=kind, q_w_Q=kind, q_b_R=kind, k_w_K=kind, k_b_L=kind, out_TX=kind,
+    )  # fmt: skip
 
 
 def norm_qk(
-    qkv_TX: torch.Tensor,
-    q_w: torch.Tensor | None,
-    q_b: torch.Tensor | None,
-    k_w: torch.Tensor | None,
-    k_b: torch.Tensor | None,
-    knobs: tuple[tuple[int, int], tuple[int, int], Norm],
-) -> torch.Tensor:
-    """`kernels.reference.norm_qk` in float32, rounded once."""
+    qkv_TX: Tensor,
+    q_w: Tensor | None,
+    q_b: Tensor | None,
+    k_w: Tensor | None,
+    k_b: Tensor | None,
+    knobs: PieceNorms,
+) -> Tensor:
+    """Compute `kernels.reference.norm_qk` in float32, rounded once."""
     widths, sizes, norm = knobs
     T, X = qkv_TX.shape
     out_TX = empty((T, X), qkv_TX.dtype)
-    chunk = rows_per_task(T)
     Q, R, K, L = (1 if tensor is None else tensor.numel() for tensor in (q_w, q_b, k_w, k_b))
-    launch(
-        _norm_qk(qkv_TX.dtype, norm.layer), -(-T // chunk),
+    launch_rows(
+        _norm_qk(qkv_TX.dtype, norm.layer), T,
         qkv_TX=qkv_TX, q_w_Q=q_w, q_b_R=q_b, k_w_K=k_w, k_b_L=k_b, out_TX=out_TX,
-        eps=norm.eps, offset=float(norm.offset), T=T, X=X, chunk=chunk, q_width=widths[0],
+        eps=norm.eps, offset=float(norm.offset), X=X, q_width=widths[0],
         k_width=widths[1], q_size=sizes[0], k_size=sizes[1], Q=Q, R=R, K=K, L=L,
     )  # fmt: skip
     return out_TX
@@ -196,7 +150,7 @@ def norm_qk(
 
 @cache
 def _rotated(dtype: torch.dtype) -> Any:
-    """Code for one head rotated by an angle a pair: pairs (d, d + R), dimensions past 2 R as they are."""
+    """Compile the rotation of a head by an angle a pair: pairs (d, d + R), what is past 2 R as it is."""
     _, load, store = SCALARS[dtype]
 
     @variant_njit(dtype)
@@ -216,19 +170,9 @@ def _rotated(dtype: torch.dtype) -> Any:
 def _rope(dtype: torch.dtype) -> Any:
     kind, rotated = SCALARS[dtype][0], _rotated(dtype)
 
-    arguments = Arguments(
-        "T X heads D R M chunk",
-        qkv_TX=kind, cos_MR=types.float32, sin_MR=types.float32, position_T=types.int64, out_TX=kind,
-    )  # fmt: skip
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         D = a.D
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
                 x, out = a.qkv_TX[t], a.out_TX[t]
                 cos, sin = a.cos_MR[a.position_T[t]], a.sin_MR[a.position_T[t]]
@@ -237,24 +181,27 @@ def _rope(dtype: torch.dtype) -> Any:
                 for c in range(a.heads * D, a.X):
                     out[c] = x[c]
 
-    return Kernel(kernel, arguments, dtype)
+    return Kernel(
+        kernel, (dtype,), "T X heads D R M chunk",
+        qkv_TX=kind, cos_MR=types.float32, sin_MR=types.float32, position_T=types.int64, out_TX=kind,
+    )  # fmt: skip
 
 
-def rope(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-) -> torch.Tensor:
+def rope_qk(
+    qkv_TX: Tensor,
+    heads: Heads,
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
+    dtype: torch.dtype | None,
+) -> Tensor:
     """Rotate queries and keys as `rope_store` does, and leave the values beside them as they are; (T, X)."""
     (T, X), (H, K, D), (M, R) = qkv_TX.shape, heads, cos_MR.shape
     out_TX = empty((T, X), qkv_TX.dtype)
-    chunk = rows_per_task(T)
-    launch(
-        _rope(qkv_TX.dtype), -(-T // chunk),
+    launch_rows(
+        _rope(qkv_TX.dtype), T,
         qkv_TX=qkv_TX, cos_MR=cos_MR, sin_MR=sin_MR, position_T=position_T, out_TX=out_TX,
-        T=T, X=X, heads=H + K, D=D, R=R, M=M, chunk=chunk,
+        X=X, heads=H + K, D=D, R=R, M=M,
     )  # fmt: skip
     return out_TX
 
@@ -265,21 +212,10 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
     kv_kind, _, store_kv = SCALARS[kv_dtype]
     rotated = _rotated(dtype)
 
-    arguments = Arguments(
-        "T X H K D E R P S M chunk",
-        qkv_TX=kind, cos_MR=types.float32, sin_MR=types.float32, growth_M=types.float32,
-        position_T=types.int64, slot_T=types.int64, q_THD=kind, k_TKD=kind, k_PKDS=kv_kind, v_PKSE=kv_kind,
-    )  # fmt: skip
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         H, K, D, E = a.H, a.K, a.D, a.E
         keys = (H + K) * D
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+        for i in tasks(words):
             for t in range(i * a.chunk, min(a.T, (i + 1) * a.chunk)):
                 cos, sin = a.cos_MR[a.position_T[t]], a.sin_MR[a.position_T[t]]
                 page, offset = a.slot_T[t] // a.S, a.slot_T[t] % a.S
@@ -299,20 +235,24 @@ def _rope_store(dtype: torch.dtype, kv_dtype: torch.dtype) -> Any:
                     for d in range(E):
                         v_page[d] = store_kv(load(v[d]))
 
-    return Kernel(kernel, arguments, dtype, kv_dtype)
+    return Kernel(
+        kernel, (dtype, kv_dtype), "T X H K D E R P S M chunk",
+        qkv_TX=kind, cos_MR=types.float32, sin_MR=types.float32, growth_M=types.float32,
+        position_T=types.int64, slot_T=types.int64, q_THD=kind, k_TKD=kind, k_PKDS=kv_kind, v_PKSE=kv_kind,
+    )  # fmt: skip
 
 
 def rope_store(
-    qkv_TX: torch.Tensor,
-    heads: tuple[int, int, int],
-    cos_MR: torch.Tensor,
-    sin_MR: torch.Tensor,
-    position_T: torch.Tensor,
-    slot_T: torch.Tensor,
-    k_PKDS: torch.Tensor,
-    v_PKSE: torch.Tensor,
-    growth_M1: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    qkv_TX: Tensor,
+    heads: Heads,
+    cos_MR: Tensor,
+    sin_MR: Tensor,
+    position_T: Tensor,
+    slot_T: Tensor,
+    k_PKDS: Tensor,
+    v_PKSE: Tensor,
+    growth_M1: Tensor | None,
+) -> tuple[Tensor, Tensor]:
     """Rotate q and k (half-split rope, in float32), write k and v into their slots; returns q_THD, k_TKD.
 
     `qkv_TX` holds q, k and v side by side, of (H, K, D) = `heads`, values of head dim E; pairs (d, d + R)
@@ -322,12 +262,11 @@ def rope_store(
     (T, X), (H, K, D) = qkv_TX.shape, heads
     q_THD, k_TKD = (empty((T, heads, D), qkv_TX.dtype) for heads in (H, K))
     (P, _, S, E), (M, R) = v_PKSE.shape, cos_MR.shape
-    chunk = rows_per_task(T)
-    launch(
-        _rope_store(qkv_TX.dtype, k_PKDS.dtype), -(-T // chunk),
+    launch_rows(
+        _rope_store(qkv_TX.dtype, k_PKDS.dtype), T,
         qkv_TX=qkv_TX, cos_MR=cos_MR, sin_MR=sin_MR, growth_M=growth_M1, position_T=position_T,
         slot_T=slot_T, q_THD=q_THD, k_TKD=k_TKD, k_PKDS=k_PKDS, v_PKSE=v_PKSE,
-        T=T, X=X, H=H, K=K, D=D, E=E, R=R, P=P, S=S, M=M, chunk=chunk,
+        X=X, H=H, K=K, D=D, E=E, R=R, P=P, S=S, M=M,
     )  # fmt: skip
     return q_THD, k_TKD
 
@@ -338,28 +277,22 @@ ROUNDED = 1 << 16
 
 @cache
 def _rounded() -> Any:
-    _, _, store = SCALARS[torch.bfloat16]
+    store = SCALARS[torch.bfloat16][2]
 
-    arguments = Arguments("N", x_N=types.float32, out_N=types.uint16)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
-        while True:
-            i = next_task(words)
-            if i < 0:
-                break
+    def kernel(words: Any, a: Any) -> None:
+        for i in tasks(words):
             # Counted from 0: an index that may be negative, for all the compiler knows, is gathered.
-            part_x, part_out = (
-                a.x_N[i * ROUNDED : (i + 1) * ROUNDED],
-                a.out_N[i * ROUNDED : (i + 1) * ROUNDED],
-            )
-            for j in range(len(part_x)):
-                part_out[j] = store(part_x[j])
+            x, out = a.x_N[i * ROUNDED : (i + 1) * ROUNDED], a.out_N[i * ROUNDED : (i + 1) * ROUNDED]
+            for j in range(len(x)):
+                out[j] = store(x[j])
 
-    return Kernel(kernel, arguments)
+    return Kernel(kernel, (), "N", x_N=types.float32, out_N=types.uint16)
 
 
-def round_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """out <- x, from float32 to bfloat16, both contiguous, as `Tensor.copy_` does."""
-    launch(_rounded(), -(-x.numel() // ROUNDED), x_N=x, out_N=out, N=x.numel())
+def round_into(x: Tensor, out: Tensor) -> None:
+    """Write x, rounded to out's dtype, to a contiguous out, as `Tensor.copy_` does."""
+    if (x.dtype, out.dtype) == (torch.float32, torch.bfloat16) and x.is_contiguous():
+        launch(_rounded(), -(-x.numel() // ROUNDED), x_N=x, out_N=out, N=x.numel())
+        torch.autograd.graph.increment_version(out)
+    else:
+        out.copy_(x)

@@ -1,23 +1,21 @@
-"""Ground of the CPU kernels: scalar intrinsics for numba, compilation, and the launch.
+"""Ground of the CPU kernels: scalar functions for numba, how each dtype is read and written, compilation.
 
 A kernel here is a compiled function over one array of 64-bit words: word 0 is the next task, word 1 the
-number of tasks, the rest are pointers and sizes, which `Arguments` names. Threads draw tasks until none is
-left; every task writes outputs of its own, so results do not depend on the number of threads. The threads are
-our own (`kernels.cpu.pool`), and a row of launches can be kept and run again (`kernels.cpu.recording`).
+number of tasks, the rest are pointers and sizes, which `Kernel` names. Threads draw tasks until none is
+left; every task writes outputs of its own, so results do not depend on the number of threads.
+`kernels.cpu.recording` launches them, on threads of our own (`kernels.cpu.pool`).
 
 No fast-math anywhere: an addition happens where it is written, and `fma` is one rounding on every CPU.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import math
 import re
-from array import array
 from collections import namedtuple
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -29,67 +27,66 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from kernels.cpu import pool
-from kernels.cpu.recording import current
-
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
-def _call(module: Any, builder: Any, name: str, args: Any) -> Any:
-    kind = ir.FunctionType(args[0].type, [a.type for a in args])
-    return builder.call(cgutils.get_or_insert_function(module, kind, name), args)
+def code(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function that writes LLVM code, `emit(builder, *values)`, one that kernels can call."""
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            result = emit(builder, *values)
+            return context.get_dummy_value() if result is None else result
+
+        @wraps(emit)  # numba takes the names of the arguments, all but the first, from there
+        def typed(typingctx: Any, *arguments: Any) -> Any:
+            return signature, codegen
+
+        return intrinsic(typed)
+
+    return decorate
+
+
+def call(b: Any, name: str, *values: Any) -> Any:
+    """Write a call of one of LLVM's functions of numbers of one type, to that type."""
+    kind = ir.FunctionType(values[0].type, [value.type for value in values])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), values)
 
 
 def splat(b: Any, scalar: Any, lanes: int) -> Any:
-    """A vector whose every lane is `scalar`."""
+    """Write a vector whose every lane is `scalar`."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     lane = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return b.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-@intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c in float32 with one rounding."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder.module, builder, "llvm.fma.f32", args)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen
+@code(types.float32(types.float32, types.float32, types.float32))
+def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Compute a * b + c in float32 with one rounding."""
+    return call(builder, "llvm.fma.f32", a, b, c)
 
 
-@intrinsic
-def floor(typingctx: Any, a: Any) -> Any:
-    """Largest whole float32 not above a."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder.module, builder, "llvm.floor.f32", args)
-
-    return types.float32(types.float32), codegen
+@code(types.float32(types.float32))
+def floor(builder: Any, a: Any) -> Any:
+    """Find the largest whole float32 not above a."""
+    return call(builder, "llvm.floor.f32", a)
 
 
-@intrinsic
-def _power_of_two(typingctx: Any, n: Any) -> Any:
-    """2**n in float32 for a whole float32 n from -126 to 127, by writing the exponent bits."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        exponent = builder.add(builder.fptosi(args[0], I32), ir.Constant(I32, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(I32, 23)), F32)
-
-    return types.float32(types.float32), codegen
+@code(types.float32(types.float32))
+def _power_of_two(builder: Any, n: Any) -> Any:
+    """Compute 2**n in float32 for a whole float32 n from -126 to 127, by writing the exponent bits."""
+    exponent = builder.add(builder.fptosi(n, I32), ir.Constant(I32, 127))
+    return builder.bitcast(builder.shl(exponent, ir.Constant(I32, 23)), F32)
 
 
-@intrinsic
-def load_bf16(typingctx: Any, a: Any) -> Any:
-    """The float32 that a bf16 bit pattern (uint16) stands for; exact."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(builder.shl(builder.zext(args[0], I32), ir.Constant(I32, 16)), F32)
-
-    return types.float32(types.uint16), codegen
+@code(types.float32(types.uint16))
+def load_bf16(builder: Any, a: Any) -> Any:
+    """Return the float32 that a bf16 bit pattern stands for; exact."""
+    return builder.bitcast(builder.shl(builder.zext(a, I32), ir.Constant(I32, 16)), F32)
 
 
 def round_to_bf16(b: Any, bits: Any) -> Any:
-    """Code that turns float32 bit patterns, one or a vector, into bf16 ones in their low halves.
+    """Write code that turns float32 bit patterns, one or a vector, into bf16 ones in their low halves.
 
     To nearest, ties to even; NaN becomes the quiet NaN, as in torch.
     """
@@ -103,29 +100,27 @@ def round_to_bf16(b: Any, bits: Any) -> Any:
     return b.select(is_nan, number(0x7FC0), rounded)
 
 
-@intrinsic
-def store_bf16(typingctx: Any, a: Any) -> Any:
-    """float32 to the bf16 bit pattern (uint16), as `round_to_bf16` does."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.trunc(round_to_bf16(builder, builder.bitcast(args[0], I32)), ir.IntType(16))
-
-    return types.uint16(types.float32), codegen
+@code(types.uint16(types.float32))
+def store_bf16(builder: Any, a: Any) -> Any:
+    """Round float32 to the bf16 bit pattern, as `round_to_bf16` does."""
+    return builder.trunc(round_to_bf16(builder, builder.bitcast(a, I32)), ir.IntType(16))
 
 
 @njit(inline="always")
-def load_f32(a: Any) -> Any:
+def _same(a: Any) -> Any:
     return a
 
 
-@njit(inline="always")
-def store_f32(a: Any) -> Any:
-    return a
+# How kernels read and write each dtype as float32: numba's type of what memory holds, load, store.
+SCALARS: dict[torch.dtype, tuple[Any, Any, Any]] = {
+    torch.float32: (types.float32, _same, _same),
+    torch.bfloat16: (types.uint16, load_bf16, store_bf16),
+}
 
 
 @njit(inline="always")
 def exp(x: Any) -> Any:
-    """exp(x) in float32 for x <= 88, within 1.5 units in the last place; 0 below -87, exp(0) is 1.
+    """Compute exp(x) in float32 for x <= 88, to 1.5 units in the last place; 0 below -87, exp(0) is 1.
 
     Range reduction by ln 2 in two parts and the degree-5 polynomial of the Cephes library's `expf`.
     """
@@ -145,38 +140,78 @@ def exp(x: Any) -> Any:
 
 @njit(inline="always")
 def tanh(x: Any) -> Any:
-    """tanh(x) in float32, rounded from the C library's in float64."""
+    """Compute tanh(x) in float32, rounded from the C library's in float64."""
     return types.float32(math.tanh(types.float64(x)))
 
 
 @njit(inline="always")
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)) in float32; past -88, where the exponential would overflow, what it is at -88."""
+    """Compute 1 / (1 + exp(-x)) in float32; past -88, where exp would overflow, what it is at -88."""
     return types.float32(1.0) / (
         types.float32(1.0) + exp(-x if x > types.float32(-88.0) else types.float32(88.0))
     )
 
 
-@intrinsic
-def next_task(typingctx: Any, words: Any) -> Any:
+# Chains of a sum along a row: part of the result, and so the same on every CPU.
+LANES = 8
+
+
+def _summing(squared: bool) -> Any:
+    @njit(inline="always")
+    def lane_sum(row: Any, lanes: Any) -> Any:
+        """Add a row's numbers, or their squares, in LANES chains, and then those; `lanes` is scratch."""
+        lanes[:] = 0
+        for n0 in range(0, row.shape[0], LANES):
+            part = row[n0 : n0 + LANES]
+            for j in range(LANES):
+                lanes[j] += part[j] * part[j] if squared else part[j]
+        total = lanes[0]
+        for j in range(1, LANES):
+            total += lanes[j]
+        return total
+
+    return lane_sum
+
+
+lane_sum, lane_squares = _summing(False), _summing(True)
+
+
+@njit(inline="always")
+def lane_max(row: Any, lanes: Any, least: Any) -> Any:
+    """Find the largest of `least` and of a row's numbers, past NaN; `lanes` is scratch."""
+    lanes[:] = least
+    for n0 in range(0, row.shape[0], LANES):
+        part = row[n0 : n0 + LANES]
+        for j in range(LANES):
+            lanes[j] = max(lanes[j], part[j])
+    top = lanes[0]
+    for j in range(1, LANES):
+        top = max(top, lanes[j])
+    return top
+
+
+@code(types.int64(types.CPointer(types.int64)))
+def _next_task(builder: Any, words: Any) -> Any:
     """Draw the next task, by an atomic increment of word 0; -1 where none is left."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        task = builder.atomic_rmw("add", args[0], ir.Constant(I64, 1), "monotonic")
-        tasks = builder.load(builder.gep(args[0], [ir.Constant(I64, 1)]))
-        return builder.select(builder.icmp_signed("<", task, tasks), task, ir.Constant(I64, -1))
-
-    return types.int64(types.CPointer(types.int64)), codegen
+    task = builder.atomic_rmw("add", words, ir.Constant(I64, 1), "monotonic")
+    tasks = builder.load(builder.gep(words, [ir.Constant(I64, 1)]))
+    return builder.select(builder.icmp_signed("<", task, tasks), task, ir.Constant(I64, -1))
 
 
-@intrinsic
-def address(typingctx: Any, word: Any) -> Any:
-    """The pointer that a 64-bit word holds, for `numba.carray`."""
+@njit
+def tasks(words: Any) -> Any:
+    """Draw tasks until none is left."""
+    while True:
+        task = _next_task(words)
+        if task < 0:
+            return
+        yield task
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
 
-    return types.voidptr(types.int64), codegen
+@code(types.voidptr(types.int64))
+def address(builder: Any, word: Any) -> Any:
+    """Make a pointer of the 64-bit word that holds it, for `numba.carray`."""
+    return builder.inttoptr(word, cgutils.voidptr_t)
 
 
 class _KernelCache(FunctionCache):  # type: ignore[misc]
@@ -213,7 +248,7 @@ def _name(function: Any, variant: tuple[Any, ...]) -> None:
 
 
 def variant_njit(*variant: Any) -> Callable[[Any], Any]:
-    """`njit` for a function inside a kernel's factory; `variant` tells apart those of one name."""
+    """Make `njit` for a function inside a kernel's factory; `variant` tells apart those of one name."""
 
     def compiled(function: Any) -> Any:
         _name(function, variant)
@@ -222,21 +257,38 @@ def variant_njit(*variant: Any) -> Callable[[Any], Any]:
     return compiled
 
 
-class Arguments:
-    """The one declaration of what a kernel is launched with, by name.
+def compiled(function: Any, signature: Any, *variant: Any) -> Any:
+    """Compile a function for C, or fetch it from the cache: `address` is where it stands while this lives."""
+    _name(function, variant)
+    # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
+    options = {"nopython": True, "error_model": "numpy"}
+    made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+    made._cache = _KernelCache(function, repr(variant))
+    made.compile()
+    return made
+
+
+@variant_njit()
+def given(array: Any) -> Any:
+    """Tell whether a tensor was given for an array."""
+    return array.ctypes.data != 0
+
+
+class Kernel:
+    """A compiled function, and the names of what it is launched with.
 
     Args:
+        function: takes the words, for `tasks`, and a named tuple of all arguments.
+        variant: tells apart functions of one name.
         sizes: names of integers: sizes, and addresses of what is no array to the kernel.
         floats: names of float32 numbers.
         arrays: name -> numba's type of its elements. The end of a name is its shape: each letter is one of
             `sizes`, a digit itself. A tensor may be left out (None).
-
-    Attributes:
-        names: of the words, in their order.
-        unpack: for the kernel: words -> a named tuple of arrays and numbers.
     """
 
-    def __init__(self, sizes: str, floats: str = "", **arrays: Any) -> None:
+    def __init__(
+        self, function: Any, variant: tuple[Any, ...], sizes: str, floats: str = "", **arrays: Any
+    ) -> None:
         self.names = (*arrays, *floats.split(), *sizes.split())
         place = {name: f"w[{i}]" for i, name in enumerate(self.names, start=2)}
         fields = []
@@ -250,60 +302,12 @@ class Arguments:
         scope |= {"carray": carray, "address": address, "float32": types.float32}
         scope["Words"] = namedtuple("Words", self.names)
         exec(f"def unpack(words):\n{body}", scope)
-        self.unpack = variant_njit(self.names, tuple(map(str, arrays.values())))(scope["unpack"])
+        unpack = variant_njit(self.names, tuple(map(str, arrays.values())))(scope["unpack"])
+        compute = njit(inline="always", error_model="numpy")(function)
 
+        def kernel(words: Any) -> None:
+            compute(words, unpack(words))
 
-@variant_njit()
-def given(array: Any) -> Any:
-    """Tell whether a tensor was given for an array."""
-    return array.ctypes.data != 0
-
-
-class Kernel:
-    """A compiled `function(words)`, and the names of its words."""
-
-    def __init__(self, function: Any, arguments: Arguments, *variant: Any) -> None:
-        """Compile, or fetch from the cache; `variant` tells apart functions of one name."""
-        self.names = arguments.names
-        _name(function, variant)
-        signature = sigutils.normalize_signature(types.void(types.CPointer(types.int64)))
-        # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
-        options = {"nopython": True, "error_model": "numpy"}
-        compiled: Any = CFunc(function, signature, locals={}, options=options)
-        compiled._cache = _KernelCache(function, repr(variant))
-        compiled.compile()
-        self._compiled = compiled  # owns the machine code
-        self.address: int = compiled.address
-
-
-@cache
-def _held(value: float) -> Any:
-    return ctypes.c_float(value)
-
-
-@cache
-def float_address(value: float) -> int:
-    """Where `value`, rounded to float32, stands in memory for good: how a kernel gets a number."""
-    return ctypes.addressof(_held(value))
-
-
-def _word(value: torch.Tensor | float | None) -> int:
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return float_address(value)
-    return 0 if value is None else value.data_ptr()
-
-
-def launch(kernel: Kernel, tasks: int, **values: torch.Tensor | float | None) -> None:
-    """Run `kernel` over `tasks` tasks, on as many threads as torch is set to use.
-
-    `values` are its `Arguments`: contiguous tensors or None, floats, and integers. Raises TypeError unless
-    there is one for each name.
-    """
-    if values.keys() != set(kernel.names):
-        raise TypeError(f"{sorted(values.keys() ^ set(kernel.names))} are missing or unknown")
-    job = array("q", (kernel.address, 0, 0, tasks, *[_word(values[name]) for name in kernel.names]))
-    if (recording := current()) is not None:
-        recording.add(job)
-    pool.run(job)
+        kernel.__module__, kernel.__qualname__ = function.__module__, function.__qualname__
+        self._compiled = compiled(kernel, types.void(types.CPointer(types.int64)), *variant)
+        self.address: int = self._compiled.address

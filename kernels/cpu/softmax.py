@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from numba import types
+from torch import Tensor
 
-from kernels.cpu.runtime import Arguments, Kernel, exp, given, launch, next_task
-from kernels.cpu.tile import LANES
+from kernels.cpu.recording import launch
+from kernels.cpu.runtime import LANES, Kernel, exp, given, lane_max, tasks
+from kernels.reference import from_softmax
 
 # Columns whose exponentials are summed in float32.
 BLOCK = 256
@@ -26,36 +28,17 @@ BLOCK = 256
 
 @cache
 def _kernel() -> Any:
-    arguments = Arguments(
-        "R V",
-        logits_RV=types.float32, temperature_R=types.float32, uniform_R=types.float64,
-        softmax_2R=types.float32, token_R=types.int64, out_RV=types.float32,
-    )  # fmt: skip
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         V = a.V
         row = np.empty((V + BLOCK - 1) // BLOCK * BLOCK, np.float32)
         lanes = np.empty(LANES, np.float32)
         ends = np.empty(row.shape[0] // BLOCK, np.float64)
-        while True:
-            r = next_task(words)
-            if r < 0:
-                break
+        for r in tasks(words):
             logits, temperature = a.logits_RV[r], a.temperature_R[r]
-            for j in range(LANES):
-                lanes[j] = -np.inf
             row[V:] = -np.inf
             for v in range(V):
                 row[v] = logits[v] / temperature
-            for v0 in range(0, row.shape[0], LANES):
-                part = row[v0 : v0 + LANES]
-                for j in range(LANES):
-                    lanes[j] = max(lanes[j], part[j])
-            top = lanes[0]
-            for j in range(1, LANES):
-                top = max(top, lanes[j])
+            top = lane_max(row, lanes, -np.inf)
             total = 0.0
             for b in range(ends.shape[0]):
                 for j in range(LANES):
@@ -89,75 +72,75 @@ def _kernel() -> Any:
                 for v in range(V):
                     out[v] = (row[v] - top) - log_sum
 
-    return Kernel(kernel, arguments)
+    return Kernel(
+        kernel, (), "R V",
+        logits_RV=types.float32, temperature_R=types.float32, uniform_R=types.float64,
+        softmax_2R=types.float32, token_R=types.int64, out_RV=types.float32,
+    )  # fmt: skip
 
 
 def softmax(
-    logits_RV: torch.Tensor,
-    temperature_R: torch.Tensor,
-    uniform_R: torch.Tensor | None = None,
-    whole: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """(softmax_2R, token_R, logprobs_RV) of float32 logits over temperatures, all contiguous, on the CPU.
+    logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor | None = None, out_RV: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute (softmax_2R, token_R) of float32 logits over temperatures, all contiguous, on the CPU.
 
     The first is a row's maximum and the log of its sum of exponentials of differences to that. The second,
-    int64, is what `uniform_R` (float64, in [0, 1)) draws, by inverting the cumulative distribution. The
-    third, if `whole`, is all logprobs.
+    int64, is what `uniform_R` (float64, in [0, 1)) draws, by inverting the cumulative distribution; it is
+    not written without. `out_RV` takes all logprobs.
     """
     R, V = logits_RV.shape
-    softmax_2R = torch.empty(2, R)
-    token_R = None if uniform_R is None else torch.empty(R, dtype=torch.int64)
-    out_RV = torch.empty_like(logits_RV) if whole else None
+    softmax_2R, token_R = torch.empty(2, R), torch.empty(R, dtype=torch.int64)
     launch(
         _kernel(), R, logits_RV=logits_RV, temperature_R=temperature_R, uniform_R=uniform_R,
         softmax_2R=softmax_2R, token_R=token_R, out_RV=out_RV, R=R, V=V,
     )  # fmt: skip
-    return softmax_2R, token_R, out_RV
+    return softmax_2R, token_R
+
+
+def log_softmax(logits_RV: Tensor, temperature_R: Tensor) -> Tensor:
+    """Compute log softmax(logits / temperature), (R, V)."""
+    softmax(logits_RV, temperature_R, out_RV=(out_RV := torch.empty_like(logits_RV)))
+    return out_RV
+
+
+def log_softmax_at(logits_RV: Tensor, temperature_R: Tensor, column_RX: Tensor) -> Tensor:
+    """Compute some columns of `log_softmax`, (R, X)."""
+    return from_softmax(softmax(logits_RV, temperature_R)[0], logits_RV, temperature_R, column_RX)
+
+
+def draw(logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor) -> Tensor:
+    """Draw the token of each row by a number in [0, 1), (R,)."""
+    return softmax(logits_RV, temperature_R, uniform_R)[1]
 
 
 @cache
 def _argmax() -> Any:
-    arguments = Arguments("R V", logits_RV=types.float32, token_R=types.int64)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
+    def kernel(words: Any, a: Any) -> None:
         V = a.V
         lanes = np.empty(LANES, np.float32)
-        while True:
-            r = next_task(words)
-            if r < 0:
-                break
+        for r in tasks(words):
             logits = a.logits_RV[r]
             # The block with the largest number, then the first place of that number in it.
             top, best, missing = types.float32(-np.inf), 0, types.int32(0)
             for v0 in range(0, V, BLOCK):
-                block = logits[v0 : min(v0 + BLOCK, V)]
+                block = logits[v0 : v0 + BLOCK]
                 whole = block.shape[0] // LANES * LANES
-                for j in range(LANES):
-                    lanes[j] = -np.inf
-                for n0 in range(0, whole, LANES):
-                    part = block[n0 : n0 + LANES]
-                    for j in range(LANES):
-                        lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
                 for n in range(block.shape[0]):
                     missing += types.int32(block[n] != block[n])
+                largest = lane_max(block[:whole], lanes, -np.inf)
                 for n in range(whole, block.shape[0]):
-                    lanes[0] = max(lanes[0], block[n])
-                largest = lanes[0]
-                for j in range(1, LANES):
-                    largest = max(largest, lanes[j])
+                    largest = max(largest, block[n])
                 if largest > top:
                     top, best = largest, v0
             while best < V and logits[best] != top:
                 best += 1
             a.token_R[r] = -1 if missing > 0 or best == V else best
 
-    return Kernel(kernel, arguments)
+    return Kernel(kernel, (), "R V", logits_RV=types.float32, token_R=types.int64)
 
 
-def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
-    """The first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
+def argmax(logits_RV: Tensor) -> Tensor:
+    """Find the first column with the largest number of each row, (R,) int64; -1 where a number is NaN."""
     R, V = logits_RV.shape
     token_R = torch.empty(R, dtype=torch.int64)
     launch(_argmax(), R, logits_RV=logits_RV, token_R=token_R, R=R, V=V)
@@ -166,26 +149,19 @@ def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _ranks() -> Any:
-    arguments = Arguments("R V", logits_RV=types.float32, token_R=types.int64, rank_R=types.int64)
-    unpack = arguments.unpack
-
-    def kernel(words: Any) -> None:
-        a = unpack(words)
-        while True:
-            r = next_task(words)
-            if r < 0:
-                break
+    def kernel(words: Any, a: Any) -> None:
+        for r in tasks(words):
             logits = a.logits_RV[r]
             value, count = logits[a.token_R[r]], types.int32(0)
             for v in range(a.V):
                 count += types.int32(logits[v] > value)
             a.rank_R[r] = count + 1
 
-    return Kernel(kernel, arguments)
+    return Kernel(kernel, (), "R V", logits_RV=types.float32, token_R=types.int64, rank_R=types.int64)
 
 
-def ranks(logits_RV: torch.Tensor, token_R: torch.Tensor) -> torch.Tensor:
-    """One more than the number of columns of row r that are larger than column token_R[r], (R,) int64."""
+def ranks(logits_RV: Tensor, token_R: Tensor) -> Tensor:
+    """Return one more than the number of row r's columns that are larger than token_R[r], (R,) int64."""
     R, V = logits_RV.shape
     rank_R = torch.empty(R, dtype=torch.int64)
     launch(_ranks(), R, logits_RV=logits_RV, token_R=token_R, rank_R=rank_R, R=R, V=V)

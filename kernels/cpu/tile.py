@@ -14,12 +14,9 @@ import torch
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
-from kernels.cpu.runtime import F32, I32, I64, splat, variant_njit
+from kernels.cpu.runtime import F32, I32, I64, call, code, splat, variant_njit
 
-# Chains of a sum along a row: part of the result, and so the same on every CPU.
-LANES = 8
 # Vectors of twice the width, and twice as many of them; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are heeded.
 AVX512 = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 # Float32 numbers in a vector of a tile. Each has a chain of its own: not part of the result.
@@ -49,7 +46,7 @@ def _width(kind: Any) -> int:
 
 
 def _read(b: Any, base: Any, kind: Any, place: int = 0) -> Any:
-    """Code to load the place-th vector of a kind from an address."""
+    """Load the place-th vector of a kind from an address."""
     width = _width(kind)
     offset = b.add(base, ir.Constant(I64, width * kind.count * place))
     value = b.load(b.inttoptr(offset, kind.as_pointer()))
@@ -58,14 +55,14 @@ def _read(b: Any, base: Any, kind: Any, place: int = 0) -> Any:
 
 
 def _write(b: Any, vector: Any, base: Any, place: int) -> None:
-    """Code to store a vector as the place-th from an address."""
+    """Store a vector as the place-th from an address."""
     width = _width(vector.type)
     offset = b.add(base, ir.Constant(I64, width * vector.type.count * place))
     b.store(vector, b.inttoptr(offset, vector.type.as_pointer())).align = width
 
 
 def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
-    """Code for one k's weights as vectors of float32; `read(kind, place)` loads the place-th vector."""
+    """Read one k's weights as vectors of float32; `read(kind, place)` loads the place-th vector."""
     if dtype == torch.float32:
         return [read(VECTOR, j) for j in range(vectors)]
     if dtype == torch.bfloat16:
@@ -86,16 +83,12 @@ def _weights(b: Any, dtype: torch.dtype, read: Any, vectors: int) -> list[Any]:
 
 
 def widening(dtype: torch.dtype, columns: int) -> Any:
-    """Code for one k's weights of `dtype`, at an address, as float32 at another."""
+    """Compile the reading of one k's weights of `dtype`, at an address, into float32 at another."""
 
-    @intrinsic
-    def widen(typingctx: Any, w: Any, out: Any) -> Any:
-        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            for j, vector in enumerate(_weights(b, dtype, partial(_read, b, args[0]), columns // WIDTH)):
-                _write(b, vector, args[1], j)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
+    @code(types.void(types.int64, types.int64))
+    def widen(b: Any, w: Any, out: Any) -> None:
+        for j, vector in enumerate(_weights(b, dtype, partial(_read, b, w), columns // WIDTH)):
+            _write(b, vector, out, j)
 
     return widen
 
@@ -104,23 +97,17 @@ def _at(b: Any, base: Any, offset: Any, kind: Any) -> Any:
     return b.inttoptr(b.add(base, offset), kind.as_pointer())
 
 
-def _number(n: int) -> Any:
-    return ir.Constant(I64, n)
-
-
 def _emit(b: Any, rows: int, columns: int, dtype: torch.dtype, scaled: bool, args: Any) -> None:
     """Write the tile of so many rows, from the present block to one that has no end yet."""
+    *pairs, count, add, pair, scales = args
     (x, x_stride), (w, w_stride), (out, out_stride), (ahead, ahead_step) = (
-        [b.extract_value(args[i], j) for j in range(2)] for i in (0, 1, 2, 5)
+        [b.extract_value(pair, j) for j in range(2)] for pair in (*pairs, pair)
     )
-    count, add, scales = args[3], args[4], args[6]
-    vectors, number = columns // WIDTH, _number
+    vectors, number = columns // WIDTH, partial(ir.Constant, I64)
     prefetch = cgutils.get_or_insert_function(
         b.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
     )
-    fma = cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{WIDTH}f32"
-    )
+    fma = partial(call, b, f"llvm.fma.v{WIDTH}f32")
     before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("end")
     x_rows = [b.add(x, b.mul(x_stride, number(4 * m))) for m in range(rows)]
     b.branch(loop)
@@ -136,7 +123,7 @@ def _emit(b: Any, rows: int, columns: int, dtype: torch.dtype, scaled: bool, arg
     for m in range(rows):
         scalar = b.load(_at(b, x_rows[m], b.mul(k, number(4)), F32))
         spread = splat(b, scalar, WIDTH)
-        next_sums.append([b.call(fma, [spread, weights[j], sums[m][j]]) for j in range(vectors)])
+        next_sums.append([fma(spread, weights[j], sums[m][j]) for j in range(vectors)])
     next_k = b.add(k, number(1))
     k.add_incoming(number(0), before)
     k.add_incoming(next_k, loop)
@@ -156,12 +143,12 @@ def _emit(b: Any, rows: int, columns: int, dtype: torch.dtype, scaled: bool, arg
             else:
                 scale = _from_bf16(b, _read(b, scales, HALVES, j))
                 base = b.select(adds, stored, ir.Constant(VECTOR, [0.0] * WIDTH))
-                total = b.call(fma, [next_sums[m][j], scale, base])
+                total = fma(next_sums[m][j], scale, base)
             _write(b, total, row, j)
 
 
-def _tiles(most: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
-    """Make code for `rows` rows, 1 to `most`, by `columns` columns: out (+)= x[:, :count] @ w[:count].
+def _tiles(most_rows: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
+    """Compile for `rows` rows, 1 to `most_rows`, by `columns` columns: out (+)= x[:, :count] @ w[:count].
 
     Written as instructions since the order of a chain of additions, and what stays in registers, must
     not be left to a compiler's taste: a tile's sums and what feeds them fit the CPU's registers.
@@ -171,24 +158,21 @@ def _tiles(most: int, columns: int, dtype: torch.dtype, scaled: bool) -> Any:
     scales if it is `scaled`.
     """
 
-    @intrinsic
-    def tile(
-        typingctx: Any, rows: Any, x: Any, w: Any, out: Any, count: Any, add: Any, ahead: Any, scales: Any
-    ) -> Any:
-        def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            done = b.append_basic_block("done")
-            choice = b.switch(args[0], done)
-            for rows in range(1, most + 1):
-                block = b.append_basic_block(f"rows_{rows}")
-                choice.add_case(ir.Constant(I64, rows), block)
-                b.position_at_end(block)
-                _emit(b, rows, columns, dtype, scaled, args[1:])
-                b.branch(done)
-            b.position_at_end(done)
-            return context.get_dummy_value()
+    one, two = types.int64, types.UniTuple(types.int64, 2)
 
-        one, two = types.int64, types.UniTuple(types.int64, 2)
-        return types.void(one, two, two, two, one, one, two, one), codegen
+    @code(types.void(one, two, two, two, one, one, two, one))
+    def tile(
+        b: Any, rows: Any, x: Any, w: Any, out: Any, count: Any, add: Any, ahead: Any, scales: Any
+    ) -> None:
+        done = b.append_basic_block("done")
+        choice = b.switch(rows, done)
+        for m in range(1, most_rows + 1):
+            block = b.append_basic_block(f"rows_{m}")
+            choice.add_case(ir.Constant(I64, m), block)
+            b.position_at_end(block)
+            _emit(b, m, columns, dtype, scaled, (x, w, out, count, add, ahead, scales))
+            b.branch(done)
+        b.position_at_end(done)
 
     return tile
 
@@ -203,9 +187,7 @@ def block_product(dtype: torch.dtype, scaled: bool = False) -> Any:
     the chain's sum is multiplied, if it is `scaled`.
     """
     bits = WEIGHT_BITS[dtype]
-    narrow, broad = (
-        _tiles(most, columns, dtype, scaled) for most, columns in ((ROWS, COLUMNS), (BROAD_ROWS, 2 * COLUMNS))
-    )
+    narrow, broad = (_tiles(*shape, dtype, scaled) for shape in ((ROWS, COLUMNS), (BROAD_ROWS, 2 * COLUMNS)))
 
     @variant_njit(dtype, scaled)
     def product(

@@ -10,7 +10,7 @@ from torch import Tensor
 from kernels import backend, reference
 from kernels.checks import FLOATS, check_tensor
 from kernels.cpu import packing
-from kernels.cpu.scalars import SCALARS
+from kernels.cpu.runtime import SCALARS
 
 
 def pack_rows(out_PKW: Tensor, w_NK: Tensor, start: int = 0) -> None:
