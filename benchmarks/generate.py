@@ -200,7 +200,7 @@ class Ours:
         precision = self.llm.model.precision
         kinds = {
             cpu_matmul._kernel(precision.compute, precision.weights, precision.compute).address: "matmul",
-            cpu_attention._kernel(precision.attention, precision.kv_cache, False).address: "attention",
+            cpu_attention._kernel(precision.attention, precision.kv_cache, False, False).address: "attention",
         }
         times = {"matmul": 0.0, "attention": 0.0, "other kernels": 0.0}
         for job in recorded.recording._jobs:

@@ -218,7 +218,7 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's cache on disk, under a key that is the same in every process.
 
     numba's own key pickles what a closure holds, and compiled functions pickle with a random number: it
-    would never be found again. Ours is the text of all kernels and the variant, which say the same.
+    would never be found again. Ours is the text of all kernels, with the constants they use, and the variant, which say the same.
     """
 
     def __init__(self, function: Any, variant: str) -> None:
@@ -231,8 +231,8 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
 @cache
 def _sources() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    for path in sorted([*folder.glob("*.py"), *folder.parent.glob("*.py")]):  # constants come from above
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
