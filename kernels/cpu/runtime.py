@@ -218,7 +218,8 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's cache on disk, under a key that is the same in every process.
 
     numba's own key pickles what a closure holds, and compiled functions pickle with a random number: it
-    would never be found again. Ours is the text of all kernels, with the constants they use, and the variant, which say the same.
+    would never be found again. Ours is the text of kernels/cpu and of the constants above it, and the
+    variant, which say the same.
     """
 
     def __init__(self, function: Any, variant: str) -> None:
