@@ -142,12 +142,15 @@ class Pool:
             return
         try:
             for number in range(self._threads, threads):  # they end with the process
-                name, arguments = f"kernels-{number}", (self._address,)
-                threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
+                threading.Thread(target=self._wait, name=f"kernels-{number}", daemon=True).start()
                 self._threads = number + 1
             self._run(self._address, job, 1)
         finally:
             self._lock.release()
+
+    def _wait(self) -> None:
+        """Work, as a thread that keeps what it reads alive."""
+        self._work(self._address)
 
 
 _pool = cache(Pool)
