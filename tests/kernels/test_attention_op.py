@@ -1,4 +1,4 @@
-"""`kernels.ops.attention` and `kernels.ops.paged_attention`: errors, bits, memory, torch.library and torch.compile.
+"""The operations of attention, packed and paged: errors, bits, memory, torch.library and torch.compile.
 
 An error, the largest of a tensor, is allowed to be twice that of plain torch in the same dtype,
 measured here on the same inputs.
