@@ -43,13 +43,15 @@ class SampleState:
         # A token that ends the sample by its id is in the text only if it is asked for.
         hidden = (ends or stops) and not params.include_stop_str_in_output
         shown = params.trace_decode_token_ids is not None or not hidden
-        stop = self._stop_string(token) if shown else None
+        if shown and self.decoder is not None:
+            self._add(self.decoder.add([token]))
         ends = ends or (self.constraint is not None and self.constraint.finished)
         if params.trace_decode_token_ids is not None:
-            if count >= self.sequence.max_tokens:
-                output.finish_reason = "length"
-        elif count >= params.min_tokens and stop is not None:
-            output.finish_reason, output.stop_reason = "stop", stop
+            ends = stops = False
+        if output.finish_reason is None and (ends or stops or count >= self.sequence.max_tokens):
+            self._flush()
+        if output.finish_reason is not None:
+            pass  # by a stop string
         elif stops:
             output.finish_reason, output.stop_reason = "stop", token
         elif ends:
@@ -58,29 +60,31 @@ class SampleState:
             output.finish_reason = "length"
         return output.finish_reason is not None
 
-    def _stop_string(self, token: int) -> str | None:
-        """Add the token's text; return the stop string that it completes, where the text then ends."""
-        if self.decoder is None:
-            return None
+    def _add(self, text: str) -> None:
+        """Add new text, and end the sample where that completes a stop string: the one it completes first."""
         before, params = len(self.text), self.params
-        self.text += self.decoder.add([token])
+        self.text += text
         if len(self.output.token_ids) < params.min_tokens or params.trace_decode_token_ids is not None:
-            return None
-        for stop in params.stop_strings:
-            at = self.text.find(stop, max(0, before - len(stop) + 1))
-            if at >= 0:
-                end = at + len(stop) if params.include_stop_str_in_output else at
-                self.text, self.decoder = self.text[:end], None
-                return stop
-        return None
+            return
+        stops = params.stop_strings
+        starts = {stop: self.text.find(stop, max(0, before - len(stop) + 1)) for stop in stops}
+        if completed := [stop for stop in stops if starts[stop] >= 0]:
+            stop = min(completed, key=lambda stop: starts[stop] + len(stop))
+            end = starts[stop] + (len(stop) if params.include_stop_str_in_output else 0)
+            self.text, self.decoder = self.text[:end], None
+            self.output.finish_reason, self.output.stop_reason = "stop", stop
+
+    def _flush(self) -> None:
+        """Add the text that was held back."""
+        if self.decoder is not None:
+            self._add(self.decoder.flush())
+            self.decoder = None
 
     def end(self, reason: str | None = None, detail: str | None = None) -> None:
         """Complete the output; `reason` where nothing in the sample says one."""
+        self._flush()
         if reason is not None:
             self.output.finish_reason, self.output.stop_reason = reason, detail
-        if self.decoder is not None:
-            self.text += self.decoder.flush()
-            self.decoder = None
         self.show()
 
     def show(self) -> None:
@@ -100,6 +104,7 @@ class Request:
     params: SamplingParams
     metrics: RequestMetrics = field(default_factory=lambda: RequestMetrics(time.time()))
     given: list[tuple[int, int]] = field(default_factory=list)
+    ended: list[SampleState] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -120,11 +125,16 @@ class Request:
         self.output.num_cached_tokens = self.samples[0].sequence.cached
 
     def view(self) -> RequestOutput:
-        """Copy what is there to be seen now, as `output_kind` has it; later tokens leave the copy alone."""
+        """Copy what is there to be seen now, as `output_kind` has it; later tokens leave the copy alone.
+
+        Of new text alone (DELTA), a sample is seen for the last time with its finish reason.
+        """
         is_delta = self.params.output_kind is RequestOutputKind.DELTA
         given = self.given if is_delta and self.given else [(0, 0)] * len(self.samples)
         outputs = []
         for sample, (characters, tokens) in zip(self.samples, given, strict=True):
+            if is_delta and sample in self.ended:
+                continue
             sample.show()
             output, logprobs = sample.output, sample.output.logprobs
             new_logprobs = None if logprobs is None else logprobs[tokens:]
@@ -135,4 +145,5 @@ class Request:
         if is_delta and self.given:
             view.prompt_logprobs = None
         self.given = [(len(sample.output.text), len(sample.output.token_ids)) for sample in self.samples]
+        self.ended = [sample for sample in self.samples if sample.output.finished()]
         return view

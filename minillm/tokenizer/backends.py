@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import sentencepiece
@@ -38,7 +39,7 @@ class JsonBackend:
 
     Attributes:
         special_ids: tokens that decode() can skip.
-        byte_ids: tokens for a byte, of which the decoder takes a run at a time.
+        byte_ids: tokens for a byte, of which the decoder takes a run at a time, and their bytes.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
@@ -52,7 +53,7 @@ class JsonBackend:
         self._steps: list[dict[str, Any]] = state.get("decoders", [state])
         has_bytes = any(step.get("type") == "ByteFallback" for step in self._steps)
         vocabulary = tokenizer.get_vocab() if has_bytes else {}
-        self.byte_ids = frozenset(i for token, i in vocabulary.items() if _BYTE_TOKEN.fullmatch(token))
+        self.byte_ids = {i: _byte(token) for token, i in vocabulary.items() if _BYTE_TOKEN.fullmatch(token)}
 
     @property
     def vocab_size(self) -> int:
@@ -83,6 +84,11 @@ class JsonBackend:
         return {i: _decoded(token, self._steps) for token, i in vocabulary if i not in self.special_ids}
 
 
+def _byte(token: str) -> bytes:
+    """Read a byte written as `<0x0A>`."""
+    return bytes.fromhex(token[3:5])
+
+
 def _decoded(token: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
     """Decode a token that is not the first by the steps of its decoder."""
     text, fused = token, False
@@ -93,7 +99,7 @@ def _decoded(token: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
                 return bytes(_BYTE_LEVEL[char] for char in text) if known else text.encode()
             case {"type": "ByteFallback"}:
                 if _BYTE_TOKEN.fullmatch(text):
-                    return bytes.fromhex(text[3:5])
+                    return _byte(text)
             case {"type": "Replace", "pattern": {"String": old}, "content": new}:
                 text = text.replace(old, new)
             case {"type": "Metaspace", "replacement": space}:
@@ -142,7 +148,7 @@ class SentencePiece:
         self._inner = whole if prefix == "always" else bare
         self._bare = bare
         self.ids = range(whole.vocab_size())
-        self.byte_ids = frozenset(i for i in self.ids if whole.is_byte(i))
+        self.byte_ids = {i: _byte(whole.id_to_piece(i)) for i in self.ids if whole.is_byte(i)}
 
     def encode(self, text: str, at_start: bool) -> list[int]:
         """Token ids of a stretch between two special tokens, or of the one that starts the text."""
@@ -163,7 +169,7 @@ class SentencePiece:
         if self._is_mark(token_id):
             return b""
         piece = str(self._bare.id_to_piece(token_id))
-        return bytes.fromhex(piece[3:5]) if token_id in self.byte_ids else piece.replace("▁", " ").encode()
+        return self.byte_ids.get(token_id) or piece.replace("▁", " ").encode()
 
     def special_tokens(self) -> dict[int, str]:
         """List the model's own marks, which are never the encoding of a text."""
@@ -190,7 +196,7 @@ class Ranks:
         ValueError: a byte has no token, the ids have gaps, or `pattern` is no regular expression.
     """
 
-    byte_ids: frozenset[int] = frozenset()
+    byte_ids: Mapping[int, bytes] = MappingProxyType({})
 
     # The library dies of a million white spaces in a row.
     _MOST_SPACES = 900_000
@@ -272,7 +278,7 @@ class SplicedBackend:
         self._before, self._after = list(before), list(after)
         self._by_text = {token.text: i for i, token in added.items()}
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
-        self.byte_ids = plain.byte_ids - self.special_ids
+        self.byte_ids = {i: byte for i, byte in plain.byte_ids.items() if i not in self.special_ids}
         # Of two tokens that start at one place, the longer is meant.
         shown = (token for token in added.values() if not (split_special and token.special))
         longest = sorted({token.text for token in shown if token.text}, key=len, reverse=True)

@@ -6,8 +6,11 @@ does; a rendered chat template is encoded as it is, so a BOS token that the temp
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,13 @@ class Tokenizer:
         """Number of tokens, added ones included; a model may have more embedding rows than this."""
         return self._backend.vocab_size
 
+    @cached_property
+    def word_ids(self) -> tuple[int, ...]:
+        """A token with a text of its own, no byte's and not special; none where all are."""
+        others = self._backend.special_ids | self._backend.byte_ids.keys()
+        words = (i for i in range(self.vocab_size) if i not in others and self._backend.knows(i))
+        return tuple(islice((i for i in words if self.decode([i]).isalnum()), 1))
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`; special tokens written out in it become their ids.
 
@@ -175,10 +185,11 @@ class Tokenizer:
 
 
 class IncrementalDecoder:
-    """Decodes a sequence that arrives in pieces, never giving half a character.
+    """Decodes a sequence that arrives in pieces, a character as soon as it is whole.
 
-    Everything that `add` returned, with what `flush` returns at the end, is exactly
-    `tokenizer.decode` of all ids. A token costs the same wherever in the sequence it stands.
+    Everything that `add` returned, with what `flush` returns at the end, is `tokenizer.decode` of all ids;
+    but of byte tokens in a row that are no UTF-8 as a whole, the characters among them stay, and only bytes
+    of none become U+FFFD. A token costs the same wherever in the sequence it stands.
     """
 
     # A pending UTF-8 sequence has at most 3 bytes and a token at least 1, so the decoding of the
@@ -190,15 +201,34 @@ class IncrementalDecoder:
         self._skipped = tokenizer._backend.special_ids if skip_special_tokens else frozenset[int]()
         self._window: list[int] = []
         self._sent = 0  # characters of the window's text that have been returned
+        self._bytes = b""  # of the byte tokens at the window's end, which begin a character
 
     def add(self, ids: Iterable[int]) -> str:
         """Return the text that `ids` complete; a trailing U+FFFD waits, as it may be half a character."""
-        backend = self._tokenizer._backend
-        self._window += [i for i in ids if i not in self._skipped and backend.knows(i)]
-        # Byte-fallback tokens are decoded a run at a time: one that turns out not to be UTF-8 is
-        # replaced from its beginning, so nothing of a run is known before its end.
-        if not self._window or self._window[-1] in backend.byte_ids:
-            return ""
+        backend, new = self._tokenizer._backend, ""
+        for i in ids:
+            if i in self._skipped or not backend.knows(i):
+                continue
+            byte = backend.byte_ids.get(i)
+            if self._bytes and (byte is None or not _may_be_text(self._bytes + byte)):
+                new += self._take_all()
+            self._window.append(i)
+            if byte is None:
+                new += self._take()
+                continue
+            self._bytes += byte
+            if not _is_incomplete(self._bytes):
+                new += self._take_all()
+        return new
+
+    def flush(self) -> str:
+        """Return the text that was held back; the decoder is then ready for another sequence."""
+        rest = self._decode()[self._sent :]
+        self._window, self._sent, self._bytes = [], 0, b""
+        return rest
+
+    def _take(self) -> str:
+        """Return the window's new text but for a trailing U+FFFD, and keep the end of the window."""
         text = self._decode()
         # One that has been given is known to be none: a token without text can follow it.
         held = int(text.endswith(_REPLACEMENT) and len(text) > self._sent)
@@ -210,15 +240,33 @@ class IncrementalDecoder:
         self._window, self._sent = self._window[-kept:], len(context) - held
         return new
 
-    def flush(self) -> str:
-        """Return the text that was held back; the decoder is then ready for another sequence."""
-        rest = self._decode()[self._sent :]
-        self._window, self._sent = [], 0
-        return rest
+    def _take_all(self) -> str:
+        """Return all of the window's new text: byte tokens that follow begin another run.
+
+        A decoder takes a run of them as a whole, so another token stands in for the text before.
+        """
+        new, self._bytes = self._decode()[self._sent :], b""
+        self._window = list(self._tokenizer.word_ids)
+        self._sent = len(self._decode())
+        return new
 
     def _decode(self, last: int = 0) -> str:
         """Text of the window's `last` tokens, or of all."""
         return self._tokenizer.decode(self._window[-last:], skip_special_tokens=False)
+
+
+def _may_be_text(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8, or its beginning."""
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_incomplete(data: bytes) -> bool:
+    """Tell whether bytes end in the beginning of a character."""
+    return _may_be_text(data) and codecs.utf_8_decode(data, "strict", False)[1] < len(data)
 
 
 def _ids(path: Path, key: str, tolerant: bool = False) -> list[int]:

@@ -32,7 +32,7 @@ from minillm import (
     Tokenizer,
     Transformer,
 )
-from minillm.api.sampling_params import uniform
+from minillm.api.sampling_params import RequestOutputKind, uniform
 from minillm.engine import page_pool as cache_module
 from minillm.engine.page_pool import PagePool
 from minillm.model.logprobs import Rows
@@ -170,6 +170,96 @@ def test_of_several_stop_strings_in_one_token_the_earliest_text_is_safe(llm: LLM
     output = only(llm.generate([PROMPT], params))
     assert output.finish_reason == "stop"
     assert output.text == free.text[: free.text.index(stop[:2])]
+
+
+WORDS = [
+    "<unk>",
+    "</s>",
+    "\u2581I",
+    "\u2581am",
+    "\u2581understanding",
+    "\u2581a",
+    "b",
+    "<0x0A>",
+    "<0xE2>",
+    "<0x82>",
+    "<0xAC>",
+]
+
+
+def spelling(model: Transformer, tokens: Sequence[str], **options: Any) -> tuple[LLM, SamplingParams]:
+    """An LLM of a tokenizer with byte tokens, as SentencePiece has them, and params that sample these."""
+    words = [*WORDS, *(f"w{i}" for i in range(VOCABULARY - len(WORDS)))]
+    backend = tokenizers.Tokenizer(
+        models.BPE({word: i for i, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    steps = [
+        decoders.Replace("\u2581", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
+    backend.decoder = decoders.Sequence(steps)
+    backend.add_tokens([AddedToken("</s>", special=True)])
+    tokenizer = Tokenizer(backend, eos_token_ids=(words.index("</s>"),))
+
+    def forced(output_ids: list[int], logits_V: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(logits_V, -torch.inf).index_fill_(
+            0, torch.tensor([words.index(tokens[len(output_ids)])]), 0.0
+        )
+
+    options = {"max_tokens": len(tokens), **options}
+    return LLM(model, tokenizer, kv_cache_memory_bytes=1 << 22), SamplingParams(
+        logits_processors=[forced], **options
+    )
+
+
+AM = ("\u2581I", "\u2581am")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "stop", "text", "count", "reason"),
+    [
+        # The newline is a byte token: it ends the sample by itself, as the last token, before more of a run.
+        ((*AM, "<0x0A>", "b", "b"), "\n", "I am", 3, "\n"),
+        ((*AM, "<0x0A>"), "\n", "I am", 3, "\n"),
+        ((*AM, "<0x0A>", "</s>"), "\n", "I am", 3, "\n"),
+        ((*AM, "<0x0A>", "<0x0A>", "b"), "\n\n", "I am", 4, "\n\n"),
+        ((*AM, "<0x0A>", "<0xE2>", "<0x82>", "<0xAC>"), "\u20ac", "I am\n", 6, "\u20ac"),
+        ((*AM, "<0xE2>", "<0x82>", "<0xAC>", "b"), "\u20ac", "I am", 5, "\u20ac"),
+        # Half a character, which the end of the sample makes text.
+        ((*AM, "<0xE2>"), "\ufffd", "I am", 3, "\ufffd"),
+        ((*AM, "<0xE2>", "</s>"), "\ufffd", "I am", 4, "\ufffd"),
+        # The one that is completed first, whatever their order; of two completed at once, the first given.
+        ((*AM, "\u2581understanding"), ("stand", "under"), "I am ", 3, "under"),
+        ((*AM, "\u2581understanding"), ("standing", "ing"), "I am under", 3, "standing"),
+        ((*AM, "b"), "\n", "I amb", 3, None),
+    ],
+)
+def test_stop_strings_end_a_sample_at_once(
+    model: Transformer, tokens: tuple[str, ...], stop: Any, text: str, count: int, reason: str | None
+) -> None:
+    llm, params = spelling(model, tokens, stop=stop)
+    output = only(llm.generate([[5, 6]], params))
+    assert (output.text, len(output.token_ids), output.stop_reason) == (text, count, reason)
+    assert output.finish_reason == ("length" if reason is None else "stop")
+
+
+def test_newlines_stream(model: Transformer) -> None:
+    tokens = (*AM, "<0x0A>", "\u2581a", "<0xE2>", "<0x82>", "<0xAC>", "<0x0A>", "<0xE2>", "b")
+    llm, params = spelling(model, tokens, output_kind=RequestOutputKind.DELTA)
+    parts = [output.outputs[0].text for output in llm.stream([[5, 6]], params)]
+    assert parts == ["I", " am", "\n", " a", "", "", "\u20ac", "\n", "", "\ufffdb"]
+
+
+def test_a_finish_reason_is_streamed_once(model: Transformer) -> None:
+    params = SamplingParams(n=4, seed=1, temperature=2.0, max_tokens=12, output_kind=RequestOutputKind.DELTA)
+    llm = make_llm(model, eos=range(40))
+    seen = [sample for output in llm.stream([PROMPT], params) for sample in output.outputs]
+    assert len({len(whole.token_ids) for whole in llm.generate([PROMPT], params)[0].outputs}) > 1
+    for i in range(4):
+        reasons = [sample.finish_reason for sample in seen if sample.index == i]
+        assert reasons[-1] is not None and set(reasons[:-1]) <= {None}
 
 
 def test_a_stop_string_as_plain_text_is_one_string(llm: LLM) -> None:
