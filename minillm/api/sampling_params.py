@@ -26,6 +26,7 @@ from minillm.api.parameters import (
     WHOLE,
     WHOLE64,
     Check,
+    Parameter,
     instance,
     is_list,
     is_number,
@@ -148,11 +149,17 @@ class SamplingParams:
         changes=lambda mass: mass < 1,
         cli=True,
         http=NUMBER,
+        cuts=True,
     )
     top_k: int = param(
-        0, check=whole(-1, "a whole number, 0 or -1 for all"), changes=lambda k: k > 0, cli=True, http=WHOLE
+        0,
+        check=whole(-1, "a whole number, 0 or -1 for all"),
+        changes=lambda k: k > 0,
+        cli=True,
+        http=WHOLE,
+        cuts=True,
     )
-    min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER)
+    min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER, cuts=True)
     seed: int | None = param(
         None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE64
     )
@@ -253,17 +260,21 @@ class SamplingParams:
         """Whether logprobs of sampled tokens are to be given."""
         return self.logprobs is not None or self.logprob_token_ids is not None
 
-    @property
-    def truncates(self) -> bool:
-        """Whether unlikely tokens are left out."""
-        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
-
     @cached_property
-    def is_plain(self) -> bool:
-        """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
+    def _changes(self) -> list[Parameter]:
         cls: Any = self.__class__
         declared = parameters(cls).items()
-        return not any(p.changes(getattr(self, name)) for name, p in declared if p.changes is not None)
+        return [p for name, p in declared if p.changes is not None and p.changes(getattr(self, name))]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
+        return not self._changes
+
+    @property
+    def truncates(self) -> bool:
+        """Whether unlikely tokens are cut off, by `truncate`."""
+        return any(parameter.cuts for parameter in self._changes)
 
 
 @refusing({})
