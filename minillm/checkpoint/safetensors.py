@@ -150,7 +150,7 @@ class Checkpoint:
         """Refuse a tied head that is not the embedding."""
         wide = torch.promote_types(self[copy].dtype, self[name].dtype)
         if not all(
-            torch.equal(*(self._rows(one, start, stop).to(wide) for one in (copy, name)))
+            torch.equal(*(self._rows(stored, start, stop).to(wide) for stored in (copy, name)))
             for start, stop in self._bounds(name)
         ):
             raise MinillmError(
