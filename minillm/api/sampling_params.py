@@ -101,7 +101,7 @@ class SamplingParams:
         top_p: sample from the smallest set of tokens of this mass.
         top_k: sample from the k likeliest tokens; 0 or -1 for all.
         min_p: sample from the tokens at least this many times as likely as the likeliest.
-        seed: the same seed gives the same tokens whatever else is in the batch; None draws anew.
+        seed: the same seed gives the same tokens whatever else is in the batch; None draws others each time.
         stop: strings that end a sample; their text is left out unless `include_stop_str_in_output`.
         stop_token_ids: token ids that end a sample.
         bad_words: texts that are not written: the last token of one is never taken after its others.
@@ -117,7 +117,7 @@ class SamplingParams:
         structured_outputs: what the text must be.
         logit_bias: added to the logits of token ids.
         allowed_token_ids: the only tokens that may be sampled.
-        skip_reading_prefix_cache: compute the prompt anew; so it is with `prompt_logprobs` anyway.
+        skip_reading_prefix_cache: compute the prompt again; so it is with `prompt_logprobs` anyway.
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).

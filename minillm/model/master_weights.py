@@ -2,7 +2,7 @@
 
 The copy is made once for each change of the parameter, and always in the same memory, so that a decode step
 reads it like any weight. Every change of a tensor in place counts up its version, and what is made of weights
-(the prefix cache, rounded copies) is made anew when that has grown. torch's fused optimizers write past the
+(the prefix cache, rounded copies) is made again when that has grown. torch's fused optimizers write past the
 count, so it is counted up for them after each of their steps.
 """
 
@@ -26,7 +26,7 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `w` in `dtype`, differentiable; itself where it has that, else a copy that is kept with it.
 
     Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
-    copy anew; a change through `.data` hides from it.
+    copy again; a change through `.data` hides from it.
     """
     if w.dtype == dtype:
         return w

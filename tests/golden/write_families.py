@@ -2,7 +2,7 @@
 
     python tests/golden/write_families.py [CASE ...]
 
-Without a case, all are written anew: on another CPU in other last digits. A case is a config of odd sizes.
+Without a case, all are rewritten: on another CPU in other last digits. A case is a config of odd sizes.
 Its weights are a function of their Hugging Face names and shapes, so they need not be kept: `families.json`
 holds the config.json and the logprobs of one sequence. `test_families` compares with these, and where
 transformers is installed with its models themselves. Where transformers has float32 in places that we do

@@ -1,4 +1,4 @@
-"""Recordings run the same kernels again, on inputs written anew, and refuse what they cannot hold."""
+"""Recordings run the same kernels again, on other inputs in the same memory, and refuse what they cannot hold."""
 
 from __future__ import annotations
 
