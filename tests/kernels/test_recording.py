@@ -1,4 +1,4 @@
-"""Recordings run the same kernels again, on other inputs in the same memory, and refuse what they cannot hold."""
+"""Recordings run the same kernels again, on new inputs in the same memory; what they cannot hold is refused."""
 
 from __future__ import annotations
 
