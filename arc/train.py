@@ -99,7 +99,7 @@ class Config:
         precision: fp32, bf16, fp32-attn-bf16 or bf16-master-fp32.
         algorithm: single-token reinforcement learning, supervised fine-tuning on golden solutions, or GRPO.
         warm_start: folder of another run, whose entries are trained on before anything is sampled.
-        stale: whether saved entries of another policy are judged anew or left out.
+        stale: whether saved entries of another policy are judged again or left out.
         reference: keep a copy of the model as it was at first; entries have its logprobs, too.
         method: single-token learning: how actions are sampled, judged and trained.
         sft: supervised fine-tuning.

@@ -61,7 +61,7 @@ class Config(gpu.Config):
         head_dims: of queries, keys and values.
         lengths: tokens of the sequence; float32 is timed at the first alone.
         heads: query heads and kv heads.
-        flex_length: where FlexAttention is timed, since it compiles anew for each; 0 for nowhere.
+        flex_length: where FlexAttention is timed, since it compiles again for each; 0 for nowhere.
         float32: time float32 too.
     """
 

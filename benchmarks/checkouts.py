@@ -9,7 +9,7 @@ goes first alternates; the other one waits. A ratio is of two neighbouring measu
 what slows the machine for a while slows both.
 
 Where in memory a process finds room for its weights makes a step up to 30% slower or faster, for as long as
-it lives: one checkout against itself showed it. So both are started anew several times, in alternating order.
+it lives: one checkout against itself showed it. So both are started several times, in alternating order.
 Exit status 1 where a case is slower than `tolerance` allows by the median of its ratios and by the fastest
 measurements of both sides, too.
 """

@@ -93,7 +93,7 @@ class Sections:
     done: dict[str, Any] = field(default_factory=dict)
 
     def load(self, precision: str) -> Transformer:
-        """Load the model anew."""
+        """Load the model from its folder."""
         gc.collect()
         return load_model(self.folder, precision)
 

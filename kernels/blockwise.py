@@ -47,7 +47,7 @@ def paged_attention(
     input_precision: str,
     prefix: SharedPrefix | None,
 ) -> tuple[Tensor, Kept]:
-    """Return (out_THE, ()) over pages; a prefix is read anew by each of its sequences, with the same bits."""
+    """Return (out_THE, ()) over pages; each sequence of a prefix reads it again, with the same bits."""
     (T, H, _), dtype, window = q_THD.shape, compute_dtype(q_THD.dtype), scores.window
     (position_T, page_BP), K, E = paging, v_PKSE.shape[1], v_PKSE.shape[3]
     runs = [(b, first, int(position_T[first]), n) for b, first, n in tiles[0].tolist() if n]
@@ -137,7 +137,7 @@ def attention_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return (dq_THD, dk_TKD, dv_TKE) over whole sequences, in float32 at least, and dsinks_H.
 
-    Weights are computed anew. What a row's weights share is summed from them and their gradients, not from
+    Weights are recomputed. What a row's weights share is summed from them and their gradients, not from
     output and dout: of few keys, the roundings of the two would not cancel.
     """
     H, K, dtype, window = q_THD.shape[1], v_TKE.shape[1], compute_dtype(q_THD.dtype), scores.window

@@ -118,8 +118,8 @@ class Sampling(Model):
 
     def params(self, llm: LLM, **more: Any) -> SamplingParams:
         """Return the model's defaults with this command's options, and `more`."""
-        given = {n: x for n in options(SamplingParams) if (x := getattr(self, n, None)) is not None}
-        return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **given, **more})
+        chosen = {n: x for n in options(SamplingParams) if (x := getattr(self, n, None)) is not None}
+        return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **chosen, **more})
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class LoRA:
         """`with lora.off():` the model is the base; after it, whatever happened, the same bits as before.
 
         Nothing has a gradient inside. The weights are written twice, so a sampler forgets its prefixes and
-        may not be in the midst of sampling, and a loss whose forward came before cannot go backward any more
+        may not be sampling meanwhile, and a loss whose forward came before cannot go backward any more
         (autograd says so): ask the base first. May be nested. `MinillmError` after `remove`.
         """
         if self._state == "off":

@@ -55,7 +55,7 @@ class SingleToken:
         config: its options.
         warm_start: a run's folder, whose entries are trained on before anything is sampled.
         stale: what becomes of saved entries that another policy left: their logprobs, advantages and targets
-            are computed anew under the present one ("rescore"), or they are left out ("drop").
+            are computed again under the present one ("rescore"), or they are left out ("drop").
 
     Raises `MinillmError` for options that make no sense, and a folder that holds no run.
     """
@@ -75,7 +75,7 @@ class SingleToken:
         self.saved = [] if warm_start is None else saved_entries(warm_start)
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
-        """Resume from what `state_dict` gave, or start anew."""
+        """Resume from what `state_dict` gave, or start again."""
         # Of the last update's end: a rate that was too high is not tried again.
         self.learning_rate = kept.get("learning_rate", self.config.learning_rate)
         self.saved_taken = kept.get("saved_taken", 0)

@@ -51,7 +51,7 @@ class Trainable:
         if not all(p.grad.isfinite().all() for p in self.parameters if p.grad is not None):
             raise MinillmError(
                 "training diverged: gradients are infinite or no numbers; the last iteration is kept, but "
-                "these options do not lead on from there: start anew with a lower learning rate"
+                "these options do not lead on from there: start again with a lower learning rate"
             )
         optimizer.step()
         self.forget_gradients()

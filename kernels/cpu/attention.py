@@ -220,7 +220,7 @@ def paged_attention(
 
     A query at position p sees the keys at positions 0 to p of its sequence, or the last `scores.window` of
     them. `tiles` splits the tokens into runs, some perhaps empty, that no sequence's border crosses; neither
-    they nor a prefix, which each of its sequences reads anew, change a bit of the result. S is a multiple of
+    they nor a prefix, which each of its sequences reads again, change a bit of the result. S is a multiple of
     16. Sinks are float32 or bfloat16.
     """
     (T, H, D), (P, K, S, E) = q_THD.shape, v_PKSE.shape

@@ -242,7 +242,7 @@ def _name(function: Any, variant: tuple[Any, ...]) -> None:
     """Give one variant of a function a name of its own, the same in every process.
 
     Machine code that comes from the cache is linked with what this process compiles, by name. numba tells
-    functions of one name apart by a count that starts anew in each process: two variants, compiled in two
+    functions of one name apart by a count that starts at 0 in each process: two variants, compiled in two
     processes, could have the same name, and one be called for the other.
     """
     function.__qualname__ += "_" + re.sub(r"\W+", "_", repr(variant)).strip("_")

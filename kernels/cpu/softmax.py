@@ -58,15 +58,15 @@ def _kernel() -> Any:
                 b = 0
                 while b + 1 < ends.shape[0] and ends[b] <= aim:
                     b += 1
-                found, running = -1, ends[b - 1] if b > 0 else 0.0
+                drawn, running = -1, ends[b - 1] if b > 0 else 0.0
                 for v in range(b * BLOCK, min((b + 1) * BLOCK, V)):
                     mass = exp(row[v] - top)
                     running += types.float64(mass)
                     if mass > 0:
-                        found = v
+                        drawn = v
                         if running > aim:
                             break
-                a.token_R[r] = found
+                a.token_R[r] = drawn
             if given(a.out_RV):
                 out = a.out_RV[r]
                 for v in range(V):

@@ -3,7 +3,7 @@
 Legend: T packed tokens, B sequences, H query heads, K kv heads, G = H / K, D head dim of queries and keys,
 E head dim of values, N runs of tokens.
 
-FlashAttention-2's recomputation (Dao, 2023): probabilities come anew from the softmax's (max, sum), tile by
+FlashAttention-2's recomputation (Dao, 2023): probabilities come from the softmax's (max, sum), tile by
 tile. One kernel owns rows of queries and walks over keys, for dq; one owns keys and walks over the rows of
 all query heads of their kv head, for dk and dv. Each number is written once, by one program: no atomics, so
 the gradients are the same in every run.

@@ -20,7 +20,7 @@ def record(function: Callable[[], Tensor]) -> tuple[Tensor, Recording | None]:
     """Call `function`; return its result, and a recording, or None where a part of it waits for the device.
 
     Its inputs must stay where they are as long as the recording is used; its result is what the recording
-    writes anew each time. The kernels are launched twice: first as they are, which compiles what is not yet
+    writes again each time. The kernels are launched twice: first as they are, which compiles what is not yet
     compiled, then into the graph.
     """
     result = function()

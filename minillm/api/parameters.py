@@ -43,16 +43,18 @@ class Parameter:
         cli: its help on the command line, or True for what the dataclass's docstring says of it; None if it
             is no option there.
         http: its kind in the body of an HTTP request; None if it is no field there.
+        cuts: whether what it does is to cut tokens off, after the temperature.
     """
 
     check: Check | None
     changes: Callable[[Any], bool] | None
     cli: str | bool | None
     http: Kind | None
+    cuts: bool = False
 
 
 def param(default: T, **declared: Any) -> T:
-    """Declare a parameter as a field of a dataclass; each attribute of `Parameter` must be given."""
+    """Declare a parameter as a field of a dataclass, by the attributes of `Parameter`."""
     return field(default=default, metadata={Parameter: Parameter(**declared)})
 
 

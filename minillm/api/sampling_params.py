@@ -26,6 +26,7 @@ from minillm.api.parameters import (
     WHOLE,
     WHOLE64,
     Check,
+    Parameter,
     instance,
     is_list,
     is_number,
@@ -100,7 +101,7 @@ class SamplingParams:
         top_p: sample from the smallest set of tokens of this mass.
         top_k: sample from the k likeliest tokens; 0 or -1 for all.
         min_p: sample from the tokens at least this many times as likely as the likeliest.
-        seed: the same seed gives the same tokens whatever else is in the batch; None draws anew.
+        seed: the same seed gives the same tokens whatever else is in the batch; None draws others each time.
         stop: strings that end a sample; their text is left out unless `include_stop_str_in_output`.
         stop_token_ids: token ids that end a sample.
         bad_words: texts that are not written: the last token of one is never taken after its others.
@@ -116,7 +117,7 @@ class SamplingParams:
         structured_outputs: what the text must be.
         logit_bias: added to the logits of token ids.
         allowed_token_ids: the only tokens that may be sampled.
-        skip_reading_prefix_cache: compute the prompt anew; so it is with `prompt_logprobs` anyway.
+        skip_reading_prefix_cache: compute the prompt again; so it is with `prompt_logprobs` anyway.
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
@@ -148,11 +149,17 @@ class SamplingParams:
         changes=lambda mass: mass < 1,
         cli=True,
         http=NUMBER,
+        cuts=True,
     )
     top_k: int = param(
-        0, check=whole(-1, "a whole number, 0 or -1 for all"), changes=lambda k: k > 0, cli=True, http=WHOLE
+        0,
+        check=whole(-1, "a whole number, 0 or -1 for all"),
+        changes=lambda k: k > 0,
+        cli=True,
+        http=WHOLE,
+        cuts=True,
     )
-    min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER)
+    min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER, cuts=True)
     seed: int | None = param(
         None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE64
     )
@@ -253,17 +260,21 @@ class SamplingParams:
         """Whether logprobs of sampled tokens are to be given."""
         return self.logprobs is not None or self.logprob_token_ids is not None
 
-    @property
-    def truncates(self) -> bool:
-        """Whether unlikely tokens are left out."""
-        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
-
     @cached_property
-    def is_plain(self) -> bool:
-        """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
+    def _changes(self) -> list[Parameter]:
         cls: Any = self.__class__
         declared = parameters(cls).items()
-        return not any(p.changes(getattr(self, name)) for name, p in declared if p.changes is not None)
+        return [p for name, p in declared if p.changes is not None and p.changes(getattr(self, name))]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
+        return not self._changes
+
+    @property
+    def truncates(self) -> bool:
+        """Whether unlikely tokens are cut off, by `truncate`."""
+        return any(parameter.cuts for parameter in self._changes)
 
 
 @refusing({})

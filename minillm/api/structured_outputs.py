@@ -71,9 +71,9 @@ class StructuredOutputsParams:
     whitespace_pattern: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        given = [name for name in _KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            got = " and ".join(given) or "none"
+        kinds = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            got = " and ".join(kinds) or "none"
             raise MinillmError(f"structured outputs take exactly one of {', '.join(_KINDS)}, got {got}")
         check_values(self, self._rules())
         if self.json is not None:

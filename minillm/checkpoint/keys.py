@@ -236,7 +236,8 @@ def _rows(config: ModelConfig) -> Iterator[tuple[str, Shape, Key]]:
         if ours == "head" and config.tie_word_embeddings:
             name = "embed"
         if (entry := keys.get(name)) is None:  # a bias stands beside its weight
-            weight = keys[name.removesuffix("_bias")]
+            if (weight := keys.get(name.removesuffix("_bias"))) is None:
+                raise KeyError(f"the row of {config.model_type} in families.py names no tensor for {name!r}")
             entry = Key(tuple(n.removesuffix(".weight") + ".bias" for n in weight.names), order=weight.order)
         yield ours, shape, replace(entry, names=tuple(n.replace("{i}", layer) for n in entry.names))
 

@@ -62,7 +62,7 @@ def read_ropes(file: ConfigFile, family: Family, sliding: Sequence[bool], head_d
         file.get("rope_parameters", "rope_scaling", "rope_theta")
         return Ropes((), (-1,) * L, {})
     each = _by_type(file, family) if family.rope_bases else [_flat(file)]
-    ropes = [_rope(file, family, given, head_dim) for given in each]
+    ropes = [_rope(file, family, parameters, head_dim) for parameters in each]
     layers = [int(slides) if len(ropes) > 1 else 0 for slides in sliding]
     if (bases := file.get("layer_rope_theta")) is not None:
         distinct = sorted({float(base) for base in bases if base})
@@ -98,9 +98,9 @@ def _flat(file: ConfigFile) -> dict[str, Any]:
 
 def _by_type(file: ConfigFile, family: Family) -> list[dict[str, Any]]:
     """Read those of layers that see all keys, and of layers with a window; only the former are scaled."""
-    given = file.get("rope_parameters", default={})
+    parameters = file.get("rope_parameters", default={})
     # As the reference has it, a `type` in rope_scaling does not count beside this.
-    full, sliding = (dict(given.get(kind) or {"rope_type": "default"}) for kind in LAYER_TYPES)
+    full, sliding = (dict(parameters.get(kind) or {"rope_type": "default"}) for kind in LAYER_TYPES)
     full |= file.get("rope_scaling", default={})
     bases = (file.get("rope_theta"), file.get("rope_local_base_freq"))
     for parameters, base, usual in zip((full, sliding), bases, family.rope_bases, strict=True):
@@ -108,31 +108,31 @@ def _by_type(file: ConfigFile, family: Family) -> list[dict[str, Any]]:
     return [full, sliding]
 
 
-def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: int) -> Rope:
-    given = dict(given)
-    kind = given.get("rope_type") or given.get("type") or "default"
+def _rope(file: ConfigFile, family: Family, parameters: Mapping[str, Any], head_dim: int) -> Rope:
+    parameters = dict(parameters)
+    kind = parameters.get("rope_type") or parameters.get("type") or "default"
     kind = family.rope_types.get(kind, RENAMED.get(kind, kind))
-    if kind == "mrope" and "mrope_section" in given:
+    if kind == "mrope" and "mrope_section" in parameters:
         kind = "default"
-    if family.rope_alpha and kind == "dynamic" and (alpha := given.get("alpha")):
+    if family.rope_alpha and kind == "dynamic" and (alpha := parameters.get("alpha")):
         # A fixed base for a longer context (NTK-aware scaling), whatever the factor says.
-        return Rope(given["rope_theta"] * alpha ** (head_dim / (head_dim - 2)), head_dim)
+        return Rope(parameters["rope_theta"] * alpha ** (head_dim / (head_dim - 2)), head_dim)
     if kind not in TYPES:
         raise file.error(f"has rope type {kind!r}; supported: {', '.join(TYPES)}")
     _, needed, optional = TYPES[kind]
     context = file.get("max_position_embeddings", "n_positions")
     original = file.get("original_max_position_embeddings")
     if kind in ("llama3", "yarn", "longrope") and original is not None:
-        given["original_max_position_embeddings"] = original
+        parameters["original_max_position_embeddings"] = original
     elif "original_max_position_embeddings" in needed and kind != "dynamic":
-        given.setdefault("original_max_position_embeddings", context)
+        parameters.setdefault("original_max_position_embeddings", context)
     elif kind == "dynamic":
-        given["original_max_position_embeddings"] = context
+        parameters["original_max_position_embeddings"] = context
     for name in sorted(needed):
-        if given.get(name) is None:
+        if parameters.get(name) is None:
             raise file.error(f"lacks {name!r} for rope of type {kind!r}")
     known = needed | optional
-    for name, value in given.items():
+    for name, value in parameters.items():
         if name in known | COMMON or value is None:
             continue
         if any(name in parameters for _, *lists in TYPES.values() for parameters in lists):
@@ -141,13 +141,13 @@ def _rope(file: ConfigFile, family: Family, given: Mapping[str, Any], head_dim: 
             )
         file.unread.add(f"{name} (of rope)")
     if kind == "longrope" and family.short_factors:
-        given["long_factor"] = given["short_factor"]
-    share = given.get("partial_rotary_factor")
+        parameters["long_factor"] = parameters["short_factor"]
+    share = parameters.get("partial_rotary_factor")
     if share not in (None, 1) and not any(map(file.reads, ("partial_rotary_factor", "rotary_pct"))):
         raise file.error(
             f"has partial_rotary_factor = {share!r} for a family whose rope turns whole heads; remove it"
         )
     dim = head_dim if kind == "proportional" or share is None else int(head_dim * share)
-    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known}
-    values = tuple(sorted((k, v) for k, v in parameters.items() if v is not None))
-    return Rope(float(given["rope_theta"]), dim, kind, values)
+    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items() if k in known}
+    values = tuple(sorted((k, v) for k, v in kept.items() if v is not None))
+    return Rope(float(parameters["rope_theta"]), dim, kind, values)

@@ -38,7 +38,7 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 # What a number may have been rounded to before it was saved in another dtype.
 _ROUNDED = (torch.bfloat16, torch.float16, torch.float32)
 
-# Bytes of a file that are mapped before it is opened anew: what was read does not stay in memory.
+# Bytes of a file that are mapped before it is reopened: what was read does not stay in memory.
 MAPPED = 1 << 26
 
 logger = logging.getLogger("minillm")
@@ -150,7 +150,7 @@ class Checkpoint:
         """Refuse a tied head that is not the embedding."""
         wide = torch.promote_types(self[copy].dtype, self[name].dtype)
         if not all(
-            torch.equal(*(self._rows(one, start, stop).to(wide) for one in (copy, name)))
+            torch.equal(*(self._rows(stored, start, stop).to(wide) for stored in (copy, name)))
             for start, stop in self._bounds(name)
         ):
             raise MinillmError(
@@ -208,7 +208,7 @@ class Checkpoint:
         return self._fp8.dequantize(tensor, self[f"{name}{fp8.SCALES}"], start)
 
     def _file(self, name: str) -> WeightsFile:
-        """Open the file that holds a tensor, anew once enough of it is mapped."""
+        """Open the file that holds a tensor, or reopen it once enough of it is mapped."""
         path = self._held[name].path
         if self._open is None or self._open[0] != path or (self._open[1].mapped and self._mapped > MAPPED):
             self.close()

@@ -46,7 +46,7 @@ class _Search:
     """One prompt's beams, most tokens, and what has ended: (score, sequence), the best first."""
 
     beams: list[_Beam]
-    most: int
+    max_tokens: int
     length: int = 0
     ended: list[tuple[float, BeamSearchSequence]] = field(default_factory=list)
 
@@ -62,10 +62,10 @@ def search(
     searches: list[_Search] = []
     try:
         for token_ids in prompts:
-            most = min(params.max_tokens, max_model_len - len(token_ids))
-            sequence = EngineSequence(list(token_ids), most)
+            max_tokens = min(params.max_tokens, max_model_len - len(token_ids))
+            sequence = EngineSequence(list(token_ids), max_tokens)
             engine.add(sequence)
-            searches.append(_Search([_Beam(sequence)], most))
+            searches.append(_Search([_Beam(sequence)], max_tokens))
         while running := [beam for search in searches for beam in search.beams]:
             rows: dict[EngineSequence, torch.Tensor] = {}
             while len(rows) < len(running):
@@ -92,7 +92,7 @@ def _choose(search: _Search, params: BeamSearchParams, end_ids: frozenset[int]) 
     going: list[Choice] = []
     for place, (total, i) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
         beam, token = search.beams[i // V], i % V
-        if token not in end_ids and search.length < search.most:
+        if token not in end_ids and search.length < search.max_tokens:
             going.append((beam, token, total))
         elif place < width:
             entries = [*beam.entries, beam.entry(token)]
@@ -111,7 +111,7 @@ def _fork(engine: Engine, search: _Search, going: list[Choice]) -> None:
     for beam, token, total in going:
         sequence = beam.sequence
         if first.setdefault(sequence, token) != token:  # a beam's ways differ in their tokens
-            room = search.most - search.length
+            room = search.max_tokens - search.length
             sequence = EngineSequence([*sequence.token_ids, token], room, parent=sequence)
             engine.add(sequence)
         beams.append(_Beam(sequence, total, [*beam.entries, beam.entry(token)]))

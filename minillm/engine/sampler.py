@@ -114,12 +114,12 @@ class Sampler:
         """Give each row's token, and, where it wants logprobs, its, then the likeliest or chosen ids'."""
         V = rows.logits_RV.shape[1]
         counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in params_R]
-        most = min(max(counts, default=0), V)
+        top = min(max(counts, default=0), V)
         chosen_ids = [tuple(params.logprob_token_ids or ()) for params in params_R]
         widest = max(map(len, chosen_ids))
         columns = [token_R.clamp(min=0).unsqueeze(1)]
-        if most:
-            columns.append(rows.logits_RV.topk(most)[1])
+        if top:
+            columns.append(rows.logits_RV.topk(top)[1])
         if widest:
             filled = [[*ids, *[0] * (widest - len(ids))] for ids in chosen_ids]
             columns.append(torch.tensor(filled, device=token_R.device))
@@ -128,12 +128,12 @@ class Sampler:
             value_RX = rows.logits_RV.gather(1, column_RX) / rows.temperature_R.unsqueeze(1)
         else:
             value_RX = rows.at(column_RX)
-        ranked = [column_RX[:, x].contiguous() for x in (0, *range(1 + most, 1 + most + widest))]
+        ranked = [column_RX[:, x].contiguous() for x in (0, *range(1 + top, 1 + top + widest))]
         ranks = [rows.ranks(column_R).unsqueeze(1) for column_R in ranked]
         # A GPU is waited for once: float64 holds each of these as it is.
         read_RY = torch.cat((token_R.double().unsqueeze(1), value_RX, *ranks, column_RX), dim=1).tolist()
         sampled: list[SampledToken] = []
-        width = 1 + most + widest
+        width = 1 + top + widest
         for params, chosen, count, (token, *read) in zip(params_R, chosen_ids, counts, read_RY, strict=True):
             if not params.wants_logprobs:
                 sampled.append((int(token), None))
@@ -142,7 +142,7 @@ class Sampler:
             ids = list(map(int, read[-width:]))
             # Columns and ranks: of the token itself, then of the chosen ids, or else of the likeliest.
             likeliest = [(x, x) for x in range(1, 1 + min(count, V))]
-            others = list(enumerate(chosen_ranks[: len(chosen)], start=1 + most)) if chosen else likeliest
+            others = list(enumerate(chosen_ranks[: len(chosen)], start=1 + top)) if chosen else likeliest
             entries: Entries = {}
             for x, place in [(0, rank), *others]:
                 entries.setdefault(ids[x], Logprob(values[x], place, self._text_of(ids[x])))

@@ -2,7 +2,7 @@
 
 The copy is made once for each change of the parameter, and always in the same memory, so that a decode step
 reads it like any weight. Every change of a tensor in place counts up its version, and what is made of weights
-(the prefix cache, rounded copies) is made anew when that has grown. torch's fused optimizers write past the
+(the prefix cache, rounded copies) is made again when that has grown. torch's fused optimizers write past the
 count, so it is counted up for them after each of their steps.
 """
 
@@ -26,23 +26,23 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `w` in `dtype`, differentiable; itself where it has that, else a copy that is kept with it.
 
     Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
-    copy anew; a change through `.data` hides from it.
+    copy again; a change through `.data` hides from it.
     """
     if w.dtype == dtype:
         return w
     kept: dict[torch.dtype, tuple[tuple[int, int], torch.Tensor]] = w.__dict__.setdefault("_rounded", {})
     state = version([w]), w.data_ptr()
-    if (found := kept.get(dtype)) is None or found[0] != state:
+    if (made := kept.get(dtype)) is None or made[0] != state:
         # A tensor made in inference mode could not be saved for a gradient.
         with torch.inference_mode(False), torch.no_grad():
-            copy = None if found is None else found[1]
+            copy = None if made is None else made[1]
             if copy is None or copy.shape != w.shape or copy.device != w.device:
                 copy = torch.empty_like(w, dtype=dtype)
             round_into(w, copy)
-        found = kept[dtype] = (state, copy)
+        made = kept[dtype] = (state, copy)
     if torch.is_grad_enabled() and w.requires_grad:
-        return _Rounded.apply(w, [found[1]])  # type: ignore[no-any-return]
-    return found[1]
+        return _Rounded.apply(w, [made[1]])  # type: ignore[no-any-return]
+    return made[1]
 
 
 def rounded_copies(w: torch.Tensor) -> list[torch.Tensor]:

@@ -84,7 +84,7 @@ class AsyncLLM:
 
         def add(llm: LLM) -> None:
             if self._is_dead:
-                raise EngineError(f"the sampler has stopped for good ({self.error}); start it anew")
+                raise EngineError(f"the sampler has stopped for good ({self.error}); start it again")
             try:
                 for place, prompt in enumerate(prompts(llm)):
                     ids.append(llm.enqueue(prompt, params))

@@ -75,17 +75,17 @@ class Exchange:
 
     def __init__(self, body: Any, served: Served) -> None:
         self.served = served
-        given = protocol.given_fields(body, self.fields)
-        served.check(given.pop("model", served.name))
-        self.stream: bool = given.pop("stream", False)
-        self.include_usage = protocol.include_usage(given.pop("stream_options", None), self.stream)
-        self._echo: bool = given.pop("echo", False)
-        self._returns_ids: bool = given.pop("return_token_ids", False)
-        self._names_by_id: bool = given.pop("return_tokens_as_token_ids", False)
-        self._shows_prompt = "prompt_logprobs" in given
+        arguments = protocol.given_fields(body, self.fields)
+        served.check(arguments.pop("model", served.name))
+        self.stream: bool = arguments.pop("stream", False)
+        self.include_usage = protocol.include_usage(arguments.pop("stream_options", None), self.stream)
+        self._echo: bool = arguments.pop("echo", False)
+        self._returns_ids: bool = arguments.pop("return_token_ids", False)
+        self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", False)
+        self._shows_prompt = "prompt_logprobs" in arguments
         if self.stream and self._shows_prompt:
             raise MinillmError("prompt_logprobs do not go with stream; leave out one")
-        self.params = self._params(given)
+        self.params = self._params(arguments)
         self._progress: dict[int, SampleProgress] = {}
         self._prompts_read: dict[int, RequestOutput] = {}
         self._completion_tokens = 0
@@ -120,12 +120,12 @@ class Exchange:
         if self.include_usage:
             yield {**head, "choices": [], "usage": self._usage()}
 
-    def _params(self, given: Json) -> SamplingParams:
+    def _params(self, arguments: Json) -> SamplingParams:
         """Read sampling parameters from fields, on top of the model's own defaults."""
-        sampling = {name: given[name] for name in protocol.SAMPLING if name in given}
+        sampling = {name: arguments[name] for name in protocol.SAMPLING if name in arguments}
         sampling["output_kind"] = RequestOutputKind.DELTA if self.stream else RequestOutputKind.FINAL_ONLY
-        sampling["logit_bias"] = protocol.logit_bias(given.get("logit_bias"))
-        sampling["structured_outputs"] = protocol.structured_outputs(given)
+        sampling["logit_bias"] = protocol.logit_bias(arguments.get("logit_bias"))
+        sampling["structured_outputs"] = protocol.structured_outputs(arguments)
         params = replace(self.served.defaults, **sampling)
         if params.logprob_token_ids is not None and params.logprobs is None:
             raise MinillmError("logprob_token_ids go with logprobs; ask for those too")
@@ -188,22 +188,22 @@ class CompletionExchange(Exchange):
     id_prefix = "cmpl"
     object = chunk_object = "text_completion"
 
-    def _params(self, given: Json) -> SamplingParams:
-        if "prompt" not in given:
+    def _params(self, arguments: Json) -> SamplingParams:
+        if "prompt" not in arguments:
             raise ApiError("prompt is missing; give a text or token ids", param="prompt")
-        prompt = given["prompt"]
+        prompt = arguments["prompt"]
         several = type(prompt) is list and type(prompt[0]) is not int
         self._prompts: list[str | list[int]] = prompt if several else [prompt]
-        self._special_tokens: bool = given.get("add_special_tokens", True)
+        self._special_tokens: bool = arguments.get("add_special_tokens", True)
         self._first_texts: list[str] = []
-        given = {"max_tokens": SamplingParams.max_tokens, **given}
+        arguments = {"max_tokens": SamplingParams.max_tokens, **arguments}
         # With echo, max_tokens = 0 asks for the prompt alone; the one token that is sampled is not shown.
-        self._prompt_alone = self._echo and given["max_tokens"] == 0
+        self._prompt_alone = self._echo and arguments["max_tokens"] == 0
         if self._prompt_alone:
-            given["max_tokens"] = 1
-        if self._echo and "logprobs" in given:
-            given.setdefault("prompt_logprobs", given["logprobs"])
-        params = super()._params(given)
+            arguments["max_tokens"] = 1
+        if self._echo and "logprobs" in arguments:
+            arguments.setdefault("prompt_logprobs", arguments["logprobs"])
+        params = super()._params(arguments)
         if len(self._prompts) * params.n > MAX_SAMPLES:
             raise ApiError(
                 f"n = {params.n} samples of {len(self._prompts)} prompts are more than the {MAX_SAMPLES} "
@@ -271,28 +271,28 @@ class ChatExchange(Exchange):
     object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def _params(self, given: Json) -> SamplingParams:
-        if not given.get("messages"):
+    def _params(self, arguments: Json) -> SamplingParams:
+        if not arguments.get("messages"):
             raise ApiError("messages are missing; give at least one", param="messages")
-        self._messages = [protocol.message(i, message) for i, message in enumerate(given["messages"])]
-        self._opens_turn: bool = given.get("add_generation_prompt", True)
-        self._continues: bool = given.get("continue_final_message", False)
-        self._options = given.get("chat_template_kwargs", {})
+        self._messages = [protocol.message(i, message) for i, message in enumerate(arguments["messages"])]
+        self._opens_turn: bool = arguments.get("add_generation_prompt", True)
+        self._continues: bool = arguments.get("continue_final_message", False)
+        self._options = arguments.get("chat_template_kwargs", {})
         last = self._messages[-1]
         self._role = "assistant" if self._opens_turn else last["role"]
         self._opening = last["content"] if self._echo and last["role"] == self._role else ""
-        if "max_tokens" in given and "max_completion_tokens" in given:
+        if "max_tokens" in arguments and "max_completion_tokens" in arguments:
             raise ApiError("give max_tokens or max_completion_tokens, not both", param="max_tokens")
-        most = given.get("max_completion_tokens", given.get("max_tokens"))
-        if most is None and self.served.defaults.max_tokens != SamplingParams.max_tokens:
-            most = self.served.defaults.max_tokens  # of the model's generation_config.json
-        self._top = given.get("top_logprobs", 0)
-        if self._top and not given.get("logprobs"):
+        max_tokens = arguments.get("max_completion_tokens", arguments.get("max_tokens"))
+        if max_tokens is None and self.served.defaults.max_tokens != SamplingParams.max_tokens:
+            max_tokens = self.served.defaults.max_tokens  # of the model's generation_config.json
+        self._top = arguments.get("top_logprobs", 0)
+        if self._top and not arguments.get("logprobs"):
             raise MinillmError("top_logprobs go with logprobs: true; ask for those too")
-        logprobs = self._top if given.get("logprobs") else None
-        params = super()._params({**given, "max_tokens": most, "logprobs": logprobs})
+        logprobs = self._top if arguments.get("logprobs") else None
+        params = super()._params({**arguments, "max_tokens": max_tokens, "logprobs": logprobs})
         if params.n > MAX_SAMPLES:
-            raise MinillmError(f"n must be at most {MAX_SAMPLES}, got {params.n}")
+            raise MinillmError(f"n must be at max_tokens {MAX_SAMPLES}, got {params.n}")
         return params
 
     def prompts(self, llm: LLM) -> list[Prompt]:

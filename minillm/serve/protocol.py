@@ -136,9 +136,9 @@ def logit_bias(bias: Json | None) -> dict[int, float] | None:
         raise MinillmError("logit_bias must have token ids as its keys") from error
 
 
-def structured_outputs(given: Json) -> StructuredOutputsParams | None:
+def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
     """Read what `response_format`, OpenAI's field, or `structured_outputs`, vLLM's, want the text to be."""
-    response_format, direct = given.get("response_format"), given.get("structured_outputs")
+    response_format, direct = arguments.get("response_format"), arguments.get("structured_outputs")
     if direct is not None:
         if response_format is not None:
             raise ApiError("give response_format or structured_outputs, not both", param="structured_outputs")
@@ -169,14 +169,14 @@ def structured_outputs(given: Json) -> StructuredOutputsParams | None:
 def message(i: int, message: Json) -> Json:
     """Read a message, its content as one string."""
     where = f"messages[{i}]"
-    given = {name: value for name, value in message.items() if value is not None}
-    if unknown := given.keys() - {"role", "content", "name"}:
+    arguments = {name: value for name, value in message.items() if value is not None}
+    if unknown := arguments.keys() - {"role", "content", "name"}:
         raise MinillmError(
             f"{where}: {min(unknown)} is not supported; a message has a role, a content and maybe a name"
         )
-    if type(given.get("role")) is not str:
+    if type(arguments.get("role")) is not str:
         raise MinillmError(f"{where} needs a role, such as 'user'")
-    content = given.get("content")
+    content = arguments.get("content")
     if type(content) is list:
         for part in content:
             match part:
@@ -187,4 +187,4 @@ def message(i: int, message: Json) -> Json:
         content = "\n".join(part["text"] for part in content)
     if type(content) is not str:
         raise MinillmError(f"{where} needs a content, a string or a list of text parts")
-    return {**given, "content": content}
+    return {**arguments, "content": content}

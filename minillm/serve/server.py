@@ -110,9 +110,9 @@ class _Server:
     @contextmanager
     def slot(self) -> Iterator[None]:
         """One of the requests that may run at a time."""
-        most = self.limits.max_concurrent_requests
-        if self._running >= most:
-            raise ApiError(f"{most} requests are running, which is the most; try again later", status=503)
+        limit = self.limits.max_concurrent_requests
+        if self._running >= limit:
+            raise ApiError(f"{limit} requests are running, which is the limit; try again later", status=503)
         self._running += 1
         try:
             yield
@@ -180,7 +180,7 @@ class _Generate:
             raise ApiError.of(error, body) from error
 
 
-async def _read_json(request: Request, most: int) -> Any:
+async def _read_json(request: Request, limit: int) -> Any:
     """Read the body; `ApiError` for one that is too large, too slow, or no JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError("the body must be JSON, with Content-Type: application/json", status=415)
@@ -190,14 +190,14 @@ async def _read_json(request: Request, most: int) -> Any:
             size = 0
             async for chunk in request.stream():
                 size += len(chunk)
-                if size <= most:
+                if size <= limit:
                     content += chunk
-                elif size > most + DISCARDED_BYTES:
+                elif size > limit + DISCARDED_BYTES:
                     break
     except TimeoutError as error:
         raise ApiError(f"the body did not come within {BODY_SECONDS} seconds", status=408) from error
-    if size > most:
-        raise ApiError(f"the body is larger than {most} bytes; send less", status=413)
+    if size > limit:
+        raise ApiError(f"the body is larger than {limit} bytes; send less", status=413)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

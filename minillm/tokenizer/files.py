@@ -107,9 +107,9 @@ def _joined(
 
 def _check_ids(path: Path, more: AddedTokens, token_to_id: Callable[[str], int | None]) -> None:
     for i, token in more.given.items():
-        if (found := token_to_id(token.text)) not in (None, i):
+        if (stored := token_to_id(token.text)) not in (None, i):
             raise MinillmError(
-                f"{path} has {token.text!r} as the token {found}, but the files beside it as {i}; take all "
+                f"{path} has {token.text!r} as the token {stored}, but the files beside it as {i}; take all "
                 "of them from one place"
             )
 
@@ -122,9 +122,9 @@ def _read_tokenizer_json(path: Path, more: AddedTokens, split_special: bool) -> 
         raise MinillmError(f"{path} is not a valid tokenizer.json ({error}); fetch it again") from error
     _check_ids(path, more, tokenizer.token_to_id)
     for i, token in more.given.items():
-        if (found := tokenizer.id_to_token(i)) not in (None, token.text):
+        if (stored := tokenizer.id_to_token(i)) not in (None, token.text):
             raise MinillmError(
-                f"{path} has {found!r} as the token {i}, but the files beside it have {token.text!r}; take "
+                f"{path} has {stored!r} as the token {i}, but the files beside it have {token.text!r}; take "
                 "all of them from one place"
             )
     present = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
@@ -138,11 +138,11 @@ def _read_tokenizer_json(path: Path, more: AddedTokens, split_special: bool) -> 
         flags = {name: getattr(token, name) for name in (*TOKEN_FLAGS, "normalized")}
         return tokenizers.AddedToken(token.text, special=special, **flags)
 
-    given = [ready(token, i not in more.bare) for i, token in more.given.items()]
-    tokenizer.add_tokens(given)
+    tokens = [ready(token, i not in more.bare) for i, token in more.given.items()]
+    tokenizer.add_tokens(tokens)
     if any(tokenizer.token_to_id(token.text) != i for i, token in more.given.items()):
         tokenizer = _with_vocabulary(path, {token.text: i for i, token in more.given.items()})
-        tokenizer.add_tokens(given)
+        tokenizer.add_tokens(tokens)
     tokenizer.add_tokens([ready(token, False) for token in more.others])
     tokenizer.encode_special_tokens = split_special
     return JsonBackend(tokenizer)

@@ -110,7 +110,7 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
     """
     texts = frozenset(token.text for token in roles.values())
     listed, late = _listed_tokens(folder, config)
-    given: dict[int, AddedToken] = {}
+    by_id: dict[int, AddedToken] = {}
     ids: dict[str, int] = {}
     bare: set[int] = set()
     for path, i, token in _tokens_with_ids(folder, config, texts, {token.text for token in listed}):
@@ -118,16 +118,16 @@ def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, Ad
             raise MinillmError(
                 f"{path} gives {token.text!r} the id {i}, but it is {ids[token.text]} too; correct it there"
             )
-        if i in given and given[i].text != token.text:
+        if i in by_id and by_id[i].text != token.text:
             raise MinillmError(
-                f"{path} gives {token.text!r} the id {i}, which {given[i].text!r} has too; correct it there"
+                f"{path} gives {token.text!r} the id {i}, which {by_id[i].text!r} has too; correct it there"
             )
-        given[i] = token
+        by_id[i] = token
         (bare.add if path.name == _ADDED else bare.discard)(i)
     # Of a token that is named with other flags again, the last of these count.
     every = dict.fromkeys((*roles.values(), *listed, *late))
     named = {token.text: token for token in every if token.text not in ids}
-    return AddedTokens(dict(sorted(given.items())), frozenset(bare), tuple(named.values()), texts)
+    return AddedTokens(dict(sorted(by_id.items())), frozenset(bare), tuple(named.values()), texts)
 
 
 def _files(folder: Path, config: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:

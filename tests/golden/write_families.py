@@ -1,11 +1,12 @@
 """Writes families.json: what transformers makes of tiny random models, one or more a family, in float64.
 
-    python tests/golden/write_families.py
+    python tests/golden/write_families.py [CASE ...]
 
-A case is a config of odd sizes. Its weights are a function of their Hugging Face names and shapes, so they
-need not be kept: `families.json` holds the config.json and the logprobs of one sequence. `test_families`
-compares with these, and where transformers is installed with its models themselves. Where transformers has
-float32 in places that we do not follow to the bit (`FLOAT_STEPS`), they are of float64 there too.
+Without a case, all are rewritten: on another CPU in other last digits. A case is a config of odd sizes.
+Its weights are a function of their Hugging Face names and shapes, so they need not be kept: `families.json`
+holds the config.json and the logprobs of one sequence. `test_families` compares with these, and where
+transformers is installed with its models themselves. Where transformers has float32 in places that we do
+not follow to the bit (`FLOAT_STEPS`), they are of float64 there too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -670,8 +672,9 @@ def sequence(length: int) -> list[int]:
 
 @torch.no_grad()
 def main() -> None:
-    found = {}
-    for case in CASES:
+    path = Path(__file__).parent / "families.json"
+    golden: dict[str, Any] = json.loads(path.read_text()) if len(sys.argv) > 1 else {}
+    for case in sys.argv[1:] or CASES:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write(case, folder)
@@ -680,9 +683,9 @@ def main() -> None:
                 logits = load(folder)(ids.unsqueeze(0)).logits[0, :-1]
             chosen = torch.log_softmax(logits, dim=-1).gather(1, ids[1:, None])
             config = json.loads((folder / "config.json").read_text())
-            found[case] = {"config": config, "logprobs": chosen.squeeze(1).tolist()}
-    text = json.dumps(found, indent=None, separators=(",", ":")).replace('},"', '},\n"')
-    (Path(__file__).parent / "families.json").write_text(text + "\n")
+            golden[case] = {"config": config, "logprobs": chosen.squeeze(1).tolist()}
+    ordered = {case: golden[case] for case in CASES if case in golden}
+    path.write_text(json.dumps(ordered, separators=(",", ":")).replace('},"', '},\n"') + "\n")
 
 
 if __name__ == "__main__":

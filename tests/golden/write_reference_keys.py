@@ -14,6 +14,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ PRIVATE = frozenset(
 
 
 def main() -> None:
+    # Of this clone, whichever is installed.
+    sys.path.insert(0, str(TARGET.parents[2]))
     from minillm.checkpoint.families import FAMILIES
 
     table = {

@@ -6,6 +6,7 @@ Legend: T tokens or rows, C model width, F MLP width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -294,7 +295,7 @@ def attend_with(**change: Any) -> torch.Tensor:
             "position_T must have shape",
         ),
     ],
-    ids=range(27),
+    ids=count(),
 )
 def test_arguments_that_do_not_belong_together(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

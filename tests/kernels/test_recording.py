@@ -1,4 +1,4 @@
-"""Recordings run the same kernels again, on inputs written anew, and refuse what they cannot hold."""
+"""Recordings run the same kernels again, on new inputs in one memory; what they cannot hold is refused."""
 
 from __future__ import annotations
 

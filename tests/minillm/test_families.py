@@ -318,3 +318,10 @@ def test_the_readme_has_every_family() -> None:
     named = re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)
     assert named == list(FAMILIES)
     assert {model_type for model_type, _ in CASES.values()} == FAMILIES.keys()
+
+
+def test_documents_give_the_number_of_families() -> None:
+    root = Path(__file__).parents[2]
+    text = "".join((root / name).read_text() for name in ("README.md", "CHANGELOG.md"))
+    counts = re.findall(r"(\d+) families of models|families of text models \| (\d+)", text)
+    assert [int(count or other) for count, other in counts] == [len(FAMILIES)] * 3

@@ -367,7 +367,7 @@ def test_seeds(model: Transformer) -> None:
     several = tokens(llm, 11, n=5)
     assert several[:1] == tokens(llm, 11)
     assert len({tuple(one) for one in several}) == 5
-    # Without a seed every request draws anew, and a sampler made alike draws alike.
+    # Without a seed every request draws others, and a sampler made alike draws alike.
     first, second = tokens(llm, None), tokens(llm, None)
     assert first != second
     fresh = make_llm(model)

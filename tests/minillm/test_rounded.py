@@ -221,7 +221,7 @@ def test_recorded_steps_see_an_optimizers_step(tiny_llama: MakeModel) -> None:
         assert not any(torch.equal(found, earlier) for earlier, _ in seen)
         seen.append((found, dict(made)))
         update(model, outputs)
-    # The same recordings, which were not made anew.
+    # The same recordings, which were not made again.
     assert seen[0][1] == seen[1][1] == seen[2][1]
     # A model that holds these weights from the start says the same.
     other = tiny_llama("bf16-master-fp32")

@@ -87,6 +87,12 @@ def parameters(trainer: Trainer) -> list[torch.Tensor]:
 # ---------------------------------------------------------------- every method
 
 
+@pytest.mark.parametrize("method", [GRPOConfig(k=1), GRPO])
+def test_what_is_no_method_is_refused(folder: Path, method: Any) -> None:
+    with pytest.raises(MinillmError, match=r"is not a method; give one, such as GRPO\(GRPOConfig\(k=1\)\)"):
+        trainer_of(folder, method)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_it_learns_and_goes_on_bit_for_bit(name: str, folder: Path, tmp_path: Path) -> None:
     whole = trainer_of(folder, METHODS[name]())

@@ -46,7 +46,7 @@ class PreTokenizer:
 
 
 def _cased(number: str, contractions: str) -> str:
-    """Words that start anew at a capital letter, as GPT-4o cuts them."""
+    """Write the pattern of words that begin at each capital letter, as GPT-4o cuts them."""
     upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
     first = r"[^\r\n\p{L}\p{N}]?"
     words = f"{first}{upper}*{lower}+{contractions}|{first}{upper}+{lower}*{contractions}"

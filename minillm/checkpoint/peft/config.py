@@ -205,8 +205,8 @@ class Targets:
         # The first number counts, which is not an expert's.
         forms = [rf"(?:^|.*?\.){x}" for x in ([patterns] if isinstance(patterns, str) else patterns)]
         for form in forms or [r".*?\.[^.]*"]:
-            if found := self._matches(re.match, "layers_pattern", rf"{form}\.(?P<layer>\d+)\.", name):
-                return int(found["layer"]) in ([layers] if isinstance(layers, int) else layers)
+            if matched := self._matches(re.match, "layers_pattern", rf"{form}\.(?P<layer>\d+)\.", name):
+                return int(matched["layer"]) in ([layers] if isinstance(layers, int) else layers)
         return False
 
     def _matches(self, match: Callable[..., Any], key: str, pattern: str, name: str) -> re.Match[str] | None:

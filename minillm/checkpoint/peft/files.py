@@ -384,7 +384,7 @@ def _check_lists(targets: Targets, stored: Mapping[str, Place], names: Mapping[s
     for module in targets.settings.get("modules_to_save") or ():
         # Whatever ends so, as PEFT has it, and what is in it.
         saved = [x for x in map(aliases, stored) if any(f"{module}." in name for name in x)]
-        if not saved and not any(f"{module}." in own for own in held):
+        if not saved and not any(f"{module}." in other for other in held):
             raise MinillmError(
                 f"{targets.path}: modules_to_save has {module}, which is no module of this model; load the "
                 "adapter into the model that it was trained on"
