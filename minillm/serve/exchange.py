@@ -292,7 +292,7 @@ class ChatExchange(Exchange):
         logprobs = self._top if arguments.get("logprobs") else None
         params = super()._params({**arguments, "max_tokens": max_tokens, "logprobs": logprobs})
         if params.n > MAX_SAMPLES:
-            raise MinillmError(f"n must be at max_tokens {MAX_SAMPLES}, got {params.n}")
+            raise MinillmError(f"n must be at most {MAX_SAMPLES}, got {params.n}")
         return params
 
     def prompts(self, llm: LLM) -> list[Prompt]:
