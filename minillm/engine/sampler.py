@@ -10,7 +10,7 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -38,6 +38,8 @@ FAILURES = {
 Entries = dict[int, Logprob]
 # A token, and the logprobs that were asked for.
 SampledToken = tuple[int, Entries | None]
+# Tokens that can hold the beginning of a character, which has 4 bytes at most.
+LOOKBACK = 3
 # Rows of logits that are held at a time for a prompt's logprobs.
 ROWS = 128
 
@@ -50,9 +52,7 @@ class Sampler:
             known = ", ".join(LOGPROBS_MODES)
             raise MinillmError(f"logprobs_mode must be one of {known}, got {logprobs_mode!r}")
         self._model, self._mode = model, logprobs_mode
-        self._text_of = lru_cache(maxsize=1 << 16)(
-            lambda token: None if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False)
-        )
+        self._text_after = None if tokenizer is None else lru_cache(1 << 16)(tokenizer.text_after)
 
     def __call__(
         self, samples: Sequence[SampleState], logits_RV: torch.Tensor
@@ -84,7 +84,9 @@ class Sampler:
         if any(params.wants_logprobs for params in params_R):
             is_processed = self._mode.startswith("processed")
             reported = drawn if is_processed else self._untouched(logits_RV, temperature_R)
-            sampled = self._entries(params_R, token_R, reported)
+            sampled = self._entries(
+                params_R, token_R, reported, [sample.output.token_ids for sample in samples]
+            )
         else:
             sampled = [(token, None) for token in token_R.tolist()]
         errors |= {i: MinillmError(FAILURES[token]) for i, (token, _) in enumerate(sampled) if token < 0}
@@ -101,7 +103,8 @@ class Sampler:
             logits_RV = self._model.logits(hidden_TC[first - start : last - start])
             rows = self._untouched(logits_RV, logits_RV.new_full((last - first,), params.temperature or 1.0))
             token_R = torch.tensor(prompt[first + 1 : last + 1], device=logits_RV.device)
-            entries += [entry for _, entry in self._entries([params] * len(token_R), token_R, rows)]
+            before_R = [prompt[max(0, i - LOOKBACK) : i] for i in range(first + 1, last + 1)]
+            entries += [entry for _, entry in self._entries([params] * len(token_R), token_R, rows, before_R)]
 
     def _untouched(self, logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> Rows:
         """Put the model's own logits over what they are reported over."""
@@ -109,9 +112,16 @@ class Sampler:
         return Rows(logits_RV, torch.ones_like(temperature_R) if is_raw else temperature_R)
 
     def _entries(
-        self, params_R: Sequence[SamplingParams], token_R: torch.Tensor, rows: Rows
+        self,
+        params_R: Sequence[SamplingParams],
+        token_R: torch.Tensor,
+        rows: Rows,
+        before_R: Sequence[Sequence[int]],
     ) -> list[SampledToken]:
-        """Give each row's token, and, where it wants logprobs, its, then the likeliest or chosen ids'."""
+        """Give each row's token, and, where it wants logprobs, its, then the likeliest or chosen ids'.
+
+        `before_R` are the tokens before each, of the same text.
+        """
         V = rows.logits_RV.shape[1]
         counts = [V if params.logprobs == -1 else params.logprobs or 0 for params in params_R]
         top = min(max(counts, default=0), V)
@@ -134,7 +144,8 @@ class Sampler:
         read_RY = torch.cat((token_R.double().unsqueeze(1), value_RX, *ranks, column_RX), dim=1).tolist()
         sampled: list[SampledToken] = []
         width = 1 + top + widest
-        for params, chosen, count, (token, *read) in zip(params_R, chosen_ids, counts, read_RY, strict=True):
+        per_row = zip(params_R, chosen_ids, counts, before_R, read_RY, strict=True)
+        for params, chosen, count, before, (token, *read) in per_row:
             if not params.wants_logprobs:
                 sampled.append((int(token), None))
                 continue
@@ -143,11 +154,21 @@ class Sampler:
             # Columns and ranks: of the token itself, then of the chosen ids, or else of the likeliest.
             likeliest = [(x, x) for x in range(1, 1 + min(count, V))]
             others = list(enumerate(chosen_ranks[: len(chosen)], start=1 + top)) if chosen else likeliest
+            texts = self._texts(ids, before) if params.detokenize else {}
             entries: Entries = {}
             for x, place in [(0, rank), *others]:
-                entries.setdefault(ids[x], Logprob(values[x], place, self._text_of(ids[x])))
+                entries.setdefault(ids[x], Logprob(values[x], place, texts.get(ids[x])))
             sampled.append((int(token), entries))
         return sampled
+
+    def _texts(self, ids: Iterable[int], before: Sequence[int]) -> dict[int, str]:
+        """Write the text that each of `ids` completes after the tokens `before`; none without a tokenizer."""
+        if (text_after := self._text_after) is None:
+            return {}
+        half = b""
+        for token in before[-LOOKBACK:]:
+            half = text_after(half, token)[1]
+        return {i: text_after(half, i)[0] for i in ids}
 
 
 def _tokens(samples: Sequence[SampleState], source_RV: torch.Tensor, drawn: Rows) -> torch.Tensor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
@@ -17,6 +16,7 @@ from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.protocol import ApiError, Json
+from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
 
@@ -32,7 +32,7 @@ class Served:
     def __init__(self, llm: LLM, name: str) -> None:
         self.name, self.created, self.max_model_len = name, int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
-        self._tokenizer = llm.get_tokenizer()
+        self.tokenizer = llm.get_tokenizer()
 
     def check(self, name: str) -> None:
         """Raise `ApiError` for the name of another model."""
@@ -40,23 +40,17 @@ class Served:
             message = f"there is no model {name!r}; this server has {self.name!r}"
             raise ApiError(message, status=404, param="model", code="model_not_found")
 
-    @cached_property
-    def _bytes(self) -> list[bytes]:
-        try:
-            return self._tokenizer.token_bytes()
-        except MinillmError:  # its tokens have no bytes of their own
-            return []
-
-    def bytes_of(self, token: int) -> list[int] | None:
-        """Give a token's bytes, of which several tokens can make one character; None where it has none."""
-        return list(self._bytes[token]) or None if token < len(self._bytes) else None
+    def bytes_of(self, token: int) -> list[int]:
+        """Give a token's bytes, of which several tokens can make one character."""
+        return list(self.tokenizer.bytes_of(token))
 
 
 @dataclass
 class SampleProgress:
-    """What of a sample of the prompt at `place` has been given out; `offset` counts characters of tokens."""
+    """What of a sample of the prompt at `place` has been given out: so many characters, by its tokens."""
 
     place: int
+    decoder: IncrementalDecoder
     started: bool = False
     finished: bool = False
     offset: int = 0
@@ -155,7 +149,11 @@ class Exchange:
         return {}
 
     def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
-        return self._progress.setdefault(place * self.params.n + sample.index, SampleProgress(place))
+        index = place * self.params.n + sample.index
+        if index not in self._progress:
+            decoder = IncrementalDecoder(self.served.tokenizer, self.params.skip_special_tokens)
+            self._progress[index] = SampleProgress(place, decoder)
+        return self._progress[index]
 
     def _has_news(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
         if progress.finished or not (sample.token_ids or sample.finished()):
@@ -177,8 +175,8 @@ class Exchange:
             "prompt_tokens_details": {"cached_tokens": cached_tokens},
         }
 
-    def _name(self, token: int, text: str | None) -> str:
-        return f"token_id:{token}" if self._names_by_id else text or ""
+    def _name(self, token: int) -> str:
+        return f"token_id:{token}" if self._names_by_id else self.served.tokenizer.name_of(token)
 
 
 class CompletionExchange(Exchange):
@@ -195,7 +193,6 @@ class CompletionExchange(Exchange):
         several = type(prompt) is list and type(prompt[0]) is not int
         self._prompts: list[str | list[int]] = prompt if several else [prompt]
         self._special_tokens: bool = arguments.get("add_special_tokens", True)
-        self._first_texts: list[str] = []
         arguments = {"max_tokens": SamplingParams.max_tokens, **arguments}
         # With echo, max_tokens = 0 asks for the prompt alone; the one token that is sampled is not shown.
         self._prompt_alone = self._echo and arguments["max_tokens"] == 0
@@ -221,7 +218,6 @@ class CompletionExchange(Exchange):
             else:
                 ids, text = prompt, tokenizer.decode(prompt, False) if self._echo else ""
             prompts.append({"prompt": text, "prompt_token_ids": ids})
-            self._first_texts.append(tokenizer.decode(ids[:1], False))
         return prompts
 
     def _count(self, place: int, output: RequestOutput) -> None:
@@ -231,36 +227,49 @@ class CompletionExchange(Exchange):
         super()._count(place, output)
 
     def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
-        text, tokens = sample.text, sample.token_ids
-        entries: list[dict[int, Logprob] | None] = [*(sample.logprobs or [])]
-        if self._echo and not progress.started:
-            text, tokens = (output.prompt or "") + text, output.prompt_token_ids + tokens
-            entries = [*(output.prompt_logprobs or []), *entries]
-        content: Json = {"text": text, "logprobs": None}
+        opens = self._echo and not progress.started
+        content: Json = {
+            "text": (output.prompt or "") + sample.text if opens else sample.text,
+            "logprobs": None,
+        }
         if self.params.wants_logprobs:
-            content["logprobs"] = self._logprobs(progress, tokens, entries)
+            columns: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+            if opens:
+                # A text holds no special tokens that were put around it; one made of ids holds them all.
+                is_text = isinstance(self._prompts[progress.place], str)
+                decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
+                prompt = zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True)
+                self._add_logprobs(columns, prompt, decoder, 0)
+                progress.offset = len(output.prompt or "")
+            tokens = zip(sample.token_ids, sample.logprobs or [], strict=True)
+            progress.offset = self._add_logprobs(columns, tokens, progress.decoder, progress.offset)
+            content["logprobs"] = columns
         if self._shows_prompt:
             content["prompt_logprobs"] = _prompt_logprobs(output)
         if self._returns_ids and not progress.started:
             content["prompt_token_ids"] = output.prompt_token_ids
         return content
 
-    def _logprobs(
-        self, progress: SampleProgress, tokens: Sequence[int], entries: Sequence[dict[int, Logprob] | None]
-    ) -> Json:
-        """Write logprobs in the shape of completions."""
-        columns: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-        for token, entry in zip(tokens, entries, strict=True):
-            if entry is None:  # the first token, which comes after nothing
-                text, logprob, top = self._first_texts[progress.place], None, None
-            else:
-                text, logprob = entry[token].decoded_token or "", _finite(entry[token])
-                top = {self._name(i, one.decoded_token): _finite(one) for i, one in entry.items()}
-            row = (self._name(token, text), logprob, top, progress.offset)
+    def _add_logprobs(
+        self,
+        columns: Json,
+        tokens: Iterable[tuple[int, dict[int, Logprob] | None]],
+        decoder: IncrementalDecoder,
+        offset: int,
+    ) -> int:
+        """Add tokens to logprobs in the shape of completions, whose keys are names; return the next offset."""
+        for token, entry in tokens:
+            logprob = top = None
+            if entry is not None:  # the first token comes after nothing
+                logprob, top = _finite(entry[token]), {}
+                for i, other in entry.items():
+                    name = self._name(i)  # two tokens can have one
+                    top[f"token_id:{i}" if name in top else name] = _finite(other)
+            row = (self._name(token), logprob, top, offset)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
-            progress.offset += len(text)
-        return columns
+            offset += len(decoder.add([token]))
+        return offset
 
 
 class ChatExchange(Exchange):
@@ -335,7 +344,7 @@ class ChatExchange(Exchange):
 
     def _shown(self, token: int, entry: Logprob) -> Json:
         return {
-            "token": self._name(token, entry.decoded_token),
+            "token": self._name(token),
             "logprob": _finite(entry),
             "bytes": self.served.bytes_of(token),
         }

@@ -145,6 +145,37 @@ class Tokenizer:
         tokens = self._backend.token_bytes()
         return [tokens.get(i, b"") for i in range(max(tokens, default=-1) + 1)]
 
+    @cached_property
+    def _token_bytes(self) -> list[bytes]:
+        try:
+            return self.token_bytes()
+        except MinillmError:  # its tokens have no bytes of their own
+            return []
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """Return what a token adds to a text past its start, its space included; a special one its name."""
+        known = self._token_bytes[token_id] if token_id < len(self._token_bytes) else b""
+        return known or self.decode([token_id], skip_special_tokens=False).encode()
+
+    def name_of(self, token_id: int) -> str:
+        """Write a token by itself, its space included: its text, or `bytes:\\xe2\\x82` where it has none."""
+        data = self.bytes_of(token_id)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    def text_after(self, before: bytes, token_id: int) -> tuple[str, bytes]:
+        """Return the text that a token completes, and the bytes that begin a character after it.
+
+        Args:
+            before: bytes of the tokens before it, which begin a character.
+            token_id: any token.
+        """
+        data = before + self.bytes_of(token_id)
+        text, length = codecs.utf_8_decode(data, "replace", False)
+        return text, data[length:]
+
     def apply_chat_template(
         self,
         messages: Sequence[Mapping[str, Any]],
