@@ -44,10 +44,14 @@ def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list
     """Return a prompt's text, if it has one, and its token ids.
 
     Raises:
-        MinillmError: it is neither text nor token ids, or text without a tokenizer.
+        MinillmError: it is neither text nor token ids, or text without a tokenizer, or has more in it.
     """
     text: str | None = None
     ids: Any = prompt
+    if isinstance(prompt, Mapping):
+        asked = {name for name, value in prompt.items() if value is not None}
+        if unknown := asked - {"prompt", "prompt_token_ids"}:
+            raise MinillmError(f"a prompt's {min(unknown)!r} is not supported; leave it out")
     if isinstance(prompt, Mapping) and "prompt_token_ids" in prompt:
         text, ids = prompt.get("prompt"), prompt["prompt_token_ids"]
     elif isinstance(prompt, Mapping | str):

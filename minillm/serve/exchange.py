@@ -257,7 +257,7 @@ class CompletionExchange(Exchange):
         decoder: IncrementalDecoder,
         offset: int,
     ) -> int:
-        """Add tokens to logprobs in the shape of completions, whose keys are names; return the next offset."""
+        """Add tokens to logprobs in the shape of completions, keyed by name; return the next offset."""
         for token, entry in tokens:
             logprob = top = None
             if entry is not None:  # the first token comes after nothing
