@@ -83,7 +83,7 @@ class Trainer:
         settings = settings or Settings()
         check_options(settings)
         self.method: Method = SingleToken(method) if isinstance(method, MethodConfig) else method
-        if isinstance(method, type) or not hasattr(method, "iterate"):
+        if isinstance(method, type) or not hasattr(self.method, "iterate"):
             remedy = "give one, such as GRPO(GRPOConfig(k=1)), or MethodConfig(k=1) for single-token learning"
             raise MinillmError(f"method {method!r} is not a method; {remedy}")
         self.llm, self.model = llm, llm.model
