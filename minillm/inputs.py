@@ -80,21 +80,9 @@ def chat_prompt(
     """
     if taken := TEMPLATE_ARGUMENTS & options.keys():
         raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
-    if continue_final_message and add_generation_prompt:
-        raise MinillmError("continue_final_message goes with add_generation_prompt=False")
-    mark, last = "<continue here> ", ""
-    if continue_final_message:
-        last = str(messages[-1]["content"])
-        messages = [*messages[:-1], {**messages[-1], "content": last + mark}]
-    text = tokenizer.apply_chat_template(
-        messages, add_generation_prompt, chat_template=chat_template, **options
+    text = tokenizer.chat_text(
+        messages, chat_template, add_generation_prompt, continue_final_message, **options
     )
-    if continue_final_message:
-        # As in transformers: a template that strips its messages takes the mark's space, and ours too.
-        at = text.rfind(mark.strip())
-        if at < 0 or last.strip() not in text[:at]:
-            raise MinillmError("the chat template changes the last message; it cannot be continued")
-        text = text[:at] if text.startswith(mark, at) else text[:at].rstrip()
     return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,6 +65,23 @@ class ChatTemplates:
                 f"{label} refuses the messages: {reason}; change the roles or contents to what it takes, or "
                 "give the prompt as plain text"
             ) from error
+
+    def as_read(
+        self, asked: str | None, variables: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        """Return messages as the template reads them: text parts are one text, unless it reads parts.
+
+        Raises:
+            MinillmError: there is no such template, or it reads texts and a part is none.
+        """
+        if not any(isinstance(message.get("content"), list) for message in messages):
+            return list(messages)
+        if _reads_parts(self._choose(asked, variables.get("tools"))[1]):
+            return list(messages)
+        return [
+            {**m, "content": _text(i, m["content"])} if isinstance(m.get("content"), list) else m
+            for i, m in enumerate(messages)
+        ]
 
     def _choose(self, asked: str | None, tools: Any) -> tuple[str, str]:
         """Choose a template: what errors call it, and its text."""
@@ -129,6 +147,42 @@ def _by_name(value: Any, path: Path) -> dict[str, str]:
     return entries
 
 
+def _text(i: int, content: list[Any]) -> str:
+    """Join a content of text parts."""
+    for part in content:
+        match part:
+            case str() | {"type": "text", "text": str()}:
+                continue
+        what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
+        raise MinillmError(f"messages[{i}]: a part of the content {what}")
+    return "\n".join(part if isinstance(part, str) else part["text"] for part in content)
+
+
+def _is_content(node: jinja2.nodes.Node) -> bool:
+    """Tell whether an expression is, or filters or cuts, a message's content."""
+    match node:
+        case (
+            jinja2.nodes.Getattr(attr="content")
+            | jinja2.nodes.Getitem(arg=jinja2.nodes.Const(value="content"))
+        ):
+            return True
+        case jinja2.nodes.Name(name=name):
+            return name == "content"
+        case jinja2.nodes.Filter(node=inner) | jinja2.nodes.Getitem(node=inner):
+            return inner is not None and _is_content(inner)
+    return False
+
+
+@lru_cache(maxsize=32)
+def _reads_parts(text: str) -> bool:
+    """Tell whether a template goes through the parts of a content; vLLM's rule."""
+    try:
+        tree = _environment().parse(text)
+    except jinja2.TemplateSyntaxError:
+        return False  # which `render` says
+    return any(_is_content(loop.iter) for loop in tree.find_all(jinja2.nodes.For))
+
+
 class _GenerationTag(jinja2.ext.Extension):
     """`{% generation %}`: marks the assistant's text for training masks; here, nothing but it."""
 
@@ -141,6 +195,11 @@ class _GenerationTag(jinja2.ext.Extension):
 
 @lru_cache(maxsize=32)
 def _compiled(text: str) -> jinja2.Template:
+    return _environment().from_string(text)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     # Templates come with downloaded models: the sandbox keeps them from anything but text.
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
@@ -153,4 +212,4 @@ def _compiled(text: str) -> jinja2.Template:
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
-    return environment.from_string(text)
+    return environment

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+import torch
 
 from minillm.errors import MinillmError
 from minillm.tokenizer.backends import Backend, JsonBackend
@@ -176,42 +177,106 @@ class Tokenizer:
         text, length = codecs.utf_8_decode(data, "replace", False)
         return text, data[length:]
 
-    def apply_chat_template(
+    def chat_text(
         self,
         messages: Sequence[Mapping[str, Any]],
-        add_generation_prompt: bool = True,
         chat_template: str | None = None,
-        **kwargs: Any,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **variables: Any,
     ) -> str:
         """Lay out the text of a chat, as the model was trained to see it.
 
         Args:
-            messages: one mapping a turn, such as {"role": "user", "content": "Hello"}.
-            add_generation_prompt: whether to end with the opening of the assistant's turn.
+            messages: one mapping a turn, such as {"role": "user", "content": "Hello"}. A content of text
+                parts is one text to a template that does not go through parts.
             chat_template: the name of one of the model's templates, or else Jinja text to use in their
                 place; by default the model's only one, or of several "tool_use" where there are `tools`, or
                 else "default".
-            **kwargs: further variables of the template, such as `tools`.
+            add_generation_prompt: whether to end with the opening of the assistant's turn.
+            continue_final_message: leave the last message open, for the model to go on with.
+            **variables: further ones of the template, such as `tools`.
 
         Raises:
             MinillmError: the model has no chat template, or several and none for this, or its template
-                refuses the messages.
+                refuses the messages, or changes one that is to be continued.
         """
-        variables = {
-            "tools": None,
-            "documents": None,
-            **self._special_tokens,
-            "messages": list(messages),
-            "add_generation_prompt": add_generation_prompt,
-            **kwargs,
-        }
-        return self._templates.render(chat_template, variables)
+        if continue_final_message and add_generation_prompt:
+            raise MinillmError("continue_final_message goes with add_generation_prompt=False")
+        defaults = {"tools": None, "documents": None, **self._special_tokens}
+        variables = {**defaults, **variables, "add_generation_prompt": add_generation_prompt}
+        messages = self._templates.as_read(chat_template, variables, messages)
+        mark, last = "<continue here> ", ""
+        if continue_final_message:
+            last = str(messages[-1]["content"])
+            messages = [*messages[:-1], {**messages[-1], "content": last + mark}]
+        text = self._templates.render(chat_template, {**variables, "messages": list(messages)})
+        if not continue_final_message:
+            return text
+        # As in transformers: a template that strips its messages takes the mark's space, and ours too.
+        at = text.rfind(mark.strip())
+        if at < 0 or last.strip() not in text[:at]:
+            raise MinillmError("the chat template changes the last message; it cannot be continued")
+        return text[:at] if text.startswith(mark, at) else text[:at].rstrip()
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Any],
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = True,
+        *,
+        return_tensors: str | None = None,
+        return_dict: bool = False,
+        **variables: Any,
+    ) -> Any:
+        """Lay out a chat, or several, under the names of Hugging Face's method; `chat_text` says how.
+
+        Returns:
+            Token ids, a list, or with `return_tensors="pt"` a tensor (1, T); in {"input_ids": ...,
+            "attention_mask": ...} with `return_dict`; without `tokenize` the text. Of several chats a list.
+
+        Raises:
+            MinillmError: as `chat_text` does, and for other kinds of tensors, padding and truncation.
+        """
+        for name in (
+            "padding",
+            "truncation",
+            "max_length",
+            "tokenizer_kwargs",
+            "return_assistant_tokens_mask",
+        ):
+            if variables.pop(name, None):
+                raise MinillmError(f"apply_chat_template: {name} is not supported; leave it out")
+        if return_tensors not in (None, "pt"):
+            raise MinillmError(f"return_tensors must be 'pt' or None, got {return_tensors!r}")
+        variables |= {"tools": tools, "documents": documents}
+        options = (chat_template, add_generation_prompt, continue_final_message)
+        if several := bool(conversation) and not isinstance(conversation[0], Mapping):
+            if return_tensors is not None:
+                raise MinillmError("return_tensors is for one chat; give them one by one")
+            chats = conversation
+        else:
+            chats = [conversation]
+        results: list[Any] = [self.chat_text(chat, *options, **variables) for chat in chats]
+        if tokenize:
+            results = [self.encode(text, add_special_tokens=False) for text in results]
+            if return_tensors is not None:
+                results = [torch.tensor([ids]) for ids in results]
+            if return_dict:
+                masks = [torch.ones_like(x) if return_tensors else [1] * len(x) for x in results]
+                pairs = zip(results, masks, strict=True)
+                results = [{"input_ids": ids, "attention_mask": mask} for ids, mask in pairs]
+        return results if several else results[0]
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **kwargs: Any
     ) -> list[int]:
-        """Token ids of a chat: `apply_chat_template`, with nothing added at its ends."""
-        text = self.apply_chat_template(messages, add_generation_prompt, **kwargs)
+        """Return token ids of `chat_text`, with nothing added at its ends."""
+        text = self.chat_text(messages, add_generation_prompt=add_generation_prompt, **kwargs)
         return self.encode(text, add_special_tokens=False)
 
 

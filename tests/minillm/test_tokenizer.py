@@ -174,7 +174,7 @@ U:{{ m | tojson }}
     {% endfor %}
     {% if tools is none and add_generation_prompt %}
 A:{{ extra }}{% endif %}"""
-    text = with_template(template).apply_chat_template(CHAT, extra=1)
+    text = with_template(template).chat_text(CHAT, extra=1)
     assert text == '<s>U:{"role": "user", "content": "a <b> \'é\'"}A:okA:1'
 
 
@@ -188,7 +188,7 @@ def test_encode_chat_does_not_double_the_start() -> None:
 
 
 def test_strftime_now() -> None:
-    text = with_template("{{ strftime_now('%Y') }}").apply_chat_template([])
+    text = with_template("{{ strftime_now('%Y') }}").chat_text([])
     assert abs(int(text) - datetime.date.today().year) <= 1
 
 
@@ -206,23 +206,23 @@ def test_strftime_now() -> None:
 )
 def test_template_errors(template: str | None, pattern: str) -> None:
     with pytest.raises(MinillmError, match=pattern):
-        with_template(template).apply_chat_template(CHAT)
+        with_template(template).chat_text(CHAT)
 
 
 def test_template_error_is_one_line() -> None:
     with pytest.raises(MinillmError) as caught:
-        with_template("{{ raise_exception('a\\nb') }}").apply_chat_template(CHAT)
+        with_template("{{ raise_exception('a\\nb') }}").chat_text(CHAT)
     assert "a b" in str(caught.value)
 
 
 def test_where_the_template_comes_from(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     folder = folder_with(tmp_path, tokenizer_config={"chat_template": named})
-    assert Tokenizer.from_folder(folder).apply_chat_template([]) == "d"
+    assert Tokenizer.from_folder(folder).chat_text([]) == "d"
     folder_with(tmp_path, tokenizer_config={"chat_template": "plain"})
-    assert Tokenizer.from_folder(folder).apply_chat_template([]) == "plain"
+    assert Tokenizer.from_folder(folder).chat_text([]) == "plain"
     (tmp_path / "chat_template.jinja").write_text("own file")
-    assert Tokenizer.from_folder(folder).apply_chat_template([]) == "own file"
+    assert Tokenizer.from_folder(folder).chat_text([]) == "own file"
 
 
 # ---------------------------------------------------------------- streaming
@@ -330,7 +330,7 @@ def test_demo_chat(demo_model_path: Path) -> None:
     assert tokenizer.eos_token_ids == (2,)
     assert tokenizer.decode([2], skip_special_tokens=False) == "<|im_end|>"
     for chat in golden()["chats"]:
-        assert tokenizer.apply_chat_template(chat["messages"]) == chat["text"]
+        assert tokenizer.chat_text(chat["messages"]) == chat["text"]
         assert tokenizer.encode_chat(chat["messages"]) == chat["ids"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tokenizers
+import torch
 from tokenizers import AddedToken, models
 
 from minillm.errors import MinillmError
@@ -151,25 +152,76 @@ def test_chat_is_transformers(demo_model_path: Path, name: str, opened: bool, to
             )
         except Exception as error:  # by the template's own raise_exception
             with pytest.raises(MinillmError, match=f"refuses the messages: {error}"):
-                ours.apply_chat_template(chat, add_generation_prompt=opened, tools=tools)
+                ours.chat_text(chat, add_generation_prompt=opened, tools=tools)
         else:
-            assert ours.apply_chat_template(chat, add_generation_prompt=opened, tools=tools) == expected
+            assert ours.chat_text(chat, add_generation_prompt=opened, tools=tools) == expected
             laid_out += 1
     assert laid_out >= 4
     if name == "gemma":
         with pytest.raises(MinillmError, match="no system role here"):
-            ours.apply_chat_template([SYSTEM, ASK], add_generation_prompt=opened)
+            ours.chat_text([SYSTEM, ASK], add_generation_prompt=opened)
 
 
 def test_error_names_the_file_of_the_template(tmp_path: Path) -> None:
     backend().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ raise_exception(\'no\') }}"}')
     with pytest.raises(MinillmError, match=r"tokenizer_config\.json refuses the messages: no; change"):
-        Tokenizer.from_folder(tmp_path).apply_chat_template([ASK])
+        Tokenizer.from_folder(tmp_path).chat_text([ASK])
     (tmp_path / "chat_template.jinja").write_text("a\n{% if %}")
     with pytest.raises(MinillmError, match=r"chat_template\.jinja is not valid Jinja \(line 2: .*correct it"):
-        Tokenizer.from_folder(tmp_path).apply_chat_template([ASK])
+        Tokenizer.from_folder(tmp_path).chat_text([ASK])
     # What a filter raises is no error of Jinja's.
     (tmp_path / "chat_template.jinja").write_text("{{ 'text' | dictsort }}")
     with pytest.raises(MinillmError, match=r"chat_template\.jinja refuses the messages"):
-        Tokenizer.from_folder(tmp_path).apply_chat_template([ASK])
+        Tokenizer.from_folder(tmp_path).chat_text([ASK])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"add_generation_prompt": True}, {"tools": [TOOL]}])
+@pytest.mark.parametrize("form", [{"tokenize": False}, {"return_dict": False}, {"return_tensors": "pt"}])
+def test_the_method_is_hugging_faces(
+    demo_model_path: Path, arguments: dict[str, Any], form: dict[str, Any]
+) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    ours = Tokenizer.from_folder(demo_model_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(demo_model_path)
+    for chat in ([SYSTEM, ASK], [[ASK], [SYSTEM, ASK]]):
+        if "return_tensors" in form and isinstance(chat[0], list):
+            with pytest.raises(MinillmError, match="one by one"):
+                ours.apply_chat_template(chat, **arguments, **form)
+            continue
+        expected = theirs.apply_chat_template(chat, **arguments, **{"return_dict": False, **form})
+        found = ours.apply_chat_template(chat, **arguments, **form)
+        if "return_tensors" in form:
+            assert torch.equal(found, expected)
+            both = ours.apply_chat_template(chat, **arguments, **form, return_dict=True)
+            assert torch.equal(both["input_ids"], expected) and both["attention_mask"].all()
+        else:
+            assert found == expected
+
+
+def test_a_last_message_is_continued(demo_model_path: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    ours = Tokenizer.from_folder(demo_model_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(demo_model_path)
+    chat = [ASK, {"role": "assistant", "content": "It is "}]
+    options: dict[str, Any] = {"continue_final_message": True, "tokenize": False}
+    assert ours.apply_chat_template(chat, **options) == theirs.apply_chat_template(chat, **options)
+    with pytest.raises(MinillmError, match="add_generation_prompt=False"):
+        ours.apply_chat_template(chat, **options, add_generation_prompt=True)
+
+
+PARTS = [{"type": "text", "text": "Two"}, {"type": "text", "text": "parts"}]
+READS_PARTS = (
+    "{% for m in messages %}{% for part in m['content'] %}<{{ part['type'] }}>{{ part['text'] }}{% endfor %}"
+    "{% endfor %}"
+)
+
+
+def test_text_parts_are_text() -> None:
+    joined = Tokenizer(backend(), chat_template="{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert joined.chat_text([{"role": "user", "content": PARTS}], add_generation_prompt=False) == "Two\nparts"
+    parted = Tokenizer(backend(), chat_template=READS_PARTS)
+    assert parted.chat_text([{"role": "user", "content": PARTS}]) == "<text>Two<text>parts"
+    image = {"type": "image_url", "image_url": {"url": "x"}}
+    with pytest.raises(MinillmError, match=r"messages\[0\]: a part of the content must be .*image_url"):
+        joined.chat_text([{"role": "user", "content": [*PARTS, image]}])

@@ -64,7 +64,7 @@ def check_equal(folder: Path, text: str = TEXT) -> Tokenizer:
     roles = "{{ [bos_token, eos_token, pad_token, image_token] }}"
     chat = [{"role": "user", "content": ""}]
     said = other.apply_chat_template(chat, chat_template=roles, tokenize=False)
-    assert ours.apply_chat_template(chat, chat_template=roles) == said
+    assert ours.chat_text(chat, chat_template=roles) == said
     assert ours.bos_token_id == other.bos_token_id
     assert ours.eos_token_ids == (() if other.eos_token_id is None else (other.eos_token_id,))
     return ours
@@ -281,7 +281,7 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
 def rendered(folder: Path, **options: Any) -> str:
     """The text of `CHAT`, the same as transformers'."""
     said = theirs(folder).apply_chat_template(CHAT, tokenize=False, **options)
-    assert Tokenizer.from_folder(folder).apply_chat_template(CHAT, False, **options) == said
+    assert Tokenizer.from_folder(folder).chat_text(CHAT, add_generation_prompt=False, **options) == said
     return str(said)
 
 
@@ -300,7 +300,7 @@ def test_named_templates(tmp_path: Path) -> None:
     assert tokenizer.chat_template == "D {{ messages[0].content }}"
     assert tokenizer.encode_chat(CHAT, tools=TOOLS) == tokenizer.encode("T1", False)
     tokenizer.chat_template = "mine"
-    assert tokenizer.apply_chat_template(CHAT, tools=TOOLS) == "mine"
+    assert tokenizer.chat_text(CHAT, tools=TOOLS) == "mine"
 
 
 def test_no_default_names_the_others(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_no_default_names_the_others(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_folder(folder)
     assert tokenizer.chat_template is None
     with pytest.raises(MinillmError, match="the chat templates 'rag', 'tool_use' and none called 'default'"):
-        tokenizer.apply_chat_template(CHAT)
+        tokenizer.chat_text(CHAT)
 
 
 def test_templates_in_files(tmp_path: Path) -> None:
@@ -322,14 +322,14 @@ def test_templates_in_files(tmp_path: Path) -> None:
     # Files take the place of all that tokenizer_config.json has.
     assert rendered(folder, chat_template="rag") == "R é"
     with pytest.raises(MinillmError, match="the chat templates 'rag' and none called 'default'"):
-        Tokenizer.from_folder(folder).apply_chat_template(CHAT, tools=TOOLS)
+        Tokenizer.from_folder(folder).chat_text(CHAT, tools=TOOLS)
     (folder / "chat_template.jinja").write_text("own file")
     assert rendered(folder) == rendered(folder, tools=TOOLS) == "own file"
     (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ raise_exception('no') }}")
     with pytest.raises(
         MinillmError, match=r"template 'tool_use' of .*tool_use\.jinja refuses .*: no; change"
     ):
-        Tokenizer.from_folder(folder).apply_chat_template(CHAT, tools=TOOLS)
+        Tokenizer.from_folder(folder).chat_text(CHAT, tools=TOOLS)
     (folder / "chat_template.jinja").write_bytes(b"\xff")
     with pytest.raises(MinillmError, match=r"chat_template\.jinja is not UTF-8"):
         Tokenizer.from_folder(folder)
@@ -337,4 +337,4 @@ def test_templates_in_files(tmp_path: Path) -> None:
 
 def test_template_of_an_older_processor(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, chat_template={"chat_template": "{{ messages[0].content }}!"})
-    assert Tokenizer.from_folder(folder).apply_chat_template(CHAT) == "hi!"
+    assert Tokenizer.from_folder(folder).chat_text(CHAT) == "hi!"
