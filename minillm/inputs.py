@@ -186,6 +186,7 @@ class RequestBuilder:
                 sequence,
                 noise=(seed, first + i),
                 end_ids=end_ids,
+                eos_id=None if tokenizer is None else tokenizer.eos_token_id,
                 bad_ids=bad_ids,
                 decoder=decoder,
                 constraint=None if structure is None else self._grammars.start(structure),
@@ -213,6 +214,14 @@ class RequestBuilder:
         for name in (*names, "stop_token_ids"):
             if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
                 raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
+        if params.allowed_token_ids is not None:
+            ends = self._tokenizer.eos_token_ids if self._tokenizer is not None else ()
+            early = {*ends, *(params.stop_token_ids or ())} if params.min_tokens else set()
+            single = {ids[0] for ids in _bad_word_ids(params, self._tokenizer) if len(ids) == 1}
+            if not set(params.allowed_token_ids) - early - single:
+                raise MinillmError(
+                    "allowed_token_ids: min_tokens and bad_words leave none of them; allow more"
+                )
 
     @cached_property
     def _grammars(self) -> Grammars:
@@ -225,5 +234,5 @@ def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[l
     for word in params.bad_words or ():
         assert tokenizer is not None
         plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
-        bad_ids += [plain, *([spaced] if spaced[0] != plain[0] and len(spaced) == len(plain) else [])]
+        bad_ids += [plain, *([spaced] if spaced != plain else [])]
     return bad_ids

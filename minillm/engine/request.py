@@ -14,13 +14,18 @@ from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 @dataclass(eq=False)
 class SampleState:
-    """One sample in the making. `noise` seeds its draws, `bad_ids` are the token ids of its bad words."""
+    """One sample in the making.
+
+    `noise` seeds its draws; `end_ids` end it, `eos_id` is the tokenizer's own of them; `bad_ids` are the
+    token ids of its bad words.
+    """
 
     params: SamplingParams
     output: CompletionOutput
     sequence: EngineSequence
     noise: tuple[int, int]
     end_ids: frozenset[int]
+    eos_id: int | None
     bad_ids: list[list[int]]
     decoder: IncrementalDecoder | None
     constraint: Constraint | None
@@ -55,7 +60,8 @@ class SampleState:
         elif stops:
             output.finish_reason, output.stop_reason = "stop", token
         elif ends:
-            output.finish_reason = "stop"
+            is_other = token in self.end_ids and token != self.eos_id
+            output.finish_reason, output.stop_reason = "stop", token if is_other else None
         elif count >= self.sequence.max_tokens:
             output.finish_reason = "length"
         return output.finish_reason is not None

@@ -10,9 +10,10 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -214,11 +215,22 @@ def _processed(sample: SampleState, logits_V: torch.Tensor) -> torch.Tensor:
     if params.logits_processors:
         logits_V = logits_V.clone()  # they may write into it, and what is reported is of what was there
     for process in params.logits_processors or ():
-        if len(inspect.signature(process).parameters) == 3:
+        if _takes_prompt(process):
             logits_V = process(prompt_ids, output_ids, logits_V)
         else:
             logits_V = process(output_ids, logits_V)
     return penalize(logits_V, params, prompt_ids, output_ids)
+
+
+def _takes_prompt(process: Callable[..., Any]) -> bool:
+    """Tell whether a processor has to be called with the prompt first: it needs three arguments."""
+    needed = [
+        parameter
+        for parameter in inspect.signature(process).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(needed) == 3
 
 
 def _ends_with(ids: Sequence[int], end: Sequence[int]) -> bool:

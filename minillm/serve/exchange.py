@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
 from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
+from minillm.engine.sampler import FAILURES, NAN
 from minillm.errors import MinillmError
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
@@ -110,7 +111,8 @@ class Exchange:
             self._count(place, output)
             for sample in output.outputs:
                 if self._has_news(progress := self._at(place, sample), sample):
-                    yield {**head, "choices": [self._choice(progress, output, sample)]}
+                    extras = {} if progress.started else self._extras(output)
+                    yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
         if self.include_usage:
             yield {**head, "choices": [], "usage": self._usage()}
 
@@ -127,7 +129,10 @@ class Exchange:
 
     def _choice(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
         if sample.finish_reason == "error":
-            raise ApiError(f"sampling failed: {sample.stop_reason}", status=500)
+            # Of the request, unless it is the model that failed.
+            reason = str(sample.stop_reason)
+            status = 400 if reason.startswith("MinillmError") and FAILURES[NAN] not in reason else 500
+            raise ApiError(f"sampling failed: {reason}", status=status)
         content = self._content(progress, output, sample)
         progress.started, progress.finished = True, sample.finished()
         choice = {
@@ -145,7 +150,7 @@ class Exchange:
         raise NotImplementedError
 
     def _extras(self, output: RequestOutput) -> Json:
-        """Write what stands beside the choices of a whole answer."""
+        """Write what stands beside the choices of a whole answer, or of a sample's first chunk."""
         return {}
 
     def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
@@ -319,8 +324,6 @@ class ChatExchange(Exchange):
         content: Json = {"delta" if self.stream else "message": message, "logprobs": None}
         if self.params.wants_logprobs:
             content["logprobs"] = {"content": self._logprobs(sample.token_ids, sample.logprobs or [])}
-        if self._returns_ids and self.stream and not progress.started:
-            content["prompt_token_ids"] = output.prompt_token_ids
         return content
 
     def _extras(self, output: RequestOutput) -> Json:

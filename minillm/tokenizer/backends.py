@@ -24,6 +24,7 @@ from minillm.errors import MinillmError
 
 # ---------------------------------------------------------------- tokenizer.json
 
+_MOST_IDS = 1 << 32  # what the library can be asked for
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 # The characters that byte-level vocabularies write for bytes: printable Latin-1 for itself, and for the
@@ -67,7 +68,8 @@ class JsonBackend:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         """Text of `ids`; an id without a token is nothing."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        known = [i for i in ids if 0 <= i < _MOST_IDS]
+        return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
 
     def token_to_id(self, token: str) -> int | None:
         """Find the id of the token that is written so, or None."""
@@ -76,7 +78,7 @@ class JsonBackend:
 
     def knows(self, token_id: int) -> bool:
         """Whether there is a token of this id."""
-        return self._tokenizer.id_to_token(token_id) is not None
+        return 0 <= token_id < _MOST_IDS and self._tokenizer.id_to_token(token_id) is not None
 
     def token_bytes(self) -> dict[int, bytes]:
         """Id -> what the token adds to a text past its start; of every token that is not special."""

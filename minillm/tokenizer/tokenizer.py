@@ -31,6 +31,7 @@ class Tokenizer:
 
     Attributes:
         bos_token_id: the beginning-of-sequence token, or None.
+        eos_token_id: the end-of-sequence token, or None: of those that end a generation, its own.
         eos_token_ids: every token that ends a generation; in the order generation_config.json,
             config.json, the eos_token of tokenizer_config.json or special_tokens_map.json, without repeats.
     """
@@ -50,6 +51,7 @@ class Tokenizer:
         self._special_tokens = dict(special_tokens or {})
         self.bos_token_id = bos_token_id
         self.eos_token_ids = tuple(eos_token_ids)
+        self.eos_token_id = next(iter(self.eos_token_ids), None)
         if not isinstance(chat_template, ChatTemplates):
             chat_template = ChatTemplates.of(chat_template)
         self._templates = chat_template
@@ -94,6 +96,8 @@ class Tokenizer:
         ids += _ids(folder / "config.json", "eos_token_id")
         tokenizer = copy(self)
         tokenizer.eos_token_ids = tuple(dict.fromkeys((*ids, *self.eos_token_ids)))
+        if tokenizer.eos_token_id is None:
+            tokenizer.eos_token_id = next(iter(tokenizer.eos_token_ids), None)
         return tokenizer
 
     @property
