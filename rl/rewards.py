@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
 
 from minillm.errors import MinillmError
 from minillm.llm import LLM
@@ -21,11 +25,12 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
     Raises `MinillmError`, with the problem's name, where the function raises or does not return in time, and
     where what it returns is not one number in [0, 1] for each completion.
     """
-    results: list[list[float] | BaseException] = []
+    results: list[Any] = []
 
     def ask() -> None:
         try:
-            results.append(list(problem.rewards(completions)))
+            rewards = problem.rewards(completions)
+            results.append(rewards if isinstance(rewards, Mapping) else list(map(_number, rewards)))
         except BaseException as error:
             results.append(error)
 
@@ -40,6 +45,8 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
         )
     if isinstance(rewards := results[0], BaseException):
         raise MinillmError(f"{who} raised {type(rewards).__name__}: {rewards}") from rewards
+    if isinstance(rewards, Mapping):
+        raise MinillmError(f"{who} returned a dict; return a number for each completion, in their order")
     if len(rewards) != len(completions):
         raise MinillmError(f"{who} returned {len(rewards)} rewards for {len(completions)} completions")
     for i, reward in enumerate(rewards):
@@ -47,6 +54,11 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
         if not isinstance(reward, Real) or not 0 <= reward <= 1:
             raise MinillmError(f"{who} returned {reward!r} for completion {i}; rewards lie in [0, 1]")
     return [float(reward) for reward in rewards]
+
+
+def _number(reward: Any) -> Any:
+    """Return a scalar of numpy or torch, or a tensor of one, as Python's number; others as they are."""
+    return reward.item() if isinstance(reward, np.generic | np.ndarray | torch.Tensor) else reward
 
 
 def check_problems(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from minillm.errors import MinillmError
 from rl.rewards import rewards_of
@@ -34,6 +35,27 @@ def test_numbers_from_0_to_1_pass() -> None:
     assert rewards(lambda ids: np.array([1, 0.5], dtype=np.float32)) == [1.0, 0.5]
     assert rewards(lambda ids: (True, False)) == [1.0, 0.0]
     assert rewards_of(Graded(lambda ids: [len(x) / 4 for x in ids]), [[1, 2], []], 10.0) == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [np.bool_(True), np.bool_(False)],
+        [np.float32(1), np.int64(0)],
+        np.array([True, False]),
+        [torch.tensor(1.0), torch.tensor(False)],
+        torch.tensor([1.0, 0.0], dtype=torch.bfloat16, requires_grad=True),
+        [torch.tensor([1]), np.array([0.0])],
+        (x for x in (1, 0)),
+    ],
+)
+def test_scalars_of_numpy_and_torch_are_numbers(given: Any) -> None:
+    assert rewards(lambda ids: given) == [1.0, 0.0]
+
+
+def test_a_dict_is_refused() -> None:
+    with pytest.raises(MinillmError, match="returned a dict; return a number for each completion"):
+        rewards(lambda ids: {"1": 1.0, "2": 0.5})
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.5, float("inf"), None, "1"])
