@@ -109,6 +109,9 @@ class Backend(Protocol):
     def round_into(self, x: Tensor, out: Tensor) -> None:
         """Write x, rounded to out's dtype, to the nearest, ties to even."""
 
+    def checksum(self, word_N: Tensor) -> Tensor:
+        """Return int64 that tell the int32 of word_N from others, also from the same in another order."""
+
     def pack_into(self, out_PKW: Tensor, w_NK: Tensor, start: int) -> None:
         """Write the rows of w_NK as the outputs from `start` on of panels."""
 

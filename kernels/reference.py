@@ -343,6 +343,14 @@ def round_into(x: Tensor, out: Tensor) -> None:
     out.copy_(x)
 
 
+def checksum(word_N: Tensor) -> Tensor:
+    """Return int64 that tell the int32 of word_N from others, also from the same in another order."""
+    width, rows = 1 << 12, 1 << 12  # of one sum, and of what is computed at a time
+    word_IN = F.pad(word_N, (0, -len(word_N) % width)).view(-1, width)
+    factor_N = torch.arange(1, 2 * width, 2, device=word_N.device) * 0x9E3779B1 & 0xFFFFFFFF
+    return torch.cat([(part_IN.long() * factor_N).sum(1) for part_IN in word_IN.split(rows)])
+
+
 def pack_into(out_PKW: Tensor, w_NK: Tensor, start: int) -> None:
     """Write the rows of w_NK as the outputs from `start` on of panels, rounded; from any device."""
     W, N = out_PKW.shape[2], w_NK.shape[0]

@@ -308,6 +308,14 @@ class LLM:
         self._engine.reset_prefix_cache()
         return True
 
+    def weights_changed(self) -> None:
+        """Forget what was made of the weights: prefixes and rounded copies.
+
+        An update between requests is found without it, by versions and a checksum. Raises `MinillmError` while
+        sequences are being sampled.
+        """
+        self._engine.weights_changed()
+
     def sleep(self, level: int = 1) -> None:
         """Give the KV cache's memory back. The weights stay, since they are a trainer's too (vLLM's level 1).
 

@@ -26,6 +26,7 @@ from kernels.cpu.matmul import matmul as matmul
 from kernels.cpu.optim import adamw as adamw
 from kernels.cpu.packing import pack_into as pack_into
 from kernels.cpu.rowwise import add_norm as add_norm
+from kernels.cpu.rowwise import checksum as checksum
 from kernels.cpu.rowwise import norm_qk as norm_qk
 from kernels.cpu.rowwise import rope_qk as rope_qk
 from kernels.cpu.rowwise import rope_store as rope_store

@@ -296,3 +296,40 @@ def round_into(x: Tensor, out: Tensor) -> None:
         torch.autograd.graph.increment_version(out)
     else:
         out.copy_(x)
+
+
+# ---------------------------------------------------------------- checksums
+
+CHECKSUM = 1 << 16  # numbers that have one sum
+CHECKSUM_LANES = 16
+CHECKSUM_FACTOR = np.uint32(0x9E3779B1)  # odd: a change of one number changes the sum
+
+
+@cache
+def _checksums() -> Kernel:
+    def kernel(words: Any, a: Any) -> None:
+        lanes = np.empty(CHECKSUM_LANES, np.uint32)
+        for i in tasks(words):
+            x = a.x_N[i * CHECKSUM : min(a.N, (i + 1) * CHECKSUM)]
+            lanes[:] = 0
+            whole = len(x) // CHECKSUM_LANES * CHECKSUM_LANES
+            for n0 in range(0, whole, CHECKSUM_LANES):
+                part = x[n0 : n0 + CHECKSUM_LANES]
+                for j in range(CHECKSUM_LANES):
+                    lanes[j] = lanes[j] * CHECKSUM_FACTOR + part[j]
+            for n in range(whole, len(x)):
+                lanes[n - whole] = lanes[n - whole] * CHECKSUM_FACTOR + x[n]
+            total = np.uint64(0)
+            for j in range(CHECKSUM_LANES):
+                total = total * CHECKSUM_FACTOR + lanes[j]
+            a.out_I[i] = total
+
+    return Kernel(kernel, (), "N I", x_N=types.uint32, out_I=types.uint64)
+
+
+def checksum(word_N: Tensor) -> Tensor:
+    """Compute a checksum of each block of int32, int64: sums of CHECKSUM_FACTOR ** i x[i], modulo 2**32."""
+    N = word_N.numel()
+    out_I = torch.empty(-(-N // CHECKSUM), dtype=torch.int64)
+    launch(_checksums(), len(out_I), x_N=word_N, out_I=out_I, N=N, I=len(out_I))
+    return out_I

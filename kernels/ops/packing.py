@@ -1,10 +1,15 @@
-"""Stored matrices into panels (`kernels.panels`), integer-quantised on the way, and rounded copies.
+"""Stored matrices into panels (`kernels.panels`), integer-quantised on the way; rounded copies; checksums.
 
 Legend: K inner width, N outer width, P panels, W panel width, G groups of K.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import backend, reference
@@ -35,3 +40,22 @@ def round_into(x: Tensor, out: Tensor) -> None:
     """
     check_tensor("out", out, x.shape, FLOATS, x.device)
     backend.of(out).round_into(x, out)
+
+
+def checksums(tensors: Iterable[Tensor]) -> list[int]:
+    """Compute a checksum of each tensor's bytes; a change of 4 of them is always seen, others nearly so.
+
+    All are read once. Equal bytes have one on one kind of device, in one process. Of tensors on a GPU, it is
+    waited for once.
+    """
+    sums = []
+    for x in tensors:
+        byte_N = x.detach().contiguous().flatten().view(torch.uint8)
+        if missing := -len(byte_N) % 4:
+            byte_N = F.pad(byte_N, (0, missing))
+        kernels = backend.find(x.device, torch.float32) or reference
+        sums.append(kernels.checksum(byte_N.view(torch.int32)))
+    if not sums:
+        return []
+    read = iter(torch.cat(sums).tolist())
+    return [hash(tuple(islice(read, len(part)))) for part in sums]

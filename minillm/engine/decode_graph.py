@@ -40,7 +40,7 @@ class DecodeGraphs:
         model = self._model
         x_TC = model.embed_tokens(tokens_T, batch.position_T)
         model.round_weights()
-        places = [w.data_ptr() for w in model.parameters()]
+        places = [w.data_ptr() for w in model.weights()]
         if places != self._places:  # a recording holds addresses; what is written there is seen
             self._steps.clear()
             self._places = places

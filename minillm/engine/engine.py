@@ -18,7 +18,7 @@ from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
 from minillm.model.batch import PAGE_SIZE, Batch
 from minillm.model.kv_cache import KVCache
-from minillm.model.master_weights import version
+from minillm.model.master_weights import count_writes, version
 from minillm.model.transformer import Transformer
 
 
@@ -62,8 +62,8 @@ class Engine:
         self.scheduler = Scheduler(
             PagePool(self.num_pages), **limits, enable_prefix_caching=enable_prefix_caching
         )
-        self._parameters = list(model.parameters())
-        self._weights_version = version(self._parameters)
+        count_writes(model.weights())
+        self._weights = self._weights_state()
         self._cache: KVCache | None = None
         self.decode_graphs: DecodeGraphs | None = None
         self.wake_up()
@@ -127,6 +127,13 @@ class Engine:
         """Forget all prefixes, as after an update of the weights."""
         self.scheduler.pool.reset()
 
+    def weights_changed(self) -> None:
+        """Count up the version of all weights, which what is made of them follows."""
+        if self._has_begun:
+            raise MinillmError("sequences are being sampled; finish or abort them before weights_changed()")
+        for w in self.model.weights():
+            torch.autograd.graph.increment_version(w)
+
     @torch.no_grad()
     def step(self) -> Step:
         """Run one forward; the caller gives each ready sequence a token, or removes it, before the next."""
@@ -136,12 +143,25 @@ class Engine:
         return self._postprocess(chunks, batch, hidden_TC)
 
     def _check_weights(self) -> None:
-        """Forget all prefixes after an update of the weights, which must not come amid sequences."""
-        if (now := version(self._parameters)) != self._weights_version:
-            if self.scheduler.running or any(s.preemptions for s in self.scheduler.waiting):
+        """Forget all prefixes after an update of the weights, which must not come amid sequences.
+
+        Before the first step of sequences all bytes are read once; between steps, versions and addresses are.
+        """
+        if not (begun := self._has_begun):
+            count_writes(self.model.weights())
+        if (now := self._weights_state()) != self._weights:
+            if begun:
                 raise MinillmError("the weights changed while sequences were being sampled")
             self.reset_prefix_cache()
-            self._weights_version = now
+            self._weights = now
+
+    @property
+    def _has_begun(self) -> bool:
+        return bool(self.scheduler.running) or any(s.preemptions for s in self.scheduler.waiting)
+
+    def _weights_state(self) -> tuple[int, list[int]]:
+        weights = self.model.weights()  # others, after load_state_dict(assign=True)
+        return version(weights), [w.data_ptr() for w in weights]
 
     def _schedule(self) -> list[Chunk]:
         """Choose what to compute, and copy the pages that a sequence starts from."""

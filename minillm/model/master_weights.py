@@ -3,7 +3,9 @@
 The copy is made once for each change of the parameter, and always in the same memory, so that a decode step
 reads it like any weight. Every change of a tensor in place counts up its version, and what is made of weights
 (the prefix cache, rounded copies) is made again when that has grown. torch's fused optimizers write past the
-count, so it is counted up for them after each of their steps.
+count, so it is counted up for them after each of their steps. Other writes that pass by it (through `.data`,
+by numpy or by another library's kernels) are found by a checksum of the bytes, at moments when reading all
+weights once is cheap: before a training forward, and before a sampler begins.
 """
 
 from __future__ import annotations
@@ -14,19 +16,30 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from kernels.ops.packing import round_into
+from kernels.ops.packing import checksums, round_into
 
 
 def version(tensors: Iterable[torch.Tensor]) -> int:
-    """Count the changes of all of them in place; one through `.data` hides from it."""
+    """Count the changes of all of them in place, those included that `count_writes` found."""
     return sum(x._version for x in tensors)
+
+
+@torch.no_grad()
+def count_writes(tensors: Iterable[torch.Tensor]) -> None:
+    """Count up the version of tensors that were written past it since the last call; reads all of them."""
+    tensors = list(tensors)
+    for x, checksum in zip(tensors, checksums(tensors), strict=True):
+        seen: tuple[int, int, int] | None = x.__dict__.get("_checksum")
+        if seen is not None and seen[0] == x._version and seen[1:] != (x.data_ptr(), checksum):
+            torch.autograd.graph.increment_version(x)
+        x.__dict__["_checksum"] = (x._version, x.data_ptr(), checksum)
 
 
 def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `w` in `dtype`, differentiable; itself where it has that, else a copy that is kept with it.
 
     Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
-    copy again; a change through `.data` hides from it.
+    copy again; of a change that passes by it (`.data`), the next call after `count_writes`.
     """
     if w.dtype == dtype:
         return w

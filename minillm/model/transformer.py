@@ -29,7 +29,7 @@ from minillm.model import moe, rope
 from minillm.model.batch import Batch
 from minillm.model.config import Experts, Matrix, ModelConfig, Shape
 from minillm.model.kv_cache import KVCache
-from minillm.model.master_weights import rounded
+from minillm.model.master_weights import count_writes, rounded
 from minillm.model.precision import Precision, get_precision
 
 # (layer, "residual" or "qkv", values_TX)
@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         self._growth = [growth_M1 if rope < 0 or not unrotated else None for rope in config.layer_rope]
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
         self._masters = [
-            (w, dtype)
+            (self.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], dtype)
             for name, w in self.named_parameters()
             if name not in ("embed", "positions") and not name.endswith("_scales")
             if w.is_floating_point() and w.dtype != (dtype := self.read_dtype(name))
@@ -186,14 +186,21 @@ class Transformer(nn.Module):
         """
         x_TC = self.embed_tokens(tokens_T, batch.position_T)
         if cache is None:
+            if self._masters and not torch.compiler.is_compiling():
+                count_writes(owner.get_parameter(name) for owner, name, _ in self._masters)
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
         layers = [scratch] * self.config.num_layers if cache is None else cache.layers
         return self.blocks(layers, x_TC, torch.zeros_like(x_TC), batch)
 
     def round_weights(self) -> None:
         """Renew copies of weights in another dtype, for a recording of `blocks`, which sees no change."""
-        for w, dtype in self._masters:
-            rounded(w, dtype)
+        for owner, name, dtype in self._masters:
+            rounded(owner.get_parameter(name), dtype)
+
+    def weights(self) -> list[torch.Tensor]:
+        """List all parameters, as `parameters` does, at a tenth of its cost."""
+        owners = (self, *self.layers)
+        return [w for owner in owners for w in owner._parameters.values() if w is not None]
 
     def embed_tokens(self, tokens_T: torch.Tensor, position_T: torch.Tensor) -> torch.Tensor:
         """Look up (T, C), what the first block reads."""
