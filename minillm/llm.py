@@ -311,8 +311,8 @@ class LLM:
     def weights_changed(self) -> None:
         """Forget what was made of the weights: prefixes and rounded copies.
 
-        An update between requests is found without it, by versions and a checksum. Raises `MinillmError` while
-        sequences are being sampled.
+        An update between requests is found without it, by versions and a checksum. Raises `MinillmError`
+        while sequences are being sampled.
         """
         self._engine.weights_changed()
 

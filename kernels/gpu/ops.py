@@ -27,9 +27,9 @@ from kernels.gpu.xielu import xielu_gradient as xielu_gradient
 from kernels.knobs import PieceNorms, Scores
 from kernels.reference import adamw as adamw
 from kernels.reference import argmax as argmax
+from kernels.reference import checksum as checksum
 from kernels.reference import pack_into as pack_into
 from kernels.reference import ranks as ranks
-from kernels.reference import checksum as checksum
 from kernels.reference import round_into as round_into
 from kernels.tiling import Kept, SharedPrefix, Tiles, positions, work_list
 

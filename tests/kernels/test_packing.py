@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.ops.packing import pack_rows
+from kernels import reference
+from kernels.ops.packing import checksums, pack_rows
 from kernels.panels import pack, packed_shape, unpack
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -42,3 +43,30 @@ def test_experts_are_packed_one_by_one() -> None:
     assert packed.shape == (3, *packed_shape(5, 40))
     assert all(torch.equal(packed[e], pack(w_EKN[e])) for e in range(3))
     assert torch.equal(unpack(packed, 40), w_EKN)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int8])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4099, (1 << 16) + 3, 3 << 16])
+def test_checksums_see_every_change(dtype: torch.dtype, size: int) -> None:
+    x = torch.randint(-100, 100, (size,), generator=torch.Generator().manual_seed(size)).to(dtype)
+    before = checksums([x, x[:0]])
+    assert checksums([x.clone(), x[:0]]) == before
+    seen = {before[0]}
+    for i in {0, size // 2, size - 1} if size else ():
+        y = x.clone()
+        y[i] += 1
+        seen |= set(checksums([y]))
+    assert len(seen) == 1 + len({0, size // 2, size - 1} if size else ())
+    if size > 2:
+        order = torch.arange(size).roll(1)
+        assert torch.equal(x, x[order]) or checksums([x[order]]) != before[:1]
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 10_000])
+def test_the_oracle_sees_every_change(size: int) -> None:
+    x = torch.randint(-(2**31), 2**31 - 1, (size,), generator=torch.Generator().manual_seed(1)).int()
+    y, z = x.clone(), x.clone()
+    y[size - 1] ^= 1
+    z[0] ^= -(2**31)
+    sums = {tuple(reference.checksum(words).tolist()) for words in (x, y, z, x.roll(1))}
+    assert len(sums) == (4 if size > 1 else 3) and tuple(reference.checksum(x.clone()).tolist()) in sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -285,3 +286,90 @@ def test_weights_that_are_loaded_into_a_live_model_are_seen(tiny_llama: MakeMode
     assert is_fresh(model)
     found = sampled(sample(llm))
     assert torch.equal(found, sampled(sample(other))) and not torch.equal(found, before)
+
+
+# --- writes past autograd's count ---
+
+
+def data_in_place(model: Transformer) -> None:
+    for p in model.parameters():
+        p.data.mul_(1.0625)
+
+
+def data_assigned(model: Transformer) -> None:
+    for p in model.parameters():
+        p.data = p.data * 1.0625
+
+
+def one_number_by_numpy(model: Transformer) -> None:
+    layer = model.layers[0]
+    layer.get_parameter("qkv").detach().numpy()[0, 3, 5] += 3.0  # type: ignore[index]
+
+
+def from_a_vector(model: Transformer) -> None:
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(vector * 1.0625, model.parameters())
+
+
+def assigned_state(model: Transformer) -> None:
+    state = {name: x.clone() * 1.0625 for name, x in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+
+
+def by_address(model: Transformer) -> None:
+    """As a kernel of another library writes, which torch knows nothing of."""
+    for p in model.parameters():
+        numbers = (ctypes.c_uint8 * (p.numel() * p.element_size())).from_address(p.data_ptr())
+        changed = (p.detach() * 1.0625).contiguous().view(torch.uint8).numpy().tobytes()
+        ctypes.memmove(numbers, changed, len(changed))
+
+
+WRITES = [data_in_place, data_assigned, one_number_by_numpy, from_a_vector, assigned_state, by_address]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16-master-fp32"])
+def test_a_write_is_seen_wherever_it_comes_from(
+    tiny_llama: MakeModel, precision: str, write: Callable[[Transformer], None]
+) -> None:
+    model, params = tiny_llama(precision), SamplingParams(seed=1, max_tokens=6, logprobs=0)
+    llm = LLM(model, kv_cache_memory_bytes=1 << 22)
+    prompts = [[5, 17, 40] * 50, [9, 8]]
+    tokens = [*prompts[0], 7, 3]
+
+    def everything(llm: LLM) -> tuple[list[list[float]], torch.Tensor]:
+        sampled = [output.outputs[0].token_logprobs for output in llm.generate(prompts, params)]
+        return sampled, token_logprobs(llm.model, [tokens])[0].detach()
+
+    before = everything(llm)
+    for _ in range(2):  # the second write finds what the first has left
+        write(model)
+        fresh = tiny_llama(precision)
+        with torch.no_grad():
+            for p, source in zip(fresh.parameters(), model.parameters(), strict=True):
+                p.copy_(source)
+        after, right = everything(llm), everything(LLM(fresh, kv_cache_memory_bytes=1 << 22))
+        assert after[0] == right[0] and torch.equal(after[1], right[1])
+        assert after[0] != before[0] and not torch.equal(after[1], before[1])
+        before = after
+
+
+def test_weights_that_stay_are_not_found_to_change(tiny_llama: MakeModel) -> None:
+    llm = LLM(tiny_llama("bf16-master-fp32"), kv_cache_memory_bytes=1 << 22)
+    params = SamplingParams(seed=1, max_tokens=3)
+    versions = [p._version for p in llm.model.parameters()]
+    for _ in range(3):
+        (output,) = llm.generate([[5, 17, 40] * 50], params)
+    assert output.num_cached_tokens >= 128
+    assert [p._version for p in llm.model.parameters()] == versions
+    llm.weights_changed()
+    (output,) = llm.generate([[5, 17, 40] * 50], params)
+    assert output.num_cached_tokens == 0
+
+
+def test_a_forward_goes_backward_after_another(tiny_llama: MakeModel) -> None:
+    """Two forwards of the same masters, then both backwards: the copy is not written in between."""
+    model = tiny_llama("bf16-master-fp32")
+    first, second = (token_logprobs(model, [[1, 2, token]])[0].sum() for token in (3, 4))
+    (first + second).backward()
+    assert all(p.grad is not None for p in model.parameters())
