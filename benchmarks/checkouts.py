@@ -240,7 +240,7 @@ def main() -> int:
         work(Path(os.environ["CHECKOUTS_FOLDER"]), config)
         return 0
     from benchmarks.digests import write_model
-    from benchmarks.generate import machine, save
+    from benchmarks.record import machine, save
 
     console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table(
