@@ -21,6 +21,7 @@ from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
+PROMPT_KEYS = {"prompt", "prompt_token_ids"}
 # What the chat template is given anyway.
 TEMPLATE_ARGUMENTS = {"self", "messages", "add_generation_prompt", "chat_template", "tokenize"}
 
@@ -48,9 +49,9 @@ def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list
     """
     text: str | None = None
     ids: Any = prompt
-    if isinstance(prompt, Mapping):
+    if isinstance(prompt, Mapping) and prompt.keys() & PROMPT_KEYS:
         asked = {name for name, value in prompt.items() if value is not None}
-        if unknown := asked - {"prompt", "prompt_token_ids"}:
+        if unknown := asked - PROMPT_KEYS:
             raise MinillmError(f"a prompt's {min(unknown)!r} is not supported; leave it out")
     if isinstance(prompt, Mapping) and "prompt_token_ids" in prompt:
         text, ids = prompt.get("prompt"), prompt["prompt_token_ids"]

@@ -285,6 +285,9 @@ def test_end_of_sequence_ends_a_sample_unless_ignored(model: Transformer, llm: L
     other = make_llm(model, eos=(130, eos))
     output = only(other.generate([PROMPT], SamplingParams(max_tokens=20, seed=6)))
     assert output.token_ids == free.token_ids[: first + 1]
+    assert (output.finish_reason, output.stop_reason) == ("stop", eos)  # not the tokenizer's first, so named
+    first_of_two = make_llm(model, eos=(eos, 130))
+    output = only(first_of_two.generate([PROMPT], SamplingParams(max_tokens=20, seed=6)))
     assert (output.finish_reason, output.stop_reason) == ("stop", None)
     ignoring = SamplingParams(max_tokens=20, seed=6, ignore_eos=True)
     output = only(other.generate([PROMPT], ignoring))
@@ -433,6 +436,8 @@ def refusal(call: Callable[[], Any]) -> str:
         ([1, 2, VOCABULARY], f"token id {VOCABULARY} is outside the vocabulary"),
         ([1, -1], "token id -1 is outside the vocabulary"),
         ({"text": "hello"}, "'prompt' or 'prompt_token_ids'"),
+        ({"prompt": "a", "multi_modal_data": {"image": 1}}, "'multi_modal_data' is not supported"),
+        ({"prompt_token_ids": [1], "cache_salt": "x"}, "'cache_salt' is not supported"),
         ([7] * 400, "give more kv_cache_memory_bytes"),
     ],
 )

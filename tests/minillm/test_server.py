@@ -668,19 +668,23 @@ def test_a_bad_request_leaves_those_beside_it_alone(tiny: Running, reference: LL
         found = [(status, answer) for status, answer, _ in answers]
     for i in (0, 5, 10):
         assert found[i][1]["choices"][0]["text"] == expected.outputs[0].text
-        assert [status for status, _ in found[i + 1 : i + 5]] == [400, 400, 400, 500]
+        assert [status for status, _ in found[i + 1 : i + 5]] == [400, 400, 400, 400]
     assert tiny.is_idle()
 
 
-def test_a_sample_that_fails_is_an_error(tiny: Running, reference: LLM) -> None:
-    """No token is left: it is found out in the middle, of the one request alone."""
+def test_what_leaves_no_token_is_refused(tiny: Running, reference: LLM) -> None:
     word = reference.get_tokenizer().decode([300])
     body = {"prompt": "a", "allowed_token_ids": [300], "bad_words": [word], "max_tokens": 5}
     status, error = tiny.error("/v1/completions", body)
-    assert (status, error["type"]) == (500, "server_error")
-    assert "no token is left" in error["message"]
-    *_, last = events(tiny, "/v1/completions", body)
-    assert "no token is left" in last["error"]["message"]
+    assert (status, error["type"], error["param"]) == (400, "invalid_request_error", "allowed_token_ids")
+    assert tiny.is_idle()
+
+
+@pytest.mark.parametrize("token", [-1, 2**33, 2**70])
+@pytest.mark.parametrize("echo", [False, True])
+def test_odd_token_ids_are_refused(tiny: Running, token: int, echo: bool) -> None:
+    status, error = tiny.error("/v1/completions", {"prompt": [1, token], "echo": echo, "max_tokens": 2})
+    assert status == 400 and f"token id {token} is outside the vocabulary" in error["message"]
     assert tiny.is_idle()
 
 
