@@ -172,10 +172,13 @@ class AdamWMethod(Generic[C]):
 def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Group indices in order, so that a group's lengths come to at most `tokens`, or it has one alone."""
     groups: list[list[int]] = []
+    size = 0
     for i, length in enumerate(lengths):
-        if not groups or sum(lengths[j] for j in groups[-1]) + length > tokens:
+        if not groups or size + length > tokens:
             groups.append([])
+            size = 0
         groups[-1].append(i)
+        size += length
     return groups
 
 

@@ -24,7 +24,7 @@ from kernels.gpu.softmax import log_softmax as log_softmax
 from kernels.gpu.softmax import softmax
 from kernels.gpu.xielu import xielu as xielu
 from kernels.gpu.xielu import xielu_gradient as xielu_gradient
-from kernels.knobs import PieceNorms, Scores
+from kernels.knobs import Heads, PieceNorms, Scores
 from kernels.reference import adamw as adamw
 from kernels.reference import argmax as argmax
 from kernels.reference import checksum as checksum
@@ -110,7 +110,7 @@ def norm_qk(
 
 def rope_qk(
     qkv_TX: Tensor,
-    heads: tuple[int, int, int],
+    heads: Heads,
     cos_MR: Tensor,
     sin_MR: Tensor,
     position_T: Tensor,

@@ -19,6 +19,7 @@ from torch import Tensor
 from kernels.gpu.language import rounded
 from kernels.gpu.launch import TYPES, expect, launch, target, variant
 from kernels.gpu.variant import REFERENCE, Variant
+from kernels.knobs import Heads
 
 
 def config(target: str, D: int, E: int, R: int) -> dict[str, int]:
@@ -113,7 +114,7 @@ def _check_tables(
 
 def rope_store(
     qkv_TX: Tensor,
-    heads: tuple[int, int, int],
+    heads: Heads,
     cos_MR: Tensor,
     sin_MR: Tensor,
     position_T: Tensor,

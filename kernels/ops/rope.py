@@ -14,12 +14,13 @@ from torch import Tensor
 
 from kernels import backend
 from kernels.checks import FLOATS, check_tensor
+from kernels.knobs import Heads
 from kernels.library import custom_op, fake_like
 
 
 def rope(
     qkv_TX: Tensor,
-    heads: tuple[int, int, int],
+    heads: Heads,
     tables: tuple[Tensor, Tensor],
     position_T: Tensor,
     dtype: torch.dtype | None = None,

