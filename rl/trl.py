@@ -204,9 +204,11 @@ class Policy(PreTrainedModel):
             )
         return self
 
-    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """Raise `MinillmError`."""
         raise MinillmError("minillm keeps activations; give GRPOConfig(gradient_checkpointing=False)")
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
 
 
 def _token_ids(prompts: Sequence[Any], trainer: Any) -> list[list[int]]:
