@@ -44,7 +44,7 @@ ORDERS: dict[str, Order] = {
         ("adapters", "inputs", "parity"),
         ("lora", "llm"),
         "__init__",
-        "serve",
+        ("serve", "harness"),
         "cli",
         ("__main__", "examples"),
     ),
@@ -77,6 +77,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "kernels/gpu/rope.py:_rope_store": TRITON,
     "kernels/ops/attention.py:_attention_gradients": OPERATION,
     "kernels/ops/rope_store_attention.py:_RopeStoreAttention.forward": OPERATION,
+    "minillm/harness.py:MinillmLM.__init__": "the harness's options, under its own models' names",
     "minillm/llm.py:LLM.__init__": "vLLM's options, under vLLM's names",
 }
 
