@@ -212,7 +212,12 @@ class HuggingFaceMethods:
                     "such as tokenizer.pad_token = tokenizer.eos_token"
                 )
             width = max(map(len, ids), default=0) if padding == "longest" else length or 0
-            width += -width % _multiple(pad_to_multiple_of)
+            multiple = _multiple(pad_to_multiple_of)
+            if most is not None and most % multiple:
+                raise MinillmError(
+                    f"max_length = {most} is no multiple of pad_to_multiple_of = {multiple}; give one that is"
+                )
+            width += -width % multiple
             ids = [_padded(row, width, pad_id, side) for row in ids]
             masks = [_padded(row, width, 0, side) for row in masks]
         elif pad_to_multiple_of is not None:
