@@ -57,9 +57,10 @@ class LLM:
     Args:
         model: a folder, a hub id or the demo model's name (loaded at `precision` onto `device`), or a
             `Transformer` that stays shared: what a trainer writes into it is sampled from next.
-        tokenizer: a `Tokenizer`, or the folder or hub id of one, which needs no model; by default the
-            model's. Its end tokens are those of the model's folder too. With a `Transformer` and without a
-            tokenizer, prompts and outputs are token ids only.
+        tokenizer: a `Tokenizer`, or the folder or hub id of one, which needs no model, or one of
+            transformers or `tokenizers`, as it then is; by default the model's. Its end tokens are those of
+            the model's folder too. With a `Transformer` and without a tokenizer, prompts and outputs are
+            token ids only.
         dtype: instead of a precision, "float32" ("float"), "bfloat16", "float16" ("half") or "float64"
             ("double"); "auto" is the checkpoint's. float16 is held and computed as float32, in which its
             weights are exact, and a warning says so.
@@ -85,7 +86,7 @@ class LLM:
     def __init__(
         self,
         model: str | Path | Transformer,
-        tokenizer: Tokenizer | str | Path | None = None,
+        tokenizer: Any = None,
         *,
         dtype: str | torch.dtype | None = None,
         precision: str | Precision | None = None,
@@ -109,8 +110,10 @@ class LLM:
             model = load_model(folder, _precision(dtype, precision, folder), device)
         elif dtype is not None or precision is not None:
             raise MinillmError("a Transformer has its precision; leave out dtype and precision")
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        if isinstance(tokenizer, str | Path):
             tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
+        elif tokenizer is not None:
+            tokenizer = Tokenizer.from_hf(tokenizer)
         if tokenizer is not None and folder is not None and not is_models_tokenizer:
             tokenizer = tokenizer.with_end_tokens(folder)
         self.model, self.tokenizer = model, tokenizer

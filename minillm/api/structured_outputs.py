@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
@@ -84,7 +85,6 @@ class StructuredOutputsParams:
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """Return for each argument whether it holds, and what it must be."""
         is_json = self.json is not None or self.json_object is not None
-        choice = () if isinstance(self.choice, str) else self.choice
         return {
             "json": (isinstance(self.json, str | dict | None), "a JSON schema, as text or as a dict"),
             # llguidance would take a lone backslash off the end, and say nothing.
@@ -94,14 +94,19 @@ class StructuredOutputsParams:
                 "a string that does not end in a lone backslash",
             ),
             "choice": (
-                choice is None or (len(choice) > 0 and all(isinstance(text, str) for text in choice)),
+                self.choice is None
+                or (
+                    isinstance(self.choice, list | tuple)
+                    and len(self.choice) > 0
+                    and all(isinstance(text, str) for text in self.choice)
+                ),
                 "a list of strings, of which there is at least one",
             ),
             "grammar": (isinstance(self.grammar, str | None), "a string"),
-            "json_object": (self.json_object in (None, True), "True or left out"),
+            "json_object": (self.json_object is None or self.json_object is True, "True or left out"),
             "disable_any_whitespace": (
-                is_json or not self.disable_any_whitespace,
-                "left out without json or json_object",
+                self.disable_any_whitespace is False or (is_json and self.disable_any_whitespace is True),
+                "True or False, and left out without json or json_object",
             ),
             "whitespace_pattern": (
                 self.whitespace_pattern is None
@@ -152,15 +157,12 @@ class Grammars:
     def _compile(self, params: StructuredOutputsParams) -> llguidance.LLMatcher:
         from llguidance import LLMatcher
 
-        try:
+        # The conversion from GBNF raises bare exceptions too.
+        with _refusing(f"{_name(params)} is refused", "correct it"):
             grammar = LLMatcher.grammar_from_lark(f"{_lark(params)}\n{_NO_FORCING}")
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
-            complaint = matcher.get_error()
-        # The conversion from GBNF raises bare exceptions.
-        except Exception as error:
-            complaint = str(error)
-        if complaint:
-            raise MinillmError(f"{_name(params)} is refused: {_brief(complaint)}; correct it")
+            if complaint := matcher.get_error():
+                raise ValueError(complaint)
         return matcher
 
 
@@ -196,22 +198,23 @@ class Constraint:
         if not (0 <= token_id < len(self._allowed_V) and self._allowed_V[token_id]):
             raise MinillmError(f"{self._name}: token {token_id} cannot come here; take one that is allowed")
         if self._text_V[token_id]:
-            self._matcher.consume_token(token_id)
+            with _refusing(f"{self._name} cannot be followed further", "change it"):
+                self._matcher.consume_token(token_id)
             self._allowed_V = self._next()
         else:
             self._allowed_V = self._allowed_V & torch.from_numpy(~self._text_V)
             self.finished = True
 
     def _next(self) -> torch.Tensor:
-        # A byte a token, and one for the end. Torch would take most of the time of a step here.
-        bias = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)
-        allowed_V = (bias[:-1] != 0) & self._text_V
-        more, ends = bool(allowed_V.any()), self._matcher.is_accepting()
-        if self._matcher.is_error() or not (more or ends):
-            complaint = _brief(self._matcher.get_error())
-            if complaint in ("", "NoExtensionBias"):
-                complaint = "no token of the tokenizer can come next"
-            raise MinillmError(f"{self._name} cannot be followed further: {complaint}; change it")
+        with _refusing(f"{self._name} cannot be followed further", "change it"):
+            # A byte a token, and one for the end. Torch would take most of the time of a step here.
+            bias = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)
+            allowed_V = (bias[:-1] != 0) & self._text_V
+            more, ends = bool(allowed_V.any()), self._matcher.is_accepting()
+            if self._matcher.is_error() or not (more or ends):
+                complaint = _brief(self._matcher.get_error())
+                nothing = complaint in ("", "NoExtensionBias")
+                raise ValueError("no token of the tokenizer can come next" if nothing else complaint)
         allowed_V[self._eos] = ends
         self.finished = not more
         return torch.from_numpy(allowed_V)
@@ -222,11 +225,38 @@ def _schema_text(schema: str | dict[str, Any]) -> str:
         content = json.loads(schema) if isinstance(schema, str) else schema
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
-        return json.dumps(content, allow_nan=False)
-    except (ValueError, TypeError) as error:
+        text = json.dumps(content, allow_nan=False)
+        _check_keys(content)
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
         raise MinillmError(
             f"json={reprlib.repr(schema)} is not a JSON schema ({error}); give one as text or as a dict"
         ) from error
+
+
+def _check_keys(content: Any) -> None:
+    """Raise `TypeError` for a key that is no text, which JSON would write as one."""
+    parts = [content]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if wrong := [key for key in part if not isinstance(key, str)]:
+                raise TypeError(f"the key {reprlib.repr(wrong[0])} is no text")
+            parts += part.values()
+        elif isinstance(part, list | tuple):
+            parts += part
+
+
+@contextmanager
+def _refusing(what: str, remedy: str) -> Iterator[None]:
+    """Put what llguidance complains of between two parts of a sentence, and raise it as `MinillmError`."""
+    try:
+        yield
+    # It raises bare exceptions, and a panic of its own is not even that.
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise MinillmError(f"{what}: {_brief(str(error))}; {remedy}") from error
 
 
 def _lark(params: StructuredOutputsParams) -> str:

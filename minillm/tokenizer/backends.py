@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -33,6 +33,7 @@ _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _BYTE_LEVEL = {chr(b): b for b in _PRINTABLE} | {
     chr(0x100 + i): b for i, b in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
 }
+_OF_BYTE = {b: char for char, b in _BYTE_LEVEL.items()}
 
 
 class JsonBackend:
@@ -61,10 +62,38 @@ class JsonBackend:
         """Number of tokens, added ones included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        """Token ids of `text`, with what belongs at its ends where that is asked for."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
+    @property
+    def base_size(self) -> int:
+        """Number of tokens without those that were added to the vocabulary."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def encode(
+        self, text: str, add_special_tokens: bool, most: int | None = None, from_left: bool = False
+    ) -> list[int]:
+        """Token ids of `text`, with what belongs at its ends where that is asked for.
+
+        Args:
+            text: any text that has a UTF-8.
+            add_special_tokens: whether it is.
+            most: of how many tokens the text is cut off, so that what belongs at its ends has room.
+            from_left: whether it is cut off at its start.
+
+        Raises:
+            MinillmError: `most` leaves no room for what belongs at the ends.
+        """
+        if most is None:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+            return ids
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        around = self._tokenizer.num_special_tokens_to_add(False) if add_special_tokens else 0
+        encoding.truncate(_room(most, around), direction="left" if from_left else "right")
+        cut: list[int] = self._tokenizer.post_process(encoding, None, add_special_tokens).ids
+        return cut
+
+    def tokenize(self, text: str, add_special_tokens: bool) -> list[str]:
+        """Cut a text into tokens, as they are written."""
+        tokens: list[str] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).tokens
+        return tokens
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         """Text of `ids`; an id without a token is nothing."""
@@ -76,14 +105,40 @@ class JsonBackend:
         token_id: int | None = self._tokenizer.token_to_id(token)
         return token_id
 
+    def id_to_token(self, token_id: int) -> str | None:
+        """Write the token of an id as the vocabulary has it, or None."""
+        known = 0 <= token_id < _MOST_IDS
+        token: str | None = self._tokenizer.id_to_token(token_id) if known else None
+        return token
+
     def knows(self, token_id: int) -> bool:
         """Whether there is a token of this id."""
-        return 0 <= token_id < _MOST_IDS and self._tokenizer.id_to_token(token_id) is not None
+        return self.id_to_token(token_id) is not None
+
+    def vocabulary(self) -> dict[str, int]:
+        """Token, as it is written -> id; added ones included."""
+        return dict(self._tokenizer.get_vocab(with_added_tokens=True))
+
+    def added_tokens(self) -> dict[str, int]:
+        """Token -> id, of those that are found in a text before anything else is."""
+        return {token.content: i for i, token in sorted(self._tokenizer.get_added_tokens_decoder().items())}
+
+    def text_of(self, tokens: Sequence[str]) -> str:
+        """Join tokens, as they are written, to a text."""
+        decoder = self._tokenizer.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
     def token_bytes(self) -> dict[int, bytes]:
         """Id -> what the token adds to a text past its start; of every token that is not special."""
         vocabulary = self._tokenizer.get_vocab().items()
         return {i: _decoded(token, self._steps) for token, i in vocabulary if i not in self.special_ids}
+
+
+def _room(most: int, around: int) -> int:
+    """Return how many tokens of a text there may be, beside those at its ends."""
+    if most < around:
+        raise MinillmError(f"max_length = {most} is less than the {around} special tokens around a text")
+    return most - around
 
 
 def _byte(token: str) -> bytes:
@@ -166,6 +221,10 @@ class SentencePiece:
         token_id = int(self._bare.piece_to_id(token))  # that of "unknown" where there is none
         return token_id if self._bare.id_to_piece(token_id) == token else None
 
+    def written(self, token_id: int) -> str:
+        """Write a token as the vocabulary has it."""
+        return str(self._bare.id_to_piece(token_id))
+
     def token_bytes(self, token_id: int) -> bytes:
         """Return what a token adds to a text past its start; nothing for the model's own marks."""
         if self._is_mark(token_id):
@@ -227,6 +286,9 @@ class Ranks:
     def token_to_id(self, token: str) -> int | None:
         return self._tokens.get(token.encode("utf-8", "replace"))
 
+    def written(self, token_id: int) -> str:
+        return "".join(_OF_BYTE[byte] for byte in self._bytes[token_id])
+
     def token_bytes(self, token_id: int) -> bytes:
         return self._bytes[token_id]
 
@@ -264,6 +326,7 @@ class SplicedBackend:
         before: ids to put before a text.
         after: ids to put after it.
         split_special: whether a special token that is written out in a text is text like any other.
+        own: ids of added tokens that the vocabulary has in itself.
     """
 
     _SPACES = re.compile(r"\s*")
@@ -275,7 +338,9 @@ class SplicedBackend:
         before: Sequence[int] = (),
         after: Sequence[int] = (),
         split_special: bool = False,
+        own: Iterable[int] = (),
     ) -> None:
+        self.base_size = len({*plain.ids, *own})
         self._plain, self._added = plain, dict(added)
         self._before, self._after = list(before), list(after)
         self._by_text = {token.text: i for i, token in added.items()}
@@ -294,7 +359,17 @@ class SplicedBackend:
     def vocab_size(self) -> int:
         return len(self._plain.ids) + sum(i not in self._plain.ids for i in self._added)
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+    def encode(
+        self, text: str, add_special_tokens: bool, most: int | None = None, from_left: bool = False
+    ) -> list[int]:
+        before, after = (self._before, self._after) if add_special_tokens else ([], [])
+        ids = self._encode(text)
+        if most is not None:
+            room = _room(most, len(before) + len(after))
+            ids = ids[max(0, len(ids) - room) :] if from_left else ids[:room]
+        return [*before, *ids, *after]
+
+    def _encode(self, text: str) -> list[int]:
         ids: list[int] = []
         done = 0
         for match in self._pattern.finditer(text):
@@ -307,8 +382,10 @@ class SplicedBackend:
             done = match.end()
             if self._added[i].rstrip and (spaces := self._SPACES.match(text, done)):
                 done = spaces.end()
-        ids += self._stretch(text[done:], done == 0)
-        return [*self._before, *ids, *self._after] if add_special_tokens else ids
+        return ids + self._stretch(text[done:], done == 0)
+
+    def tokenize(self, text: str, add_special_tokens: bool) -> list[str]:
+        return [self._written(i) for i in self.encode(text, add_special_tokens)]
 
     def _stretch(self, text: str, at_start: bool) -> list[int]:
         return self._plain.encode(text, at_start) if text else []
@@ -329,8 +406,26 @@ class SplicedBackend:
         token_id = self._by_text.get(token)
         return self._plain.token_to_id(token) if token_id is None else token_id
 
+    def _written(self, token_id: int) -> str:
+        return self._added[token_id].text if token_id in self._added else self._plain.written(token_id)
+
+    def id_to_token(self, token_id: int) -> str | None:
+        return self._written(token_id) if self.knows(token_id) else None
+
     def knows(self, token_id: int) -> bool:
         return token_id in self._plain.ids or token_id in self._added
+
+    def vocabulary(self) -> dict[str, int]:
+        return {self._written(i): i for i in (*self._plain.ids, *self._added)}
+
+    def added_tokens(self) -> dict[str, int]:
+        return {token.text: i for i, token in sorted(self._added.items())}
+
+    def text_of(self, tokens: Sequence[str]) -> str:
+        vocabulary = self.vocabulary()
+        if unknown := [token for token in tokens if token not in vocabulary]:
+            raise MinillmError(f"the vocabulary has no token {unknown[0]!r}; give tokens as tokenize() does")
+        return self.decode([vocabulary[token] for token in tokens], skip_special_tokens=False)
 
     def token_bytes(self) -> dict[int, bytes]:
         added = {i: token.text.encode() for i, token in self._added.items()}

@@ -79,14 +79,14 @@ def load_backend(
             "added_tokens_decoder that names them; take tokenizer.json, or that file, from the model's "
             "page on the Hugging Face hub"
         )
-    added = _joined(path, plain, added, more)
+    own, added = [*added], _joined(path, plain, added, more)
     backend = SplicedBackend(plain, added)
     ends: list[list[int]] = []
     for name, by_default in (("bos_token", True), ("eos_token", False)):
         i = backend.token_to_id(names[name]) if name in names else None
         wanted = settings.get(f"add_{name}")
         ends.append([i] if i is not None and (by_default if wanted is None else wanted) else [])
-    return SplicedBackend(plain, added, ends[0], ends[1], split_special), names
+    return SplicedBackend(plain, added, ends[0], ends[1], split_special, own), names
 
 
 def _joined(

@@ -97,6 +97,11 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
     return {role: tokens[role] for role in (*order, *tokens) if role in tokens}
 
 
+def unnamed_special_tokens(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    """List the texts of special tokens without a role; arguments as of `special_tokens`."""
+    return list(dict.fromkeys(token.text for listed in _listed_tokens(folder, config) for token in listed))
+
+
 def added_tokens(folder: Path, config: Mapping[str, Any], roles: Mapping[str, AddedToken]) -> AddedTokens:
     """Read what is to be added to a vocabulary.
 

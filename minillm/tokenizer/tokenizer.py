@@ -12,22 +12,27 @@ from copy import copy
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tokenizers
-import torch
 
 from minillm.errors import MinillmError
 from minillm.tokenizer.backends import Backend, JsonBackend
 from minillm.tokenizer.chat_templates import DEFAULT, ChatTemplates, read_templates
 from minillm.tokenizer.files import load_backend
-from minillm.tokenizer.settings import read_json, special_tokens
+from minillm.tokenizer.from_huggingface import read_hugging_face
+from minillm.tokenizer.huggingface import UNSUPPORTED, HuggingFaceMethods, check_tensors, refuse
+from minillm.tokenizer.settings import read_json, special_tokens, unnamed_special_tokens
 
 _REPLACEMENT = "\ufffd"
 
 
-class Tokenizer:
-    """Text <-> token ids for one model; made by `Tokenizer.from_folder`.
+class Tokenizer(HuggingFaceMethods):
+    """Text <-> token ids for one model; made by `Tokenizer.from_folder` or `Tokenizer.from_hf`.
+
+    Beside what stands here, it has the methods and attributes of Hugging Face's tokenizers, as
+    `HuggingFaceMethods` lists them.
 
     Attributes:
         bos_token_id: the beginning-of-sequence token, or None.
@@ -44,14 +49,17 @@ class Tokenizer:
         bos_token_id: int | None = None,
         eos_token_ids: Sequence[int] = (),
         chat_template: str | ChatTemplates | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        name_or_path: str = "",
+        extra_special_tokens: Sequence[str] = (),
     ) -> None:
+        super().__init__(settings, name_or_path, extra_special_tokens)
         self._backend: Backend = (
             JsonBackend(backend) if isinstance(backend, tokenizers.Tokenizer) else backend
         )
         self._special_tokens = dict(special_tokens or {})
-        self.bos_token_id = bos_token_id
         self.eos_token_ids = tuple(eos_token_ids)
-        self.eos_token_id = next(iter(self.eos_token_ids), None)
+        self._role_ids = {"bos_token": bos_token_id, "eos_token": next(iter(self.eos_token_ids), None)}
         if not isinstance(chat_template, ChatTemplates):
             chat_template = ChatTemplates.of(chat_template)
         self._templates = chat_template
@@ -83,7 +91,25 @@ class Tokenizer:
             bos_token_id=bos,
             eos_token_ids=() if eos is None else (eos,),
             chat_template=read_templates(folder, settings),
+            settings=settings,
+            name_or_path=str(folder),
+            extra_special_tokens=unnamed_special_tokens(folder, settings),
         ).with_end_tokens(folder)
+
+    @classmethod
+    def from_hf(cls, tokenizer: Any) -> Tokenizer:
+        """Make a tokenizer of one of transformers or of the library `tokenizers`, as it is in memory.
+
+        Ids, texts, chat template and the end token are those of the object, with the tokens that were added
+        to it; what is changed in it later is not seen here.
+
+        Args:
+            tokenizer: one of theirs, or a `Tokenizer`, which is returned as it is.
+
+        Raises:
+            MinillmError: it is none of these, or it encodes in Python, in a way that no file says.
+        """
+        return tokenizer if isinstance(tokenizer, cls) else cls(**read_hugging_face(tokenizer))
 
     def with_end_tokens(self, folder: Path) -> Tokenizer:
         """Make the same tokenizer for the model of `folder`: it ends where the model's two configs say, too.
@@ -96,8 +122,10 @@ class Tokenizer:
         ids += _ids(folder / "config.json", "eos_token_id")
         tokenizer = copy(self)
         tokenizer.eos_token_ids = tuple(dict.fromkeys((*ids, *self.eos_token_ids)))
-        if tokenizer.eos_token_id is None:
-            tokenizer.eos_token_id = next(iter(tokenizer.eos_token_ids), None)
+        tokenizer._ends_of_model = self._ends_of_model.union(ids)
+        tokenizer._special_tokens, tokenizer._role_ids = dict(self._special_tokens), dict(self._role_ids)
+        if self.eos_token_id is None:
+            tokenizer._role_ids["eos_token"] = next(iter(tokenizer.eos_token_ids), None)
         return tokenizer
 
     @property
@@ -109,37 +137,12 @@ class Tokenizer:
     def chat_template(self, text: str | None) -> None:
         self._templates = ChatTemplates.of(text)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens, added ones included; a model may have more embedding rows than this."""
-        return self._backend.vocab_size
-
     @cached_property
     def word_ids(self) -> tuple[int, ...]:
         """A token with a text of its own, no byte's and not special; none where all are."""
         others = self._backend.special_ids | self._backend.byte_ids.keys()
-        words = (i for i in range(self.vocab_size) if i not in others and self._backend.knows(i))
+        words = (i for i in range(len(self)) if i not in others and self._backend.knows(i))
         return tuple(islice((i for i in words if self.decode([i]).isalnum()), 1))
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of `text`; special tokens written out in it become their ids.
-
-        Args:
-            text: any text; half a surrogate pair, which no UTF-8 can hold, counts as U+FFFD.
-            add_special_tokens: whether to add what the model has around a text (often BOS).
-
-        Raises:
-            MinillmError: `text` has 900,000 white spaces in a row, and the model lists ranks.
-        """
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return self._backend.encode(text, add_special_tokens)
-
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
-        return self._backend.decode(ids, skip_special_tokens)
 
     def token_bytes(self) -> list[bytes]:
         """By id, the bytes that a token adds to a text past its start: none for special and for no tokens.
@@ -233,48 +236,40 @@ class Tokenizer:
         continue_final_message: bool = False,
         tokenize: bool = True,
         *,
-        return_tensors: str | None = None,
-        return_dict: bool = False,
-        **variables: Any,
+        return_dict: bool = True,
+        **others: Any,
     ) -> Any:
-        """Lay out a chat, or several, under the names of Hugging Face's method; `chat_text` says how.
+        """Lay out a chat, or several; `chat_text` says how.
 
-        Returns:
-            Token ids, a list, or with `return_tensors="pt"` a tensor (1, T); in {"input_ids": ...,
-            "attention_mask": ...} with `return_dict`; without `tokenize` the text. Of several chats a list.
+        Args:
+            conversation: one chat, or a list of them.
+            tools: what the template is told of them.
+            documents: the same.
+            chat_template: as of `chat_text`.
+            add_generation_prompt: as of `chat_text`, but with Hugging Face's default.
+            continue_final_message: as of `chat_text`.
+            tokenize: False for the text.
+            return_dict: False for the token ids alone.
+            **others: `padding`, `truncation`, `max_length` and `return_tensors` as of the tokenizer itself;
+                all others are variables of the template.
 
         Raises:
-            MinillmError: as `chat_text` does, and for other kinds of tensors, padding and truncation.
+            MinillmError: as `chat_text` does, and for arguments that are not supported.
         """
-        for name in (
-            "padding",
-            "truncation",
-            "max_length",
-            "tokenizer_kwargs",
-            "return_assistant_tokens_mask",
-        ):
-            if variables.pop(name, None):
-                raise MinillmError(f"apply_chat_template: {name} is not supported; leave it out")
-        if return_tensors not in (None, "pt"):
-            raise MinillmError(f"return_tensors must be 'pt' or None, got {return_tensors!r}")
-        variables |= {"tools": tools, "documents": documents}
-        options = (chat_template, add_generation_prompt, continue_final_message)
-        if several := bool(conversation) and not isinstance(conversation[0], Mapping):
-            if return_tensors is not None:
-                raise MinillmError("return_tensors is for one chat; give them one by one")
-            chats = conversation
-        else:
-            chats = [conversation]
-        results: list[Any] = [self.chat_text(chat, *options, **variables) for chat in chats]
-        if tokenize:
-            results = [self.encode(text, add_special_tokens=False) for text in results]
-            if return_tensors is not None:
-                results = [torch.tensor([ids]) for ids in results]
-            if return_dict:
-                masks = [torch.ones_like(x) if return_tensors else [1] * len(x) for x in results]
-                pairs = zip(results, masks, strict=True)
-                results = [{"input_ids": ids, "attention_mask": mask} for ids, mask in pairs]
-        return results if several else results[0]
+        names = ("padding", "truncation", "max_length", "return_tensors")
+        options = {name: others.pop(name) for name in names if name in others}
+        refuse("apply_chat_template", {name: others.pop(name) for name in UNSUPPORTED if name in others})
+        check_tensors(options.get("return_tensors"))
+        several = bool(conversation) and not isinstance(conversation[0], Mapping)
+        template = (chat_template, add_generation_prompt, continue_final_message)
+        variables = {**others, "tools": tools, "documents": documents}
+        chats = conversation if several else [conversation]
+        texts = [self.chat_text(chat, *template, **variables) for chat in chats]
+        shown: Any = texts if several else texts[0]
+        if not tokenize:
+            return shown
+        encoding = self(shown, add_special_tokens=False, **options)
+        return encoding if return_dict else encoding.input_ids
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **kwargs: Any

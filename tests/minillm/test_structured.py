@@ -40,7 +40,7 @@ def tokenizer(demo_model_path: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def grammars(tokenizer: Tokenizer) -> Grammars:
-    return Grammars(tokenizer, tokenizer.vocab_size + EXTRA)
+    return Grammars(tokenizer, len(tokenizer) + EXTRA)
 
 
 def allowed_ids(constraint: Constraint) -> list[int]:
@@ -153,7 +153,7 @@ def check_token_bytes(tokenizer: Tokenizer) -> None:
             assert decoded == f"a{shown}" or ("\ufffd" in shown and "\ufffd" in decoded), (i, token)
     special = tokenizer._backend.special_ids
     assert all(not tokens[i] for i in special if i < len(tokens))
-    assert sum(map(bool, tokens)) == tokenizer.vocab_size - len(special)
+    assert sum(map(bool, tokens)) == len(tokenizer) - len(special)
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -332,7 +332,7 @@ def test_grammars(grammars: Grammars, tokenizer: Tokenizer, seed: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"add_dummy_prefix": False}])
 def test_sentencepiece(tmp_path: Path, options: dict[str, Any]) -> None:
     tokenizer = Tokenizer.from_folder(sentencepiece_folder(tmp_path, **options))
-    grammars = Grammars(tokenizer, tokenizer.vocab_size)
+    grammars = Grammars(tokenizer, len(tokenizer))
     pattern = r"[a-z]( the|😀|ö){1,4}  \[x\]"
     for seed in range(20):
         text = walk(grammars.start(Params(regex=pattern)), tokenizer, seed)
@@ -347,14 +347,14 @@ def test_sentencepiece(tmp_path: Path, options: dict[str, Any]) -> None:
 def test_anything_is_every_text_token_and_the_end(grammars: Grammars, tokenizer: Tokenizer) -> None:
     (eos,) = tokenizer.eos_token_ids
     allowed_V = grammars.start(Params(regex=r"(?s:.*)")).allowed()
-    assert allowed_V.dtype == torch.bool and allowed_V.shape == (tokenizer.vocab_size + EXTRA,)
+    assert allowed_V.dtype == torch.bool and allowed_V.shape == (len(tokenizer) + EXTRA,)
     starts = {*range(0x80), *range(0xC2, 0xF5)}
     for i, token in enumerate(tokenizer.token_bytes()):
         if not token or token[0] not in starts:
             assert bool(allowed_V[i]) == (i == eos)
         elif "\ufffd" not in token.decode(errors="replace"):
             assert allowed_V[i]
-    assert not allowed_V[tokenizer.vocab_size :].any()
+    assert not allowed_V[len(tokenizer) :].any()
 
 
 @pytest.mark.parametrize("grammar", ["start: <[*]>*", "start: ~/a/", "start: <[^2]>*"])
@@ -365,7 +365,7 @@ def test_no_grammar_gives_special_tokens_or_ids_without_one(
     allowed_V = grammars.start(Params(grammar=grammar)).allowed()
     special = sorted(tokenizer._backend.special_ids)
     assert [i for i in special if allowed_V[i]] == [eos]
-    assert not allowed_V[tokenizer.vocab_size :].any() and allowed_V.sum() > 1000
+    assert not allowed_V[len(tokenizer) :].any() and allowed_V.sum() > 1000
 
 
 def test_every_end_is_the_end() -> None:

@@ -88,9 +88,9 @@ def test_encode_and_decode(tmp_path: Path) -> None:
     assert ids[0] == start and ids[1:] == tokenizer.encode(plain, add_special_tokens=False)
     assert tokenizer.decode(ids) == plain
     assert tokenizer.decode(ids, skip_special_tokens=False) == f"<s>{plain}"
-    assert tokenizer.vocab_size == 256 + 3 + 3
+    assert len(tokenizer) == 256 + 3 + 3
     # Rows of an embedding may exceed the vocabulary: such an id has no text.
-    assert tokenizer.decode([tokenizer.vocab_size + 5]) == ""
+    assert tokenizer.decode([len(tokenizer) + 5]) == ""
 
 
 def test_saved_truncation_and_padding_do_nothing(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def stream(tokenizer: Tokenizer, pieces: Sequence[Sequence[int]], skip: bool) ->
 
 def pieces_of(tokenizer: Tokenizer) -> st.SearchStrategy[list[list[int]]]:
     # A few ids beyond the vocabulary too, as a padded embedding has them.
-    ids = st.integers(0, tokenizer.vocab_size + 3)
+    ids = st.integers(0, len(tokenizer) + 3)
     text = st.text(max_size=8).map(lambda t: tokenizer.encode(t, add_special_tokens=False))
     return st.lists(st.one_of(ids.map(lambda i: [i]), st.lists(ids, max_size=6), text))
 
