@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from minillm.api.outputs import CompletionOutput, RequestOutput
+from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
+from minillm.api.parameters import is_list
 from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import Grammars
 from minillm.engine.request import Request, SampleState
@@ -96,34 +98,74 @@ def with_params(
     prompts = as_list(prompts)
     if params is None or isinstance(params, SamplingParams):
         params = [params or default] * len(prompts)
+    if not is_list(params) or not all(isinstance(one, SamplingParams) for one in params):
+        raise MinillmError(f"sampling_params must be SamplingParams, or a list of them, got {params!r}")
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
     return zip(prompts, params, strict=True)
 
 
-def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
+def priorities(asked: int | Sequence[int] | None, count: int, policy: str) -> list[int]:
+    """Return the priority of each of `count` prompts that run alone; arguments as of `LLM.generate`.
+
+    Raises:
+        MinillmError: there are not as many as prompts, or one is no whole number, or they differ and the
+            policy knows none.
+    """
+    listed = [asked or 0] * count if asked is None or isinstance(asked, int) else asked
+    if not is_list(listed) or len(listed) != count or not all(isinstance(x, int) for x in listed):
+        raise MinillmError(
+            f"priority must be a whole number, or {count} of them, one a prompt, got {asked!r}"
+        )
+    if policy != "priority" and len(set(listed)) == 1:
+        return [0] * count  # all alike, and nothing else runs: they ask for nothing
+    return list(listed)
+
+
+# What vLLM reads of a generation_config.json -> as what.
+GENERATION_CONFIG = {
+    **{name: name for name in ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")},
+    "max_new_tokens": "max_tokens",
+}
+
+
+def default_params(
+    folder: Path | None, generation_config: str | Path, overrides: Mapping[str, Any] | None = None
+) -> SamplingParams:
     """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
-    if generation_config == "vllm" or (folder is None and generation_config == "auto"):
-        return SamplingParams()
-    path = (folder if generation_config == "auto" else Path(generation_config)) / "generation_config.json"  # type: ignore[operator]
+    path, stored = _generation_config(folder, generation_config)
+    defaults = {
+        ours: stored[name] for name, ours in GENERATION_CONFIG.items() if stored.get(name) is not None
+    }
+    try:
+        params = SamplingParams(**defaults)
+    except MinillmError as error:
+        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+    if not isinstance(overrides or {}, Mapping) or (unknown := (overrides or {}).keys() - GENERATION_CONFIG):
+        wrong = repr(min(unknown)) if isinstance(overrides, Mapping) else repr(overrides)
+        known = ", ".join(GENERATION_CONFIG)
+        raise MinillmError(f"override_generation_config must be a dict of some of {known}, got {wrong}")
+    changed = {GENERATION_CONFIG[name]: x for name, x in (overrides or {}).items() if x is not None}
+    try:
+        return replace(params, **changed)
+    except MinillmError as error:
+        raise MinillmError(f"override_generation_config: {error}") from error
+
+
+def _generation_config(folder: Path | None, where: str | Path) -> tuple[Path | None, Mapping[str, Any]]:
+    """Read a generation_config.json; nothing where there is none."""
+    if where == "vllm" or (folder is None and where == "auto"):
+        return None, {}
+    path = (folder if where == "auto" else Path(where)) / "generation_config.json"  # type: ignore[operator]
     if not path.is_file():
-        if generation_config == "auto":
-            return SamplingParams()
+        if where == "auto":
+            return path, {}
         raise MinillmError(f"generation_config: there is no {path}")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         stored = None
-    if not isinstance(stored, dict):
-        return SamplingParams()  # it is an accessory, and some on the hub are no JSON
-    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
-    defaults = {name: stored[name] for name in names if stored.get(name) is not None}
-    if stored.get("max_new_tokens") is not None:
-        defaults["max_tokens"] = stored["max_new_tokens"]
-    try:
-        return SamplingParams(**defaults)
-    except MinillmError as error:
-        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+    return path, stored if isinstance(stored, dict) else {}  # an accessory: some on the hub are no JSON
 
 
 class RequestBuilder:
@@ -151,7 +193,12 @@ class RequestBuilder:
             )
 
     def build(
-        self, prompt: Prompt, params: SamplingParams, request_id: str | None, taken: Container[str]
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str | None,
+        taken: Container[str],
+        priority: int = 0,
     ) -> Request:
         """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
 
@@ -159,6 +206,7 @@ class RequestBuilder:
             MinillmError: the prompt or a parameter is not one for this model, or the grammar cannot be used.
         """
         tokenizer = self._tokenizer
+        params = params.clone()  # whoever brought it may assign to it while this request runs
         text, token_ids = parse(prompt, tokenizer)
         self.check_prompt(token_ids)
         self._check_params(params)
@@ -177,6 +225,7 @@ class RequestBuilder:
                 parent=samples[0].sequence if samples else None,
                 wants_prompt=params.prompt_logprobs is not None and i == 0,
                 reads_cache=not params.skip_reading_prefix_cache,
+                priority=priority,
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:
@@ -191,20 +240,20 @@ class RequestBuilder:
                 bad_ids=bad_ids,
                 decoder=decoder,
                 constraint=None if structure is None else self._grammars.start(structure),
+                logprobs=FlatLogprobs() if params.flat_logprobs else [],
             )
             samples.append(sample)
         name = str(number) if request_id is None else request_id
         output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
         if params.prompt_logprobs is not None:
-            output.prompt_logprobs = [None]
+            output.prompt_logprobs = FlatLogprobs() if params.flat_logprobs else []
+            output.prompt_logprobs.append(None)
         return Request(output, samples, params)
 
     def _check_params(self, params: SamplingParams) -> None:
         """Raise `MinillmError` for what this model or tokenizer cannot do."""
         if params.stop_strings or params.bad_words:
             expect_tokenizer(self._tokenizer)
-        if params.stop_strings and not params.detokenize:
-            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
         limit, vocab_size = self._max_logprobs, self._model.config.vocab_size
         for name in ("logprobs", "prompt_logprobs"):
             asked = getattr(params, name)
