@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
 from minillm.api.parameters import is_list
@@ -20,6 +20,20 @@ from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+
+
+class TextPrompt(TypedDict):
+    """A prompt as text."""
+
+    prompt: str
+
+
+class TokensPrompt(TypedDict):
+    """A prompt as token ids, and its text, if it is known."""
+
+    prompt_token_ids: list[int]
+    prompt: NotRequired[str]
+
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]

@@ -50,8 +50,8 @@ POLICIES = ("fcfs", "priority")
 class LLM(LLMEngine):
     """A sampler over a live model.
 
-    Arguments have vLLM's names. Of those that only vLLM has, values that ask for nothing here are noted in the
-    log, once; others are an error.
+    Arguments have vLLM's names. Of those that only vLLM has, values that ask for nothing here are noted in
+    the log, once; others are an error.
 
     Args:
         model: a folder, a hub id or the demo model's name (loaded at `precision` onto `device`), or a
@@ -64,13 +64,13 @@ class LLM(LLMEngine):
             weights are exact, and a warning says so.
         precision: a preset or a `Precision`; "fp32" by default.
         seed: seeds the requests that bring no seed of their own.
-        max_model_len: most tokens of a sequence, prompt and output; by default, or with -1, the model's context,
-            or what the KV cache holds if that is less.
+        max_model_len: most tokens of a sequence, prompt and output; by default, or with -1, the model's
+            context, or what the KV cache holds if that is less.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: most tokens in one step.
         enable_prefix_caching: reuse the keys and values of prompts that start alike.
-        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default; on a
-            CPU it asks for nothing.
+        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default;
+            on a CPU it asks for nothing.
         kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
         max_logprobs: most logprobs of a token that a request may ask for; -1 for any number.
         logprobs_mode: what reported logprobs are of: "tempered_logprobs" (the full distribution after the
@@ -79,12 +79,12 @@ class LLM(LLMEngine):
             "processed_logits".
         generation_config: where defaults of sampling parameters come from: "auto" (the model's
             generation_config.json), "vllm" (vLLM's own), or a folder.
-        override_generation_config: what takes the place of what stands there: temperature, top_p, top_k, min_p,
-            repetition_penalty, max_new_tokens.
+        override_generation_config: what takes the place of what stands there: temperature, top_p, top_k,
+            min_p, repetition_penalty, max_new_tokens.
         skip_tokenizer_init: load no tokenizer: prompts and outputs are token ids only.
-        hf_overrides: what takes the place of values in config.json, dicts in it part by part; or a function of
-            its content, whose keys are attributes too, that returns it changed. The architecture is read from
-            it; end tokens, tokenizer and generation_config.json are not.
+        hf_overrides: what takes the place of values in config.json, dicts in it part by part; or a function
+            of its content, whose keys are attributes too, that returns it changed. The architecture is read
+            from it; end tokens, tokenizer and generation_config.json are not.
         scheduling_policy: "fcfs" (first come, first served) or "priority": see `generate`.
         profiler_config: {"profiler": "torch", "torch_profiler_dir": folder}, for `start_profile`.
         enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.

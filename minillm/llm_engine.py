@@ -92,7 +92,8 @@ class PoolingParams:
 class LLMEngine:
     """The names of vLLM's engine. An `LLM` is its own engine: `llm.llm_engine` is `llm`.
 
-    Steps are those of `LLM`: requests that were added run together, in one batch, while somebody calls `step`.
+    Steps are those of `LLM`: requests that were added run together, in one batch, while somebody calls
+    `step`.
     """
 
     model: Transformer
@@ -104,7 +105,8 @@ class LLMEngine:
     _profiler: torch.profiler.profile | None = None
 
     @classmethod
-    def from_engine_args(cls, engine_args: Any, **_: Any) -> Self:
+    @refusing({"enable_multiprocessing": anything(), "stat_loggers": None, "usage_context": anything()})
+    def from_engine_args(cls, engine_args: Any) -> Self:
         """Make an `LLM` of `EngineArgs`."""
         llm: Self = engine_args.create_llm()
         return llm
@@ -201,8 +203,8 @@ class LLMEngine:
     ) -> list[T]:
         """Call a function of the worker, or a method of `Worker` by its name; return a list of one result.
 
-        There is one worker, in this process, so that no `timeout` can pass. Raises `MinillmError` for a name that it has not, and what the
-        function raises.
+        There is one worker, in this process, so that no `timeout` can pass. Raises `MinillmError` for a name
+        that it has not, and what the function raises.
         """
         worker = Worker(self)
         if isinstance(method, str):
@@ -260,14 +262,11 @@ def trace_folder(profiler_config: Mapping[str, Any] | None) -> Path | None:
     """Return the folder of `profiler_config`; `MinillmError` where it asks for anything but torch's."""
     if profiler_config is None:
         return None
+    rule = "profiler_config must be {'profiler': 'torch', 'torch_profiler_dir': folder}"
     keys = {"profiler", "torch_profiler_dir"}
     if not isinstance(profiler_config, Mapping) or profiler_config.keys() - keys:
-        raise MinillmError(
-            f"profiler_config must be {{'profiler': 'torch', 'torch_profiler_dir': ...}}, got {profiler_config!r}"
-        )
+        raise MinillmError(f"{rule}, got {profiler_config!r}")
     folder = profiler_config.get("torch_profiler_dir")
     if profiler_config.get("profiler", "torch") != "torch" or not folder:
-        raise MinillmError(
-            f"profiler_config needs 'profiler': 'torch' and a 'torch_profiler_dir', got {profiler_config!r}"
-        )
+        raise MinillmError(f"{rule}, got {profiler_config!r}")
     return Path(folder)

@@ -34,8 +34,8 @@ from minillm import (
     Transformer,
     __version__,
 )
+from minillm.async_llm import AsyncLLM
 from minillm.serve import server as serving
-from minillm.serve.async_llm import AsyncLLM
 from minillm.serve.protocol import CHAT, COMPLETION, UNSUPPORTED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
