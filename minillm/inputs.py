@@ -19,6 +19,7 @@ from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
 from minillm.model.transformer import Transformer
+from minillm.tokenizer.settings import read_json
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 
@@ -155,11 +156,11 @@ def default_params(
         params = SamplingParams(**defaults)
     except MinillmError as error:
         raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
-    if not isinstance(overrides or {}, Mapping) or (unknown := (overrides or {}).keys() - GENERATION_CONFIG):
-        wrong = repr(min(unknown)) if isinstance(overrides, Mapping) else repr(overrides)
-        known = ", ".join(GENERATION_CONFIG)
-        raise MinillmError(f"override_generation_config must be a dict of some of {known}, got {wrong}")
-    changed = {GENERATION_CONFIG[name]: x for name, x in (overrides or {}).items() if x is not None}
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, Mapping) or not overrides.keys() <= GENERATION_CONFIG.keys():
+        rule = f"a dict of {', '.join(GENERATION_CONFIG)}, or some of them"
+        raise MinillmError(f"override_generation_config must be {rule}, got {overrides!r}")
+    changed = {GENERATION_CONFIG[name]: value for name, value in overrides.items() if value is not None}
     try:
         return replace(params, **changed)
     except MinillmError as error:
@@ -182,6 +183,15 @@ def _generation_config(folder: Path | None, where: str | Path) -> tuple[Path | N
     return path, stored if isinstance(stored, dict) else {}  # an accessory: some on the hub are no JSON
 
 
+def end_tokens(folder: Path) -> list[int]:
+    """Return the tokens that end a sequence by a model's configs, for an `LLM` without its tokenizer."""
+    for name in ("generation_config.json", "config.json"):
+        ids = read_json(folder / name, tolerant=True).get("eos_token_id")
+        if ids is not None:
+            return [int(i) for i in (ids if is_list(ids) else [ids])]
+    return []
+
+
 class RequestBuilder:
     """Makes requests of prompts and sampling parameters; arguments as of `LLM`."""
 
@@ -192,8 +202,10 @@ class RequestBuilder:
         seed: int,
         max_model_len: int,
         max_logprobs: int,
+        end_ids: Sequence[int] = (),
     ) -> None:
         self._model, self._tokenizer, self._seed = model, tokenizer, seed
+        self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
         self._max_model_len, self._max_logprobs = max_model_len, max_logprobs
         self._numbers = count()
 
@@ -229,7 +241,6 @@ class RequestBuilder:
         # An id that somebody chose may be a number.
         number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)
         seed, first = (self._seed, number << 32) if params.seed is None else (params.seed, 0)
-        end_ids = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
         bad_ids = _bad_word_ids(params, tokenizer)
         samples: list[SampleState] = []
         for i in range(params.n):
@@ -249,7 +260,7 @@ class RequestBuilder:
                 CompletionOutput(i, "", [], None, None),
                 sequence,
                 noise=(seed, first + i),
-                end_ids=end_ids,
+                end_ids=self.end_ids,
                 eos_id=None if tokenizer is None else tokenizer.eos_token_id,
                 bad_ids=bad_ids,
                 decoder=decoder,
@@ -279,8 +290,7 @@ class RequestBuilder:
             if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
                 raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
         if params.allowed_token_ids is not None:
-            ends = self._tokenizer.eos_token_ids if self._tokenizer is not None else ()
-            early = {*ends, *(params.stop_token_ids or ())} if params.min_tokens else set()
+            early = {*self.end_ids, *(params.stop_token_ids or ())} if params.min_tokens else set()
             single = {ids[0] for ids in _bad_word_ids(params, self._tokenizer) if len(ids) == 1}
             if not set(params.allowed_token_ids) - early - single:
                 raise MinillmError(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minillm import inputs
-from minillm.api import engine_arguments
+from minillm.api.engine_arguments import FOREIGN, OF_CALLS
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.checkpoint import hub
@@ -32,21 +29,13 @@ from minillm.llm_engine import LLMEngine, trace_folder
 from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
+from minillm.progress import progress
 from minillm.tokenizer.tokenizer import Tokenizer
 
-# What vLLM's `generate` and `chat` take and ours do not.
-FOREIGN = {
-    "guided_options_request": nothing(None, remedy="give SamplingParams(structured_outputs=...)"),
-    "lora_request": None,
-    "mm_processor_kwargs": nothing(None, {}),
-    "prompt_adapter_request": None,
-    "prompt_token_ids": nothing(None, remedy="give token ids as the prompts: generate([[1, 2], [3]])"),
-    "tokenization_kwargs": nothing(None, {}),
-}
 POLICIES = ("fcfs", "priority")
 
 
-@refusing(engine_arguments.FOREIGN)
+@refusing(FOREIGN)
 class LLM(LLMEngine):
     """A sampler over a live model.
 
@@ -146,7 +135,8 @@ class LLM(LLMEngine):
         self.max_model_len = self._engine.checked_max_model_len(asked)
         model.set_context(self.max_model_len)
         seed, most = _whole("seed", seed, 0), _whole("max_logprobs", max_logprobs, 20)
-        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most)
+        ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
+        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most, ends)
         self._sampler = Sampler(model, tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
         self._metrics = EngineMetrics()
@@ -155,7 +145,7 @@ class LLM(LLMEngine):
 
     # ---------------------------------------------------------------- whole batches
 
-    @refusing(FOREIGN)
+    @refusing(OF_CALLS)
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -188,7 +178,7 @@ class LLM(LLMEngine):
                 advance()
         return [request.output for request in requests]
 
-    @refusing({**FOREIGN, "chat_template_content_format": nothing("auto", "string")})
+    @refusing({**OF_CALLS, "chat_template_content_format": nothing("auto", "string")})
     def chat(
         self,
         messages: Messages | Sequence[Messages],
@@ -215,7 +205,7 @@ class LLM(LLMEngine):
         prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
         return self.generate(prompts, sampling_params, use_tqdm, priority=priority)
 
-    @refusing({**FOREIGN, "concurrency_limit": anything(), "use_tqdm": anything(False)})
+    @refusing({**OF_CALLS, "concurrency_limit": anything(), "use_tqdm": anything(False)})
     def beam_search(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
     ) -> list[BeamSearchOutput]:
@@ -227,8 +217,8 @@ class LLM(LLMEngine):
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
             self._builder.check_prompt(token_ids)
-        ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
-        outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
+        ends = frozenset[int]() if params.ignore_eos else self._builder.end_ids
+        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len)
         if self.tokenizer is not None:
             for sequence in (sequence for output in outputs for sequence in output.sequences):
                 hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
@@ -258,7 +248,7 @@ class LLM(LLMEngine):
 
     # ---------------------------------------------------------------- step by step
 
-    @refusing(FOREIGN)
+    @refusing(OF_CALLS)
     def enqueue(
         self,
         prompt: Prompt,
@@ -450,22 +440,3 @@ def _whole(name: str, value: object, default: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise MinillmError(f"{name} must be a whole number, got {value!r}")
     return value
-
-
-def progress_bar(show: bool = True, **options: Any) -> Progress:
-    """Make a progress bar of samples on stderr, which shows if it should and stderr is a terminal."""
-    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    show = show and sys.stderr.isatty()
-    return Progress(*columns, console=Console(stderr=True), disable=not show, **options)
-
-
-@contextmanager
-def progress(use_tqdm: bool | Callable[..., Any], total: int) -> Iterator[Callable[[], None]]:
-    """Show progress: a function to call for each of `total` samples; `use_tqdm` as of `LLM.generate`."""
-    if callable(use_tqdm):
-        with closing(use_tqdm(total=total, desc="sampling")) as theirs:
-            yield lambda: theirs.update(1)
-    else:
-        with progress_bar(use_tqdm) as bar:
-            task = bar.add_task("sampling", total=total)
-            yield lambda: bar.advance(task)

@@ -41,7 +41,7 @@ ORDERS: dict[str, Order] = {
         "model",
         "checkpoint",
         "engine",
-        ("adapters", "inputs", "parity"),
+        ("adapters", "inputs", "parity", "progress"),
         "llm_engine",
         ("lora", "llm"),
         ("async_llm", "engine_args"),

@@ -1,4 +1,4 @@
-"""vLLM's arguments of `LLM` that minillm has not, and which values of them ask for nothing."""
+"""vLLM's arguments of `LLM` and its methods that minillm has not, and which values of them ask for nothing."""
 
 from __future__ import annotations
 
@@ -153,4 +153,14 @@ FOREIGN: dict[str, Foreign] = {
     "task": nothing("auto", "generate", remedy=_POOLING),
     "worker_cls": nothing("auto", remedy="call collective_rpc() or apply_model() with a function"),
     "worker_extension_cls": nothing("", remedy="call collective_rpc() or apply_model() with a function"),
+}
+
+# What vLLM's `generate`, `chat` and their like take and ours do not.
+OF_CALLS: dict[str, Foreign] = {
+    "guided_options_request": nothing(None, remedy="give SamplingParams(structured_outputs=...)"),
+    "lora_request": nothing(None),
+    "mm_processor_kwargs": nothing(None, {}, remedy=_TEXT),
+    "prompt_adapter_request": nothing(None),
+    "prompt_token_ids": nothing(None, remedy="give token ids as the prompts: generate([[1, 2], [3]])"),
+    "tokenization_kwargs": nothing(None, {}),
 }
