@@ -1,4 +1,4 @@
-"""vLLM's arguments of `LLM` and its methods that minillm has not, and which values of them ask for nothing."""
+"""vLLM's arguments of `LLM` and its methods that minillm has not, and what values of them ask for nothing."""
 
 from __future__ import annotations
 

@@ -466,7 +466,7 @@ def test_an_empty_list_of_ids_among_others_is_an_empty_prompt(llm: LLM) -> None:
 
 def test_next_token_logprobs_refuses_bad_prompts_too(llm: LLM) -> None:
     assert "empty" in refusal(lambda: llm.next_token_logprobs([PROMPT, []]))
-    assert "outside" in refusal(lambda: llm.next_token_logprobs([[VOCABULARY]]))
+    assert "out of vocabulary" in refusal(lambda: llm.next_token_logprobs([[VOCABULARY]]))
     assert llm._engine.scheduler.pool.held == 0
     assert llm.next_token_logprobs([PROMPT]).shape == (1, VOCABULARY)
 
