@@ -339,9 +339,15 @@ class SamplingParams:
         return any(parameter.cuts for parameter in self._changes())
 
     def _changes(self) -> list[Parameter]:
-        cls: Any = self.__class__
-        declared = parameters(cls).items()
-        return [p for name, p in declared if p.changes is not None and p.changes(getattr(self, name))]
+        return [
+            parameter for name, parameter in _changing(type(self)) if parameter.changes(getattr(self, name))
+        ]
+
+
+@cache
+def _changing(cls: type) -> list[tuple[str, Any]]:
+    """List the parameters that can change the distribution: each row of a step asks for them."""
+    return [(name, parameter) for name, parameter in parameters(cls).items() if parameter.changes is not None]
 
 
 @cache
