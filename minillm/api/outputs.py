@@ -54,7 +54,6 @@ class FlatLogprobs(MutableSequence[Entries | None]):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
-        columns = (self.token_ids, self.logprobs, self.ranks, self.decoded_tokens)
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1 or start >= stop:
@@ -62,8 +61,15 @@ class FlatLogprobs(MutableSequence[Entries | None]):
                 part.extend(self[i] for i in range(start, stop, step))
                 return part
             first, last = self.start_indices[start], self.end_indices[stop - 1]
-            bounds = ([i - first for i in x[start:stop]] for x in (self.start_indices, self.end_indices))
-            return FlatLogprobs(*bounds, *(column[first:last] for column in columns))
+            return FlatLogprobs(
+                [i - first for i in self.start_indices[start:stop]],
+                [i - first for i in self.end_indices[start:stop]],
+                self.token_ids[first:last],
+                self.logprobs[first:last],
+                self.ranks[first:last],
+                self.decoded_tokens[first:last],
+            )
+        columns = (self.token_ids, self.logprobs, self.ranks, self.decoded_tokens)
         at = slice(self.start_indices[index], self.end_indices[index])
         return {
             token: Logprob(logprob, rank, text)
