@@ -13,9 +13,9 @@ from minillm.llm import LLM
 
 def _with_arguments_of_llm(cls: Class) -> Class:
     """Give a class those arguments, and those that only vLLM has, for `dataclass` to make fields of."""
-    own = list(inspect.signature(LLM).parameters.values())
-    defaults = {parameter.name: parameter.default for parameter in own}
-    for name, default in (defaults | {name: foreign.default for name, foreign in FOREIGN.items()}).items():
+    own = {parameter.name: parameter.default for parameter in inspect.signature(LLM).parameters.values()}
+    others = {name: foreign.default for name, foreign in FOREIGN.items() if name not in own}
+    for name, default in {**own, **others}.items():
         cls.__annotations__[name] = Any
         if default is not inspect.Parameter.empty:
             setattr(cls, name, default)
