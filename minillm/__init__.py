@@ -15,37 +15,53 @@ from minillm.api.outputs import (
     BeamSearchOutput,
     BeamSearchSequence,
     CompletionOutput,
+    FlatLogprobs,
     Logprob,
     RequestMetrics,
     RequestOutput,
 )
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.structured_outputs import StructuredOutputsParams
+from minillm.async_llm import AsyncLLM
 from minillm.checkpoint.load import load_model, save_model
+from minillm.engine_args import AsyncEngineArgs, EngineArgs
 from minillm.errors import MinillmError
+from minillm.inputs import TextPrompt, TokensPrompt
 from minillm.llm import LLM
+from minillm.llm_engine import LLMEngine, PoolingParams
 from minillm.model.config import ModelConfig
 from minillm.model.logprobs import next_logprobs, token_logprobs
 from minillm.model.precision import Precision
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import Tokenizer
 
+AsyncLLMEngine = AsyncLLM  # vLLM's older name
+
 __all__ = [
     "LLM",
+    "AsyncEngineArgs",
+    "AsyncLLM",
+    "AsyncLLMEngine",
     "BeamSearchOutput",
     "BeamSearchParams",
     "BeamSearchSequence",
     "CompletionOutput",
+    "EngineArgs",
+    "FlatLogprobs",
+    "LLMEngine",
     "Logprob",
     "MinillmError",
     "ModelConfig",
+    "PoolingParams",
     "Precision",
     "RequestMetrics",
     "RequestOutput",
     "RequestOutputKind",
     "SamplingParams",
     "StructuredOutputsParams",
+    "TextPrompt",
     "Tokenizer",
+    "TokensPrompt",
     "Transformer",
     "load_model",
     "next_logprobs",

@@ -33,7 +33,8 @@ from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.errors import Class, MinillmError, install_hint
 from minillm.inputs import Prompt, chat_prompt
-from minillm.llm import LLM, progress_bar
+from minillm.llm import LLM
+from minillm.progress import progress_bar
 
 arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import logging
+import reprlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
 from typing import Any, TypeVar
+
+logger = logging.getLogger("minillm")
 
 
 class MinillmError(ValueError):
@@ -28,30 +35,109 @@ def check_values(values: object, rules: Mapping[str, tuple[bool, str]]) -> None:
             raise MinillmError(f"{name} must be {rule}{', and finite' * holds}, got {value!r}")
 
 
+_noted: set[str] = set()
+
+
+def note(about: str, sentence: str) -> None:
+    """Write a sentence into the log "minillm", the first time that there is something to say about this."""
+    if about not in _noted:
+        _noted.add(about)
+        logger.warning("%s", sentence)
+
+
+# ---------------------------------------------------------------- arguments that vLLM has
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An argument that vLLM has and minillm has not.
+
+    Attributes:
+        default: vLLM's own value, which passes in silence.
+        harmless: other values that ask for nothing here, and pass with a note; None for any value.
+        remedy: what to do about a value that asks for something.
+    """
+
+    default: Any
+    harmless: tuple[Any, ...] | None = ()
+    remedy: str = "leave it out"
+
+    def asks_for_nothing(self, value: object) -> bool:
+        """Tell whether a value may pass, with a note unless it is the default."""
+        return self.harmless is None or any(_same(value, other) for other in (self.default, *self.harmless))
+
+
+_PLAIN = (str, int, float, tuple, list, dict)
+
+
+def _same(a: object, b: object) -> bool:
+    # Of arrays and tensors, `==` is no bool.
+    return a is b or (isinstance(a, _PLAIN) and isinstance(b, _PLAIN) and bool(a == b))
+
+
+def nothing(default: Any, *harmless: Any, remedy: str = "leave it out") -> Foreign:
+    """Declare a foreign argument of which these values ask for nothing."""
+    return Foreign(default, harmless, remedy)
+
+
+def anything(default: Any = None) -> Foreign:
+    """Declare a foreign argument of which no value asks for anything here."""
+    return Foreign(default, None)
+
+
+Arguments = Mapping[str, Any]
+Target = TypeVar("Target", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 
-def refusing(arguments: Mapping[str, Any]) -> Callable[[Class], Class]:
-    """Make a class's constructor know vLLM's arguments that are not supported, and say so.
+def refusing(arguments: Arguments) -> Callable[[Target], Target]:
+    """Make a function, or a class's constructor, know vLLM's arguments that are not its own.
 
-    `arguments` has, for each, the value that asks for nothing: with it the argument is let pass, with any
-    other it is a `MinillmError`, never ignored.
+    `arguments` has a `Foreign` for each, or just vLLM's default. A value that asks for nothing passes, with
+    a note in the log, once; any other, an argument that nobody has, and one too many or too few, is a
+    `MinillmError`, never ignored and never a bare `TypeError`.
     """
+    known = {name: x if isinstance(x, Foreign) else Foreign(x) for name, x in arguments.items()}
 
-    def wrap(cls: Class) -> Class:
-        init = cls.__init__  # type: ignore[misc]
+    def wrap(target: Target) -> Target:
+        function: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+        signature, name = inspect.signature(function), target.__name__
 
-        @wraps(init)
-        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-            for name in arguments.keys() & kwargs.keys():
-                if (value := kwargs.pop(name)) != arguments[name]:
-                    raise MinillmError(
-                        f"{cls.__name__}({name}={value!r}): vLLM has this argument, minillm does not support "
-                        "it; leave it out"
-                    )
-            init(self, *args, **kwargs)
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            kwargs = _own(name, signature, known, kwargs)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise MinillmError(f"{name}(): {error}") from None
+            return function(*args, **kwargs)
 
-        cls.__init__ = checked  # type: ignore[misc]
-        return cls
+        if not isinstance(target, type):
+            return checked  # type: ignore[return-value]
+        target.__init__ = checked  # type: ignore[misc]
+        return target
 
     return wrap
+
+
+def _own(
+    name: str, signature: inspect.Signature, known: Mapping[str, Foreign], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments that the function itself takes; the others may ask for nothing."""
+    own: dict[str, Any] = {}
+    for argument, value in kwargs.items():
+        foreign = known.get(argument)
+        if argument in signature.parameters:
+            own[argument] = value
+        elif foreign is None:
+            near = difflib.get_close_matches(argument, [*signature.parameters, *known], n=1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            raise MinillmError(f"{name}() has no argument {argument!r}; {hint}")
+        elif not foreign.asks_for_nothing(value):
+            raise MinillmError(
+                f"{name}({argument}={reprlib.repr(value)}): vLLM has this argument, minillm does not support "
+                f"it; {foreign.remedy}"
+            )
+        elif not _same(value, foreign.default):
+            note(f"{name}.{argument}", f"{name}({argument}={reprlib.repr(value)}) asks for nothing here")
+    return own

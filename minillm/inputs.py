@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from minillm.api.outputs import CompletionOutput, RequestOutput
+from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
+from minillm.api.parameters import is_list
 from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import Grammars
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
 from minillm.errors import MinillmError
 from minillm.model.transformer import Transformer
+from minillm.tokenizer.settings import read_json
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+
+
+class TextPrompt(TypedDict):
+    """A prompt as text."""
+
+    prompt: str
+
+
+class TokensPrompt(TypedDict):
+    """A prompt as token ids, and its text, if it is known."""
+
+    prompt_token_ids: list[int]
+    prompt: NotRequired[str]
+
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
@@ -96,34 +113,83 @@ def with_params(
     prompts = as_list(prompts)
     if params is None or isinstance(params, SamplingParams):
         params = [params or default] * len(prompts)
+    if not is_list(params) or not all(isinstance(one, SamplingParams) for one in params):
+        raise MinillmError(f"sampling_params must be SamplingParams, or a list of them, got {params!r}")
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
     return zip(prompts, params, strict=True)
 
 
-def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
+def priorities(asked: int | Sequence[int] | None, count: int, policy: str) -> list[int]:
+    """Return the priority of each of `count` prompts that run alone; arguments as of `LLM.generate`.
+
+    Raises:
+        MinillmError: there are not as many as prompts, or one is no whole number, or they differ and the
+            policy knows none.
+    """
+    listed = [asked or 0] * count if asked is None or isinstance(asked, int) else asked
+    if not is_list(listed) or len(listed) != count or not all(isinstance(x, int) for x in listed):
+        raise MinillmError(
+            f"priority must be a whole number, or {count} of them, one a prompt, got {asked!r}"
+        )
+    if policy != "priority" and len(set(listed)) == 1:
+        return [0] * count  # all alike, and nothing else runs: they ask for nothing
+    return list(listed)
+
+
+# What vLLM reads of a generation_config.json -> as what.
+GENERATION_CONFIG = {
+    **{name: name for name in ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")},
+    "max_new_tokens": "max_tokens",
+}
+
+
+def default_params(
+    folder: Path | None, generation_config: str | Path, overrides: Mapping[str, Any] | None = None
+) -> SamplingParams:
     """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
-    if generation_config == "vllm" or (folder is None and generation_config == "auto"):
-        return SamplingParams()
-    path = (folder if generation_config == "auto" else Path(generation_config)) / "generation_config.json"  # type: ignore[operator]
+    path, stored = _generation_config(folder, generation_config)
+    defaults = {
+        ours: stored[name] for name, ours in GENERATION_CONFIG.items() if stored.get(name) is not None
+    }
+    try:
+        params = SamplingParams(**defaults)
+    except MinillmError as error:
+        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, Mapping) or not overrides.keys() <= GENERATION_CONFIG.keys():
+        rule = f"a dict of {', '.join(GENERATION_CONFIG)}, or some of them"
+        raise MinillmError(f"override_generation_config must be {rule}, got {overrides!r}")
+    changed = {GENERATION_CONFIG[name]: value for name, value in overrides.items() if value is not None}
+    try:
+        return replace(params, **changed)
+    except MinillmError as error:
+        raise MinillmError(f"override_generation_config: {error}") from error
+
+
+def _generation_config(folder: Path | None, where: str | Path) -> tuple[Path | None, Mapping[str, Any]]:
+    """Read a generation_config.json; nothing where there is none."""
+    if where == "vllm" or (folder is None and where == "auto"):
+        return None, {}
+    path = (folder if where == "auto" else Path(where)) / "generation_config.json"  # type: ignore[operator]
     if not path.is_file():
-        if generation_config == "auto":
-            return SamplingParams()
+        if where == "auto":
+            return path, {}
         raise MinillmError(f"generation_config: there is no {path}")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         stored = None
-    if not isinstance(stored, dict):
-        return SamplingParams()  # it is an accessory, and some on the hub are no JSON
-    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
-    defaults = {name: stored[name] for name in names if stored.get(name) is not None}
-    if stored.get("max_new_tokens") is not None:
-        defaults["max_tokens"] = stored["max_new_tokens"]
-    try:
-        return SamplingParams(**defaults)
-    except MinillmError as error:
-        raise MinillmError(f"{path}: {error}; correct it, or give generation_config='vllm'") from error
+    return path, stored if isinstance(stored, dict) else {}  # an accessory: some on the hub are no JSON
+
+
+def end_tokens(folder: Path) -> list[int]:
+    """Return the tokens that end a sequence by a model's configs, for an `LLM` without its tokenizer."""
+    for name in ("generation_config.json", "config.json"):
+        ids = read_json(folder / name, tolerant=True).get("eos_token_id")
+        if ids is not None:
+            return [int(i) for i in (ids if is_list(ids) else [ids])]
+    return []
 
 
 class RequestBuilder:
@@ -136,8 +202,10 @@ class RequestBuilder:
         seed: int,
         max_model_len: int,
         max_logprobs: int,
+        end_ids: Sequence[int] = (),
     ) -> None:
         self._model, self._tokenizer, self._seed = model, tokenizer, seed
+        self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
         self._max_model_len, self._max_logprobs = max_model_len, max_logprobs
         self._numbers = count()
 
@@ -151,7 +219,12 @@ class RequestBuilder:
             )
 
     def build(
-        self, prompt: Prompt, params: SamplingParams, request_id: str | None, taken: Container[str]
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str | None,
+        taken: Container[str],
+        priority: int = 0,
     ) -> Request:
         """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
 
@@ -159,6 +232,7 @@ class RequestBuilder:
             MinillmError: the prompt or a parameter is not one for this model, or the grammar cannot be used.
         """
         tokenizer = self._tokenizer
+        params = params.clone()  # whoever brought it may assign to it while this request runs
         text, token_ids = parse(prompt, tokenizer)
         self.check_prompt(token_ids)
         self._check_params(params)
@@ -167,7 +241,6 @@ class RequestBuilder:
         # An id that somebody chose may be a number.
         number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)
         seed, first = (self._seed, number << 32) if params.seed is None else (params.seed, 0)
-        end_ids = frozenset(tokenizer.eos_token_ids if tokenizer is not None else ())
         bad_ids = _bad_word_ids(params, tokenizer)
         samples: list[SampleState] = []
         for i in range(params.n):
@@ -177,6 +250,7 @@ class RequestBuilder:
                 parent=samples[0].sequence if samples else None,
                 wants_prompt=params.prompt_logprobs is not None and i == 0,
                 reads_cache=not params.skip_reading_prefix_cache,
+                priority=priority,
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:
@@ -186,25 +260,25 @@ class RequestBuilder:
                 CompletionOutput(i, "", [], None, None),
                 sequence,
                 noise=(seed, first + i),
-                end_ids=end_ids,
+                end_ids=self.end_ids,
                 eos_id=None if tokenizer is None else tokenizer.eos_token_id,
                 bad_ids=bad_ids,
                 decoder=decoder,
                 constraint=None if structure is None else self._grammars.start(structure),
+                logprobs=FlatLogprobs() if params.flat_logprobs else [],
             )
             samples.append(sample)
         name = str(number) if request_id is None else request_id
         output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
         if params.prompt_logprobs is not None:
-            output.prompt_logprobs = [None]
+            output.prompt_logprobs = FlatLogprobs() if params.flat_logprobs else []
+            output.prompt_logprobs.append(None)
         return Request(output, samples, params)
 
     def _check_params(self, params: SamplingParams) -> None:
         """Raise `MinillmError` for what this model or tokenizer cannot do."""
         if params.stop_strings or params.bad_words:
             expect_tokenizer(self._tokenizer)
-        if params.stop_strings and not params.detokenize:
-            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
         limit, vocab_size = self._max_logprobs, self._model.config.vocab_size
         for name in ("logprobs", "prompt_logprobs"):
             asked = getattr(params, name)
@@ -216,8 +290,7 @@ class RequestBuilder:
             if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
                 raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
         if params.allowed_token_ids is not None:
-            ends = self._tokenizer.eos_token_ids if self._tokenizer is not None else ()
-            early = {*ends, *(params.stop_token_ids or ())} if params.min_tokens else set()
+            early = {*self.end_ids, *(params.stop_token_ids or ())} if params.min_tokens else set()
             single = {ids[0] for ids in _bad_word_ids(params, self._tokenizer) if len(ids) == 1}
             if not set(params.allowed_token_ids) - early - single:
                 raise MinillmError(

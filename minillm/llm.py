@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minillm import inputs
+from minillm.api.engine_arguments import FOREIGN, OF_CALLS
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
+from minillm.checkpoint.read_config import Overrides
 from minillm.engine import beam_search as beam
 from minillm.engine.engine import Engine, cache_bytes
 from minillm.engine.metrics import EngineMetrics, Metric
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
-from minillm.errors import MinillmError, refusing
+from minillm.errors import MinillmError, anything, nothing, refusing
 from minillm.inputs import Messages, Prompt
+from minillm.llm_engine import LLMEngine, trace_folder
 from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
+from minillm.progress import progress
 from minillm.tokenizer.tokenizer import Tokenizer
 
-# vLLM's arguments that are not supported, with the values that ask for nothing.
-UNSUPPORTED = {
-    "allowed_local_media_path": "", "async_scheduling": None, "attention_config": None, "block_size": None,
-    "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
-    "disable_async_output_proc": False, "disable_custom_all_reduce": False, "disable_log_stats": True,
-    "distributed_executor_backend": None,
-    "enable_expert_parallel": False, "enable_lora": False, "enforce_eager": False,
-    "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
-    "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
-    "max_seq_len_to_capture": 8192, "mm_processor_kwargs": None, "num_gpu_blocks_override": None,
-    "override_pooler_config": None, "pipeline_parallel_size": 1, "pooler_config": None, "quantization": None,
-    "revision": None, "runner": "auto", "skip_tokenizer_init": False, "speculative_config": None,
-    "structured_outputs_config": None, "swap_space": 0, "task": "auto", "tensor_parallel_size": 1,
-    "tokenizer_mode": "auto", "tokenizer_revision": None, "trust_remote_code": False, "worker_cls": "auto",
-}  # fmt: skip
+POLICIES = ("fcfs", "priority")
 
 
-@refusing(UNSUPPORTED)
-class LLM:
+@refusing(FOREIGN)
+class LLM(LLMEngine):
     """A sampler over a live model.
 
-    Arguments have vLLM's names; one that vLLM has and that is not supported is an error.
+    Arguments have vLLM's names. Of those that only vLLM has, values that ask for nothing here are noted in
+    the log, once; others are an error.
 
     Args:
         model: a folder, a hub id or the demo model's name (loaded at `precision` onto `device`), or a
@@ -66,12 +54,13 @@ class LLM:
             weights are exact, and a warning says so.
         precision: a preset or a `Precision`; "fp32" by default.
         seed: seeds the requests that bring no seed of their own.
-        max_model_len: most tokens of a sequence, prompt and output; by default the model's context, or what
-            the KV cache holds if that is less.
+        max_model_len: most tokens of a sequence, prompt and output; by default, or with -1, the model's
+            context, or what the KV cache holds if that is less.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: most tokens in one step.
         enable_prefix_caching: reuse the keys and values of prompts that start alike.
-        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default.
+        gpu_memory_utilization: share of a GPU's memory that weights and KV cache may take, 0.9 by default;
+            on a CPU it asks for nothing.
         kv_cache_memory_bytes: size of the KV cache; by default 1 GiB on a CPU.
         max_logprobs: most logprobs of a token that a request may ask for; -1 for any number.
         logprobs_mode: what reported logprobs are of: "tempered_logprobs" (the full distribution after the
@@ -80,6 +69,14 @@ class LLM:
             "processed_logits".
         generation_config: where defaults of sampling parameters come from: "auto" (the model's
             generation_config.json), "vllm" (vLLM's own), or a folder.
+        override_generation_config: what takes the place of what stands there: temperature, top_p, top_k,
+            min_p, repetition_penalty, max_new_tokens.
+        skip_tokenizer_init: load no tokenizer: prompts and outputs are token ids only.
+        hf_overrides: what takes the place of values in config.json, dicts in it part by part; or a function
+            of its content, whose keys are attributes too, that returns it changed. The architecture is read
+            from it; end tokens, tokenizer and generation_config.json are not.
+        scheduling_policy: "fcfs" (first come, first served) or "priority": see `generate`.
+        profiler_config: {"profiler": "torch", "torch_profiler_dir": folder}, for `start_profile`.
         enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.
     """
 
@@ -91,88 +88,112 @@ class LLM:
         dtype: str | torch.dtype | None = None,
         precision: str | Precision | None = None,
         device: torch.device | str = "cpu",
-        seed: int = 0,
+        seed: int | None = 0,
         max_model_len: int | None = None,
-        max_num_seqs: int = 64,
-        max_num_batched_tokens: int = 2048,
-        enable_prefix_caching: bool = True,
+        max_num_seqs: int | None = 64,
+        max_num_batched_tokens: int | None = 2048,
+        enable_prefix_caching: bool | None = True,
         gpu_memory_utilization: float | None = None,
         kv_cache_memory_bytes: int | None = None,
         max_logprobs: int = 20,
         logprobs_mode: str = "tempered_logprobs",
         generation_config: str | Path = "auto",
+        override_generation_config: Mapping[str, Any] | None = None,
+        skip_tokenizer_init: bool = False,
+        hf_overrides: Overrides | None = None,
+        scheduling_policy: str = "fcfs",
+        profiler_config: Mapping[str, Any] | None = None,
         enable_sleep_mode: bool = True,
     ) -> None:
+        if scheduling_policy not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise MinillmError(f"scheduling_policy must be one of {known}, got {scheduling_policy!r}")
+        if skip_tokenizer_init and tokenizer is not None:
+            raise MinillmError("give tokenizer or skip_tokenizer_init, not both")
+        self._trace_folder = trace_folder(profiler_config)
         folder, is_models_tokenizer = None, tokenizer is None
         if not isinstance(model, Transformer):
             folder = hub.resolve(model)
-            tokenizer = folder if is_models_tokenizer else tokenizer
-            model = load_model(folder, _precision(dtype, precision, folder), device)
-        elif dtype is not None or precision is not None:
-            raise MinillmError("a Transformer has its precision; leave out dtype and precision")
+            if is_models_tokenizer and not skip_tokenizer_init:
+                tokenizer = folder
+            policy = _precision(dtype, precision, folder)
+            model = load_model(folder, policy, device, hf_overrides=hf_overrides)
+        elif dtype is not None or precision is not None or hf_overrides:
+            raise MinillmError("a Transformer is as it is; leave out dtype, precision and hf_overrides")
         if isinstance(tokenizer, str | Path):
             tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
         elif tokenizer is not None:
             tokenizer = Tokenizer.from_hf(tokenizer)
         if tokenizer is not None and folder is not None and not is_models_tokenizer:
             tokenizer = tokenizer.with_end_tokens(folder)
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.scheduling_policy = model, tokenizer, scheduling_policy
         self._engine = Engine(
             model,
             cache_bytes(model.head.device, kv_cache_memory_bytes, gpu_memory_utilization),
-            max_num_seqs,
-            max_num_batched_tokens,
-            enable_prefix_caching,
+            _whole("max_num_seqs", max_num_seqs, 64),
+            _whole("max_num_batched_tokens", max_num_batched_tokens, 2048),
+            enable_prefix_caching is None or bool(enable_prefix_caching),
         )
-        self.max_model_len = self._engine.checked_max_model_len(max_model_len)
+        asked = None if max_model_len in (None, -1, "auto") else _whole("max_model_len", max_model_len, 0)
+        self.max_model_len = self._engine.checked_max_model_len(asked)
         model.set_context(self.max_model_len)
-        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, max_logprobs)
+        seed, most = _whole("seed", seed, 0), _whole("max_logprobs", max_logprobs, 20)
+        ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
+        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most, ends)
         self._sampler = Sampler(model, tokenizer, logprobs_mode)
-        self._defaults = inputs.default_params(folder, generation_config)
+        self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
         self._metrics = EngineMetrics()
         self._requests: dict[str, Request] = {}
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
     # ---------------------------------------------------------------- whole batches
 
+    @refusing(OF_CALLS)
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool | Callable[..., Any] = True,
         *,
-        use_tqdm: bool = True,
+        priority: int | Sequence[int] | None = None,
     ) -> list[RequestOutput]:
         """Sample from each prompt; outputs in the order of the prompts.
 
         A prompt is a string, a list of token ids, or {"prompt": ...} or {"prompt_token_ids": ...};
         `sampling_params` is one for all or one each, by default `get_default_sampling_params()`. `use_tqdm`
-        shows progress on stderr, if that is a terminal. Raises `MinillmError` before anything runs for a
-        prompt that is empty, too long, or has ids outside the vocabulary; what goes wrong later in one
-        request ends that one, with the finish reason "error".
+        shows progress on stderr, if that is a terminal, or is called in place of tqdm. `priority` is one for
+        all or one each; of prompts that do not fit into a step together, the lowest goes first, and the
+        highest is preempted first. It needs `scheduling_policy="priority"` where priorities differ.
+
+        Raises `MinillmError` before anything runs for a prompt that is empty, too long, or has ids outside
+        the vocabulary; what goes wrong later in one request ends that one, with the finish reason "error".
         """
         self._expect_idle("generate")
         final = RequestOutputKind.FINAL_ONLY
+        pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
+        order = inputs.priorities(priority, len(pairs), self.scheduling_policy)
         requests = [
-            self._request(prompt, replace(params, output_kind=final))
-            for prompt, params in inputs.with_params(prompts, sampling_params, self._defaults)
+            self._request(prompt, replace(params, output_kind=final), priority=first)
+            for (prompt, params), first in zip(pairs, order, strict=True)
         ]
-        with progress_bar(use_tqdm) as bar, closing(self._run(requests)) as outputs:
-            task = bar.add_task("sampling", total=len(requests))
+        with progress(use_tqdm, len(requests)) as advance, closing(self._run(requests)) as outputs:
             for _ in outputs:
-                bar.advance(task)
+                advance()
         return [request.output for request in requests]
 
+    @refusing({**OF_CALLS, "chat_template_content_format": nothing("auto", "string")})
     def chat(
         self,
         messages: Messages | Sequence[Messages],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
-        use_tqdm: bool = True,
+        use_tqdm: bool | Callable[..., Any] = True,
         *,
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        priority: int | Sequence[int] | None = None,
     ) -> list[RequestOutput]:
         """Sample from one chat, or from several, that the model's chat template writes, as `generate` does.
 
@@ -185,18 +206,22 @@ class LLM:
         options = {"tools": tools, **(chat_template_kwargs or {})}
         template = (chat_template, add_generation_prompt, continue_final_message, options)
         prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
-        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
+        return self.generate(prompts, sampling_params, use_tqdm, priority=priority)
 
+    @refusing({**OF_CALLS, "concurrency_limit": anything(), "use_tqdm": anything(False)})
     def beam_search(
-        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
+        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
     ) -> list[BeamSearchOutput]:
         """Search for the `beam_width` best continuations of each prompt."""
         self._expect_idle("beam_search")
+        if not isinstance(params, BeamSearchParams):
+            raise MinillmError(f"params must be BeamSearchParams, got {params!r}")
+        params = replace(params)  # checked anew: somebody may have assigned to it
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
             self._builder.check_prompt(token_ids)
-        ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
-        outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
+        ends = frozenset[int]() if params.ignore_eos else self._builder.end_ids
+        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len)
         if self.tokenizer is not None:
             for sequence in (sequence for output in outputs for sequence in output.sequences):
                 hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
@@ -226,22 +251,26 @@ class LLM:
 
     # ---------------------------------------------------------------- step by step
 
+    @refusing(OF_CALLS)
     def enqueue(
-        self, prompt: Prompt, sampling_params: SamplingParams | None = None, request_id: str | None = None
+        self,
+        prompt: Prompt,
+        sampling_params: SamplingParams | None = None,
+        request_id: str | None = None,
+        *,
+        priority: int = 0,
     ) -> str:
         """Queue one request for `step`, among those that run already; return its id.
 
-        Raises `MinillmError` as `generate` does, and for an id that is taken; what runs is left alone.
+        Raises `MinillmError` as `generate` does, for an id that is taken, and for a priority other than 0
+        without `scheduling_policy="priority"`; what runs is left alone.
         """
         if request_id is not None and request_id in self._requests:
             raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
-        request = self._request(prompt, sampling_params or self._defaults, request_id)
+        ((_, params),) = inputs.with_params([prompt], sampling_params, self._defaults)
+        request = self._request(prompt, params, request_id, priority=priority)
         self._submit(request)
         return request.output.request_id
-
-    def has_unfinished_requests(self) -> bool:
-        """Tell whether `step` has something to do."""
-        return bool(self._requests)
 
     @torch.no_grad()
     def step(self) -> list[RequestOutput]:
@@ -304,7 +333,7 @@ class LLM:
 
     def get_default_sampling_params(self) -> SamplingParams:
         """Return vLLM's defaults, changed by the model's generation_config.json."""
-        return self._defaults
+        return self._defaults.clone()
 
     def reset_prefix_cache(self) -> bool:
         """Forget all cached prefixes, return True; an in-place update of the weights does so by itself."""
@@ -352,8 +381,15 @@ class LLM:
                 "step() until they are done, or abort_request() them"
             )
 
-    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None = None) -> Request:
-        return self._builder.build(prompt, params, request_id, self._requests)
+    def _request(
+        self, prompt: Prompt, params: SamplingParams, request_id: str | None = None, *, priority: int = 0
+    ) -> Request:
+        if not isinstance(priority, int) or (priority and self.scheduling_policy != "priority"):
+            need = "need" if isinstance(priority, int) else "be whole numbers, and need"
+            raise MinillmError(
+                f"priority={priority!r}: priorities other than 0 {need} LLM(scheduling_policy='priority')"
+            )
+        return self._builder.build(prompt, params, request_id, self._requests, priority)
 
     def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""
@@ -400,8 +436,10 @@ def _precision(
     return preset_of_dtype(checkpoint_dtype(folder) if dtype == "auto" else dtype)
 
 
-def progress_bar(show: bool = True, **options: Any) -> Progress:
-    """Make a progress bar of samples on stderr, which shows if it should and stderr is a terminal."""
-    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    show = show and sys.stderr.isatty()
-    return Progress(*columns, console=Console(stderr=True), disable=not show, **options)
+def _whole(name: str, value: object, default: int) -> int:
+    """Return a whole number, or its default for None; what it may be is checked where it is used."""
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MinillmError(f"{name} must be a whole number, got {value!r}")
+    return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, MutableSequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 from minillm.errors import MinillmError
 
@@ -16,8 +18,78 @@ class Logprob:
     decoded_token: str | None = None
 
 
-# For each token: token id -> Logprob, the token itself first.
-Logprobs = list[dict[int, Logprob]]
+# Of one token: token id -> Logprob, the token itself first.
+Entries = dict[int, Logprob]
+
+
+@dataclass
+class FlatLogprobs(MutableSequence[Entries | None]):
+    """Logprobs of many tokens in six plain lists, which read like a list of dicts and can only grow.
+
+    The entries of token i stand from `start_indices[i]` to `end_indices[i]` of the other four lists. There
+    are so few objects that garbage collection does not feel them. A token without entries has an empty dict.
+    """
+
+    start_indices: list[int] = field(default_factory=list)
+    end_indices: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ranks: list[int | None] = field(default_factory=list)
+    decoded_tokens: list[str | None] = field(default_factory=list)
+
+    def append(self, value: Entries | None) -> None:
+        """Add the entries of the next token."""
+        self.start_indices.append(len(self.token_ids))
+        for token, entry in (value or {}).items():
+            self.token_ids.append(token)
+            self.logprobs.append(entry.logprob)
+            self.ranks.append(entry.rank)
+            self.decoded_tokens.append(entry.decoded_token)
+        self.end_indices.append(len(self.token_ids))
+
+    def __len__(self) -> int:
+        return len(self.start_indices)
+
+    def __iter__(self) -> Iterator[Entries]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1 or start >= stop:
+                part = FlatLogprobs()
+                part.extend(self[i] for i in range(start, stop, step))
+                return part
+            first, last = self.start_indices[start], self.end_indices[stop - 1]
+            return FlatLogprobs(
+                [i - first for i in self.start_indices[start:stop]],
+                [i - first for i in self.end_indices[start:stop]],
+                self.token_ids[first:last],
+                self.logprobs[first:last],
+                self.ranks[first:last],
+                self.decoded_tokens[first:last],
+            )
+        columns = (self.token_ids, self.logprobs, self.ranks, self.decoded_tokens)
+        at = slice(self.start_indices[index], self.end_indices[index])
+        return {
+            token: Logprob(logprob, rank, text)
+            for token, logprob, rank, text in zip(*(column[at] for column in columns), strict=True)
+        }
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError("FlatLogprobs can only grow")
+
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError("FlatLogprobs can only grow")
+
+    def insert(self, index: int, value: Any) -> NoReturn:
+        """Raise `TypeError`: entries are added at the end alone."""
+        raise TypeError("FlatLogprobs can only grow")
+
+
+# Of each token that was sampled; of each token of a prompt, of which the first comes after nothing.
+Logprobs = list[Entries] | FlatLogprobs
+PromptLogprobs = list[Entries | None] | FlatLogprobs
 
 
 @dataclass
@@ -25,8 +97,9 @@ class CompletionOutput:
     """One sample of a request.
 
     `logprobs` has a dict per token, token id -> Logprob, holding the sampled token and the asked-for
-    likeliest ones; None, like `cumulative_logprob`, where none were asked for. `finish_reason` is "stop"
-    (end of sequence, a stop token or a stop string: `stop_reason` says which, None for end of sequence),
+    likeliest ones, in a list or in `FlatLogprobs`; None, like `cumulative_logprob`, where none were asked
+    for. `finish_reason` is "stop" (end of sequence, a stop token or a stop string: `stop_reason` says which,
+    None for the tokenizer's own end of sequence),
     "length", "abort", or "error" (`stop_reason` says what went wrong); None while it runs.
     """
 
@@ -65,7 +138,8 @@ class RequestMetrics:
 class RequestOutput:
     """A request with its samples; `num_cached_tokens` prompt tokens came from the prefix cache.
 
-    `prompt_logprobs`, if asked for, has None for the first token, which comes after nothing.
+    `prompt_logprobs`, if asked for, has None for the first token, which comes after nothing (an empty dict
+    in `FlatLogprobs`).
     """
 
     request_id: str
@@ -74,7 +148,7 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     finished: bool = True
     num_cached_tokens: int = 0
-    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
     metrics: RequestMetrics | None = None
 
 

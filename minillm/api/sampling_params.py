@@ -9,11 +9,13 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from functools import cache
+from types import NoneType
+from typing import Any, Self, get_args, get_type_hints
 
+import numpy as np
 import torch
 
 from minillm.api.parameters import (
@@ -39,7 +41,7 @@ from minillm.api.parameters import (
     whole,
 )
 from minillm.api.structured_outputs import StructuredOutputsParams
-from minillm.errors import MinillmError, check_values, refusing
+from minillm.errors import MinillmError, anything, check_values, nothing, refusing
 
 # (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V
 LogitsProcessor = Callable[..., torch.Tensor]
@@ -59,6 +61,7 @@ _WORDS = Check(
     lambda x, _: is_list(x or ()) and all(isinstance(word, str) and word.strip() for word in x or ()),
     "a list of texts that are not empty",
 )
+_TEXTS = Check(lambda x, _: is_list(x) and all(isinstance(s, str) and s for s in x), "non-empty strings")
 _FUNCTIONS = Check(lambda x, _: is_list(x or ()) and all(map(callable, x or ())), "a list of functions")
 
 
@@ -70,25 +73,38 @@ class RequestOutputKind(Enum):
     FINAL_ONLY = 2
 
 
-@refusing(
-    {
-        "best_of": None,
-        "extra_args": None,
-        "flat_logprobs": False,
-        "output_text_buffer_length": 0,
-        "prompt_logprob_start": None,
-        "prompt_logprob_token_ids": None,
-        "repetition_detection": None,
-        "routed_experts_prompt_start": 0,
-        "skip_clone": False,
-        "spaces_between_special_tokens": True,
-        "stream_interval": None,
-        "thinking_token_budget": None,
-        "truncate_prompt_tokens": None,
-        "watermarking": None,
-    }
-)
-@dataclass(frozen=True)
+class SamplingType(IntEnum):
+    """How tokens are drawn: the likeliest, by the `LLM`'s noise, or by the request's own."""
+
+    GREEDY = 0
+    RANDOM = 1
+    RANDOM_SEED = 2
+
+
+_BEAMS = "call LLM.beam_search() with BeamSearchParams"
+FOREIGN = {
+    "best_of": None,
+    "early_stopping": nothing(False, remedy=_BEAMS),
+    "extra_args": None,
+    "guided_decoding": nothing(None, remedy="give structured_outputs=StructuredOutputsParams(...)"),
+    "length_penalty": nothing(1.0, remedy=_BEAMS),
+    "output_text_buffer_length": 0,
+    "prompt_logprob_start": None,
+    "prompt_logprob_token_ids": None,
+    "repetition_detection": None,
+    "routed_experts_prompt_start": 0,
+    "skip_clone": anything(False),  # a request has a copy of its own anyway
+    "spaces_between_special_tokens": nothing(True, False),  # there are none but those of the tokenizer
+    "stream_interval": nothing(None, 1),
+    "thinking_token_budget": nothing(None, -1),
+    "truncate_prompt_tokens": None,
+    "use_beam_search": nothing(False, remedy=_BEAMS),
+    "watermarking": None,
+}
+
+
+@refusing(FOREIGN)
+@dataclass
 class SamplingParams:
     """How to sample one request; vLLM's names and defaults.
 
@@ -98,7 +114,8 @@ class SamplingParams:
         frequency_penalty: the same, for each time that it was.
         repetition_penalty: divides positive logits of tokens in prompt and output, multiplies negative ones.
         temperature: divides the logits, at most 2; 0 takes the likeliest token, less than 0.01 is 0.01.
-        top_p: sample from the smallest set of tokens of this mass.
+        top_p: sample from the smallest set of tokens of this mass; like top_k and min_p it is set to cut
+            nothing off where the temperature is 0.
         top_k: sample from the k likeliest tokens; 0 or -1 for all.
         min_p: sample from the tokens at least this many times as likely as the likeliest.
         seed: the same seed gives the same tokens whatever else is in the batch; None draws others each time.
@@ -108,9 +125,11 @@ class SamplingParams:
         ignore_eos: go on after the model's end-of-sequence token.
         max_tokens: most tokens to sample; None samples to the end of the model's context.
         min_tokens: before so many, nothing ends a sample.
-        logprobs: None for none, 0 for those of the sampled tokens, k for the k likeliest too, -1 for all.
+        logprobs: None for none, 0 for those of the sampled tokens, k for the k likeliest too, -1 for all;
+            True is 1.
         prompt_logprobs: the same for the prompt's tokens, each after those before it.
         logprob_token_ids: tokens whose logprobs are given too, in place of the likeliest.
+        flat_logprobs: give logprobs as `FlatLogprobs`, of few objects, in place of a list of dicts.
         detokenize: make text; without it there are token ids alone.
         skip_special_tokens: leave special tokens out of the text.
         output_kind: what `LLM.step` and `LLM.stream` give; `LLM.generate` gives the end alone.
@@ -121,6 +140,9 @@ class SamplingParams:
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
+
+    Fields may be assigned to. What they are is checked here, and once more when a request is made of them; a
+    request keeps a copy of its own. Values of `stop`, `stop_token_ids` and `bad_words` are read as lists.
 
     A sampler that truncates or biases is another policy than the one that is trained: what reported logprobs
     are of is said by `LLM`'s `logprobs_mode`.
@@ -166,7 +188,7 @@ class SamplingParams:
     stop: str | Sequence[str] | None = param(
         None,
         check=Check(
-            lambda _, params: all(isinstance(s, str) and s for s in params.stop_strings), "non-empty strings"
+            lambda x, _: is_list(x) and all(isinstance(s, str) and s for s in x), "non-empty strings"
         ),
         changes=None,
         cli="a text that ends a sample; may be given several times.",
@@ -206,6 +228,7 @@ class SamplingParams:
         None, check=_COUNT, changes=None, cli="with --json, the same for the prompt's tokens.", http=WHOLE
     )
     logprob_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=IDS)
+    flat_logprobs: bool = param(False, check=None, changes=None, cli=None, http=None)
     detokenize: bool = param(True, check=None, changes=None, cli=None, http=None)
     skip_special_tokens: bool = param(True, check=None, changes=None, cli=None, http=FLAG)
     include_stop_str_in_output: bool = param(False, check=None, changes=None, cli=None, http=FLAG)
@@ -231,54 +254,111 @@ class SamplingParams:
     logits_processors: Sequence[LogitsProcessor] | None = param(
         None, check=_FUNCTIONS, changes=bool, cli=None, http=None
     )
-    stop_strings: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.stop is not None and not isinstance(self.stop, Sequence):
-            raise MinillmError(f"stop must be a string or several, got {self.stop!r}")
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop_strings", stop)
+        self._normalise()
         check_values(self, rules(self))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
+        self.stop_token_ids = list(dict.fromkeys(self.stop_token_ids or ()))
+        self.bad_words = list(dict.fromkeys(self.bad_words or ()))
         if self.seed == -1:  # vLLM's None
-            object.__setattr__(self, "seed", None)
+            self.seed = None
         if 0 < self.temperature < LOWEST_TEMPERATURE:
-            object.__setattr__(self, "temperature", LOWEST_TEMPERATURE)
-        if self.temperature == 0 and self.n > 1:
-            raise MinillmError(f"n must be 1 at temperature 0, where all samples are alike, got {self.n}")
+            self.temperature = LOWEST_TEMPERATURE
+        if self.temperature == 0:
+            self.top_p, self.top_k, self.min_p = 1.0, 0, 0.0
+            if self.n > 1:
+                raise MinillmError(f"n must be 1 at temperature 0, where all samples are alike, got {self.n}")
+        if self.stop and not self.detokenize:
+            raise MinillmError("stop needs text: leave detokenize=True, or use stop_token_ids")
         if (trace := self.trace_decode_token_ids) is not None:
             for name in ("prompt_logprobs", "structured_outputs", "bad_words"):
                 if getattr(self, name):
                     raise MinillmError(f"{name} does not go with trace_decode_token_ids")
             if self.n > 1:
                 raise MinillmError("n must be 1 with trace_decode_token_ids, whose samples are all alike")
-            object.__setattr__(self, "max_tokens", len(trace))
-            object.__setattr__(self, "min_tokens", min(self.min_tokens, len(trace)))
+            self.max_tokens, self.min_tokens = len(trace), min(self.min_tokens, len(trace))
+
+    def _normalise(self) -> None:
+        """Bring values into the one form that they are read in, with containers of their own."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.generic):
+                setattr(self, name, value.item())
+            elif is_list(value):
+                setattr(self, name, list(value))
+            elif isinstance(value, Mapping):
+                setattr(self, name, dict(value))
+        self.stop = [self.stop] if isinstance(self.stop, str) else [] if self.stop is None else self.stop
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is True:
+                setattr(self, name, 1)
+
+    @classmethod
+    def from_optional(cls, **arguments: Any) -> Self:
+        """Make parameters of arguments that may be None, by vLLM's rules, as its server does.
+
+        None is the default where a field cannot be None. The keys of `logit_bias` may be texts of numbers,
+        and its values are cut to -100 to 100. Raises `MinillmError` as the constructor does.
+        """
+        given = {name: x for name, x in arguments.items() if x is not None or name not in _never_none(cls)}
+        if isinstance(bias := given.get("logit_bias"), Mapping):
+            try:
+                given["logit_bias"] = {int(i): min(100.0, max(-100.0, x)) for i, x in bias.items()}
+            except (TypeError, ValueError) as error:
+                raise MinillmError(f"logit_bias must be numbers by token id, got {bias!r}") from error
+        return cls(**given)
+
+    def clone(self) -> Self:
+        """Return a copy that shares no list with this one; `MinillmError` for what was assigned wrong."""
+        return replace(self)
+
+    @property
+    def sampling_type(self) -> SamplingType:
+        """How tokens are drawn."""
+        if self.temperature == 0:
+            return SamplingType.GREEDY
+        return SamplingType.RANDOM if self.seed is None else SamplingType.RANDOM_SEED
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The texts of `stop`, of which there may be one, several or none."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
     def wants_logprobs(self) -> bool:
         """Whether logprobs of sampled tokens are to be given."""
         return self.logprobs is not None or self.logprob_token_ids is not None
 
-    @cached_property
-    def _changes(self) -> list[Parameter]:
-        cls: Any = self.__class__
-        declared = parameters(cls).items()
-        return [p for name, p in declared if p.changes is not None and p.changes(getattr(self, name))]
-
     @property
     def is_plain(self) -> bool:
         """Whether tokens come from the full distribution, at some temperature, with nothing done to it."""
-        return not self._changes
+        return not self._changes()
 
     @property
     def truncates(self) -> bool:
         """Whether unlikely tokens are cut off, by `truncate`."""
-        return any(parameter.cuts for parameter in self._changes)
+        return any(parameter.cuts for parameter in self._changes())
+
+    def _changes(self) -> list[Parameter]:
+        return [
+            parameter for name, parameter in _changing(type(self)) if parameter.changes(getattr(self, name))
+        ]
 
 
-@refusing({})
-@dataclass(frozen=True)
+@cache
+def _changing(cls: type) -> list[tuple[str, Any]]:
+    """List the parameters that can change the distribution: each row of a step asks for them."""
+    return [(name, parameter) for name, parameter in parameters(cls).items() if parameter.changes is not None]
+
+
+@cache
+def _never_none(cls: type) -> frozenset[str]:
+    """Name the arguments that cannot be None, for which None stands for the default."""
+    hints = {name: hint for name, hint in get_type_hints(cls).items() if name in parameters(cls)}
+    return frozenset((*FOREIGN, *(name for name, hint in hints.items() if NoneType not in get_args(hint))))
+
+
+@refusing({"structured_outputs": None})
+@dataclass
 class BeamSearchParams:
     """How to search: vLLM's names and defaults.
 

@@ -10,7 +10,7 @@ import torch
 
 from minillm.checkpoint import hub, keys
 from minillm.checkpoint import safetensors as weights
-from minillm.checkpoint.read_config import read_config
+from minillm.checkpoint.read_config import Overrides, read_config
 from minillm.checkpoint.stored import Stored, stored_as
 from minillm.errors import MinillmError
 from minillm.model.config import ModelConfig
@@ -23,18 +23,20 @@ def load_model(
     precision: str | Precision = "fp32",
     device: torch.device | str = "cpu",
     max_model_len: int | None = None,
+    hf_overrides: Overrides | None = None,
 ) -> Transformer:
     """Load a `Transformer` with the weights of a folder, a hub id or the demo model (`hub.resolve`).
 
     `precision` is a preset (fp64, fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4) or a
-    `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`).
+    `Precision`. `max_model_len` is the longest sequence that it is for (`Transformer.set_context`);
+    `hf_overrides` takes the place of values in config.json, as of `read_config`.
     Weights are read as they were published: quantised, inside another model, with buffers or further layers
     that this model has no use for. What is skipped is counted in one line of the log "minillm".
     Raises `MinillmError` for an unknown name, and for missing, extra, mis-shaped or truncated tensors.
     """
     policy = get_precision(precision)
     folder = hub.resolve(folder_or_name)
-    published = read_config(folder)
+    published = read_config(folder, hf_overrides)
     model = Transformer(replace(published, stored=Stored()), policy, device)
     load_weights(model, folder, published)
     if max_model_len is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,46 @@ USUAL_CONTEXT = 2048
 _MIXTURE = frozenset(Experts.__dataclass_fields__)
 
 
-def read_config(folder: Path) -> PublishedConfig:
-    """Read the config of a folder's config.json.
+# Values to put in the place of those of a config.json, or a function of its content that returns it changed.
+Overrides = Mapping[str, Any] | Callable[[Any], Any]
+
+
+class RawConfig(dict[str, Any]):
+    """The content of a config.json, whose keys are attributes too, as of transformers' configs."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"config.json has no {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def overridden(raw: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
+    """Return the content of a config.json with values in the place of its own; dicts are merged.
+
+    Raises:
+        MinillmError: the overrides are no dict and no function, or the function returns no config.
+    """
+    if callable(overrides):
+        changed = overrides(RawConfig(raw))
+        if not isinstance(changed, Mapping):
+            raise MinillmError(f"hf_overrides must return the config that it was given, got {changed!r}")
+        return dict(changed)
+    if not isinstance(overrides, Mapping):
+        raise MinillmError(f"hf_overrides must be a dict or a function of the config, got {overrides!r}")
+    merged = dict(raw)
+    for name, value in overrides.items():
+        before = raw.get(name)
+        is_part = isinstance(before, dict) and isinstance(value, Mapping)
+        merged[name] = overridden(before, value) if is_part else value
+    return merged
+
+
+def read_config(folder: Path, overrides: Overrides | None = None) -> PublishedConfig:
+    """Read the config of a folder's config.json, with `overrides` in the place of values of its own.
 
     Raises `MinillmError` for a missing or broken file, an unknown `model_type`, a missing key, and a key or a
     value that changes what the model computes and that this library does not compute. Warns, once, of keys
@@ -69,6 +107,9 @@ def read_config(folder: Path) -> PublishedConfig:
         raise MinillmError(f"{path} is not valid JSON ({error}); fetch the model again") from None
     if not isinstance(raw, dict):
         raise MinillmError(f"{path} is not a JSON object; fetch the model again")
+    if overrides:
+        raw = overridden(raw, overrides)
+        text = json.dumps(raw, indent=2)
     try:
         text_model = unwrap(raw)
     except ValueError as error:

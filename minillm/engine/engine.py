@@ -15,7 +15,7 @@ from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.page_pool import PagePool
 from minillm.engine.scheduler import Chunk, Scheduler
 from minillm.engine.sequence import EngineSequence
-from minillm.errors import MinillmError
+from minillm.errors import MinillmError, note
 from minillm.model.batch import PAGE_SIZE, Batch
 from minillm.model.kv_cache import KVCache
 from minillm.model.master_weights import count_writes, version
@@ -209,5 +209,8 @@ def cache_bytes(device: torch.device, asked: int | None, utilization: float | No
         free, total = memory
         return max(0, int(total * (0.9 if utilization is None else utilization)) - (total - free))
     if utilization is not None:
-        raise MinillmError("gpu_memory_utilization is for a model on a GPU; give kv_cache_memory_bytes")
+        note(
+            "gpu_memory_utilization",
+            f"gpu_memory_utilization={utilization} asks for nothing on a CPU; kv_cache_memory_bytes does",
+        )
     return 1 << 30

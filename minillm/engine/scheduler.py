@@ -1,13 +1,15 @@
 """Which tokens a step computes, and whose pages hold their keys.
 
-First come, first served. Running sequences go first, each with its next token; prompts fill the rest of the
-step in chunks. Pages are given out as tokens need them; where there are none left, the sequence that was
-admitted last is preempted: it gives its pages back, and is recomputed later. Its tokens stay, and by row
-invariance its bits. The sequence admitted first is never sent back for another, so that there is progress.
+First come, first served, among those of one priority; those of a lower one before all others. Running
+sequences go first, each with its next token; prompts fill the rest of the step in chunks. Pages are given out
+as tokens need them; where there are none left, the last sequence is preempted: of the highest priority, the
+one that was admitted last. It gives its pages back, and is recomputed later. Its tokens stay, and by row
+invariance its bits. The first sequence is never sent back for another, so that there is progress.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -21,7 +23,10 @@ Chunk = tuple[EngineSequence, int]
 
 
 class Scheduler:
-    """Waiting and running sequences over a pool of pages; `copies` lists the pages to copy before a step."""
+    """Waiting and running sequences over a pool of pages; `copies` lists the pages to copy before a step.
+
+    Both lists are in the order in which sequences are served.
+    """
 
     def __init__(
         self, pool: PagePool, max_num_seqs: int, max_num_batched_tokens: int, enable_prefix_caching: bool
@@ -42,7 +47,7 @@ class Scheduler:
                 f"needs {sequence.pages_at_most} pages of the KV cache, which has "
                 f"{self.pool.num_pages}; give more kv_cache_memory_bytes"
             )
-        self.waiting.append(sequence)
+        self.waiting.insert(bisect_right(self.waiting, sequence.priority, key=_priority), sequence)
 
     def remove(self, sequence: EngineSequence) -> None:
         """Take a sequence out, finished or not; its pages stay indexed until they are needed."""
@@ -67,7 +72,7 @@ class Scheduler:
             if self.preemptions > before or not self._admit(sequence := self.waiting[0], admitted):
                 break
             self.waiting.popleft()
-            self.running.append(sequence)
+            self.running.insert(bisect_right(self.running, sequence.priority, key=_priority), sequence)
             admitted.append(sequence.token_ids)
             count = min(len(sequence.token_ids) - sequence.computed, budget)
             budget -= count
@@ -98,10 +103,10 @@ class Scheduler:
         sequence.pages, sequence.computed = [], 0
 
     def _preempt(self) -> EngineSequence:
-        """Send the sequence that came in last back to wait, first in the line."""
+        """Send the last sequence back to wait, first in the line of its priority."""
         last = self.running.pop()
         self._release(last)
-        self.waiting.appendleft(last)
+        self.waiting.insert(bisect_left(self.waiting, last.priority, key=_priority), last)
         self.preemptions += 1
         last.preemptions += 1
         return last
@@ -152,6 +157,10 @@ class Scheduler:
         if not sequence.preemptions:
             sequence.cached = sequence.started
         return True
+
+
+def _priority(sequence: EngineSequence) -> int:
+    return sequence.priority
 
 
 def _shares(a: Sequence[int], b: Sequence[int], length: int) -> bool:

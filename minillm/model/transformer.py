@@ -389,7 +389,7 @@ class Transformer(nn.Module):
     def check_tokens(self, token_ids: Sequence[int], max_tokens: int = 0) -> None:
         """Raise `MinillmError` unless these ids, and max_tokens more, are a sequence for this model."""
         if not token_ids:
-            raise MinillmError("a prompt is empty: it needs at least one token")
+            raise MinillmError("a decoder prompt cannot be empty: it needs at least one token")
         if (length := len(token_ids)) + max_tokens > self.context:
             more = f" and {max_tokens} more to sample" if max_tokens else ""
             raise MinillmError(
@@ -397,7 +397,9 @@ class Transformer(nn.Module):
                 "shorten it"
             )
         for wrong in (x for x in (min(token_ids), max(token_ids)) if not 0 <= x < self.config.vocab_size):
-            raise MinillmError(f"token id {wrong} is outside the vocabulary of {self.config.vocab_size}")
+            raise MinillmError(
+                f"token id {wrong} is out of vocabulary, which has {self.config.vocab_size} tokens"
+            )
 
 
 def _to(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -34,10 +34,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from minillm import __version__
+from minillm.async_llm import AsyncLLM, EngineError
 from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.serve.async_llm import AsyncLLM, EngineError
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.protocol import ApiError, Json, dumps
 

@@ -245,7 +245,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["generate", "a", "--precision", "fp99"], "unknown precision 'fp99'"),
     (["generate", "a", "--max-model-len", "100000"], "max_model_len must be"),
     (["generate", "a", "--logprobs-mode", "mine"], "logprobs_mode must be one of"),
-    (["generate", ""], "a prompt is empty"),
+    (["generate", ""], "a decoder prompt cannot be empty"),
     (["logprobs", "a", "--file", "x"], "not both"),
     (["logprobs", "a", "--logprobs-mode", "raw_logits"], "raw_logits are no logprobs"),
     (["logprobs", "a"], "single token"),

@@ -433,8 +433,8 @@ def refusal(call: Callable[[], Any]) -> str:
         ("", "empty"),
         ({"prompt_token_ids": []}, "empty"),
         ([1] * 512, "longer than the model's context of 512"),
-        ([1, 2, VOCABULARY], f"token id {VOCABULARY} is outside the vocabulary"),
-        ([1, -1], "token id -1 is outside the vocabulary"),
+        ([1, 2, VOCABULARY], f"token id {VOCABULARY} is out of vocabulary"),
+        ([1, -1], "token id -1 is out of vocabulary"),
         ({"text": "hello"}, "'prompt' or 'prompt_token_ids'"),
         ({"prompt": "a", "multi_modal_data": {"image": 1}}, "'multi_modal_data' is not supported"),
         ({"prompt_token_ids": [1], "cache_salt": "x"}, "'cache_salt' is not supported"),
@@ -466,7 +466,7 @@ def test_an_empty_list_of_ids_among_others_is_an_empty_prompt(llm: LLM) -> None:
 
 def test_next_token_logprobs_refuses_bad_prompts_too(llm: LLM) -> None:
     assert "empty" in refusal(lambda: llm.next_token_logprobs([PROMPT, []]))
-    assert "outside" in refusal(lambda: llm.next_token_logprobs([[VOCABULARY]]))
+    assert "out of vocabulary" in refusal(lambda: llm.next_token_logprobs([[VOCABULARY]]))
     assert llm._engine.scheduler.pool.held == 0
     assert llm.next_token_logprobs([PROMPT]).shape == (1, VOCABULARY)
 

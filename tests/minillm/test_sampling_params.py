@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -21,6 +23,8 @@ from minillm import (
     LLM,
     BeamSearchParams,
     CompletionOutput,
+    FlatLogprobs,
+    Logprob,
     MinillmError,
     RequestOutput,
     RequestOutputKind,
@@ -31,9 +35,9 @@ from minillm import (
     save_model,
     token_logprobs,
 )
+from minillm.api.engine_arguments import FOREIGN
 from minillm.api.parameters import NUMBER, http_fields, number, param, parameters
 from minillm.cli import offering, options
-from minillm.llm import UNSUPPORTED
 from minillm.model.batch import Batch
 from minillm.serve.protocol import SAMPLING
 
@@ -161,13 +165,13 @@ def test_a_value_out_of_range_names_its_argument(name: str, value: Any) -> None:
 def test_what_vllm_takes_is_taken(arguments: dict[str, Any], llm: LLM) -> None:
     params = SamplingParams(**{"max_tokens": 16, **arguments})
     for name, value in arguments.items():
-        if name != "stop_token_ids":
+        if name not in ("stop_token_ids", "stop"):
             assert getattr(params, name) == value
     (request,) = llm.generate([PROMPT], params)
     assert {output.finish_reason for output in request.outputs} == {"length"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class WithCaution(SamplingParams):
     """A parameter more, declared and nothing else."""
 
@@ -203,7 +207,7 @@ def test_a_parameter_says_all_there_is_to_say_of_it() -> None:
         with pytest.raises(TypeError, match=name):
             param(0, **{key: None for key in declared if key != name})
 
-    @dataclass(frozen=True)
+    @dataclass
     class Undeclared(SamplingParams):
         caution: float = 0.5
 
@@ -214,11 +218,11 @@ def test_a_parameter_says_all_there_is_to_say_of_it() -> None:
 
 # vLLM's arguments, with a value that asks for nothing and one that asks for something.
 OTHERS: dict[str, tuple[Any, Any]] = {
-    "best_of": (None, 2), "extra_args": (None, {"a": 1}), "flat_logprobs": (False, True),
-    "output_text_buffer_length": (0, 3), "repetition_detection": (None, {}), "skip_clone": (False, True),
-    "spaces_between_special_tokens": (True, False), "thinking_token_budget": (None, 3),
-    "truncate_prompt_tokens": (None, 3), "prompt_logprob_token_ids": (None, [1]),
-    "prompt_logprob_start": (None, 1), "stream_interval": (None, 2), "routed_experts_prompt_start": (0, 2),
+    "best_of": (None, 2), "extra_args": (None, {"a": 1}), "output_text_buffer_length": (0, 3),
+    "repetition_detection": (None, {}), "thinking_token_budget": (-1, 3), "truncate_prompt_tokens": (None, 3),
+    "prompt_logprob_token_ids": (None, [1]), "prompt_logprob_start": (None, 1), "stream_interval": (1, 2),
+    "routed_experts_prompt_start": (0, 2), "guided_decoding": (None, {"regex": "a"}),
+    "use_beam_search": (False, True),
 }  # fmt: skip
 
 
@@ -232,13 +236,15 @@ def test_unsupported_sampling_params_are_refused_unless_they_ask_for_nothing(nam
 
 
 def test_unsupported_arguments_of_llm_are_refused_unless_they_ask_for_nothing(model: Transformer) -> None:
-    assert len(UNSUPPORTED) > 30
-    plain = make_llm(model, **UNSUPPORTED)
+    assert len(FOREIGN) > 130
+    plain = make_llm(model, **{name: foreign.default for name, foreign in FOREIGN.items()})
     assert one(plain).token_ids == one(make_llm(model)).token_ids
-    for name in UNSUPPORTED:
+    asking = [name for name, foreign in FOREIGN.items() if foreign.harmless is not None]
+    assert 70 < len(asking) < len(FOREIGN)
+    for name in asking:
         message = refusal(lambda name=name: make_llm(model, **{name: "something else"}))  # type: ignore[misc]
         assert message.startswith(f"LLM({name}='something else')")
-        assert "does not support it" in message
+        assert message.endswith(f"does not support it; {FOREIGN[name].remedy}")
     assert "LLM(tensor_parallel_size=2)" in refusal(lambda: make_llm(model, tensor_parallel_size=2))
 
 
@@ -287,6 +293,9 @@ def test_temperatures_near_0_are_raised_and_greedy_samples_stand_alone() -> None
     assert SamplingParams(temperature=0.01).temperature == 0.01
     assert SamplingParams(temperature=0).temperature == 0
     assert "temperature must be a number from 0 to 2" in refusal(lambda: SamplingParams(temperature=2.5))
+    greedy = SamplingParams(temperature=0, top_p=0.5, top_k=3, min_p=0.25)
+    assert (greedy.top_p, greedy.top_k, greedy.min_p) == (1.0, 0, 0.0)
+    assert greedy.is_plain and not greedy.truncates
     assert refusal(lambda: SamplingParams(temperature=0, n=2)).startswith("n must be 1 at temperature 0")
 
 
@@ -295,6 +304,172 @@ def test_truncation_means_nothing_to_greedy_samples(llm: LLM) -> None:
     assert one(llm, temperature=0, top_k=1, top_p=0.1, min_p=0.9).token_ids == free.token_ids
     # Yet what changes the order of tokens counts.
     assert one(llm, temperature=0, logit_bias={7: 100}).token_ids == [7] * 20
+
+
+def test_fields_can_be_assigned_to_and_nothing_goes_stale() -> None:
+    params = SamplingParams(seed=0)
+    assert params.is_plain and not params.truncates and params.stop_strings == ()
+    params.top_k = 3
+    assert not params.is_plain and params.truncates
+    params.top_k, params.bad_words = 0, ["x"]
+    assert not params.is_plain and not params.truncates
+    params.bad_words, params.stop = [], "ab"
+    assert params.is_plain and params.stop_strings == ("ab",)
+    assert params.sampling_type.name == "RANDOM_SEED"
+    params.seed, params.logprob_token_ids = None, [3]
+    assert params.sampling_type.name == "RANDOM" and params.wants_logprobs
+    params.temperature = 0
+    assert params.sampling_type.name == "GREEDY"
+
+
+def test_what_was_assigned_is_checked_when_a_request_is_made(llm: LLM) -> None:
+    params = SamplingParams(seed=0, max_tokens=8)
+    (before,) = llm.generate(PROMPT, params)
+    params.temperature = 3.0
+    message = refusal(lambda: llm.generate(PROMPT, params))
+    assert message == "temperature must be a number from 0 to 2, got 3.0"
+    params.temperature, params.detokenize = 1.0, False
+    (without,) = llm.generate(PROMPT, params)
+    assert without.outputs[0].token_ids == before.outputs[0].token_ids
+    assert (before.outputs[0].text != "", without.outputs[0].text) == (True, "")
+    params.stop = "a"
+    assert refusal(lambda: llm.enqueue(PROMPT, params)).startswith("stop needs text")
+    assert not llm.has_unfinished_requests()
+
+
+def test_a_request_keeps_the_parameters_that_it_came_with(llm: LLM) -> None:
+    bias = {7: 100.0}
+    params = SamplingParams(temperature=0, max_tokens=6, logit_bias=bias, stop=["zz"])
+    llm.enqueue(PROMPT, params, "a")
+    bias[7] = params.logit_bias[7] = -100.0  # type: ignore[index]
+    params.max_tokens, params.stop[0] = 2, "a"  # type: ignore[index]
+    assert finish(llm)["a"][-1].outputs[0].token_ids == [7] * 6
+
+
+def test_copies_share_no_list() -> None:
+    params = SamplingParams(
+        stop="a", stop_token_ids=(3, 3, 4), bad_words=("x", "x", "y"), allowed_token_ids=(5, 6),
+        logit_bias={3: 1.0}, structured_outputs=StructuredOutputsParams(regex="a+"), logits_processors=[int],
+    )  # fmt: skip
+    assert (params.stop, params.stop_token_ids, params.bad_words) == (["a"], [3, 4], ["x", "y"])
+    assert params.allowed_token_ids == [5, 6]
+    for copied in (params.clone(), copy.deepcopy(params), replace(params)):
+        assert copied == params
+        for name in ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logit_bias"):
+            assert getattr(copied, name) is not getattr(params, name)
+        copied.stop.append("b")  # type: ignore[union-attr]
+        copied.temperature = 0.5
+    assert params.stop == ["a"] and params.temperature == 1.0
+    assert (SamplingParams().stop, SamplingParams().stop_token_ids, SamplingParams().bad_words) == (
+        [],
+        [],
+        [],
+    )
+
+
+def test_true_is_one_logprob_and_numbers_of_numpy_are_numbers(llm: LLM) -> None:
+    params = SamplingParams(logprobs=True, prompt_logprobs=True)
+    assert (params.logprobs, params.prompt_logprobs) == (1, 1)
+    assert type(params.logprobs) is int
+    entries = one(llm, logprobs=True, temperature=0).logprobs
+    assert entries is not None and all(len(entry) == 1 for entry in entries)
+    params = SamplingParams(temperature=np.float32(0.5), max_tokens=np.int64(7))  # type: ignore[arg-type]
+    assert (params.temperature, params.max_tokens) == (0.5, 7)
+    assert refusal(lambda: SamplingParams(logprobs=False)).startswith("logprobs must be ")
+
+
+def test_from_optional() -> None:
+    """vLLM: None is the default where a field cannot be None."""
+    assert SamplingParams.from_optional() == SamplingParams()
+    names = [*parameters(SamplingParams), "stream_interval", "extra_args", "skip_clone"]
+    nones = SamplingParams.from_optional(**dict.fromkeys(names))
+    assert nones == replace(SamplingParams(), max_tokens=None)
+    params = SamplingParams.from_optional(n=3, temperature=None, top_p=0.5, logit_bias={"7": 500, 8: -1.5})
+    assert params == SamplingParams(n=3, top_p=0.5, logit_bias={7: 100.0, 8: -1.5})
+    assert "logit_bias" in refusal(lambda: SamplingParams.from_optional(logit_bias={"a": 1}))
+    assert "did you mean top_p?" in refusal(lambda: SamplingParams.from_optional(top_pp=None))
+
+
+def test_nobody_gets_a_bare_type_error(llm: LLM) -> None:
+    assert "'temprature'; did you mean temperature?" in refusal(lambda: SamplingParams(temprature=1))  # type: ignore[call-arg]
+    assert "did you mean max_model_len?" in refusal(lambda: LLM(llm.model, max_modellen=3))  # type: ignore[call-arg]
+    assert refusal(LLM) == "LLM(): missing a required argument: 'model'"
+    assert refusal(lambda: LLM(llm.model, None, 3)) == "LLM(): too many positional arguments"  # type: ignore[misc]
+    assert refusal(lambda: llm.generate(PROMPT, foo=1)) == "generate() has no argument 'foo'; leave it out"  # type: ignore[call-arg]
+    assert "give token ids as the prompts" in refusal(lambda: llm.generate(prompt_token_ids=[PROMPT]))  # type: ignore[call-arg]
+    assert "generate(tokenization_kwargs=" in refusal(
+        lambda: llm.generate(PROMPT, tokenization_kwargs={"truncate_prompt_tokens": 3})  # type: ignore[call-arg]
+    )
+    assert refusal(lambda: llm.generate(PROMPT, {"temperature": 0})).startswith("sampling_params must be ")  # type: ignore[arg-type]
+    assert refusal(lambda: llm.beam_search(PROMPT, SamplingParams())).startswith("params must be ")  # type: ignore[arg-type]
+    for name, value in {
+        "max_num_seqs": "8",
+        "seed": 1.5,
+        "max_model_len": "long",
+        "max_logprobs": [3],
+    }.items():
+        message = refusal(lambda name=name, value=value: LLM(llm.model, **{name: value}))  # type: ignore[misc]
+        assert message.startswith(f"{name} must be a whole number")
+
+
+def test_an_argument_that_asks_for_nothing_is_noted_once(
+    model: Transformer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minillm.errors._noted", set())
+    harmless: dict[str, Any] = {
+        "enforce_eager": True, "gpu_memory_utilization": 0.9, "trust_remote_code": True, "swap_space": 0,
+        "load_format": "safetensors", "distributed_executor_backend": "mp", "block_size": 16,
+        "tensor_parallel_size": 1,
+    }  # fmt: skip
+    expected = one(make_llm(model), max_tokens=3)
+    for _ in range(2):
+        assert one(make_llm(model, kv_cache_memory_bytes=None, **harmless), max_tokens=3) == expected
+    noted = [record.getMessage() for record in caplog.records if record.name == "minillm"]
+    assert len(noted) == 7  # of tensor_parallel_size=1, vLLM's default, there is nothing to say
+    assert "LLM(enforce_eager=True) asks for nothing here" in noted
+    for name in harmless.keys() - {"tensor_parallel_size"}:
+        assert sum(f"{name}=" in message for message in noted) == 1
+    assert "gpu_memory_utilization must be " in refusal(lambda: make_llm(model, gpu_memory_utilization=1.5))
+
+
+def test_flat_logprobs_read_like_a_list(llm: LLM) -> None:
+    flat = FlatLogprobs()
+    entries = [
+        {1: Logprob(-0.1, 10, "a")},
+        {2: Logprob(-0.2, 20), 3: Logprob(-0.3, None, "c")},
+        {4: Logprob(-0.4)},
+    ]
+    flat.append(None)
+    flat.extend(entries)
+    assert (flat.start_indices, flat.end_indices) == ([0, 0, 1, 3], [0, 1, 3, 4])
+    assert (flat.token_ids, flat.logprobs) == ([1, 2, 3, 4], [-0.1, -0.2, -0.3, -0.4])
+    assert (flat.ranks, flat.decoded_tokens) == ([10, 20, None, None], ["a", None, "c", None])
+    assert list(flat) == [{}, *entries] and len(flat) == 4 and flat[-1] == entries[2]
+    assert flat[2:].start_indices == [0, 2] and flat[2:].token_ids == [2, 3, 4]
+    for index in (slice(1, 3), slice(None, None, 2), slice(9, 9), slice(-2, None)):
+        assert list(flat[index]) == [{}, *entries][index]
+        assert isinstance(flat[index], FlatLogprobs)
+    with pytest.raises(TypeError):
+        flat[0] = entries[0]
+    with pytest.raises(IndexError):
+        flat[4]
+
+
+@pytest.mark.parametrize("kind", RequestOutputKind)
+def test_flat_logprobs_hold_the_same(kind: RequestOutputKind, llm: LLM) -> None:
+    options: dict[str, Any] = {"seed": 0, "max_tokens": 9, "logprobs": 2, "prompt_logprobs": 1, "n": 2}
+    seen = []
+    for flat in (False, True):
+        params = SamplingParams(**options, flat_logprobs=flat, output_kind=kind)
+        seen.append(list(llm.stream([PROMPT], params)))
+    for nested, flat_one in zip(*seen, strict=True):
+        for a, b in zip(nested.outputs, flat_one.outputs, strict=True):
+            assert isinstance(b.logprobs, FlatLogprobs)
+            assert list(b.logprobs) == a.logprobs and b.token_logprobs == a.token_logprobs
+            assert (b.token_ids, b.cumulative_logprob) == (a.token_ids, a.cumulative_logprob)
+        if nested.prompt_logprobs is not None:
+            assert isinstance(flat_one.prompt_logprobs, FlatLogprobs)
+            assert list(flat_one.prompt_logprobs) == [{}, *nested.prompt_logprobs[1:]]
 
 
 def test_a_seed_of_minus_1_is_none(llm: LLM) -> None:

@@ -34,8 +34,8 @@ from minillm import (
     Transformer,
     __version__,
 )
+from minillm.async_llm import AsyncLLM
 from minillm.serve import server as serving
-from minillm.serve.async_llm import AsyncLLM
 from minillm.serve.protocol import CHAT, COMPLETION, UNSUPPORTED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -498,7 +498,7 @@ def test_the_client_of_openai_reads_streams(tiny: Running, reference: LLM) -> No
 
 BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("completions", {}, "prompt", "prompt is missing"),
-    ("completions", {"prompt": ""}, None, "a prompt is empty"),
+    ("completions", {"prompt": ""}, None, "a decoder prompt cannot be empty"),
     ("completions", {"prompt": []}, "prompt", "must be a string, a list of token ids"),
     ("completions", {"prompt": [True]}, "prompt", "must be a string, a list of token ids"),
     ("completions", {"prompt": ["a", 1]}, "prompt", "must be a string, a list of token ids"),
@@ -684,7 +684,7 @@ def test_what_leaves_no_token_is_refused(tiny: Running, reference: LLM) -> None:
 @pytest.mark.parametrize("echo", [False, True])
 def test_odd_token_ids_are_refused(tiny: Running, token: int, echo: bool) -> None:
     status, error = tiny.error("/v1/completions", {"prompt": [1, token], "echo": echo, "max_tokens": 2})
-    assert status == 400 and f"token id {token} is outside the vocabulary" in error["message"]
+    assert status == 400 and f"token id {token} is out of vocabulary" in error["message"]
     assert tiny.is_idle()
 
 

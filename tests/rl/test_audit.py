@@ -157,7 +157,7 @@ def test_what_cannot_be_audited(tiny_llama: MakeModel) -> None:
     llm = LLM(tiny_llama("fp32"), kv_cache_memory_bytes=1 << 24)
     with pytest.raises(MinillmError, match="probe text 1 has 1 tokens"):
         Audit(llm, [[1, 2], [3]])
-    with pytest.raises(MinillmError, match="token id 131 is outside the vocabulary"):
+    with pytest.raises(MinillmError, match="token id 131 is out of vocabulary"):
         Audit(llm).begin([Move([1, 2], 131)])
     with pytest.raises(MinillmError, match="weights of 8 bits are for sampling"):
         Audit(LLM(tiny_llama("int8"), kv_cache_memory_bytes=1 << 24))

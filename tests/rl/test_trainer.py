@@ -326,7 +326,7 @@ def test_bad_problems_are_refused_by_name(folder: Path) -> None:
     Trainer(small, [right], replace(METHOD, extra_tokens=METHOD.extra_tokens + 24 - fits), folder)
     odd = GoodLetters("odd one")
     odd.prompt_ids = [VOCAB]
-    with pytest.raises(MinillmError, match="problem odd one: token id 40 is outside the vocabulary"):
+    with pytest.raises(MinillmError, match="problem odd one: token id 40 is out of vocabulary"):
         trainer_of(folder, [odd])
     with pytest.raises(MinillmError, match="no problem"):
         trainer_of(folder, [])
