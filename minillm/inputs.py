@@ -8,17 +8,19 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from minillm.api.outputs import CompletionOutput, RequestOutput
 from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import Grammars
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA
 from minillm.errors import MinillmError
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
+T = TypeVar("T")
 Prompt = str | Sequence[int] | Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
 PROMPT_KEYS = {"prompt", "prompt_token_ids"}
@@ -101,6 +103,15 @@ def with_params(
     return zip(prompts, params, strict=True)
 
 
+def one_each(value: T | Sequence[T | None] | None, count: int, name: str) -> Sequence[T | None]:
+    """Give each prompt its own of a list, or what is there for all; `MinillmError` if not as many."""
+    if not isinstance(value, Sequence):
+        return [value] * count
+    if len(value) != count:
+        raise MinillmError(f"{count} prompts but {len(value)} of {name}")
+    return value
+
+
 def default_params(folder: Path | None, generation_config: str | Path) -> SamplingParams:
     """Return vLLM's defaults, changed by the model's generation_config.json; arguments as of `LLM`."""
     if generation_config == "vllm" or (folder is None and generation_config == "auto"):
@@ -151,7 +162,12 @@ class RequestBuilder:
             )
 
     def build(
-        self, prompt: Prompt, params: SamplingParams, request_id: str | None, taken: Container[str]
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str | None,
+        taken: Container[str],
+        lora: ServedLoRA | None = None,
     ) -> Request:
         """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
 
@@ -177,6 +193,7 @@ class RequestBuilder:
                 parent=samples[0].sequence if samples else None,
                 wants_prompt=params.prompt_logprobs is not None and i == 0,
                 reads_cache=not params.skip_reading_prefix_cache,
+                lora=lora,
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:

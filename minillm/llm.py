@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minillm import inputs
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.checkpoint import hub
@@ -24,6 +25,7 @@ from minillm.engine.metrics import EngineMetrics, Metric
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA, ServedLoRAs
 from minillm.errors import MinillmError, refusing
 from minillm.inputs import Messages, Prompt
 from minillm.model.logprobs import logprobs
@@ -37,9 +39,9 @@ UNSUPPORTED = {
     "compilation_config": None, "cpu_offload_gb": 0, "data_parallel_size": 1,
     "disable_async_output_proc": False, "disable_custom_all_reduce": False, "disable_log_stats": True,
     "distributed_executor_backend": None,
-    "enable_expert_parallel": False, "enable_lora": False, "enforce_eager": False,
+    "enable_expert_parallel": False, "enforce_eager": False,
     "guided_decoding_backend": "auto", "hf_overrides": None, "hf_token": None, "kv_cache_dtype": "auto",
-    "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None, "max_loras": None,
+    "limit_mm_per_prompt": None, "load_format": "auto", "logits_processors": None,
     "max_seq_len_to_capture": 8192, "mm_processor_kwargs": None, "num_gpu_blocks_override": None,
     "override_pooler_config": None, "pipeline_parallel_size": 1, "pooler_config": None, "quantization": None,
     "revision": None, "runner": "auto", "skip_tokenizer_init": False, "speculative_config": None,
@@ -80,6 +82,10 @@ class LLM:
         generation_config: where defaults of sampling parameters come from: "auto" (the model's
             generation_config.json), "vllm" (vLLM's own), or a folder.
         enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.
+        enable_lora: requests may have a `lora_request`, an adapter of PEFT's; the three below are for it.
+        max_loras: most adapters that run at a time; each takes as much memory as the weights it changes.
+        max_lora_rank: most of an adapter's ranks.
+        max_cpu_loras: most adapters that are remembered, by default `max_loras`.
     """
 
     def __init__(
@@ -101,6 +107,10 @@ class LLM:
         logprobs_mode: str = "tempered_logprobs",
         generation_config: str | Path = "auto",
         enable_sleep_mode: bool = True,
+        enable_lora: bool = False,
+        max_loras: int = 1,
+        max_lora_rank: int = 16,
+        max_cpu_loras: int | None = None,
     ) -> None:
         folder, is_models_tokenizer = None, tokenizer is None
         if not isinstance(model, Transformer):
@@ -120,11 +130,12 @@ class LLM:
             max_num_seqs,
             max_num_batched_tokens,
             enable_prefix_caching,
+            ServedLoRAs(model, max_loras, max_lora_rank, max_cpu_loras) if enable_lora else None,
         )
         self.max_model_len = self._engine.checked_max_model_len(max_model_len)
         model.set_context(self.max_model_len)
         self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, max_logprobs)
-        self._sampler = Sampler(model, tokenizer, logprobs_mode)
+        self._sampler = Sampler(tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config)
         self._metrics = EngineMetrics()
         self._requests: dict[str, Request] = {}
@@ -138,6 +149,7 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         use_tqdm: bool = True,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
     ) -> list[RequestOutput]:
         """Sample from each prompt; outputs in the order of the prompts.
 
@@ -149,9 +161,13 @@ class LLM:
         """
         self._expect_idle("generate")
         final = RequestOutputKind.FINAL_ONLY
+        pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
+        loras = inputs.one_each(lora_request, len(pairs), "lora_request")
+        # Once for a request of all, which may ask for its folder to be read again.
+        served = {id(lora): self._engine.lora(lora) for lora in loras}
         requests = [
-            self._request(prompt, replace(params, output_kind=final))
-            for prompt, params in inputs.with_params(prompts, sampling_params, self._defaults)
+            self._request(prompt, replace(params, output_kind=final), None, lora, served[id(lora)])
+            for (prompt, params), lora in zip(pairs, loras, strict=True)
         ]
         with progress_bar(use_tqdm) as bar, closing(self._run(requests)) as outputs:
             task = bar.add_task("sampling", total=len(requests))
@@ -164,6 +180,7 @@ class LLM:
         messages: Messages | Sequence[Messages],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool = True,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
         *,
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
@@ -182,18 +199,23 @@ class LLM:
         options = {"tools": tools, **(chat_template_kwargs or {})}
         template = (chat_template, add_generation_prompt, continue_final_message, options)
         prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
-        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
+        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm, lora_request=lora_request)
 
     def beam_search(
-        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, use_tqdm: bool = False
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: BeamSearchParams,
+        lora_request: LoRARequest | None = None,
+        use_tqdm: bool = False,
     ) -> list[BeamSearchOutput]:
         """Search for the `beam_width` best continuations of each prompt."""
         self._expect_idle("beam_search")
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
             self._builder.check_prompt(token_ids)
+        lora = self._engine.lora(lora_request)
         ends = self.tokenizer.eos_token_ids if self.tokenizer is not None and not params.ignore_eos else ()
-        outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len)
+        outputs = beam.search(self._engine, batch, params, frozenset(ends), self.max_model_len, lora)
         if self.tokenizer is not None:
             for sequence in (sequence for output in outputs for sequence in output.sequences):
                 hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
@@ -224,7 +246,11 @@ class LLM:
     # ---------------------------------------------------------------- step by step
 
     def enqueue(
-        self, prompt: Prompt, sampling_params: SamplingParams | None = None, request_id: str | None = None
+        self,
+        prompt: Prompt,
+        sampling_params: SamplingParams | None = None,
+        request_id: str | None = None,
+        lora_request: LoRARequest | None = None,
     ) -> str:
         """Queue one request for `step`, among those that run already; return its id.
 
@@ -232,7 +258,9 @@ class LLM:
         """
         if request_id is not None and request_id in self._requests:
             raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
-        request = self._request(prompt, sampling_params or self._defaults, request_id)
+        served = self._engine.lora(lora_request)
+        params = sampling_params or self._defaults
+        request = self._request(prompt, params, request_id, lora_request, served)
         self._submit(request)
         return request.output.request_id
 
@@ -247,8 +275,8 @@ class LLM:
             return []
         step = self._engine.step()
         self._metrics.steps += 1
-        for sequence, start, hidden_TC in step.prompts:
-            self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC)
+        for sequence, *rows in step.prompts:
+            self._sampler.add_prompt_logprobs(self._owners[sequence][0], *rows)
         if not step.ready:
             return []
         owners = [self._owners[sequence] for sequence in step.ready]
@@ -349,8 +377,17 @@ class LLM:
                 "step() until they are done, or abort_request() them"
             )
 
-    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str | None = None) -> Request:
-        return self._builder.build(prompt, params, request_id, self._requests)
+    def _request(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str | None = None,
+        lora: LoRARequest | None = None,
+        served: ServedLoRA | None = None,
+    ) -> Request:
+        request = self._builder.build(prompt, params, request_id, self._requests, served)
+        request.output.lora_request = lora
+        return request
 
     def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""

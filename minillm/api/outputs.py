@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minillm.api.lora_request import LoRARequest
 from minillm.errors import MinillmError
 
 
@@ -76,6 +77,7 @@ class RequestOutput:
     num_cached_tokens: int = 0
     prompt_logprobs: list[dict[int, Logprob] | None] | None = None
     metrics: RequestMetrics | None = None
+    lora_request: LoRARequest | None = None
 
 
 @dataclass
