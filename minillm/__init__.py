@@ -11,6 +11,7 @@ require_own("kernels")
 for _name in ("rl", "arc"):
     warn_unless_own(_name)
 
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import (
     BeamSearchOutput,
     BeamSearchSequence,
@@ -49,6 +50,7 @@ __all__ = [
     "EngineArgs",
     "FlatLogprobs",
     "LLMEngine",
+    "LoRARequest",
     "Logprob",
     "MinillmError",
     "ModelConfig",

@@ -5,12 +5,31 @@ Legend: K inputs, R rank, N outputs, E experts, P panels, W panel width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from torch import nn
 
 from kernels.panels import pack, unpack
+from minillm.checkpoint.peft.files import PeftAdapter
+from minillm.errors import MinillmError
+from minillm.model.config import Matrix, ModelConfig
+from minillm.model.transformer import Transformer
+
+# Models that have a LoRA.
+adapted: WeakSet[Transformer] = WeakSet()
+
+
+def check_free(model: Transformer) -> None:
+    """Raise for a model that no LoRA can be put on."""
+    if bits := model.precision.bits:
+        raise MinillmError(
+            f"weights of {bits} bits cannot hold a merged LoRA; load the model in fp32 or bf16"
+        )
+    if model in adapted:
+        raise MinillmError("the model has a LoRA already; end that with remove() before another")
 
 
 @dataclass(eq=False)
@@ -87,3 +106,32 @@ class Adapter(Replaced):
 def _accumulate(p: nn.Parameter, gradient: torch.Tensor) -> None:
     gradient = gradient.to(p.dtype)
     p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+
+
+# A, B, scale and whether the matrix is packed, as `Adapter` has them.
+Factors = tuple[nn.Parameter, nn.Parameter, float | torch.Tensor, bool]
+
+
+@torch.no_grad()
+def factors(
+    read: PeftAdapter, config: ModelConfig, parameters: Mapping[str, torch.Tensor]
+) -> dict[str, Factors]:
+    """Make the A and B of each matrix that an adapter of PEFT's changes, and their scales."""
+    ranks: dict[str, int] = {}
+    for pair in read.pairs:
+        ranks[pair.place.ours] = max(ranks.get(pair.place.ours, 0), pair.start + pair.rank)
+    made: dict[str, tuple[nn.Parameter, nn.Parameter, torch.Tensor, bool]] = {}
+    for name, rank in ranks.items():
+        w, shape = parameters[name], config.shapes[name]
+        wide = torch.promote_types(w.dtype, torch.float32)
+        K, N, *experts = shape
+        A, B, scale = (
+            torch.zeros(*filter(None, experts), *size, dtype=wide, device=w.device)
+            for size in ((K, rank), (rank, N), (rank, N))
+        )
+        made[name] = nn.Parameter(A), nn.Parameter(B), scale, isinstance(shape, Matrix)
+    for pair in read.pairs:
+        A_KR, B_RN, scale_RN, _ = made[pair.place.ours]
+        pair.put(A_KR, B_RN, *(read.tensors[name] for name in pair.names))
+        pair.rows(A_KR, scale_RN)[1][..., pair.place.column_N] = pair.scale
+    return dict(made)

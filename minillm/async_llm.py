@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, Self, TypeVar
 
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import RequestOutput
 from minillm.api.sampling_params import SamplingParams
 from minillm.engine.metrics import Metric
@@ -54,7 +55,6 @@ class AsyncLLM(EngineThread):
     @refusing(
         {
             "data_parallel_rank": nothing(None, 0),
-            "lora_request": None,
             "prompt_text": None,
             "reasoning_ended": None,
             "session_id": None,
@@ -63,14 +63,20 @@ class AsyncLLM(EngineThread):
         }
     )
     async def generate(
-        self, prompt: Prompt, sampling_params: SamplingParams, request_id: str, *, priority: int = 0
+        self,
+        prompt: Prompt,
+        sampling_params: SamplingParams,
+        request_id: str,
+        *,
+        lora_request: LoRARequest | None = None,
+        priority: int = 0,
     ) -> AsyncGenerator[RequestOutput]:
         """Yield outputs of one request as it grows, as `output_kind` has it; the last one is `finished`.
 
         Leaving the loop aborts it. Raises what `LLM.enqueue` does, and `EngineError` where a step fails.
         """
         ids = None if request_id is None else [request_id]
-        async with self.requests(lambda _: [prompt], sampling_params, priority, ids) as outputs:
+        async with self.requests(lambda _: [prompt], sampling_params, priority, ids, lora_request) as outputs:
             async for _, output in outputs:
                 yield output
 
@@ -81,6 +87,7 @@ class AsyncLLM(EngineThread):
         params: SamplingParams,
         priority: int = 0,
         request_ids: Sequence[str] | None = None,
+        lora_request: LoRARequest | None = None,
     ) -> AsyncIterator[AsyncIterator[tuple[int, RequestOutput]]]:
         """Sample from what `prompts(llm)` gives on the thread: an iterator of (place of the prompt, output).
 
@@ -95,7 +102,7 @@ class AsyncLLM(EngineThread):
             try:
                 for place, prompt in enumerate(prompts(llm)):
                     asked = None if request_ids is None else request_ids[place]
-                    request_id = llm.enqueue(prompt, params, asked, priority=priority)
+                    request_id = llm.enqueue(prompt, params, asked, lora_request, priority=priority)
                     self._owners[request_id] = inbox
                     inbox.running[request_id] = place
             except Exception:

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
 from minillm.api.parameters import is_list
@@ -17,10 +17,13 @@ from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import Grammars
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA
 from minillm.errors import MinillmError
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.settings import read_json
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+
+T = TypeVar("T")
 
 
 class TextPrompt(TypedDict):
@@ -118,6 +121,15 @@ def with_params(
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
     return zip(prompts, params, strict=True)
+
+
+def one_each(value: T | Sequence[T | None] | None, count: int, name: str) -> Sequence[T | None]:
+    """Give each prompt its own of a list, or what is there for all; `MinillmError` if not as many."""
+    if not isinstance(value, Sequence):
+        return [value] * count
+    if len(value) != count:
+        raise MinillmError(f"{count} prompts but {len(value)} of {name}")
+    return value
 
 
 def priorities(asked: int | Sequence[int] | None, count: int, policy: str) -> list[int]:
@@ -225,6 +237,7 @@ class RequestBuilder:
         request_id: str | None,
         taken: Container[str],
         priority: int = 0,
+        lora: ServedLoRA | None = None,
     ) -> Request:
         """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
 
@@ -251,6 +264,7 @@ class RequestBuilder:
                 wants_prompt=params.prompt_logprobs is not None and i == 0,
                 reads_cache=not params.skip_reading_prefix_cache,
                 priority=priority,
+                lora=lora,
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:

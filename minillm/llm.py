@@ -12,6 +12,7 @@ import torch
 
 from minillm import inputs
 from minillm.api.engine_arguments import FOREIGN, OF_CALLS
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.checkpoint import hub
@@ -23,6 +24,7 @@ from minillm.engine.metrics import EngineMetrics, Metric
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA, ServedLoRAs
 from minillm.errors import MinillmError, anything, nothing, refusing
 from minillm.inputs import Messages, Prompt
 from minillm.llm_engine import LLMEngine, trace_folder
@@ -78,6 +80,10 @@ class LLM(LLMEngine):
         scheduling_policy: "fcfs" (first come, first served) or "priority": see `generate`.
         profiler_config: {"profiler": "torch", "torch_profiler_dir": folder}, for `start_profile`.
         enable_sleep_mode: accepted for compatibility; no effect, since `sleep` is always there.
+        enable_lora: requests may have a `lora_request`, an adapter of PEFT's; the three below are for it.
+        max_loras: most adapters that run at a time; each takes as much memory as the weights it changes.
+        max_lora_rank: most of an adapter's ranks.
+        max_cpu_loras: most adapters that are remembered, by default `max_loras`.
     """
 
     def __init__(
@@ -104,6 +110,10 @@ class LLM(LLMEngine):
         scheduling_policy: str = "fcfs",
         profiler_config: Mapping[str, Any] | None = None,
         enable_sleep_mode: bool = True,
+        enable_lora: bool = False,
+        max_loras: int = 1,
+        max_lora_rank: int = 16,
+        max_cpu_loras: int | None = None,
     ) -> None:
         if scheduling_policy not in POLICIES:
             known = ", ".join(POLICIES)
@@ -133,6 +143,7 @@ class LLM(LLMEngine):
             _whole("max_num_seqs", max_num_seqs, 64),
             _whole("max_num_batched_tokens", max_num_batched_tokens, 2048),
             enable_prefix_caching is None or bool(enable_prefix_caching),
+            ServedLoRAs(model, max_loras, max_lora_rank, max_cpu_loras) if enable_lora else None,
         )
         asked = None if max_model_len in (None, -1, "auto") else _whole("max_model_len", max_model_len, 0)
         self.max_model_len = self._engine.checked_max_model_len(asked)
@@ -140,7 +151,7 @@ class LLM(LLMEngine):
         seed, most = _whole("seed", seed, 0), _whole("max_logprobs", max_logprobs, 20)
         ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
         self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most, ends)
-        self._sampler = Sampler(model, tokenizer, logprobs_mode)
+        self._sampler = Sampler(tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
         self._metrics = EngineMetrics()
         self._requests: dict[str, Request] = {}
@@ -156,6 +167,7 @@ class LLM(LLMEngine):
         use_tqdm: bool | Callable[..., Any] = True,
         *,
         priority: int | Sequence[int] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
     ) -> list[RequestOutput]:
         """Sample from each prompt; outputs in the order of the prompts.
 
@@ -172,9 +184,12 @@ class LLM(LLMEngine):
         final = RequestOutputKind.FINAL_ONLY
         pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
         order = inputs.priorities(priority, len(pairs), self.scheduling_policy)
+        loras = inputs.one_each(lora_request, len(pairs), "lora_request")
+        # Once for a request of all, which may ask for its folder to be read again.
+        served = {id(lora): self._engine.lora(lora) for lora in loras}
         requests = [
-            self._request(prompt, replace(params, output_kind=final), priority=first)
-            for (prompt, params), first in zip(pairs, order, strict=True)
+            self._request(prompt, replace(params, output_kind=final), None, lora, served[id(lora)], first)
+            for (prompt, params), lora, first in zip(pairs, loras, order, strict=True)
         ]
         with progress(use_tqdm, len(requests)) as advance, closing(self._run(requests)) as outputs:
             for _ in outputs:
@@ -187,6 +202,7 @@ class LLM(LLMEngine):
         messages: Messages | Sequence[Messages],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool | Callable[..., Any] = True,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
         *,
         chat_template: str | None = None,
         add_generation_prompt: bool = True,
@@ -206,11 +222,14 @@ class LLM(LLMEngine):
         options = {"tools": tools, **(chat_template_kwargs or {})}
         template = (chat_template, add_generation_prompt, continue_final_message, options)
         prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
-        return self.generate(prompts, sampling_params, use_tqdm, priority=priority)
+        return self.generate(prompts, sampling_params, use_tqdm, lora_request=lora_request, priority=priority)
 
     @refusing({**OF_CALLS, "concurrency_limit": anything(), "use_tqdm": anything(False)})
     def beam_search(
-        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: BeamSearchParams,
+        lora_request: LoRARequest | None = None,
     ) -> list[BeamSearchOutput]:
         """Search for the `beam_width` best continuations of each prompt."""
         self._expect_idle("beam_search")
@@ -220,8 +239,9 @@ class LLM(LLMEngine):
         batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
         for token_ids in batch:
             self._builder.check_prompt(token_ids)
+        lora = self._engine.lora(lora_request)
         ends = frozenset[int]() if params.ignore_eos else self._builder.end_ids
-        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len)
+        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len, lora)
         if self.tokenizer is not None:
             for sequence in (sequence for output in outputs for sequence in output.sequences):
                 hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
@@ -257,6 +277,7 @@ class LLM(LLMEngine):
         prompt: Prompt,
         sampling_params: SamplingParams | None = None,
         request_id: str | None = None,
+        lora_request: LoRARequest | None = None,
         *,
         priority: int = 0,
     ) -> str:
@@ -268,7 +289,8 @@ class LLM(LLMEngine):
         if request_id is not None and request_id in self._requests:
             raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
         ((_, params),) = inputs.with_params([prompt], sampling_params, self._defaults)
-        request = self._request(prompt, params, request_id, priority=priority)
+        served = self._engine.lora(lora_request)
+        request = self._request(prompt, params, request_id, lora_request, served, priority)
         self._submit(request)
         return request.output.request_id
 
@@ -279,8 +301,8 @@ class LLM(LLMEngine):
             return []
         step = self._engine.step()
         self._metrics.steps += 1
-        for sequence, start, hidden_TC in step.prompts:
-            self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC)
+        for sequence, *rows in step.prompts:
+            self._sampler.add_prompt_logprobs(self._owners[sequence][0], *rows)
         if not step.ready:
             return []
         owners = [self._owners[sequence] for sequence in step.ready]
@@ -382,14 +404,22 @@ class LLM(LLMEngine):
             )
 
     def _request(
-        self, prompt: Prompt, params: SamplingParams, request_id: str | None = None, *, priority: int = 0
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str | None = None,
+        lora: LoRARequest | None = None,
+        served: ServedLoRA | None = None,
+        priority: int = 0,
     ) -> Request:
         if not isinstance(priority, int) or (priority and self.scheduling_policy != "priority"):
             need = "need" if isinstance(priority, int) else "be whole numbers, and need"
             raise MinillmError(
                 f"priority={priority!r}: priorities other than 0 {need} LLM(scheduling_policy='priority')"
             )
-        return self._builder.build(prompt, params, request_id, self._requests, priority)
+        request = self._builder.build(prompt, params, request_id, self._requests, priority, served)
+        request.output.lora_request = lora
+        return request
 
     def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import torch
 
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import RequestOutput
 from minillm.api.sampling_params import SamplingParams
 from minillm.engine.engine import Engine
@@ -122,25 +123,31 @@ class LLMEngine:
         {
             "arrival_time": None,
             "data_parallel_rank": None,
-            "lora_request": None,
             "prompt_text": None,
             "tokenization_kwargs": None,
             "trace_headers": None,
         }
     )
     def add_request(
-        self, request_id: str, prompt: Prompt, params: SamplingParams, *, priority: int = 0
+        self,
+        request_id: str,
+        prompt: Prompt,
+        params: SamplingParams,
+        *,
+        lora_request: LoRARequest | None = None,
+        priority: int = 0,
     ) -> str:
         """Queue one request for `step`; return its id. Raises `MinillmError` as `LLM.enqueue` does."""
         if not isinstance(request_id, str):
             raise MinillmError(f"request_id must be a string, got {request_id!r}")
-        return self.enqueue(prompt, params, request_id, priority=priority)
+        return self.enqueue(prompt, params, request_id, lora_request, priority=priority)
 
     def enqueue(
         self,
         prompt: Prompt,
         sampling_params: SamplingParams | None = None,
         request_id: str | None = None,
+        lora_request: LoRARequest | None = None,
         *,
         priority: int = 0,
     ) -> str:

@@ -19,13 +19,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakSet
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from minillm.adapters import Adapter, Replaced
+from minillm.adapters import Adapter, Replaced, adapted, check_free, factors
 from minillm.checkpoint.peft import files as peft_files
 from minillm.checkpoint.peft.files import ADAPTER_NAME, CONFIG_NAME, PREFIX
 from minillm.checkpoint.safetensors import write_atomically
@@ -34,8 +33,6 @@ from minillm.model.config import Matrix
 from minillm.model.transformer import Transformer
 
 __all__ = ["ADAPTER_NAME", "CONFIG_NAME", "PREFIX", "Adapter", "LoRA"]
-
-_adapted: WeakSet[Transformer] = WeakSet()
 
 
 class LoRA:
@@ -70,7 +67,7 @@ class LoRA:
         config = model.config
         if rank < 1:
             raise MinillmError(f"rank must be at least 1, got {rank}")
-        _check_free(model)
+        check_free(model)
         matrices = {
             name: shape
             for name, shape in config.shapes.items()
@@ -110,28 +107,13 @@ class LoRA:
         tensors that are missing, left over or of another shape, for adapters of tied embeddings; and as the
         constructor does.
         """
-        _check_free(model)
+        check_free(model)
         parameters = dict(model.named_parameters())
         read = peft_files.read(model.config, parameters, Path(folder))
-        ranks: dict[str, int] = {}
-        for pair in read.pairs:
-            ranks[pair.place.ours] = max(ranks.get(pair.place.ours, 0), pair.start + pair.rank)
-        adapters: dict[str, Adapter] = {}
-        for name, rank in ranks.items():
-            w, shape = parameters[name], model.config.shapes[name]
-            wide = torch.promote_types(w.dtype, torch.float32)
-            K, N, *experts = shape
-            A, B, scale = (
-                torch.zeros(*filter(None, experts), *size, dtype=wide, device=w.device)
-                for size in ((K, rank), (rank, N), (rank, N))
-            )
-            packed = isinstance(shape, Matrix)
-            adapters[name] = Adapter(w, w.detach().clone(), nn.Parameter(A), nn.Parameter(B), scale, packed)
-        for pair in read.pairs:
-            adapter = adapters[pair.place.ours]
-            pair.put(adapter.A_KR, adapter.B_RN, *(read.tensors[name] for name in pair.names))
-            assert isinstance(adapter.scale, torch.Tensor)
-            pair.rows(adapter.A_KR, adapter.scale)[1][..., pair.place.column_N] = pair.scale
+        adapters = {
+            name: Adapter(parameters[name], parameters[name].detach().clone(), *made)
+            for name, made in factors(read, model.config, parameters).items()
+        }
         replaced: dict[str, Replaced] = {}
         for place, tensor, rows in read.values:
             w = parameters[place.ours]
@@ -167,7 +149,7 @@ class LoRA:
         for adapter in adapters.values():
             adapter.w.requires_grad_(True)
             self._handles.append(adapter.w.register_post_accumulate_grad_hook(adapter.pull))
-        _adapted.add(model)
+        adapted.add(model)
 
     def parameters(self) -> list[nn.Parameter]:
         """List A and B of every adapted matrix, for an optimizer."""
@@ -223,7 +205,7 @@ class LoRA:
             p.requires_grad_(self._trained[name])
         self.adapters.clear()
         self._state = "removed"
-        _adapted.discard(self.model)
+        adapted.discard(self.model)
 
     def _held(self) -> list[Replaced]:
         return [*self.adapters.values(), *self._replaced]
@@ -275,16 +257,6 @@ class LoRA:
     def _as_peft(self) -> peft_files.PeftAdapter:
         """Describe it as PEFT does: as it was read, or for a LoRA of one rank; errors as `save` has them."""
         return self._read or peft_files.describe(self.model.config, self.adapters, self.rank, self.alpha)
-
-
-def _check_free(model: Transformer) -> None:
-    """Raise for a model that no LoRA can be put on."""
-    if bits := model.precision.bits:
-        raise MinillmError(
-            f"weights of {bits} bits cannot hold a merged LoRA; load the model in fp32 or bf16"
-        )
-    if model in _adapted:
-        raise MinillmError("the model has a LoRA already; end that with remove() before another")
 
 
 def _own(name: str) -> str:

@@ -109,14 +109,10 @@ FOREIGN: dict[str, Foreign] = {
     "video_pruning_rate": nothing(None, remedy=_TEXT),
     # LoRA.
     "default_mm_loras": nothing(None, remedy=_TEXT),
-    "enable_lora": nothing(False),
     "enable_lora_bias": nothing(False),
     "fully_sharded_loras": anything(False),
     "lora_dtype": nothing("auto"),
     "lora_extra_vocab_size": nothing(256, 0),
-    "max_cpu_loras": anything(),
-    "max_lora_rank": anything(16),
-    "max_loras": anything(1),
     # What changes the results, or what there is none of.
     "additional_config": nothing(None, {}),
     "attention_backend": nothing(None, "auto", "AUTO", remedy=_PRECISION),
@@ -158,7 +154,6 @@ FOREIGN: dict[str, Foreign] = {
 # What vLLM's `generate`, `chat` and their like take and ours do not.
 OF_CALLS: dict[str, Foreign] = {
     "guided_options_request": nothing(None, remedy="give SamplingParams(structured_outputs=...)"),
-    "lora_request": nothing(None),
     "mm_processor_kwargs": nothing(None, {}, remedy=_TEXT),
     "prompt_adapter_request": nothing(None),
     "prompt_token_ids": nothing(None, remedy="give token ids as the prompts: generate([[1, 2], [3]])"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from minillm.api.lora_request import LoRARequest
 from minillm.errors import MinillmError
 
 
@@ -150,6 +151,7 @@ class RequestOutput:
     num_cached_tokens: int = 0
     prompt_logprobs: PromptLogprobs | None = None
     metrics: RequestMetrics | None = None
+    lora_request: LoRARequest | None = None
 
 
 @dataclass

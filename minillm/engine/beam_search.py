@@ -19,6 +19,7 @@ from minillm.api.outputs import BeamSearchOutput, BeamSearchSequence, Logprob, L
 from minillm.api.sampling_params import BeamSearchParams
 from minillm.engine.engine import Engine
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA
 from minillm.model.logprobs import logprobs
 
 
@@ -57,13 +58,14 @@ def search(
     params: BeamSearchParams,
     end_ids: frozenset[int],
     max_model_len: int,
+    lora: ServedLoRA | None = None,
 ) -> list[BeamSearchOutput]:
     """Find the best sequences of each prompt; all prompts are searched side by side."""
     searches: list[_Search] = []
     try:
         for token_ids in prompts:
             max_tokens = min(params.max_tokens, max_model_len - len(token_ids))
-            sequence = EngineSequence(list(token_ids), max_tokens)
+            sequence = EngineSequence(list(token_ids), max_tokens, lora=lora)
             engine.add(sequence)
             searches.append(_Search([_Beam(sequence)], max_tokens))
         while running := [beam for search in searches for beam in search.beams]:
@@ -112,7 +114,7 @@ def _fork(engine: Engine, search: _Search, going: list[Choice]) -> None:
         sequence = beam.sequence
         if first.setdefault(sequence, token) != token:  # a beam's ways differ in their tokens
             room = search.max_tokens - search.length
-            sequence = EngineSequence([*sequence.token_ids, token], room, parent=sequence)
+            sequence = EngineSequence([*sequence.token_ids, token], room, parent=sequence, lora=sequence.lora)
             engine.add(sequence)
         beams.append(_Beam(sequence, total, [*beam.entries, beam.entry(token)]))
     for beam in search.beams:

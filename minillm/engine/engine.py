@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
 from kernels.backend import memory_of
+from minillm.api.lora_request import LoRARequest
 from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.page_pool import PagePool
 from minillm.engine.scheduler import Chunk, Scheduler
 from minillm.engine.sequence import EngineSequence
+from minillm.engine.served_loras import ServedLoRA, ServedLoRAs
 from minillm.errors import MinillmError, note
 from minillm.model.batch import PAGE_SIZE, Batch
 from minillm.model.kv_cache import KVCache
@@ -27,13 +30,13 @@ class Step:
     """What a forward made, row by row.
 
     `ready` are the sequences whose last token was in it, `logits_RV` their logits. `prompts` has, for each
-    sequence that wants the rows of all its tokens, the position of the first and hidden_TC of those that
-    were computed.
+    sequence that wants the rows of all its tokens, the position of the first, hidden_TC of those that were
+    computed, and the model that makes logits of them.
     """
 
     ready: list[EngineSequence]
     logits_RV: torch.Tensor
-    prompts: list[tuple[EngineSequence, int, torch.Tensor]]
+    prompts: list[tuple[EngineSequence, int, torch.Tensor, Transformer]]
 
 
 class Engine:
@@ -46,6 +49,7 @@ class Engine:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         enable_prefix_caching: bool,
+        loras: ServedLoRAs | None = None,
     ) -> None:
         limits = {"max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
         for name, limit in limits.items():
@@ -62,6 +66,8 @@ class Engine:
         self.scheduler = Scheduler(
             PagePool(self.num_pages), **limits, enable_prefix_caching=enable_prefix_caching
         )
+        self.loras = loras
+        self.scheduler.max_loras = None if loras is None else loras.max_loras
         count_writes(model.weights())
         self._weights = self._weights_state()
         self._cache: KVCache | None = None
@@ -108,6 +114,21 @@ class Engine:
         if self.scheduler.running or self.scheduler.waiting:
             raise MinillmError("sequences are being sampled; finish or abort them before sleep()")
         self._cache = self.decode_graphs = None
+        if self.loras is not None:
+            self.loras.forget_merged()
+
+    def lora(self, request: LoRARequest | None) -> ServedLoRA | None:
+        """Find a request's adapter, read where it is not known; `MinillmError` as `ServedLoRAs.get` does."""
+        if request is None:
+            return None
+        if not isinstance(request, LoRARequest):
+            raise MinillmError(f"lora_request must be a LoRARequest, got {type(request).__name__}")
+        if self.loras is None:
+            raise MinillmError(
+                f"lora_request {request.lora_name!r}, but LoRA is not enabled; make the LLM with "
+                "enable_lora=True"
+            )
+        return self.loras.get(request)
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it, or while it sleeps."""
@@ -139,8 +160,23 @@ class Engine:
         """Run one forward; the caller gives each ready sequence a token, or removes it, before the next."""
         self._check_weights()
         chunks = self._schedule()
-        batch, hidden_TC = self._run(chunks)
-        return self._postprocess(chunks, batch, hidden_TC)
+        parts: dict[ServedLoRA | None, list[Chunk]] = {}
+        for chunk in chunks:
+            parts.setdefault(chunk[0].lora, []).append(chunk)
+        steps = [self._part(lora, part) for lora, part in parts.items()]
+        if len(steps) == 1:
+            return steps[0]
+        ready, prompts = (list(chain(*x)) for x in zip(*((s.ready, s.prompts) for s in steps), strict=True))
+        return Step(ready, torch.cat([step.logits_RV for step in steps]), prompts)
+
+    def _part(self, lora: ServedLoRA | None, chunks: Sequence[Chunk]) -> Step:
+        """Run the chunks of one adapter, or of none: no row sees that others have a forward of their own."""
+        model, graphs = self.model, self.decode_graphs
+        if lora is not None:
+            assert self.loras is not None
+            model, graphs = self.loras.merged(lora, self.cache)
+        batch, hidden_TC = self._run(chunks, model, graphs)
+        return self._postprocess(chunks, batch, hidden_TC, model)
 
     def _check_weights(self) -> None:
         """Forget all prefixes after an update of the weights, which must not come amid sequences.
@@ -153,6 +189,8 @@ class Engine:
             if begun:
                 raise MinillmError("the weights changed while sequences were being sampled")
             self.reset_prefix_cache()
+            if self.loras is not None:
+                self.loras.forget_merged()
             self._weights = now
 
     @property
@@ -171,22 +209,26 @@ class Engine:
         self.scheduler.copies.clear()
         return chunks
 
-    def _run(self, chunks: Sequence[Chunk]) -> tuple[Batch, torch.Tensor]:
-        """Run the model over these chunks, as one batch, and the cache: hidden_TC."""
+    def _run(
+        self, chunks: Sequence[Chunk], model: Transformer, graphs: DecodeGraphs | None
+    ) -> tuple[Batch, torch.Tensor]:
+        """Run a model over these chunks, as one batch, and the cache: hidden_TC."""
         device = self.model.head.device
         counts, starts = [count for _, count in chunks], [s.computed for s, _ in chunks]
         batch = Batch.build(counts, starts, [s.pages for s, _ in chunks], device)
         tokens = [t for s, count in chunks for t in s.token_ids[s.computed : s.computed + count]]
         tokens_T = torch.tensor(tokens, device=device)
-        if batch.is_decode and self.decode_graphs is not None:
-            return batch, self.decode_graphs.run(tokens_T, batch)
-        return batch, self.model(tokens_T, batch, self.cache)
+        if batch.is_decode and graphs is not None:
+            return batch, graphs.run(tokens_T, batch)
+        return batch, model(tokens_T, batch, self.cache)
 
-    def _postprocess(self, chunks: Sequence[Chunk], batch: Batch, hidden_TC: torch.Tensor) -> Step:
+    def _postprocess(
+        self, chunks: Sequence[Chunk], batch: Batch, hidden_TC: torch.Tensor, model: Transformer
+    ) -> Step:
         """Note what has been computed; take the logits of the rows whose next token is due."""
         bounds = batch.bounds
         prompts = [
-            (s, s.computed, hidden_TC[bounds[i] : bounds[i + 1]])
+            (s, s.computed, hidden_TC[bounds[i] : bounds[i + 1]], model)
             for i, (s, _) in enumerate(chunks)
             if s.wants_prompt
         ]
@@ -196,7 +238,7 @@ class Engine:
         if len(ready) < len(chunks) or not batch.is_decode:
             rows = torch.tensor([bounds[i + 1] - 1 for i in ready], device=hidden_TC.device)
             hidden_TC = hidden_TC[rows.long()]
-        return Step([chunks[i][0] for i in ready], self.model.logits(hidden_TC), prompts)
+        return Step([chunks[i][0] for i in ready], model.logits(hidden_TC), prompts)
 
 
 def cache_bytes(device: torch.device, asked: int | None, utilization: float | None) -> int:

@@ -15,8 +15,8 @@ class PagePool:
     that a later sequence with the same prefix finds it. Idle pages are given out, least recently used
     first, once no free page is left.
 
-    The index is a tree: a page is a child of the page before it (ROOT for the first), labelled with the
-    tokens whose keys it holds, at most PAGE_SIZE of them.
+    The index is a tree for each adapter: a page is a child of the page before it (a negative root for the
+    first, ROOT without an adapter), labelled with the tokens whose keys it holds, at most PAGE_SIZE of them.
     """
 
     ROOT = -1
@@ -64,14 +64,14 @@ class PagePool:
                 else:
                     self._free.append(page)
 
-    def match(self, tokens: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
+    def match(self, tokens: Sequence[int], root: int = ROOT) -> tuple[list[int], tuple[int, int]]:
         """Find (full pages that hold the start of tokens, (page, how many tokens it holds after those)).
 
         The second page is to be copied, not shared, since its other slots belong to another sequence;
         its count is 0 where there is none.
         """
         full: list[int] = []
-        parent = self.ROOT
+        parent = root
         while True:
             rest = tuple(tokens[len(full) * PAGE_SIZE : (len(full) + 1) * PAGE_SIZE])
             below = self._children.get(parent, ())
@@ -82,9 +82,9 @@ class PagePool:
             full.append(best)
             parent = best
 
-    def index(self, tokens: Sequence[int], pages: Sequence[int]) -> None:
+    def index(self, tokens: Sequence[int], pages: Sequence[int], root: int = ROOT) -> None:
         """Enter a sequence's pages, which hold the keys of exactly these tokens."""
-        parent = self.ROOT
+        parent = root
         for i, page in enumerate(pages):
             label = tuple(tokens[i * PAGE_SIZE : (i + 1) * PAGE_SIZE])
             if not label:

@@ -46,13 +46,13 @@ ROWS = 128
 
 
 class Sampler:
-    """Draws tokens for `model`; reports their texts where there is a tokenizer."""
+    """Draws tokens; reports their texts where there is a tokenizer."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer | None, logprobs_mode: str) -> None:
+    def __init__(self, tokenizer: Tokenizer | None, logprobs_mode: str) -> None:
         if logprobs_mode not in LOGPROBS_MODES:
             known = ", ".join(LOGPROBS_MODES)
             raise MinillmError(f"logprobs_mode must be one of {known}, got {logprobs_mode!r}")
-        self._model, self._mode = model, logprobs_mode
+        self._mode = logprobs_mode
         self._text_after = None if tokenizer is None else lru_cache(1 << 16)(tokenizer.text_after)
 
     def __call__(
@@ -93,7 +93,9 @@ class Sampler:
         errors |= {i: MinillmError(FAILURES[token]) for i, (token, _) in enumerate(sampled) if token < 0}
         return [errors.get(i, pair) for i, pair in enumerate(sampled)]
 
-    def add_prompt_logprobs(self, request: Request, start: int, hidden_TC: torch.Tensor) -> None:
+    def add_prompt_logprobs(
+        self, request: Request, start: int, hidden_TC: torch.Tensor, model: Transformer
+    ) -> None:
         """Add entries of the prompt's tokens after these rows, but for those from before a preemption."""
         entries, prompt = request.output.prompt_logprobs, request.output.prompt_token_ids
         assert entries is not None
@@ -101,7 +103,7 @@ class Sampler:
         end = min(start + hidden_TC.shape[0], len(prompt) - 1)
         for first in range(max(len(entries) - 1, start), end, ROWS):
             last = min(first + ROWS, end)
-            logits_RV = self._model.logits(hidden_TC[first - start : last - start])
+            logits_RV = model.logits(hidden_TC[first - start : last - start])
             rows = self._untouched(logits_RV, logits_RV.new_full((last - first,), params.temperature or 1.0))
             token_R = torch.tensor(prompt[first + 1 : last + 1], device=logits_RV.device)
             before_R = [prompt[max(0, i - LOOKBACK) : i] for i in range(first + 1, last + 1)]

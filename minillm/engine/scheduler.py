@@ -38,6 +38,8 @@ class Scheduler:
         self.running: list[EngineSequence] = []
         self.copies: list[tuple[int, int]] = []
         self.preemptions = 0
+        # Most adapters that run at a time; who needs another waits, and is overtaken.
+        self.max_loras: int | None = None
 
     def add(self, sequence: EngineSequence) -> None:
         """Queue a sequence; `MinillmError` where the whole cache could not hold it."""
@@ -66,17 +68,22 @@ class Scheduler:
             if sequence.pages and count and self._grow(sequence, count):
                 budget -= count
                 chunks.append((sequence, count))
-        admitted: list[Sequence[int]] = []
+        admitted: list[EngineSequence] = []
+        aside: list[EngineSequence] = []
         while self.waiting and budget and len(self.running) < self.max_num_seqs:
+            if not self._has_room(self.waiting[0]):
+                aside.append(self.waiting.popleft())
+                continue
             # Room was made just now: whoever came in would be the next to give it back.
             if self.preemptions > before or not self._admit(sequence := self.waiting[0], admitted):
                 break
             self.waiting.popleft()
             self.running.insert(bisect_right(self.running, sequence.priority, key=_priority), sequence)
-            admitted.append(sequence.token_ids)
+            admitted.append(sequence)
             count = min(len(sequence.token_ids) - sequence.computed, budget)
             budget -= count
             chunks.append((sequence, count))
+        self.waiting.extendleft(reversed(aside))
         if not chunks and self.waiting and self.running:
             # All that run have their rows, and their caller waits for those of others, as a beam search does.
             self._preempt()
@@ -92,9 +99,16 @@ class Scheduler:
         if is_prompt:
             self._index(sequence)
 
+    def _has_room(self, sequence: EngineSequence) -> bool:
+        """Tell whether a sequence's adapter is one of those that run, or may join them."""
+        if sequence.lora is None or self.max_loras is None:
+            return True
+        running = {other.lora for other in self.running} - {None}
+        return sequence.lora in running or len(running) < self.max_loras
+
     def _index(self, sequence: EngineSequence) -> None:
         if self.enable_prefix_caching:
-            self.pool.index(sequence.token_ids[: sequence.computed], sequence.pages)
+            self.pool.index(sequence.token_ids[: sequence.computed], sequence.pages, sequence.root)
             sequence.parent = None  # what is indexed is as long as what it shared, or longer
 
     def _release(self, sequence: EngineSequence) -> None:
@@ -121,7 +135,7 @@ class Scheduler:
             sequence.pages += self.pool.take(needed)
         return True
 
-    def _admit(self, sequence: EngineSequence, admitted: list[Sequence[int]]) -> bool:
+    def _admit(self, sequence: EngineSequence, admitted: list[EngineSequence]) -> bool:
         """Give a sequence its pages, with what the cache already holds of its tokens."""
         tokens, parent = sequence.token_ids, sequence.parent
         full: list[int] = []
@@ -133,10 +147,11 @@ class Scheduler:
             full, partial = parent.pages[:whole], parent.pages[whole] if count else -1
         elif self.enable_prefix_caching and sequence.reads_cache and not sequence.wants_prompt:
             # The last token is always computed: its row makes the first logits.
-            full, (partial, count) = self.pool.match(tokens[:-1])
+            full, (partial, count) = self.pool.match(tokens[:-1], sequence.root)
             known = len(full) * PAGE_SIZE + count
             # One step later, a longer common start with a prompt of this step can be shared.
-            if any(_shares(tokens, other, known + PAGE_SIZE // 4) for other in admitted):
+            longer = known + PAGE_SIZE // 4
+            if any(o.root == sequence.root and _shares(tokens, o.token_ids, longer) for o in admitted):
                 return False
         held = [*full, *([partial] if count else [])]
         for page in held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from minillm.engine.served_loras import ServedLoRA
 from minillm.model.batch import PAGE_SIZE
 
 
@@ -28,6 +29,7 @@ class EngineSequence:
     parent: EngineSequence | None = None
     wants_prompt: bool = False
     reads_cache: bool = True
+    lora: ServedLoRA | None = None
     computed: int = 0
     started: int = 0
     cached: int = 0
@@ -39,3 +41,5 @@ class EngineSequence:
         # The last token's keys are never needed.
         self.pages_at_most = pages_of(len(self.token_ids) + self.max_tokens - 1)
         self.shared = len(self.token_ids) - 1
+        # What is computed with an adapter is no other's, nor the base's.
+        self.root = -1 if self.lora is None else -1 - self.lora.number

@@ -6,7 +6,7 @@ E experts, N chosen experts, M positions, X columns side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -122,6 +122,9 @@ class Transformer(nn.Module):
         growth_M1 = growth_M1 if growth_M1 is None else growth_M1.to(device)
         unrotated = config.query_growth is not None and config.query_growth.unrotated
         self._growth = [growth_M1 if rope < 0 or not unrotated else None for rope in config.layer_rope]
+        self._find_masters()
+
+    def _find_masters(self) -> None:
         # Weights that are read in another dtype, and that dtype; of embeddings a step's own rows alone are.
         self._masters = [
             (self.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], dtype)
@@ -176,6 +179,20 @@ class Transformer(nn.Module):
         view = copy(self)
         view.observer = None
         view._set(policy, self.head.device)
+        return view
+
+    def sharing(self, changed: Mapping[str, nn.Parameter]) -> Transformer:
+        """Put other parameters in the place of some: a model that shares all others with this one."""
+        view = copy(self)
+        view.observer = None
+        view._parameters, view._modules = dict(self._parameters), dict(self._modules)
+        view.layers = nn.ModuleList(map(copy, self.layers))
+        for layer in view.layers:
+            layer._parameters = dict(layer._parameters)
+        for name, parameter in changed.items():
+            owner, _, last = name.rpartition(".")
+            view.get_submodule(owner)._parameters[last] = parameter
+        view._find_masters()
         return view
 
     def forward(self, tokens_T: torch.Tensor, batch: Batch, cache: KVCache | None = None) -> torch.Tensor:

@@ -1,0 +1,162 @@
+"""Adapters served a request each: the merged model's bits whatever shares the batch, and what is refused."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from minillm import LoRARequest, MinillmError, RequestOutput, SamplingParams, Transformer, token_logprobs
+from minillm.api.sampling_params import BeamSearchParams
+from minillm.lora import LoRA
+from minillm.parity import compare
+
+script = runpy.run_path(str(Path(__file__).with_name("test_parity.py")))
+small_llm, prompts_of, is_parity = script["small_llm"], script["prompts_of"], script["is_parity"]
+adamw_step, tokens_of = script["adamw_step"], script["tokens_of"]
+
+MakeModel = Callable[..., Transformer]
+
+
+def write(
+    folder: Path, model: Transformer, seed: int, rank: int = 3, targets: Any = ("qkv", "o", "down")
+) -> str:
+    """An adapter's folder; the model is left as it was."""
+    lora = LoRA(model, rank, 5.0, targets, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for adapter in lora.adapters.values():
+            adapter.B_RN.copy_(0.2 * torch.randn(adapter.B_RN.shape, generator=generator))
+    lora.save(folder)
+    lora.remove(merge=False)
+    return str(folder)
+
+
+@pytest.fixture
+def requests(tiny_llama: MakeModel, tmp_path: Path) -> list[LoRARequest | None]:
+    model = tiny_llama()
+    paths = [write(tmp_path / str(i), model, i, targets=t) for i, t in ((1, ("qkv", "o")), (2, ("gate_up",)))]
+    return [None, *(LoRARequest(f"adapter-{i}", i, path) for i, path in enumerate(paths, start=1))]
+
+
+def params_of(count: int, **more: Any) -> list[SamplingParams]:
+    each: dict[str, Any] = {"max_tokens": 12, "logprobs": 0, "ignore_eos": True, **more}
+    return [SamplingParams(seed=i, **each) for i in range(count)]
+
+
+def is_trainers(
+    model: Transformer, outputs: Sequence[RequestOutput], requests: Sequence[LoRARequest | None]
+) -> bool:
+    """Whether each output's logprobs are those of a model with its adapter merged, each of which is there."""
+    holds = True
+    for request in requests:
+        own = [output for output in outputs if output.lora_request is request]
+        assert own
+        if request is None:
+            holds &= is_parity(model, own, 1.0)
+            continue
+        lora = LoRA.from_folder(model, request.lora_path)
+        holds &= is_parity(model, own, 1.0)
+        lora.remove(merge=False)
+    return holds
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16-master-fp32"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_loras": 1},
+        {"max_num_batched_tokens": 16, "enable_prefix_caching": False},
+        {"kv_cache_memory_bytes": 1 << 17},
+    ],
+)
+def test_bits_are_the_merged_models(
+    precision: str, options: Any, tiny_llama: MakeModel, requests: list[LoRARequest | None]
+) -> None:
+    model = tiny_llama(precision)
+    prompts = prompts_of(21, model.config.vocab_size)
+    # Prompts that start alike have other adapters, so a prefix of another's would be seen.
+    prompts = [prompt for prompt in prompts for _ in requests]
+    loras = requests * 21
+    llm = small_llm(model, enable_lora=True, **{"max_loras": 2, **options})
+    for _ in range(2):
+        outputs = llm.generate(prompts, params_of(63, n=2), lora_request=loras)
+        assert [output.lora_request for output in outputs] == loras
+        assert is_trainers(model, outputs, requests)
+    assert llm._engine.scheduler.pool.held == 0
+    (alone,) = llm.generate([prompts[1]], params_of(2, n=2)[1], lora_request=requests[1])
+    assert tokens_of([alone]) == tokens_of([outputs[1]])
+    # An update of the base makes merged copies again.
+    adamw_step(model, outputs[:3])
+    assert is_trainers(model, llm.generate(prompts, params_of(63), lora_request=loras), requests)
+
+
+def test_prompt_logprobs_are_the_adapters(tiny_llama: MakeModel, tmp_path: Path) -> None:
+    model = tiny_llama(tie_word_embeddings=False)
+    path = write(tmp_path / "a", model, 1)
+    request = LoRARequest("a", 1, path)
+    llm = small_llm(model, enable_lora=True)
+    prompt = prompts_of(1, model.config.vocab_size)[0]
+    (output,) = llm.generate(
+        [prompt], SamplingParams(max_tokens=3, prompt_logprobs=0, logprobs=0), lora_request=request
+    )
+    lora = LoRA.from_folder(model, path)
+    (trained,) = token_logprobs(model, [prompt])
+    entries = (output.prompt_logprobs or [])[1:]
+    found = [entry[t].logprob for t, entry in zip(prompt[1:], entries, strict=True) if entry is not None]
+    assert found == trained.tolist()
+    assert compare(model, [output]).differing == 0
+    lora.remove(merge=False)
+
+
+def test_beams_are_the_merged_models(tiny_llama: MakeModel, requests: list[Any]) -> None:
+    model = tiny_llama()
+    llm, params = small_llm(model, enable_lora=True), BeamSearchParams(beam_width=3, max_tokens=5)
+    prompts = prompts_of(2, model.config.vocab_size)
+    served = llm.beam_search(prompts, params, requests[1])
+    lora = LoRA.from_folder(model, requests[1].lora_path)
+    merged = small_llm(model).beam_search(prompts, params)
+    lora.remove(merge=False)
+    assert served == merged != llm.beam_search(prompts, params)
+
+
+def test_what_is_refused(tiny_llama: MakeModel, requests: list[Any], tmp_path: Path) -> None:
+    model = tiny_llama()
+    with pytest.raises(MinillmError, match="LoRA is not enabled"):
+        small_llm(model).generate([[1]], lora_request=requests[1])
+    with pytest.raises(MinillmError, match="lora_int_id must be"):
+        LoRARequest("a", 0, "x")
+    with pytest.raises(MinillmError, match="max_cpu_loras = 1"):
+        small_llm(model, enable_lora=True, max_loras=2, max_cpu_loras=1)
+    llm = small_llm(model, enable_lora=True, max_lora_rank=3, max_cpu_loras=2)
+    with pytest.raises(MinillmError, match="2 prompts but 1 of lora_request"):
+        llm.generate([[1], [2]], lora_request=requests[1:2])
+    with pytest.raises(MinillmError, match="not a folder"):
+        llm.generate([[1]], lora_request=LoRARequest("a", 9, str(tmp_path / "none")))
+    with pytest.raises(MinillmError, match="rank 4 is greater than max_lora_rank = 3"):
+        llm.generate([[1]], lora_request=LoRARequest("a", 9, write(tmp_path / "r", model, 1, rank=4)))
+    llm.generate([[1]], params_of(1), lora_request=requests[1])
+    other = LoRARequest("b", 1, requests[2].lora_path)
+    with pytest.raises(MinillmError, match="lora_int_id 1 is the adapter in"):
+        llm.generate([[1]], lora_request=other)
+    other.load_inplace = True
+    outputs = llm.generate([[1]] * 2, params_of(2), lora_request=other)
+    assert is_trainers(model, outputs, [other])
+
+
+def test_least_recently_used_adapters_go(tiny_llama: MakeModel, requests: list[Any]) -> None:
+    llm = small_llm(tiny_llama(), enable_lora=True, max_loras=1, max_cpu_loras=2)
+    loras, path = llm._engine.loras, requests[1].lora_path
+    for i in (1, 2):
+        loras.get(LoRARequest(str(i), i, path))
+    loras.pin(1)
+    loras.get(LoRARequest("3", 3, path))
+    assert loras.numbers() == {1, 3}
+    assert loras.remove(1) and not loras.remove(1)
+    with pytest.raises(MinillmError, match="there is no adapter with lora_int_id 7"):
+        loras.pin(7)
