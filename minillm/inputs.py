@@ -74,17 +74,50 @@ def chat_prompt(
     continue_final_message: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the prompt of a chat, as the chat template writes it; arguments as of `LLM.chat`.
+    """Return the prompt of a chat: `chat_text`, and its token ids."""
+    text = chat_text(
+        tokenizer, messages, chat_template, add_generation_prompt, continue_final_message, options
+    )
+    return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+
+def chat_text(
+    tokenizer: Tokenizer,
+    messages: Messages,
+    chat_template: str | None = None,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """Return the text of a chat, as the chat template writes it; arguments as of `LLM.chat`.
+
+    Templates are given the arguments of earlier calls as objects, as in vLLM, not as JSON text.
 
     Raises:
         MinillmError: arguments contradict each other, or the template changes a message to be continued.
     """
     if taken := TEMPLATE_ARGUMENTS & options.keys():
         raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
-    text = tokenizer.chat_text(
+    messages = [_with_arguments(message) for message in messages]
+    return tokenizer.chat_text(
         messages, chat_template, add_generation_prompt, continue_final_message, **options
     )
-    return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+
+def _with_arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message with the arguments of its calls parsed; those that are no JSON stay text."""
+    calls: list[Any] = []
+    for call in message.get("tool_calls") or ():
+        match call:
+            case {"function": {"arguments": str(text)} as function}:
+                try:
+                    arguments = json.loads(text) if text.strip() else {}
+                except ValueError:
+                    arguments = text
+                calls.append({**call, "function": {**function, "arguments": arguments}})
+            case _:
+                calls.append(call)
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def with_params(
@@ -180,7 +213,8 @@ class RequestBuilder:
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:
-                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
+                shown = params.shown_special_token_ids
+                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens, shown)
             sample = SampleState(
                 params,
                 CompletionOutput(i, "", [], None, None),

@@ -121,6 +121,8 @@ class SamplingParams:
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
+        shown_special_token_ids: special tokens that stay in the text though others are skipped, such as
+            those that a parser of calls looks for; minillm's own.
 
     A sampler that truncates or biases is another policy than the one that is trained: what reported logprobs
     are of is said by `LLM`'s `logprobs_mode`.
@@ -230,6 +232,9 @@ class SamplingParams:
     trace_decode_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=None)
     logits_processors: Sequence[LogitsProcessor] | None = param(
         None, check=_FUNCTIONS, changes=bool, cli=None, http=None
+    )
+    shown_special_token_ids: Sequence[int] | None = param(
+        None, check=tokens(0, "token ids"), changes=None, cli=None, http=None
     )
     stop_strings: tuple[str, ...] = field(init=False, repr=False)
 

@@ -110,6 +110,11 @@ class Tokenizer:
         self._templates = ChatTemplates.of(text)
 
     @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The Jinja templates of the model's chats, by their names."""
+        return self._templates.texts
+
+    @property
     def vocab_size(self) -> int:
         """Number of tokens, added ones included; a model may have more embedding rows than this."""
         return self._backend.vocab_size
@@ -296,9 +301,13 @@ class IncrementalDecoder:
     # last 4 tokens ends in the same character as that of them all, whatever came before.
     _CONTEXT = 4
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, skip_special_tokens: bool = True, shown: Iterable[int] | None = None
+    ) -> None:
+        """Decode a sequence; special tokens are skipped, or not, but for those that are `shown`."""
         self._tokenizer = tokenizer
         self._skipped = tokenizer._backend.special_ids if skip_special_tokens else frozenset[int]()
+        self._skipped -= frozenset(shown or ())
         self._window: list[int] = []
         self._sent = 0  # characters of the window's text that have been returned
         self._bytes = b""  # of the byte tokens at the window's end, which begin a character
