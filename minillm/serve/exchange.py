@@ -333,7 +333,8 @@ class ChatExchange(Exchange):
         if use.tools:
             options = {"tools": use.tools, **options}
         template = (None, self._opens_turn, self._continues, options)
-        self._text = chat_text(self.served.tokenizer, self._messages, *template) + parsers.opening(use)
+        self._text = chat_text(self.served.tokenizer, self._messages, *template)
+        self._text += "" if self._continues else parsers.opening(use)
         continued = self._messages[-1]["content"] if self._continues else None
         reasons = parsers.reasons(self._text, continued, options)
         self._use, self._answers = use, dict[int, Answer]()

@@ -77,8 +77,9 @@ class Parsers:
         """Raise `MinillmError` for calls in free text that nothing here parses."""
         if use.mode == "auto" and self._calls is None:
             raise MinillmError(
-                "tool_choice 'auto' needs a parser of calls; start the server with --enable-auto-tool-choice "
-                f"--tool-call-parser {', '.join(TOOL_PARSERS)}, or ask for 'required' or a named function"
+                "tools with tool_choice 'auto' need a parser of calls; start the server with "
+                f"--enable-auto-tool-choice --tool-call-parser {', '.join(TOOL_PARSERS)}, or choose "
+                "'required' or a function"
             )
 
     def opening(self, use: ToolUse) -> str:
