@@ -91,33 +91,46 @@ def chat_text(
 ) -> str:
     """Return the text of a chat, as the chat template writes it; arguments as of `LLM.chat`.
 
-    Templates are given the arguments of earlier calls as objects, as in vLLM, not as JSON text.
+    As in vLLM, templates are given the arguments of earlier calls as objects, not as JSON text, an empty
+    content where there are calls instead, and reasoning under both of its names.
 
     Raises:
         MinillmError: arguments contradict each other, or the template changes a message to be continued.
     """
     if taken := TEMPLATE_ARGUMENTS & options.keys():
         raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
-    messages = [_with_arguments(message) for message in messages]
     return tokenizer.chat_text(
-        messages, chat_template, add_generation_prompt, continue_final_message, **options
+        [_for_template(message) for message in messages],
+        chat_template,
+        add_generation_prompt,
+        continue_final_message,
+        **options,
     )
 
 
-def _with_arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a message with the arguments of its calls parsed; those that are no JSON stay text."""
-    calls: list[Any] = []
-    for call in message.get("tool_calls") or ():
-        match call:
-            case {"function": {"arguments": str(text)} as function}:
-                try:
-                    arguments = json.loads(text) if text.strip() else {}
-                except ValueError:
-                    arguments = text
-                calls.append({**call, "function": {**function, "arguments": arguments}})
-            case _:
-                calls.append(call)
-    return {**message, "tool_calls": calls} if calls else message
+def _for_template(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    more: dict[str, Any] = {}
+    if calls := message.get("tool_calls"):
+        more["tool_calls"] = [_with_arguments(call) for call in calls]
+    if reasoning := message.get("reasoning") or message.get("reasoning_content"):
+        more |= {"reasoning": reasoning, "reasoning_content": reasoning}
+    if more and message.get("content") is None:
+        more["content"] = ""
+    return {**message, **more}
+
+
+def _with_arguments(call: Any) -> Any:
+    """Return a call with its arguments parsed; those that are no JSON stay text."""
+    match call:
+        case {"function": {"arguments": str(text)} as function}:
+            try:
+                return {
+                    **call,
+                    "function": {**function, "arguments": json.loads(text) if text.strip() else {}},
+                }
+            except ValueError:
+                return call
+    return call
 
 
 def with_params(

@@ -309,7 +309,7 @@ class ChatExchange(Exchange):
             self._options = {"enable_thinking": effort != "none", **self._options, "reasoning_effort": effort}
         last = self._messages[-1]
         if self._echo or self._continues:
-            last["content"] = _one_text(len(self._messages) - 1, last["content"])
+            last["content"] = _one_text(len(self._messages) - 1, last.get("content", ""))
         self._role = "assistant" if self._opens_turn else last["role"]
         self._opening = last["content"] if self._echo and last["role"] == self._role else ""
         if "max_tokens" in arguments and "max_completion_tokens" in arguments:

@@ -33,6 +33,7 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
 MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
 ADVISORY: Json = {"annotations": [], "tool_calls": []}
+WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
 
 # Fields that `SamplingParams` has under the same name.
 SAMPLING = http_fields(SamplingParams)
@@ -178,11 +179,7 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
 
 
 def message(i: int, message: Json) -> Json:
-    """Read a message: what a chat template is given of it, its content a text or parts of text.
-
-    As in vLLM, a message without a content that has something else has an empty one, and reasoning has both
-    of its names.
-    """
+    """Read a message, without what asks for nothing; its content is a text, or parts of text."""
     where = f"messages[{i}]"
     arguments = {
         name: value
@@ -200,9 +197,7 @@ def message(i: int, message: Json) -> Json:
         if role != "assistant":
             raise MinillmError(f"{where}: tool_calls are for the role 'assistant'")
         _check_calls(where, arguments["tool_calls"])
-    if reasoning := arguments.get("reasoning", arguments.get("reasoning_content")):
-        arguments |= {"reasoning": reasoning, "reasoning_content": reasoning}
-    content = arguments.get("content", "" if reasoning or "tool_calls" in arguments else None)
+    content = arguments.get("content")
     if type(content) is list:
         for part in content:
             match part:
@@ -210,9 +205,9 @@ def message(i: int, message: Json) -> Json:
                     continue
             what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
             raise MinillmError(f"{where}: a part of the content {what}")
-    elif type(content) is not str:
+    elif type(content) is not str and not (content is None and arguments.keys() & WITHOUT_CONTENT):
         raise MinillmError(f"{where} needs a content, a string or a list of text parts")
-    return {**arguments, "content": content}
+    return arguments
 
 
 def _check_calls(where: str, calls: Any) -> None:

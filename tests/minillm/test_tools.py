@@ -413,6 +413,8 @@ def test_templates_are_given_arguments_as_objects() -> None:
         found.append(json.loads(text.removeprefix("assistant").removesuffix(";"))[0]["function"]["arguments"])
     assert found == [{"a": 1}, {"a": 1}, {}, "no JSON"]
     assert call["function"]["arguments"] == '{"a": 1}'  # type: ignore[index]
+    text = chat_text(tokenizer, [{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert text.startswith("assistant[{")
 
 
 def test_what_a_tool_answers_is_one_text_to_every_template() -> None:
@@ -797,7 +799,12 @@ def test_a_grammar_holds_after_reasoning(serve: Callable[..., Running], stream: 
     assert follows(name, arguments) and choice["message"]["reasoning"]
     (choice,) = server.ask(**soon, structured_outputs={"choice": ["red", "green"]})
     assert choice["message"]["content"] in ("red", "green") and choice["message"]["reasoning"]
+    script = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>red"
+    server = serve(tool_call_parser="openai")
+    (choice,) = server.ask(script, stream, structured_outputs={"choice": ["red"]})
+    assert (choice["message"]["reasoning"], choice["message"]["content"]) == ("Hm.", "red")
     # From the first token on where there is none.
+    server = serve(reasoning_parser="qwen3")
     off = {"chat_template_kwargs": {"enable_thinking": False}}
     (choice,) = server.ask(stream=stream, structured_outputs={"choice": ["red", "green"]}, **off)
     assert choice["message"]["content"] in ("red", "green") and "reasoning" not in choice["message"]
