@@ -337,8 +337,7 @@ class ChatExchange(Exchange):
         self._text += "" if self._continues else parsers.opening(use)
         continued = self._messages[-1]["content"] if self._continues else None
         reasons = parsers.reasons(self._text, continued, options)
-        self._use, self._answers = use, dict[int, Answer]()
-        self._new_answer = lambda: Answer(parsers.parser(use, reasons), self._include_reasoning, use.parallel)
+        self._use, self._reasons, self._answers = use, reasons, dict[int, Answer]()
         structure = params.structured_outputs
         if use.is_forced:
             if structure is not None:
@@ -359,7 +358,8 @@ class ChatExchange(Exchange):
         super()._count(place, output)
         for sample in output.outputs:
             if sample.index not in self._answers:
-                self._answers[sample.index] = self._new_answer()
+                parser = self.served.parsers.parser(self._use, self._reasons)
+                self._answers[sample.index] = Answer(parser, self._include_reasoning, self._use.parallel)
             self._answers[sample.index].read(sample.text, sample.finished())
 
     def _adds(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
