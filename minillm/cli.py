@@ -138,6 +138,11 @@ class Serve(Model):
         max_body_bytes: most bytes of one request.
         max_concurrent_requests: more than so many at a time are refused.
         shutdown_timeout: seconds that running requests still have when the server is told to stop.
+        tool_call_parser: how the model writes calls of tools: hermes, llama3_json, mistral or openai
+            (gpt-oss); by default, what its chat template shows.
+        enable_auto_tool_choice: refuse to start where nothing says how calls are written.
+        reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1 or openai (gpt-oss); by
+            default nothing does, but for gpt-oss.
     """
 
     host: str = "127.0.0.1"
@@ -147,11 +152,14 @@ class Serve(Model):
     max_body_bytes: int = 8 << 20
     max_concurrent_requests: int = 256
     shutdown_timeout: int = 60
+    tool_call_parser: Name = None
+    enable_auto_tool_choice: bool = False
+    reasoning_parser: Name = None
 
     def run(self) -> None:
         """Serve until told to stop."""
         try:
-            from minillm.serve import server
+            from minillm.serve import parsers, server
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
@@ -159,8 +167,11 @@ class Serve(Model):
         if key == "":
             raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
+        chosen = parsers.ParserOptions(
+            self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice
+        )
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
+            server.serve(self.load(), self.served_model_name or self.model, listener, key, limits, chosen)
 
 
 @dataclass(frozen=True)

@@ -94,17 +94,63 @@ def chat_prompt(
     continue_final_message: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the prompt of a chat, as the chat template writes it; arguments as of `LLM.chat`.
+    """Return the prompt of a chat: `chat_text`, and its token ids."""
+    text = chat_text(
+        tokenizer, messages, chat_template, add_generation_prompt, continue_final_message, options
+    )
+    return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+
+def chat_text(
+    tokenizer: Tokenizer,
+    messages: Messages,
+    chat_template: str | None = None,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """Return the text of a chat, as the chat template writes it; arguments as of `LLM.chat`.
+
+    As in vLLM, templates are given the arguments of earlier calls as objects, not as JSON text, an empty
+    content where there are calls instead, and reasoning under both of its names.
 
     Raises:
         MinillmError: arguments contradict each other, or the template changes a message to be continued.
     """
     if taken := TEMPLATE_ARGUMENTS & options.keys():
         raise MinillmError(f"chat_template_kwargs may not hold {min(taken)!r}; leave it out")
-    text = tokenizer.chat_text(
-        messages, chat_template, add_generation_prompt, continue_final_message, **options
+    return tokenizer.chat_text(
+        [_for_template(message) for message in messages],
+        chat_template,
+        add_generation_prompt,
+        continue_final_message,
+        **options,
     )
-    return {"prompt": text, "prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
+
+
+def _for_template(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    more: dict[str, Any] = {}
+    if calls := message.get("tool_calls"):
+        more["tool_calls"] = [_with_arguments(call) for call in calls]
+    if reasoning := message.get("reasoning") or message.get("reasoning_content"):
+        more |= {"reasoning": reasoning, "reasoning_content": reasoning}
+    if more and message.get("content") is None:
+        more["content"] = ""
+    return {**message, **more}
+
+
+def _with_arguments(call: Any) -> Any:
+    """Return a call with its arguments parsed; those that are no JSON stay text."""
+    match call:
+        case {"function": {"arguments": str(text)} as function}:
+            try:
+                return {
+                    **call,
+                    "function": {**function, "arguments": json.loads(text) if text.strip() else {}},
+                }
+            except ValueError:
+                return call
+    return call
 
 
 def with_params(
@@ -268,7 +314,8 @@ class RequestBuilder:
             )
             decoder, structure = None, params.structured_outputs
             if tokenizer is not None and params.detokenize:
-                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens)
+                shown = params.shown_special_token_ids
+                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens, shown)
             sample = SampleState(
                 params,
                 CompletionOutput(i, "", [], None, None),

@@ -140,6 +140,8 @@ class SamplingParams:
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
+        shown_special_token_ids: special tokens that stay in the text though others are skipped, such as
+            those that a parser of calls looks for; minillm's own.
 
     Fields may be assigned to. What they are is checked here, and once more when a request is made of them; a
     request keeps a copy of its own. Values of `stop`, `stop_token_ids` and `bad_words` are read as lists.
@@ -253,6 +255,9 @@ class SamplingParams:
     trace_decode_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=None)
     logits_processors: Sequence[LogitsProcessor] | None = param(
         None, check=_FUNCTIONS, changes=bool, cli=None, http=None
+    )
+    shown_special_token_ids: Sequence[int] | None = param(
+        None, check=tokens(0, "token ids"), changes=None, cli=None, http=None
     )
 
     def __post_init__(self) -> None:

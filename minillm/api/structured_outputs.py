@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class StructuredOutputsParams:
         json_object: True for any JSON object.
         disable_any_whitespace: no white space between the parts of JSON; otherwise there may be any.
         whitespace_pattern: a regex of the white space that there may be in each such place.
+        after_token_ids: what comes up to the last of these tokens in a row is free, such as a model's
+            reasoning, and does not end; minillm's own. None where all of the text is meant.
 
     Raises:
         MinillmError: none or two of the five are given, or an argument is not what it must be.
@@ -70,6 +73,7 @@ class StructuredOutputsParams:
     json_object: bool | None = None
     disable_any_whitespace: bool = False
     whitespace_pattern: str | None = field(default=None, kw_only=True)
+    after_token_ids: Sequence[int] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         kinds = [name for name in _KINDS if getattr(self, name) is not None]
@@ -81,6 +85,8 @@ class StructuredOutputsParams:
             object.__setattr__(self, "json", _schema_text(self.json))
         if self.choice is not None:
             object.__setattr__(self, "choice", tuple(self.choice))
+        if self.after_token_ids is not None:
+            object.__setattr__(self, "after_token_ids", tuple(self.after_token_ids))
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """Return for each argument whether it holds, and what it must be."""
@@ -112,6 +118,15 @@ class StructuredOutputsParams:
                 self.whitespace_pattern is None
                 or (is_json and isinstance(self.whitespace_pattern, str) and not self.disable_any_whitespace),
                 "a string with json or json_object, and left out with disable_any_whitespace",
+            ),
+            "after_token_ids": (
+                self.after_token_ids is None
+                or (
+                    isinstance(self.after_token_ids, Sequence)
+                    and len(self.after_token_ids) > 0
+                    and all(type(token) is int and token >= 0 for token in self.after_token_ids)
+                ),
+                "token ids, of which there is at least one, or None",
             ),
         }
 
@@ -152,7 +167,8 @@ class Grammars:
         Raises:
             MinillmError: the grammar is not one, or llguidance lacks a part of it, or no token can begin it.
         """
-        return Constraint(self._matcher(params).deep_copy(), _name(params), self._text_V, self._eos)
+        after = tuple(params.after_token_ids or ())
+        return Constraint(self._matcher(params).deep_copy(), _name(params), self._text_V, self._eos, after)
 
     def _compile(self, params: StructuredOutputsParams) -> llguidance.LLMatcher:
         from llguidance import LLMatcher
@@ -167,18 +183,28 @@ class Grammars:
 
 
 class Constraint:
-    """Where one sample stands in its grammar; made by `Grammars.start`.
+    """Where one sample stands in its grammar, or before it; made by `Grammars.start`.
 
     Attributes:
         finished: whether nothing but the end can follow; so it may be before the first token.
     """
 
     def __init__(
-        self, matcher: llguidance.LLMatcher, name: str, text_V: npt.NDArray[np.bool_], eos: list[int]
+        self,
+        matcher: llguidance.LLMatcher,
+        name: str,
+        text_V: npt.NDArray[np.bool_],
+        eos: list[int],
+        after: tuple[int, ...] = (),
     ) -> None:
         self._matcher, self._name = matcher, name
         self._text_V, self._eos = text_V, eos
         self._allowed_V = self._next()
+        # Tokens that are still to come before the grammar holds, and the last that came.
+        self._after, self._last = after, deque[int](maxlen=len(after))
+        if after:
+            self._allowed_V = torch.ones(len(text_V), dtype=torch.bool)
+            self._allowed_V[eos] = self.finished = False
 
     def allowed(self) -> torch.Tensor:
         """(V,) bool, on the CPU: which tokens may come next; not to be written to.
@@ -195,6 +221,11 @@ class Constraint:
             MinillmError: it is not allowed, or with it the grammar becomes too complex, or the text is one
                 that no token of the tokenizer can go on with.
         """
+        if self._after:
+            self._last.append(token_id)
+            if tuple(self._last) == self._after:
+                self._after, self._allowed_V = (), self._next()
+            return
         if not (0 <= token_id < len(self._allowed_V) and self._allowed_V[token_id]):
             raise MinillmError(f"{self._name}: token {token_id} cannot come here; take one that is allowed")
         if self._text_V[token_id]:

@@ -13,10 +13,14 @@ from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.engine.sampler import FAILURES, NAN
 from minillm.errors import MinillmError
-from minillm.inputs import Prompt, chat_prompt
+from minillm.inputs import Prompt, chat_text
 from minillm.llm import LLM
 from minillm.serve import protocol
+from minillm.serve.answer import Answer
+from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
+from minillm.serve.tool_use import ToolUse
+from minillm.tokenizer.chat_templates import text_of
 from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
@@ -30,10 +34,11 @@ LOWEST_LOGPROB = -9999.0
 class Served:
     """What an exchange knows of the model: the name it is served by, and how its tokens look."""
 
-    def __init__(self, llm: LLM, name: str) -> None:
+    def __init__(self, llm: LLM, name: str, parsers: ParserOptions | None = None) -> None:
         self.name, self.created, self.max_model_len = name, int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
         self.tokenizer = llm.get_tokenizer()
+        self.parsers = Parsers(self.tokenizer, parsers or ParserOptions())
 
     def check(self, name: str) -> None:
         """Raise `ApiError` for the name of another model."""
@@ -138,7 +143,7 @@ class Exchange:
         choice = {
             "index": progress.place * self.params.n + sample.index,
             **content,
-            "finish_reason": sample.finish_reason,
+            "finish_reason": self._finish_reason(progress, sample),
             "stop_reason": sample.stop_reason,
         }
         if self._returns_ids:
@@ -148,6 +153,9 @@ class Exchange:
     def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
         """Write a choice's text and logprobs."""
         raise NotImplementedError
+
+    def _finish_reason(self, progress: SampleProgress, sample: CompletionOutput) -> str | None:
+        return sample.finish_reason
 
     def _extras(self, output: RequestOutput) -> Json:
         """Write what stands beside the choices of a whole answer, or of a sample's first chunk."""
@@ -164,7 +172,10 @@ class Exchange:
         if progress.finished or not (sample.token_ids or sample.finished()):
             return False
         wants_tokens = self.params.wants_logprobs or self._returns_ids
-        return wants_tokens or bool(sample.text) or sample.finished() or not progress.started
+        return wants_tokens or self._adds(progress, sample) or sample.finished() or not progress.started
+
+    def _adds(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
+        return bool(sample.text)
 
     def _count(self, place: int, output: RequestOutput) -> None:
         self._prompts_read[place] = output
@@ -292,7 +303,13 @@ class ChatExchange(Exchange):
         self._opens_turn: bool = arguments.get("add_generation_prompt", True)
         self._continues: bool = arguments.get("continue_final_message", False)
         self._options = arguments.get("chat_template_kwargs", {})
+        self._include_reasoning: bool = arguments.get("include_reasoning", True)
+        if (effort := arguments.get("reasoning_effort")) is not None:
+            # As in vLLM; what it does is up to the template.
+            self._options = {"enable_thinking": effort != "none", **self._options, "reasoning_effort": effort}
         last = self._messages[-1]
+        if self._echo or self._continues:
+            last["content"] = _one_text(len(self._messages) - 1, last.get("content", ""))
         self._role = "assistant" if self._opens_turn else last["role"]
         self._opening = last["content"] if self._echo and last["role"] == self._role else ""
         if "max_tokens" in arguments and "max_completion_tokens" in arguments:
@@ -307,20 +324,58 @@ class ChatExchange(Exchange):
         params = super()._params({**arguments, "max_tokens": max_tokens, "logprobs": logprobs})
         if params.n > MAX_SAMPLES:
             raise MinillmError(f"n must be at most {MAX_SAMPLES}, got {params.n}")
-        return params
+        return self._parsed(params, ToolUse.of(arguments))
+
+    def _parsed(self, params: SamplingParams, use: ToolUse) -> SamplingParams:
+        """Lay out the prompt, choose how the answer is parsed, and change parameters to what that needs."""
+        parsers, options = self.served.parsers, self._options
+        parsers.check(use)
+        if use.tools:
+            options = {"tools": use.tools, **options}
+        template = (None, self._opens_turn, self._continues, options)
+        self._text = chat_text(self.served.tokenizer, self._messages, *template)
+        self._text += "" if self._continues else parsers.opening(use)
+        continued = self._messages[-1]["content"] if self._continues else None
+        reasons = parsers.reasons(self._text, continued, options)
+        self._use, self._reasons, self._answers = use, reasons, dict[int, Answer]()
+        structure = params.structured_outputs
+        if use.is_forced:
+            if structure is not None:
+                raise MinillmError(
+                    "tool_choice makes the answer calls; leave out response_format and structured_outputs"
+                )
+            structure = use.grammar()
+        if structure is not None and (after := parsers.end_of_reasoning(use, reasons)):
+            structure = replace(structure, after_token_ids=after)
+        shown = parsers.shown_ids(use, reasons)
+        return replace(params, structured_outputs=structure, shown_special_token_ids=shown)
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        template = (None, self._opens_turn, self._continues, self._options)
-        return [chat_prompt(llm.get_tokenizer(), self._messages, *template)]
+        ids = llm.get_tokenizer().encode(self._text, add_special_tokens=False)
+        return [{"prompt": self._text, "prompt_token_ids": ids}]
+
+    def _count(self, place: int, output: RequestOutput) -> None:
+        super()._count(place, output)
+        for sample in output.outputs:
+            if sample.index not in self._answers:
+                parser = self.served.parsers.parser(self._use, self._reasons)
+                self._answers[sample.index] = Answer(parser, self._include_reasoning, self._use.parallel)
+            self._answers[sample.index].read(sample.text, sample.finished())
+
+    def _adds(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
+        return bool(self._answers[sample.index].new)
+
+    def _finish_reason(self, progress: SampleProgress, sample: CompletionOutput) -> str | None:
+        # As OpenAI has it: a call that was named is no reason to end.
+        calls = self._answers[sample.index].has_calls and self._use.mode != "named"
+        return "tool_calls" if calls and sample.finish_reason == "stop" else sample.finish_reason
 
     def _content(self, progress: SampleProgress, output: RequestOutput, sample: CompletionOutput) -> Json:
-        message: Json = {}
-        text = sample.text
+        message = self._answers[sample.index].message(self.stream)
         if not progress.started:
-            message["role"] = self._role
-            text = self._opening + text
-        if text or not progress.started:
-            message["content"] = text
+            if self._opening or not message:
+                message["content"] = self._opening + message.get("content", "")
+            message = {"role": self._role, **({} if self.stream else {"content": None}), **message}
         content: Json = {"delta" if self.stream else "message": message, "logprobs": None}
         if self.params.wants_logprobs:
             content["logprobs"] = {"content": self._logprobs(sample.token_ids, sample.logprobs or [])}
@@ -351,6 +406,10 @@ class ChatExchange(Exchange):
             "logprob": _finite(entry),
             "bytes": self.served.bytes_of(token),
         }
+
+
+def _one_text(i: int, content: str | list[Json]) -> str:
+    return content if isinstance(content, str) else text_of(i, content)
 
 
 def _finite(entry: Logprob) -> float:

@@ -28,6 +28,13 @@ def _is_prompt(x: Any) -> bool:
     return type(x) is str or (bool(x) and (is_texts(x) or is_ids(x)))
 
 
+# Values of `reasoning_effort`.
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+# What a message may have, and what asks for nothing in it.
+MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
+ADVISORY: Json = {"annotations": [], "tool_calls": []}
+WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
+
 # Fields that `SamplingParams` has under the same name.
 SAMPLING = http_fields(SamplingParams)
 COMMON: dict[str, Kind] = {
@@ -49,19 +56,24 @@ CHAT: dict[str, Kind] = {
     "add_generation_prompt": FLAG,
     "continue_final_message": FLAG,
     "chat_template_kwargs": OBJECT,
+    "tools": (lambda x: type(x) is list and all(type(tool) is dict for tool in x), "a list of objects"),
+    "tool_choice": (lambda x: type(x) in (str, dict), "a string or an object"),
+    "parallel_tool_calls": FLAG,
+    "include_reasoning": FLAG,
+    "reasoning_effort": (lambda x: x in EFFORTS, f"one of {', '.join(EFFORTS)}"),
 }
 
 # Fields of OpenAI's and vLLM's that are not supported, with the values that ask for nothing.
 UNSUPPORTED: Json = {
     "audio": None, "best_of": 1, "cache_salt": None, "chat_template": None, "documents": None,
-    "function_call": "none", "functions": [], "include_reasoning": True, "kv_transfer_params": None,
+    "function_call": "none", "functions": [], "kv_transfer_params": None,
     "length_penalty": 1, "metadata": {}, "mm_processor_kwargs": None, "modalities": ["text"],
-    "moderation": None, "parallel_tool_calls": True, "prediction": None, "priority": 0,
+    "moderation": None, "prediction": None, "priority": 0,
     "prompt_cache_key": None, "prompt_cache_options": None, "prompt_cache_retention": None,
-    "prompt_embeds": None, "reasoning_effort": None, "repetition_detection": None, "request_id": None,
+    "prompt_embeds": None, "repetition_detection": None, "request_id": None,
     "safety_identifier": None, "service_tier": "auto", "session_id": None,
     "spaces_between_special_tokens": True, "store": False, "stream_interval": 1, "suffix": "",
-    "thinking_token_budget": -1, "tool_choice": "none", "tools": [], "truncate_prompt_tokens": None,
+    "thinking_token_budget": -1, "truncate_prompt_tokens": None,
     "truncation_side": None, "use_beam_search": False, "user": None, "verbosity": "medium",
     "vllm_xargs": {}, "watermarking": None, "web_search_options": None,
 }  # fmt: skip
@@ -167,15 +179,24 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
 
 
 def message(i: int, message: Json) -> Json:
-    """Read a message, its content as one string."""
+    """Read a message, without what asks for nothing; its content is a text, or parts of text."""
     where = f"messages[{i}]"
-    arguments = {name: value for name, value in message.items() if value is not None}
-    if unknown := arguments.keys() - {"role", "content", "name"}:
-        raise MinillmError(
-            f"{where}: {min(unknown)} is not supported; a message has a role, a content and maybe a name"
-        )
-    if type(arguments.get("role")) is not str:
+    arguments = {
+        name: value
+        for name, value in message.items()
+        if value is not None and not (name in ADVISORY and value == ADVISORY[name])
+    }
+    if unknown := arguments.keys() - {*MESSAGE}:
+        raise MinillmError(f"{where}: {min(unknown)} is not supported; a message has {', '.join(MESSAGE)}")
+    for name in MESSAGE:
+        if name not in ("content", "tool_calls") and type(arguments.get(name, "")) is not str:
+            raise MinillmError(f"{where}: {name} must be a string, got {reprlib.repr(arguments[name])}")
+    if not (role := arguments.get("role")):
         raise MinillmError(f"{where} needs a role, such as 'user'")
+    if "tool_calls" in arguments:
+        if role != "assistant":
+            raise MinillmError(f"{where}: tool_calls are for the role 'assistant'")
+        _check_calls(where, arguments["tool_calls"])
     content = arguments.get("content")
     if type(content) is list:
         for part in content:
@@ -184,7 +205,15 @@ def message(i: int, message: Json) -> Json:
                     continue
             what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
             raise MinillmError(f"{where}: a part of the content {what}")
-        content = "\n".join(part["text"] for part in content)
-    if type(content) is not str:
+    elif type(content) is not str and not (content is None and arguments.keys() & WITHOUT_CONTENT):
         raise MinillmError(f"{where} needs a content, a string or a list of text parts")
-    return {**arguments, "content": content}
+    return arguments
+
+
+def _check_calls(where: str, calls: Any) -> None:
+    for call in calls if type(calls) is list else [calls]:
+        match call:
+            case {"function": {"name": str(), "arguments": str() | dict()}}:
+                continue
+        what = "{'id': ..., 'type': 'function', 'function': {'name': ..., 'arguments': JSON as a string}}"
+        raise MinillmError(f"{where}: tool_calls must be a list of {what}, got {reprlib.repr(call)}")

@@ -39,6 +39,7 @@ from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
+from minillm.serve.parsers import ParserOptions
 from minillm.serve.protocol import ApiError, Json, dumps
 
 T = TypeVar("T")
@@ -75,10 +76,14 @@ class ServerLimits:
 
 
 def make_app(
-    llm: LLM, name: str, api_key: str | None = None, limits: ServerLimits | None = None
+    llm: LLM,
+    name: str,
+    api_key: str | None = None,
+    limits: ServerLimits | None = None,
+    parsers: ParserOptions | None = None,
 ) -> Starlette:
     """Make the ASGI application that serves `llm` as the model `name`; once it starts, it owns the `LLM`."""
-    server = _Server(llm, name, limits or ServerLimits())
+    server = _Server(Served(llm, name, parsers), llm, limits or ServerLimits())
     return Starlette(
         routes=[
             Route("/v1/completions", _Generate(server, CompletionExchange), methods=["POST"]),
@@ -98,8 +103,8 @@ def make_app(
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
-    def __init__(self, llm: LLM, name: str, limits: ServerLimits) -> None:
-        self.llm, self.served, self.limits = AsyncLLM(llm), Served(llm, name), limits
+    def __init__(self, served: Served, llm: LLM, limits: ServerLimits) -> None:
+        self.llm, self.served, self.limits = AsyncLLM(llm), served, limits
         self._running = 0
 
     @asynccontextmanager
@@ -345,9 +350,16 @@ def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
     )
 
 
-def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: ServerLimits) -> None:
+def serve(
+    llm: LLM,
+    name: str,
+    listener: socket.socket,
+    api_key: str | None,
+    limits: ServerLimits,
+    parsers: ParserOptions | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT comes, and what runs then has finished or had its time."""
-    server = make_server(make_app(llm, name, api_key, limits), limits.shutdown_timeout)
+    server = make_server(make_app(llm, name, api_key, limits, parsers), limits.shutdown_timeout)
 
     def stop(*_: object) -> None:
         server.should_exit = True

@@ -71,15 +71,18 @@ class ChatTemplates:
     ) -> list[Mapping[str, Any]]:
         """Return messages as the template reads them: text parts are one text, unless it reads parts.
 
+        What a tool has answered is always one text, as in vLLM.
+
         Raises:
             MinillmError: there is no such template, or it reads texts and a part is none.
         """
         if not any(isinstance(message.get("content"), list) for message in messages):
             return list(messages)
-        if _reads_parts(self._choose(asked, variables.get("tools"))[1]):
-            return list(messages)
+        reads = _reads_parts(self._choose(asked, variables.get("tools"))[1])
         return [
-            {**m, "content": _text(i, m["content"])} if isinstance(m.get("content"), list) else m
+            {**m, "content": text_of(i, m["content"])}
+            if isinstance(m.get("content"), list) and not (reads and m.get("role") != "tool")
+            else m
             for i, m in enumerate(messages)
         ]
 
@@ -147,8 +150,8 @@ def _by_name(value: Any, path: Path) -> dict[str, str]:
     return entries
 
 
-def _text(i: int, content: list[Any]) -> str:
-    """Join a content of text parts."""
+def text_of(i: int, content: list[Any]) -> str:
+    """Join the text parts of message i's content; raise `MinillmError` for others."""
     for part in content:
         match part:
             case str() | {"type": "text", "text": str()}:

@@ -137,6 +137,11 @@ class Tokenizer(HuggingFaceMethods):
     def chat_template(self, text: str | None) -> None:
         self._templates = ChatTemplates.of(text)
 
+    @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The Jinja templates of the model's chats, by their names."""
+        return self._templates.texts
+
     @cached_property
     def word_ids(self) -> tuple[int, ...]:
         """A token with a text of its own, no byte's and not special; none where all are."""
@@ -291,9 +296,13 @@ class IncrementalDecoder:
     # last 4 tokens ends in the same character as that of them all, whatever came before.
     _CONTEXT = 4
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, skip_special_tokens: bool = True, shown: Iterable[int] | None = None
+    ) -> None:
+        """Decode a sequence; special tokens are skipped, or not, but for those that are `shown`."""
         self._tokenizer = tokenizer
         self._skipped = tokenizer._backend.special_ids if skip_special_tokens else frozenset[int]()
+        self._skipped -= frozenset(shown or ())
         self._window: list[int] = []
         self._sent = 0  # characters of the window's text that have been returned
         self._bytes = b""  # of the byte tokens at the window's end, which begin a character

@@ -252,6 +252,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["serve", "--api-key", ""], "the API key is empty"),
     (["serve", "--port", "70000"], "cannot serve at 127.0.0.1:70000"),
     (["serve", "--max-body-bytes", "0"], "max_body_bytes must be at least 1"),
+    (["serve", "--tool-call-parser", "json"], "tool_call_parser must be one of hermes, llama3_json"),
 ]
 
 

@@ -564,13 +564,6 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
         "messages",
         "a part of the content",
     ),
-    (
-        "chat/completions",
-        {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
-        "messages",
-        "tool_calls is not supported",
-    ),
-    ("chat/completions", {"messages": CHAT_MESSAGES, "tools": [{}]}, "tools", "does not support it"),
     ("chat/completions", {"messages": CHAT_MESSAGES, "logprobs": 3}, "logprobs", "true or false"),
     ("chat/completions", {"messages": CHAT_MESSAGES, "top_logprobs": 3}, "top_logprobs", "logprobs: true"),
     (
