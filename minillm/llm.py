@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -126,7 +127,7 @@ class LLM:
         self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, max_logprobs)
         self._sampler = Sampler(model, tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config)
-        self._metrics = EngineMetrics()
+        self._metrics = EngineMetrics(self.max_model_len)
         self._requests: dict[str, Request] = {}
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
@@ -253,12 +254,13 @@ class LLM:
             return []
         owners = [self._owners[sequence] for sequence in step.ready]
         results = self._sampler([sample for _, sample in owners], step.logits_RV)
+        now = time.time()
         for (request, sample), result in zip(owners, results, strict=True):
             try:
                 if isinstance(result, Exception):
                     raise result
-                request.note_token()
-                self._metrics.generation_tokens += 1
+                request.note_token(now)
+                self._metrics.count_token(request, sample, now)
                 ended = sample.take(*result)
             except Exception as error:  # of the request's own processors or grammar
                 self._end(sample, "error", f"{type(error).__name__}: {error}")
@@ -337,7 +339,7 @@ class LLM:
         return self._engine.is_sleeping
 
     def get_metrics(self) -> list[Metric]:
-        """Return counters and gauges since this `LLM` was made, under vLLM's names."""
+        """Return counters, gauges and histograms since this `LLM` was made, under vLLM's names."""
         return self._metrics.snapshot(self._engine)
 
     # ---------------------------------------------------------------- requests

@@ -8,6 +8,7 @@ invariance its bits. The sequence admitted first is never sent back for another,
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -150,7 +151,7 @@ class Scheduler:
         sequence.pages = full + fresh
         sequence.computed = sequence.started = len(full) * PAGE_SIZE + count
         if not sequence.preemptions:
-            sequence.cached = sequence.started
+            sequence.cached, sequence.scheduled_time = sequence.started, time.time()
         return True
 
 

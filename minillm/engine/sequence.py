@@ -19,7 +19,7 @@ class EngineSequence:
     `parent` is a sequence that starts with this one's tokens but the last: this one is a fork of it, and
     shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the
     prefix cache. `computed` tokens have their keys in the cache, `started` of them since before the
-    sequence's first step there; `cached` is what that was when it first came in.
+    sequence's first step there; `cached` is what that was when it first came in, at `scheduled_time`.
     """
 
     token_ids: list[int]
@@ -31,6 +31,7 @@ class EngineSequence:
     started: int = 0
     cached: int = 0
     preemptions: int = 0
+    scheduled_time: float | None = None
     pages: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -18,12 +18,15 @@ from typing import TypeVar
 
 from minillm.api.outputs import RequestOutput
 from minillm.api.sampling_params import SamplingParams
+from minillm.errors import MinillmError
 from minillm.inputs import Prompt
 from minillm.llm import LLM
 
 T = TypeVar("T")
 # (place of the prompt, what `LLM.step` gave of it), or what ended it.
 Item = tuple[int, RequestOutput] | Exception
+
+PAUSE_MODES = ("abort", "wait", "keep")
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,10 @@ class AsyncLLM:
         self._llm = llm
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._owners: dict[str, tuple[asyncio.Queue[Item], int]] = {}
-        self._is_dead = False
+        self._is_dead = self._is_frozen = False
+        self._open = asyncio.Event()  # new requests wait for it
+        self._open.set()
+        self._drained: list[Future[None]] = []  # to be told once nothing runs
         self._thread = threading.Thread(target=self._run, name="minillm-engine", daemon=True)
 
     async def __aenter__(self) -> AsyncLLM:
@@ -70,15 +76,57 @@ class AsyncLLM:
         self._commands.put(run)
         return await asyncio.wrap_future(future)
 
+    async def pause_generation(self, mode: str = "abort", clear_cache: bool = True) -> None:
+        """Let nothing be sampled until `resume_generation`; requests that come meanwhile wait for it.
+
+        Args:
+            mode: what becomes of requests that run: "abort" ends them where they are, with what they have;
+                "wait" lets them finish first; "keep" holds them until then, with their keys and values.
+            clear_cache: forget prefixes too; not with "keep".
+
+        Raises:
+            MinillmError: there is no such mode.
+        """
+        if mode not in PAUSE_MODES:
+            raise MinillmError(f"mode must be one of {', '.join(PAUSE_MODES)}, got {mode!r}")
+        self._open.clear()
+        drained: Future[None] = Future()
+
+        def pause(_: LLM) -> None:
+            self._is_frozen = mode == "keep"
+            if mode == "abort":
+                self._end_all()
+            self._drained.append(drained)
+
+        await self.call(pause)
+        if mode == "wait":
+            await asyncio.wrap_future(drained)
+        if mode != "keep" and clear_cache:
+            await self.call(LLM.reset_prefix_cache)
+
+    async def resume_generation(self) -> None:
+        """Go on after `pause_generation`; nothing where there was none."""
+
+        def resume(_: LLM) -> None:
+            self._is_frozen = False
+
+        await self.call(resume)
+        self._open.set()
+
+    async def is_paused(self) -> bool:
+        """Tell whether `pause_generation` holds."""
+        return not self._open.is_set()
+
     @asynccontextmanager
     async def requests(
-        self, prompts: Callable[[LLM], Sequence[Prompt]], params: SamplingParams
+        self, prompts: Callable[[LLM], Sequence[Prompt]], params: SamplingParams, priority: int = 0
     ) -> AsyncIterator[AsyncIterator[tuple[int, RequestOutput]]]:
         """Sample from what `prompts(llm)` gives on the thread: an iterator of (place of the prompt, output).
 
         Leaving the block aborts what has not finished. Raises what `LLM.enqueue` does, before anything of
         these prompts runs, and `EngineError` where a step fails.
         """
+        options = {"priority": priority} if priority else {}
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         ids: list[str] = []
 
@@ -87,12 +135,14 @@ class AsyncLLM:
                 raise EngineError(f"the sampler has stopped for good ({self.error}); start it again")
             try:
                 for place, prompt in enumerate(prompts(llm)):
-                    ids.append(llm.enqueue(prompt, params))
+                    ids.append(llm.enqueue(prompt, params, **options))
                     self._owners[ids[-1]] = (inbox, place)
             except Exception:
                 self._abort(ids)
                 raise
 
+        while not self._open.is_set():
+            await self._open.wait()
         try:
             await self.call(add)
             yield _until_finished(inbox, len(ids))
@@ -110,17 +160,26 @@ class AsyncLLM:
                 self._fail(error)
 
     def _next(self) -> Callable[[], None] | None:
+        has_work = self._llm.has_unfinished_requests() and not self._is_dead
+        while self._drained and not has_work:
+            self._drained.pop().set_result(None)
         try:
-            return self._commands.get(block=self._is_dead or not self._llm.has_unfinished_requests())
+            return self._commands.get(block=self._is_frozen or not has_work)
         except queue.Empty:
             return self._step
 
     def _step(self) -> None:
-        outputs = [output for output in self._llm.step() if output.request_id in self._owners]
+        outputs = self._llm.step()
         self.error = None
+        self._give(outputs)
+
+    def _give(self, outputs: Sequence[RequestOutput]) -> None:
+        """Hand outputs to those who asked for them."""
         items: list[tuple[asyncio.Queue[Item], Item]] = []
         for output in outputs:
-            inbox, place = self._owners[output.request_id]
+            if (owner := self._owners.get(output.request_id)) is None:
+                continue
+            inbox, place = owner
             items.append((inbox, (place, output)))
             if output.finished:
                 del self._owners[output.request_id]
@@ -129,6 +188,10 @@ class AsyncLLM:
     def _abort(self, ids: Sequence[str]) -> None:
         running = [request_id for request_id in ids if self._owners.pop(request_id, None) is not None]
         self._llm.abort_request(running)
+
+    def _end_all(self) -> None:
+        """End every request where it is, with the finish reason "abort"."""
+        self._give(self._llm.abort_request(list(self._owners)))
 
     def _fail(self, error: Exception) -> None:
         """End every request with an error; where that fails too, do not step again."""
