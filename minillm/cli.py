@@ -131,21 +131,37 @@ class Serve(Model):
     Attributes:
         host: address to serve at; 0.0.0.0 is all of them.
         port: 0 takes a free one and prints it.
-        api_key: what clients must bring as `Authorization: Bearer KEY`; by default the environment variable
-            MINILLM_API_KEY, which other users of the machine cannot read off the command line.
-        served_model_name: the name that clients ask for; by default MODEL as it is given.
+        api_key: what clients must bring as `Authorization: Bearer KEY`, one or several; by default the
+            environment variable MINILLM_API_KEY or VLLM_API_KEY, which other users of the machine cannot read
+            off the command line.
+        served_model_name: the names that clients ask for, the first of which is in answers; by default MODEL
+            as it is given.
         max_body_bytes: most bytes of one request.
         max_concurrent_requests: more than so many at a time are refused.
         shutdown_timeout: seconds that running requests still have when the server is told to stop.
+        trust_request_chat_template: let requests bring a chat template, which is a program.
+        server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
+        root_path: the path that a proxy serves this server under.
+        allowed_origins: pages that may ask from a browser, "*" for all; none by default.
+        allowed_methods: with which they may ask.
+        allowed_headers: that they may send.
+        allow_credentials: let them send cookies.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
-    api_key: Name = None
-    served_model_name: Name = None
+    api_key: tuple[str, ...] = ()
+    served_model_name: tuple[str, ...] = ()
     max_body_bytes: int = 8 << 20
     max_concurrent_requests: int = 256
     shutdown_timeout: int = 60
+    trust_request_chat_template: bool = False
+    server_dev_mode: bool = False
+    root_path: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ("*",)
+    allowed_headers: tuple[str, ...] = ("*",)
+    allow_credentials: bool = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -154,12 +170,23 @@ class Serve(Model):
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
-        key = os.environ.get("MINILLM_API_KEY") if self.api_key is None else self.api_key
-        if key == "":
+        variables = ("MINILLM_API_KEY", "VLLM_API_KEY")
+        keys = self.api_key or tuple(os.environ[name] for name in variables if name in os.environ)[:1]
+        if "" in keys:
             raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
+        options = server.ServerOptions(
+            self.trust_request_chat_template,
+            self.server_dev_mode or os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"),
+            self.root_path,
+            _listed(self.allowed_origins),
+            _listed(self.allowed_methods),
+            _listed(self.allowed_headers),
+            self.allow_credentials,
+        )
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            server.serve(self.load(), self.served_model_name or self.model, listener, key, limits)
+            names = self.served_model_name or (self.model,)
+            server.serve(self.load(), names, listener, keys, limits, options)
 
 
 @dataclass(frozen=True)
@@ -344,6 +371,15 @@ def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams
         signal.signal(signal.SIGINT, before)
         print()
     return answer
+
+
+def _listed(words: Sequence[str]) -> list[str]:
+    """Read words, or vLLM's JSON list of them."""
+    try:
+        listed = json.loads(words[0]) if len(words) == 1 and words[0].startswith("[") else list(words)
+    except ValueError as error:
+        raise MinillmError(f"{words[0]} is no JSON list ({error}); give words") from error
+    return [str(word) for word in listed]
 
 
 def _parsed(line: str, number: int) -> Prompt:

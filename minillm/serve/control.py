@@ -57,9 +57,7 @@ class Control:
         """Stop sampling, and give the KV cache's memory back."""
         mode, level = query.get("mode", "abort"), query.get("level", 1)
         if mode == "keep":
-            raise ApiError(
-                "mode: sleep gives back the KV cache, which requests that are kept need; take wait"
-            )
+            raise ApiError("mode must be abort or wait: kept requests need the KV cache")
         if level != 1:
             raise ApiError(f"level must be 1, which keeps the weights, got {level}", param="level")
         await self._llm.pause_generation(mode)
@@ -91,9 +89,7 @@ class Control:
         """
         path = given_fields(body, UPDATE).get("update_info", {}).get("path")
         if type(path) is not str or not Path(path).is_absolute():
-            raise ApiError(
-                "update_info must hold the path of a folder, from the root on", param="update_info"
-            )
+            raise ApiError("update_info must hold an absolute path", param="update_info")
         model = await self._llm.call(lambda llm: llm.model)
         other = await asyncio.to_thread(load_like, model, Path(path))
         await self._llm.call(lambda llm: _take(llm, other))

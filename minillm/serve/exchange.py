@@ -122,7 +122,8 @@ class Exchange:
         room = served.max_model_len - (self.params.max_tokens or 1)
         if self._kept is not None and max(self._kept, 1) > room:
             raise MinillmError(
-                f"truncate_prompt_tokens must be at most max_model_len - max_tokens = {room}, got {self._kept}"
+                f"truncate_prompt_tokens must be at most max_model_len - max_tokens = {room}, "
+                f"got {self._kept}"
             )
         self._kept = room if self._kept == -1 else self._kept
         self._progress: dict[int, SampleProgress] = {}

@@ -1,7 +1,7 @@
 """What a server serves, path by path, and its OpenAPI description: made of the same declarations.
 
-An `Endpoint` is where a path is declared. The server routes by it, checks bodies and queries by its fields, and
-`/openapi.json` is written from it.
+An `Endpoint` is where a path is declared. The server routes by it, checks bodies and queries by its fields,
+and `/openapi.json` is written from it.
 """
 
 from __future__ import annotations

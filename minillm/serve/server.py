@@ -157,8 +157,8 @@ def _around(server: _Server) -> list[Endpoint]:
             errors={404: "there is no such model"},
         ),
         Endpoint("GET", "/metrics", server.metrics, "Show counters for Prometheus", "text/plain"),
-        Endpoint("GET", "/load", server.load, "Count requests under way", openapi.short(server_load="integer")),
-        Endpoint("GET", "/version", server.version, "Tell minillm's version", openapi.short(version="string")),
+        Endpoint("GET", "/load", server.load, "Count requests", openapi.short(server_load="integer")),
+        Endpoint("GET", "/version", server.version, "Tell the version", openapi.short(version="string")),
         *(
             Endpoint(
                 method, path, server.health, "Tell whether the last step succeeded",
@@ -198,8 +198,9 @@ def _for_trainers(server: _Server) -> list[Endpoint]:
         endpoint("GET", trainer.is_sleeping, sleeping, {}),
         endpoint("POST", trainer.reset_prefix_cache, openapi.short(success="boolean"), control.RESET),
         Endpoint(
-            "POST", "/update_weights", update, "Load the weights of a folder into the live model", openapi.short(message="string"),
-            control.UPDATE, ["update_info"], errors={409: "requests are under way"},
+            "POST", "/update_weights", update, "Load the weights of a folder into the live model",
+            openapi.short(message="string"), control.UPDATE, ["update_info"],
+            errors={409: "requests are under way"},
         ),
     ]  # fmt: skip
 
@@ -362,8 +363,9 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
-    """Make a server of `app` that logs nothing but what goes wrong."""
+def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
+    """Make a server of `app` that logs nothing but what goes wrong; `options` are further ones of uvicorn."""
+    settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -371,19 +373,26 @@ def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
             ws="none",
             loop="asyncio",
             lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=shutdown_timeout,
+            **(settings | options),
         )
     )
 
 
-def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, limits: ServerLimits) -> None:
+def serve(
+    llm: LLM,
+    names: Sequence[str],
+    listener: socket.socket,
+    keys: Sequence[str],
+    limits: ServerLimits,
+    options: ServerOptions,
+    **uvicorn_options: Any,
+) -> None:
     """Serve until SIGTERM or SIGINT comes, and what runs then has finished or had its time."""
-    server = make_server(make_app(llm, name, api_key, limits), limits.shutdown_timeout)
+    app = make_app(llm, names, keys, limits, options)
+    server = make_server(app, limits.shutdown_timeout, root_path=options.root_path, **uvicorn_options)
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -392,7 +401,7 @@ def serve(llm: LLM, name: str, listener: socket.socket, api_key: str | None, lim
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     listener.listen()
-    print(f"serving {name} at {url(listener)}/v1", flush=True)
-    if api_key is None and not listener.getsockname()[0].startswith(("127.", "::1")):
+    print(f"serving {names[0]} at {url(listener)}/v1", flush=True)
+    if not keys and not listener.getsockname()[0].startswith(("127.", "::1")):
         print("warning: without --api-key, everybody who reaches this address is served", file=sys.stderr)
     server.run(sockets=[listener])
