@@ -101,7 +101,7 @@ class Running:
         assert status == 200
         assert headers["content-type"].startswith("text/plain")
         return {
-            sample.name + sample.labels.get("finished_reason", ""): sample.value
+            sample.name + sample.labels.get("finished_reason", sample.labels.get("le", "")): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
@@ -239,7 +239,7 @@ def test_a_field_is_the_parameter_of_that_name(tiny: Running, reference: LLM, fi
         assert choice["text"] == sample.text
         assert (choice["finish_reason"], choice["stop_reason"]) == (sample.finish_reason, sample.stop_reason)
         assert choice["prompt_token_ids"] == expected.prompt_token_ids
-        assert ("prompt_logprobs" in choice) == (params.prompt_logprobs is not None)
+        assert (choice["prompt_logprobs"] is None) == (params.prompt_logprobs is None)
         if expected.prompt_logprobs is not None:
             assert choice["prompt_logprobs"] == [
                 entry and {str(token): vars(one) for token, one in entry.items()}
@@ -294,7 +294,7 @@ def test_echo_gives_the_prompt_with_its_logprobs(
     ]
     assert shown["top_logprobs"][0] is None
     assert answer["usage"]["completion_tokens"] == max_tokens
-    assert "prompt_logprobs" not in choice
+    assert choice.get("prompt_logprobs") is None
 
 
 def test_tokens_can_be_named_by_id(tiny: Running) -> None:
@@ -464,7 +464,10 @@ def test_streams_join_to_the_whole_whatever_else_runs(tiny: Running) -> None:
     for streamed, expected in zip(together, alone, strict=True):
         for choice in expected["choices"]:
             choice.pop("message", None)
-            choice.pop("prompt_token_ids", None)
+            for name in ("prompt_token_ids", "prompt_logprobs"):
+                choice.pop(name, None)
+            if choice["token_ids"] is None:
+                del choice["token_ids"]
         assert streamed["choices"] == expected["choices"]
         counts = ("prompt_tokens", "completion_tokens", "total_tokens")
         assert [streamed["usage"][name] for name in counts] == [expected["usage"][name] for name in counts]
@@ -527,13 +530,17 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("completions", {"prompt": "a", "stream_options": {}}, "stream_options", "stream: true"),
     (
         "completions",
-        {"prompt": "a", "stream": True, "stream_options": {"continuous_usage_stats": True}},
+        {"prompt": "a", "stream": True, "stream_options": {"usage": True}},
         "stream_options",
-        "continuous_usage_stats is not supported",
+        "there is no 'usage'",
     ),
     ("completions", {"prompt": "a", "suffix": "b"}, "suffix", "does not support it"),
     ("completions", {"prompt": "a", "best_of": 2}, "best_of", "does not support it"),
-    ("completions", {"prompt": "a", "user": "me"}, "user", "does not support it"),
+    ("completions", {"prompt": "a", "user": 5}, "user", "must be a string"),
+    ("completions", {"prompt": "a", "metadata": "x"}, "metadata", "must be an object"),
+    ("completions", {"prompt": "a", "truncate_prompt_tokens": -2}, "truncate_prompt_tokens", "or -1"),
+    ("completions", {"prompt": "a", "truncate_prompt_tokens": 512}, "truncate_prompt_tokens", "at most"),
+    ("completions", {"prompt": "a", "truncation_side": "up"}, "truncation_side", "'left' or 'right'"),
     ("completions", {"prompt": "a", "temprature": 1}, "temprature", "did you mean temperature?"),
     ("completions", {"prompt": "a", "messages": []}, "messages", "there is no field"),
     ("completions", {"prompt": "a", "unheard_of": None}, "unheard_of", "there is no field"),
@@ -591,7 +598,12 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
         "continue_final_message",
         "add_generation_prompt",
     ),
-    ("chat/completions", {"messages": CHAT_MESSAGES, "chat_template": "x"}, "chat_template", "support"),
+    (
+        "chat/completions",
+        {"messages": CHAT_MESSAGES, "chat_template": "x"},
+        "chat_template",
+        "--trust-request",
+    ),
 ]
 
 
@@ -684,7 +696,8 @@ def test_what_leaves_no_token_is_refused(tiny: Running, reference: LLM) -> None:
 @pytest.mark.parametrize("echo", [False, True])
 def test_odd_token_ids_are_refused(tiny: Running, token: int, echo: bool) -> None:
     status, error = tiny.error("/v1/completions", {"prompt": [1, token], "echo": echo, "max_tokens": 2})
-    assert status == 400 and f"token id {token} is outside the vocabulary" in error["message"]
+    said = "must be a string, a list of token ids" if token < 0 else f"id {token} is outside the vocabulary"
+    assert status == 400 and said in error["message"]
     assert tiny.is_idle()
 
 
@@ -777,6 +790,10 @@ def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
     assert grown["vllm:prompt_tokens_total"] == 3
     assert grown["vllm:generation_tokens_total"] == 14
     assert grown["vllm:request_success_totallength"] == 2
+    for name, count in (("time_to_first_token", 2), ("inter_token_latency", 12), ("e2e_request_latency", 2)):
+        assert grown[f"vllm:{name}_seconds_count"] == grown[f"vllm:{name}_seconds_bucket+Inf"] == count
+    assert grown["vllm:request_generation_tokens_sum"] == 14
+    assert grown["vllm:request_prompt_tokens_bucket5.0"] - grown["vllm:request_prompt_tokens_bucket2.0"] == 2
     _, text, _ = tiny.call("GET", "/metrics")
     assert 'vllm:num_requests_running{model_name="tiny"} 0.0' in text
 
