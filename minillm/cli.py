@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -41,6 +41,31 @@ Whole = Annotated[int | None, arg(metavar="INT")]
 Number = Annotated[float | None, arg(metavar="FLOAT")]
 Name = Annotated[str | None, arg(metavar="STR")]
 File = Annotated[Path | None, arg(metavar="PATH")]
+
+
+def _length(text: str) -> int | None:
+    """Read a number of tokens as vLLM does: 4096, 4k (4000), 4K (4096), 1.5m; "auto" and -1 are None."""
+    if text in ("auto", "-1"):
+        return None
+    powers = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+    if (unit := powers.get(text[-1:])) is None:
+        return int(text)
+    if unit % 10 and not text[:-1].isdecimal():
+        raise ValueError(f"{text} has a point, which goes with k, m and g alone")
+    return int(float(text[:-1]) * unit)
+
+
+Length = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _length(words[0]),
+        is_instance=lambda x: x is None or type(x) is int,
+        str_from_instance=lambda x: [str(x)],
+    ),
+    arg(),
+]
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
@@ -72,7 +97,7 @@ class Model(_Arguments):
     precision: str = "fp32"
     device: str = "cpu"
     seed: int = 0
-    max_model_len: Whole = None
+    max_model_len: Length = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 2048
     enable_prefix_caching: bool = True
@@ -146,6 +171,8 @@ class Serve(Model):
         allowed_methods: with which they may ask.
         allowed_headers: that they may send.
         allow_credentials: let them send cookies.
+        uvicorn_log_level: of the HTTP server; from "info" on it logs each request.
+        disable_uvicorn_access_log: it logs no requests all the same.
     """
 
     host: str = "127.0.0.1"
@@ -162,6 +189,8 @@ class Serve(Model):
     allowed_methods: tuple[str, ...] = ("*",)
     allowed_headers: tuple[str, ...] = ("*",)
     allow_credentials: bool = False
+    uvicorn_log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "warning"
+    disable_uvicorn_access_log: bool = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -186,7 +215,9 @@ class Serve(Model):
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
             names = self.served_model_name or (self.model,)
-            server.serve(self.load(), names, listener, keys, limits, options)
+            shows = not self.disable_uvicorn_access_log
+            log = {"log_level": self.uvicorn_log_level, "access_log": shows}
+            server.serve(self.load(), names, listener, keys, limits, options, **log)
 
 
 @dataclass(frozen=True)

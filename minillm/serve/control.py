@@ -57,7 +57,7 @@ class Control:
         """Stop sampling, and give the KV cache's memory back."""
         mode, level = query.get("mode", "abort"), query.get("level", 1)
         if mode == "keep":
-            raise ApiError("mode must be abort or wait: kept requests need the KV cache")
+            raise MinillmError("mode must be abort or wait: kept requests need the KV cache")
         if level != 1:
             raise ApiError(f"level must be 1, which keeps the weights, got {level}", param="level")
         await self._llm.pause_generation(mode)
@@ -79,7 +79,9 @@ class Control:
     async def reset_prefix_cache(self, query: Json) -> Json:
         """Forget all prefixes."""
         if any(query.values()):
-            raise ApiError(f"{next(name for name in query if query[name])} is not supported; leave it out")
+            raise MinillmError(
+                f"{next(name for name in query if query[name])} is not supported; leave it out"
+            )
         return {"success": await self._llm.call(LLM.reset_prefix_cache)}
 
     async def update_weights(self, body: Any) -> Json:

@@ -366,6 +366,8 @@ def url(listener: socket.socket) -> str:
 def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
     """Make a server of `app` that logs nothing but what goes wrong; `options` are further ones of uvicorn."""
     settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+    if options.get("log_level") in ("info", "debug", "trace"):
+        settings["log_config"] = uvicorn.config.LOGGING_CONFIG
     return uvicorn.Server(
         uvicorn.Config(
             app,
