@@ -23,10 +23,7 @@ def params(tokens: int) -> SamplingParams:
 
 async def ask(llm: AsyncLLM, tokens: int) -> RequestOutput:
     async with llm.requests(lambda _: [PROMPT], params(tokens)) as outputs:
-        last = None
-        async for _, last in outputs:
-            pass
-    assert last is not None
+        *_, (_, last) = [pair async for pair in outputs]
     return last
 
 

@@ -397,6 +397,55 @@ def test_contents_of_several_parts_and_template_variables(tiny: Running, referen
     assert len(answer["prompt_logprobs"]) == len(expected.prompt_token_ids)
 
 
+# ---------------------------------------------------------------- token ids
+
+
+def test_token_ids_in_and_out(tiny: Running, reference: LLM) -> None:
+    prompt = reference.get_tokenizer().encode(TEXT)
+    params = SamplingParams(seed=4, max_tokens=6, logprobs=2)
+    (expected,) = reference.generate([TEXT], params)
+    (sample,) = expected.outputs
+    sampling = {"seed": 4, "max_tokens": 6, "logprobs": 2, "detokenize": False}
+    body = {"token_ids": prompt, "sampling_params": sampling, "request_id": "mine"}
+    _, answer, _ = tiny.call("POST", "/inference/v1/generate", body)
+    assert answer["request_id"] == "generate-tokens-mine"
+    (choice,) = answer["choices"]
+    assert (choice["token_ids"], choice["finish_reason"]) == (sample.token_ids, "length")
+    shown = choice["logprobs"]["content"]
+    assert [one["token"] for one in shown] == [f"token_id:{token}" for token in sample.token_ids]
+    assert [one["logprob"] for one in shown] == sample.token_logprobs
+    chunks = events(tiny, "/inference/v1/generate", body)
+    assert [i for chunk in chunks for i in chunk["choices"][0]["token_ids"]] == sample.token_ids
+
+
+def test_tokenize_and_detokenize(tiny: Running, reference: LLM) -> None:
+    tokenizer = reference.get_tokenizer()
+    ids = tokenizer.encode(TEXT)
+    _, answer, _ = tiny.call("POST", "/tokenize", {"prompt": TEXT})
+    assert answer == {"count": len(ids), "max_model_len": 512, "tokens": ids, "token_strs": None}
+    assert tiny.call("POST", "/detokenize", {"tokens": ids})[1] == {"prompt": TEXT}
+    _, answer, _ = tiny.call("POST", "/tokenize", {"messages": CHAT_MESSAGES})
+    assert answer["tokens"] == tokenizer.encode_chat(CHAT_MESSAGES)
+
+
+@pytest.mark.parametrize(("keep", "side"), [(2, "left"), (2, "right"), (-1, "left")])
+def test_long_prompts_are_cut(tiny: Running, keep: int, side: str) -> None:
+    ids = [i % 100 for i in range(600)]
+    body = {"prompt": ids, "truncate_prompt_tokens": keep, "truncation_side": side, "max_tokens": 3}
+    _, answer, _ = tiny.call("POST", "/v1/completions", {**body, "return_token_ids": True})
+    kept = 512 - 3 if keep == -1 else keep
+    assert answer["choices"][0]["prompt_token_ids"] == (ids[-kept:] if side == "left" else ids[:kept])
+
+
+def test_usage_in_every_chunk_and_ids_of_requests(tiny: Running) -> None:
+    body = {"prompt": [1, 2, 3], "max_tokens": 4, "ignore_eos": True, "request_id": "mine", "user": "me"}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(tiny, "/v1/completions", {**body, "stream_options": options, "return_token_ids": True})
+    assert {chunk["id"] for chunk in chunks} == {"cmpl-mine"}
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [1, 2, 3, 4, 4]
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {3}
+
+
 # ---------------------------------------------------------------- streams
 
 
