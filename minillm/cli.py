@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -42,6 +42,31 @@ Whole = Annotated[int | None, arg(metavar="INT")]
 Number = Annotated[float | None, arg(metavar="FLOAT")]
 Name = Annotated[str | None, arg(metavar="STR")]
 File = Annotated[Path | None, arg(metavar="PATH")]
+
+
+def _length(text: str) -> int | None:
+    """Read a number of tokens as vLLM does: 4096, 4k (4000), 4K (4096), 1.5m; "auto" and -1 are None."""
+    if text in ("auto", "-1"):
+        return None
+    powers = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+    if (unit := powers.get(text[-1:])) is None:
+        return int(text)
+    if unit % 10 and not text[:-1].isdecimal():
+        raise ValueError(f"{text} has a point, which goes with k, m and g alone")
+    return int(float(text[:-1]) * unit)
+
+
+Length = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _length(words[0]),
+        is_instance=lambda x: x is None or type(x) is int,
+        str_from_instance=lambda x: [str(x)],
+    ),
+    arg(),
+]
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
@@ -73,7 +98,7 @@ class Model(_Arguments):
     precision: str = "fp32"
     device: str = "cpu"
     seed: int = 0
-    max_model_len: Whole = None
+    max_model_len: Length = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 2048
     enable_prefix_caching: bool = True
@@ -132,9 +157,11 @@ class Serve(Model):
     Attributes:
         host: address to serve at; 0.0.0.0 is all of them.
         port: 0 takes a free one and prints it.
-        api_key: what clients must bring as `Authorization: Bearer KEY`; by default the environment variable
-            MINILLM_API_KEY, which other users of the machine cannot read off the command line.
-        served_model_name: the name that clients ask for; by default MODEL as it is given.
+        api_key: what clients must bring as `Authorization: Bearer KEY`, one or several; by default the
+            environment variable MINILLM_API_KEY or VLLM_API_KEY, which other users of the machine cannot read
+            off the command line.
+        served_model_name: the names that clients ask for, the first of which is in answers; by default MODEL
+            as it is given.
         max_body_bytes: most bytes of one request.
         max_concurrent_requests: more than so many at a time are refused.
         shutdown_timeout: seconds that running requests still have when the server is told to stop.
@@ -143,18 +170,36 @@ class Serve(Model):
         enable_auto_tool_choice: refuse to start where nothing says how calls are written.
         reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1 or openai (gpt-oss); by
             default nothing does, but for gpt-oss.
+        trust_request_chat_template: let requests bring a chat template, which is a program.
+        server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
+        root_path: the path that a proxy serves this server under.
+        allowed_origins: pages that may ask from a browser, "*" for all; none by default.
+        allowed_methods: with which they may ask.
+        allowed_headers: that they may send.
+        allow_credentials: let them send cookies.
+        uvicorn_log_level: of the HTTP server; from "info" on it logs each request.
+        disable_uvicorn_access_log: it logs no requests all the same.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
-    api_key: Name = None
-    served_model_name: Name = None
+    api_key: tuple[str, ...] = ()
+    served_model_name: tuple[str, ...] = ()
     max_body_bytes: int = 8 << 20
     max_concurrent_requests: int = 256
     shutdown_timeout: int = 60
     tool_call_parser: Name = None
     enable_auto_tool_choice: bool = False
     reasoning_parser: Name = None
+    trust_request_chat_template: bool = False
+    server_dev_mode: bool = False
+    root_path: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ("*",)
+    allowed_headers: tuple[str, ...] = ("*",)
+    allow_credentials: bool = False
+    uvicorn_log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "warning"
+    disable_uvicorn_access_log: bool = False
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -163,15 +208,26 @@ class Serve(Model):
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
-        key = os.environ.get("MINILLM_API_KEY") if self.api_key is None else self.api_key
-        if key == "":
+        variables = ("MINILLM_API_KEY", "VLLM_API_KEY")
+        keys = self.api_key or tuple(os.environ[name] for name in variables if name in os.environ)[:1]
+        if "" in keys:
             raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
-        limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
-        chosen = parsers.ParserOptions(
-            self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice
+        options = server.ServerOptions(
+            self.trust_request_chat_template,
+            self.server_dev_mode or os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"),
+            self.root_path,
+            _listed(self.allowed_origins),
+            _listed(self.allowed_methods),
+            _listed(self.allowed_headers),
+            self.allow_credentials,
+            parsers.ParserOptions(self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice),
         )
+        limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            server.serve(self.load(), self.served_model_name or self.model, listener, key, limits, chosen)
+            names = self.served_model_name or (self.model,)
+            shows = not self.disable_uvicorn_access_log
+            log = {"log_level": self.uvicorn_log_level, "access_log": shows}
+            server.serve(self.load(), names, listener, keys, limits, options, **log)
 
 
 @dataclass(frozen=True)
@@ -356,6 +412,15 @@ def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams
         signal.signal(signal.SIGINT, before)
         print()
     return answer
+
+
+def _listed(words: Sequence[str]) -> list[str]:
+    """Read words, or vLLM's JSON list of them."""
+    try:
+        listed = json.loads(words[0]) if len(words) == 1 and words[0].startswith("[") else list(words)
+    except ValueError as error:
+        raise MinillmError(f"{words[0]} is no JSON list ({error}); give words") from error
+    return [str(word) for word in listed]
 
 
 def _parsed(line: str, number: int) -> Prompt:

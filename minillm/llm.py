@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -153,7 +154,7 @@ class LLM(LLMEngine):
         self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most, ends)
         self._sampler = Sampler(tokenizer, logprobs_mode)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
-        self._metrics = EngineMetrics()
+        self._metrics = EngineMetrics(self.max_model_len)
         self._requests: dict[str, Request] = {}
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
@@ -307,12 +308,13 @@ class LLM(LLMEngine):
             return []
         owners = [self._owners[sequence] for sequence in step.ready]
         results = self._sampler([sample for _, sample in owners], step.logits_RV)
+        now = time.time()
         for (request, sample), result in zip(owners, results, strict=True):
             try:
                 if isinstance(result, Exception):
                     raise result
-                request.note_token()
-                self._metrics.generation_tokens += 1
+                request.note_token(now)
+                self._metrics.count_token(request, sample, now)
                 ended = sample.take(*result)
             except Exception as error:  # of the request's own processors or grammar
                 self._end(sample, "error", f"{type(error).__name__}: {error}")
@@ -391,7 +393,7 @@ class LLM(LLMEngine):
         return self._engine.is_sleeping
 
     def get_metrics(self) -> list[Metric]:
-        """Return counters and gauges since this `LLM` was made, under vLLM's names."""
+        """Return counters, gauges and histograms since this `LLM` was made, under vLLM's names."""
         return self._metrics.snapshot(self._engine)
 
     # ---------------------------------------------------------------- requests

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -22,14 +22,36 @@ class Check:
     Attributes:
         holds: whether it is so, of (the value, all parameters).
         rule: the end of the sentence "<name> must be ..."; may name other parameters in braces.
+        schema: what of it a JSON schema can say.
     """
 
     holds: Callable[[Any, Any], bool]
     rule: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Whether a JSON value is of the kind, and what the kind is called.
-Kind = tuple[Callable[[Any], bool], str]
+@dataclass(frozen=True)
+class Kind:
+    """A kind of JSON values.
+
+    Attributes:
+        schema: a JSON schema of the keywords of `conforms`: what `holds` checks and descriptions show.
+        name: the end of the sentence "<name> must be ...".
+        narrowed: what else the schema says where it is described, and something later checks.
+    """
+
+    schema: Mapping[str, Any]
+    name: str
+    narrowed: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a JSON value is of this kind."""
+        return conforms(value, self.schema)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The whole JSON schema."""
+        return {**self.schema, **self.narrowed}
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,11 @@ def rules(params: Any) -> dict[str, tuple[bool, str]]:
 
 def http_fields(cls: type) -> dict[str, Kind]:
     """Return the kinds of the parameters that the body of an HTTP request may have."""
-    return {name: kind for name, parameter in parameters(cls).items() if (kind := parameter.http) is not None}
+    return {
+        name: kind if parameter.check is None else replace(kind, narrowed=parameter.check.schema)
+        for name, parameter in parameters(cls).items()
+        if (kind := parameter.http) is not None
+    }
 
 
 # ---------------------------------------------------------------- checks
@@ -105,18 +131,21 @@ def is_list(x: object) -> bool:
 
 def number(low: float, high: float, rule: str = "a number from {low:g} to {high:g}") -> Check:
     """Demand a number from low to high."""
-    return Check(lambda x, _: is_number(x, low, high), rule.format(low=low, high=high))
+    schema = {"minimum": low, "maximum": high}
+    return Check(lambda x, _: is_number(x, low, high), rule.format(low=low, high=high), schema)
 
 
 def whole(low: int, rule: str, none: bool = False) -> Check:
     """Demand an int of at least low, or None too."""
-    return Check(lambda x, _: (none and x is None) or is_whole(x, low), rule)
+    return Check(lambda x, _: (none and x is None) or is_whole(x, low), rule, {"minimum": low})
 
 
 def tokens(least: int, rule: str) -> Check:
     """Demand None, or a list of at least so many token ids."""
     return Check(
-        lambda x, _: x is None or (is_list(x) and len(x) >= least and all(is_whole(t, 0) for t in x)), rule
+        lambda x, _: x is None or (is_list(x) and len(x) >= least and all(is_whole(t, 0) for t in x)),
+        rule,
+        {"minItems": least},
     )
 
 
@@ -127,23 +156,70 @@ def instance(kind: type, name: str, none: bool = False) -> Check:
 
 # ---------------------------------------------------------------- kinds of JSON values
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
 
-def is_ids(x: Any) -> bool:
-    """Return whether x is a JSON list of whole numbers."""
-    return type(x) is list and all(type(i) is int for i in x)
+
+def _is(value: Any, *names: str) -> bool:
+    return any(type(value) in _TYPES[name] for name in names)
 
 
-def is_texts(x: Any) -> bool:
-    """Return whether x is a JSON list of strings."""
-    return type(x) is list and all(type(text) is str for text in x)
+def _items_conform(values: Any, schema: Mapping[str, Any]) -> bool:
+    if type(values) is not list or not values:
+        return True
+    if schema.keys() <= {"type", "minimum"}:  # token ids, of which there can be millions
+        types_hold = {*map(type, values)} <= {*_TYPES[schema["type"]]}
+        return types_hold and ("minimum" not in schema or min(values) >= schema["minimum"])
+    return all(conforms(value, schema) for value in values)
 
 
-NUMBER: Kind = (lambda x: type(x) in (int, float), "a number")
-WHOLE: Kind = (lambda x: type(x) is int, "a whole number")
-WHOLE64: Kind = (lambda x: type(x) is int and -(2**63) <= x < 2**63, "a whole number of 64 bits")
-FLAG: Kind = (lambda x: type(x) is bool, "true or false")
-TEXT: Kind = (lambda x: type(x) is str, "a string")
-TEXTS: Kind = (is_texts, "a list of strings")
-TEXT_OR_TEXTS: Kind = (lambda x: type(x) is str or is_texts(x), "a string or a list of strings")
-IDS: Kind = (is_ids, "a list of token ids")
-OBJECT: Kind = (lambda x: type(x) is dict, "an object")
+_KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
+    "type": lambda x, name: _is(x, name),
+    "enum": lambda x, values: x in values,
+    "anyOf": lambda x, schemas: any(conforms(x, schema) for schema in schemas),
+    "items": _items_conform,
+    "minItems": lambda x, least: not _is(x, "array") or len(x) >= least,
+    "minLength": lambda x, least: not _is(x, "string") or len(x) >= least,
+    "minimum": lambda x, low: not _is(x, "number") or x >= low,
+    "maximum": lambda x, high: not _is(x, "number") or x <= high,
+}
+
+
+def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Return whether a JSON value is what a JSON schema wants; of its keywords, those of `_KEYWORDS`.
+
+    A whole number is one that is written without a point.
+    """
+    return all(_KEYWORDS[keyword](value, wanted) for keyword, wanted in schema.items())
+
+
+_TOKEN = {"type": "integer", "minimum": 0}
+_STRING = {"type": "string"}
+
+NUMBER = Kind({"type": "number"}, "a number")
+WHOLE = Kind({"type": "integer"}, "a whole number")
+WHOLE64 = Kind({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, "a whole number of 64 bits")
+FLAG = Kind({"type": "boolean"}, "true or false")
+TEXT = Kind(_STRING, "a string")
+TEXTS = Kind({"type": "array", "items": _STRING}, "a list of strings")
+TEXT_OR_TEXTS = Kind({"anyOf": [_STRING, TEXTS.schema]}, "a string or a list of strings")
+IDS = Kind({"type": "array", "items": _TOKEN}, "a list of token ids")
+OBJECT = Kind({"type": "object"}, "an object")
+PROMPT = Kind(
+    {
+        "anyOf": [
+            {"type": "string"},
+            {**IDS.schema, "minItems": 1},
+            {**TEXTS.schema, "minItems": 1},
+            {"type": "array", "items": {**IDS.schema, "minItems": 1}, "minItems": 1},
+        ]
+    },
+    "a string, a list of token ids, or a list of either, and not empty",
+)

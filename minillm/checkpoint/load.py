@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -54,6 +54,33 @@ def load_weights(model: Transformer, folder: Path, published: ModelConfig | None
     shapes, naming, mxfp4 = keys.hf_shapes(config), keys.naming(config), stored_as(config).mxfp4
     checkpoint = weights.Checkpoint(folder, shapes, naming, bytes_allowed=mxfp4)
     keys.from_hf(config, dict(model.named_parameters()), checkpoint)
+
+
+def load_like(model: Transformer, folder: Path) -> Transformer:
+    """Load a folder's weights beside a model, with its config and precision, which stays as it is.
+
+    Raises `MinillmError` where the folder has another config than the model, and as `load_model` does.
+    """
+    published = read_config(folder)
+    for each in fields(ModelConfig):
+        # The text that the config was read from can differ in what makes no difference.
+        if each.name != "source" and (ours := getattr(model.config, each.name)) != (
+            theirs := getattr(published, each.name)
+        ):
+            raise MinillmError(
+                f"{folder} has {each.name} = {theirs!r} and the model {ours!r}; weights of another model "
+                "need an LLM of their own"
+            )
+    other = Transformer(model.config, model.precision, model.head.device)
+    load_weights(other, folder, published)
+    return other
+
+
+@torch.no_grad()
+def take_weights(model: Transformer, other: Transformer) -> None:
+    """Copy the weights of another model of the same config and precision, in place."""
+    for ours, theirs in zip(model.weights(), other.weights(), strict=True):
+        ours.copy_(theirs)
 
 
 def save_weights(model: Transformer, folder: Path, max_shard_bytes: int | None = None) -> None:

@@ -32,6 +32,8 @@ class SampleState:
     text: str = ""
     logprobs: Logprobs = field(default_factory=list)
     logprob_sum: float = 0.0
+    first_token_time: float | None = None
+    last_token_time: float | None = None
 
     def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
         """Append a token with its logprobs; tell whether the sample ends with it."""
@@ -117,11 +119,11 @@ class Request:
         """Whether all samples have ended."""
         return all(sample.output.finished() for sample in self.samples)
 
-    def note_token(self) -> None:
+    def note_token(self, now: float) -> None:
         """Note the time of a token."""
-        self.metrics.last_token_time = time.time()
+        self.metrics.last_token_time = now
         if self.metrics.first_token_time is None:
-            self.metrics.first_token_time = self.metrics.last_token_time
+            self.metrics.first_token_time = now
 
     def complete(self) -> None:
         """Complete the output of a request that has finished."""

@@ -9,6 +9,7 @@ invariance its bits. The first sequence is never sent back for another, so that 
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -170,7 +171,7 @@ class Scheduler:
         sequence.pages = full + fresh
         sequence.computed = sequence.started = len(full) * PAGE_SIZE + count
         if not sequence.preemptions:
-            sequence.cached = sequence.started
+            sequence.cached, sequence.scheduled_time = sequence.started, time.time()
         return True
 
 

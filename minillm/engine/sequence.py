@@ -20,8 +20,8 @@ class EngineSequence:
     `parent` is a sequence that starts with this one's tokens but the last: this one is a fork of it, and
     shares the pages of those. `wants_prompt` asks for the rows of all tokens, and so for none from the
     prefix cache. `computed` tokens have their keys in the cache, `started` of them since before the
-    sequence's first step there; `cached` is what that was when it first came in. Of two sequences, the one of
-    lower `priority` goes first.
+    sequence's first step there; `cached` is what that was when it first came in, at `scheduled_time`. Of two
+    sequences, the one of lower `priority` goes first.
     """
 
     token_ids: list[int]
@@ -35,6 +35,7 @@ class EngineSequence:
     cached: int = 0
     preemptions: int = 0
     priority: int = 0
+    scheduled_time: float | None = None
     pages: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -32,19 +33,50 @@ LOWEST_LOGPROB = -9999.0
 
 
 class Served:
-    """What an exchange knows of the model: the name it is served by, and how its tokens look."""
+    """What an exchange knows of the model: the names it is served by, and how its tokens look.
 
-    def __init__(self, llm: LLM, name: str, parsers: ParserOptions | None = None) -> None:
-        self.name, self.created, self.max_model_len = name, int(time.time()), llm.max_model_len
+    Answers have the first name. `trusts_templates` lets clients bring a chat template of their own.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        names: Sequence[str],
+        trusts_templates: bool = False,
+        parsers: ParserOptions | None = None,
+    ) -> None:
+        self.names, self.name, self._trusts_templates = list(names), names[0], trusts_templates
+        self.created, self.max_model_len = int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
         self.tokenizer = llm.get_tokenizer()
         self.parsers = Parsers(self.tokenizer, parsers or ParserOptions())
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a sample that the model's generation_config.json asks for; None for no limit."""
+        most = self.defaults.max_tokens
+        return None if most == SamplingParams.max_tokens else most
+
     def check(self, name: str) -> None:
         """Raise `ApiError` for the name of another model."""
-        if name != self.name:
-            message = f"there is no model {name!r}; this server has {self.name!r}"
+        if name not in self.names:
+            known = " and ".join(map(repr, self.names))
+            message = f"there is no model {reprlib.repr(name)}; this server has {known}"
             raise ApiError(message, status=404, param="model", code="model_not_found")
+
+    def chat_template(self, arguments: Json) -> str | None:
+        """Take a request's own chat template from its fields; `ApiError` where the server does not allow it.
+
+        Jinja is a program: one that runs long would hold up everybody.
+        """
+        template: str | None = arguments.pop("chat_template", None)
+        if template is not None and not self._trusts_templates:
+            raise ApiError(
+                "chat_template: this server takes none from requests; start it with "
+                "--trust-request-chat-template",
+                param="chat_template",
+            )
+        return template
 
     def bytes_of(self, token: int) -> list[int]:
         """Give a token's bytes, of which several tokens can make one character."""
@@ -53,48 +85,76 @@ class Served:
 
 @dataclass
 class SampleProgress:
-    """What of a sample of the prompt at `place` has been given out: so many characters, by its tokens."""
+    """What of a sample of the prompt at `place` has been given out: up to `offset`, in so many tokens."""
 
     place: int
     decoder: IncrementalDecoder
     started: bool = False
     finished: bool = False
     offset: int = 0
+    tokens: int = 0
 
 
 class Exchange:
-    """A request and its answer, whole or in chunks; `prompts` is for the `LLM`'s own thread.
+    """A request and its answer, whole or in chunks; `cut_prompts` is for the `LLM`'s own thread.
 
-    Raises `MinillmError` for what is wrong with the request by itself.
+    `request_id` is what the request was given by a header; a field of that name comes second. Raises
+    `MinillmError` for what is wrong with the request by itself.
     """
 
     fields: ClassVar[Mapping[str, Kind]]
     id_prefix: ClassVar[str]
     object: ClassVar[str]
     chunk_object: ClassVar[str]
+    # What vLLM writes as null in a whole answer and its choices, where it was not asked for.
+    answer_nulls: ClassVar[Json] = dict.fromkeys(("service_tier", "system_fingerprint", "kv_transfer_params"))
+    choice_nulls: ClassVar[Json] = {"token_ids": None}
 
-    def __init__(self, body: Any, served: Served) -> None:
+    def __init__(self, body: Any, served: Served, request_id: str | None = None) -> None:
         self.served = served
         arguments = protocol.given_fields(body, self.fields)
         served.check(arguments.pop("model", served.name))
         self.stream: bool = arguments.pop("stream", False)
-        self.include_usage = protocol.include_usage(arguments.pop("stream_options", None), self.stream)
+        options = arguments.pop("stream_options", None)
+        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream)
+        self.priority: int = arguments.pop("priority", 0)
+        given_id = arguments.pop("request_id", None) or uuid.uuid4().hex
+        self.request_id = f"{self.id_prefix}-{request_id or given_id}"
+        self._chat_template = served.chat_template(arguments)
+        self._kept: int | None = arguments.pop("truncate_prompt_tokens", None)
+        self._keeps_start = arguments.pop("truncation_side", "left") == "right"
         self._echo: bool = arguments.pop("echo", False)
         self._returns_ids: bool = arguments.pop("return_token_ids", False)
         self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", False)
         self._shows_prompt = "prompt_logprobs" in arguments
+        self.params = self._params(arguments)
         if self.stream and self._shows_prompt:
             raise MinillmError("prompt_logprobs do not go with stream; leave out one")
-        self.params = self._params(arguments)
+        room = served.max_model_len - (self.params.max_tokens or 1)
+        if self._kept is not None and max(self._kept, 1) > room:
+            raise MinillmError(
+                f"truncate_prompt_tokens must be at most max_model_len - max_tokens = {room}, "
+                f"got {self._kept}"
+            )
+        self._kept = room if self._kept == -1 else self._kept
         self._progress: dict[int, SampleProgress] = {}
         self._prompts_read: dict[int, RequestOutput] = {}
-        self._completion_tokens = 0
-        name = f"{self.id_prefix}-{uuid.uuid4().hex}"
-        self._head = {"id": name, "created": int(time.time()), "model": served.name}
+        self._head: Json = {"id": self.request_id, "created": int(time.time()), "model": served.name}
 
     def prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompts, as `LLM.enqueue` takes them; raise `MinillmError` where there are none."""
         raise NotImplementedError
+
+    def cut_prompts(self, llm: LLM) -> list[Prompt]:
+        """Make the prompts, cut to what `truncate_prompt_tokens` keeps of them: their end, or their start."""
+        prompts = self.prompts(llm)
+        for prompt in prompts:
+            if self._kept is not None and isinstance(prompt, dict):
+                ids = prompt["prompt_token_ids"]
+                if len(ids) > self._kept:
+                    ids = ids[: self._kept] if self._keeps_start else ids[len(ids) - self._kept :]
+                    prompt |= {"prompt": llm.get_tokenizer().decode(ids, False), "prompt_token_ids": ids}
+        return prompts
 
     async def whole(self, outputs: Outputs) -> Json:
         """Write the answer in one piece."""
@@ -104,21 +164,26 @@ class Exchange:
         for place, output in sorted(finished.items()):
             self._count(place, output)
             extras |= self._extras(output)
-            choices += [self._choice(self._at(place, sample), output, sample) for sample in output.outputs]
-        return {**self._head, "object": self.object, "choices": choices, "usage": self._usage(), **extras}
+            for sample in output.outputs:
+                choice = self._choice(self._at(place, sample), output, sample)
+                choices.append({**self.choice_nulls, **choice})
+        answer = {**self._head, "object": self.object, "choices": choices, "usage": self._usage()}
+        return {**self.answer_nulls, **answer, **extras}
 
     async def chunks(self, outputs: Outputs) -> AsyncIterator[Json]:
         """Write the answer in chunks, one for each piece of a sample; the pieces join to the whole."""
         head = {**self._head, "object": self.chunk_object}
-        if self.include_usage:
+        if self._usage_at_end:
             head["usage"] = None
         async for place, output in outputs:
             self._count(place, output)
             for sample in output.outputs:
                 if self._has_news(progress := self._at(place, sample), sample):
                     extras = {} if progress.started else self._extras(output)
+                    if self._usage_in_chunks:
+                        extras["usage"] = _usage([output], progress.tokens)
                     yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
-        if self.include_usage:
+        if self._usage_at_end:
             yield {**head, "choices": [], "usage": self._usage()}
 
     def _params(self, arguments: Json) -> SamplingParams:
@@ -179,17 +244,12 @@ class Exchange:
 
     def _count(self, place: int, output: RequestOutput) -> None:
         self._prompts_read[place] = output
-        self._completion_tokens += sum(len(sample.token_ids) for sample in output.outputs)
+        for sample in output.outputs:
+            self._at(place, sample).tokens += len(sample.token_ids)
 
     def _usage(self) -> Json:
-        prompt_tokens = sum(len(output.prompt_token_ids) for output in self._prompts_read.values())
-        cached_tokens = sum(output.num_cached_tokens for output in self._prompts_read.values())
-        return {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": self._completion_tokens,
-            "total_tokens": prompt_tokens + self._completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": cached_tokens},
-        }
+        tokens = sum(progress.tokens for progress in self._progress.values())
+        return _usage(self._prompts_read.values(), tokens)
 
     def _name(self, token: int) -> str:
         return f"token_id:{token}" if self._names_by_id else self.served.tokenizer.name_of(token)
@@ -201,6 +261,7 @@ class CompletionExchange(Exchange):
     fields = protocol.COMPLETION
     id_prefix = "cmpl"
     object = chunk_object = "text_completion"
+    choice_nulls: ClassVar[Json] = dict.fromkeys(("token_ids", "prompt_logprobs", "prompt_token_ids"))
 
     def _params(self, arguments: Json) -> SamplingParams:
         if "prompt" not in arguments:
@@ -254,14 +315,15 @@ class CompletionExchange(Exchange):
                 # A text holds no special tokens that were put around it; one made of ids holds them all.
                 is_text = isinstance(self._prompts[progress.place], str)
                 decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
-                prompt = zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=True)
+                whole = sample.finish_reason != "abort"  # which can come before the prompt has been read
+                prompt = zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=whole)
                 self._add_logprobs(columns, prompt, decoder, 0)
                 progress.offset = len(output.prompt or "")
             tokens = zip(sample.token_ids, sample.logprobs or [], strict=True)
             progress.offset = self._add_logprobs(columns, tokens, progress.decoder, progress.offset)
             content["logprobs"] = columns
         if self._shows_prompt:
-            content["prompt_logprobs"] = _prompt_logprobs(output)
+            content["prompt_logprobs"] = prompt_logprobs(output)
         if self._returns_ids and not progress.started:
             content["prompt_token_ids"] = output.prompt_token_ids
         return content
@@ -277,10 +339,10 @@ class CompletionExchange(Exchange):
         for token, entry in tokens:
             logprob = top = None
             if entry is not None:  # the first token comes after nothing
-                logprob, top = _finite(entry[token]), {}
+                logprob, top = finite(entry[token]), {}
                 for i, other in entry.items():
                     name = self._name(i)  # two tokens can have one
-                    top[f"token_id:{i}" if name in top else name] = _finite(other)
+                    top[f"token_id:{i}" if name in top else name] = finite(other)
             row = (self._name(token), logprob, top, offset)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
@@ -295,6 +357,9 @@ class ChatExchange(Exchange):
     id_prefix = "chatcmpl"
     object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    answer_nulls: ClassVar[Json] = {
+        **Exchange.answer_nulls, **dict.fromkeys(("prompt_logprobs", "prompt_token_ids"))
+    }  # fmt: skip
 
     def _params(self, arguments: Json) -> SamplingParams:
         if not arguments.get("messages"):
@@ -332,7 +397,7 @@ class ChatExchange(Exchange):
         parsers.check(use)
         if use.tools:
             options = {"tools": use.tools, **options}
-        template = (None, self._opens_turn, self._continues, options)
+        template = (self._chat_template, self._opens_turn, self._continues, options)
         self._text = chat_text(self.served.tokenizer, self._messages, *template)
         self._text += "" if self._continues else parsers.opening(use)
         continued = self._messages[-1]["content"] if self._continues else None
@@ -384,7 +449,7 @@ class ChatExchange(Exchange):
     def _extras(self, output: RequestOutput) -> Json:
         extras: Json = {}
         if self._shows_prompt:
-            extras["prompt_logprobs"] = _prompt_logprobs(output)
+            extras["prompt_logprobs"] = prompt_logprobs(output)
         if self._returns_ids:
             extras["prompt_token_ids"] = output.prompt_token_ids
         return extras
@@ -403,7 +468,7 @@ class ChatExchange(Exchange):
     def _shown(self, token: int, entry: Logprob) -> Json:
         return {
             "token": self._name(token),
-            "logprob": _finite(entry),
+            "logprob": finite(entry),
             "bytes": self.served.bytes_of(token),
         }
 
@@ -412,13 +477,25 @@ def _one_text(i: int, content: str | list[Json]) -> str:
     return content if isinstance(content, str) else text_of(i, content)
 
 
-def _finite(entry: Logprob) -> float:
+def _usage(prompts: Iterable[RequestOutput], completion_tokens: int) -> Json:
+    prompts = list(prompts)
+    prompt_tokens = sum(len(output.prompt_token_ids) for output in prompts)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": sum(output.num_cached_tokens for output in prompts)},
+    }
+
+
+def finite(entry: Logprob) -> float:
+    """Return a logprob as JSON can have it."""
     return max(entry.logprob, LOWEST_LOGPROB)
 
 
-def _prompt_logprobs(output: RequestOutput) -> list[Json | None]:
+def prompt_logprobs(output: RequestOutput) -> list[Json | None]:
     """Write logprobs of the prompt's tokens in vLLM's shape."""
     return [
-        None if entry is None else {str(i): {**vars(e), "logprob": _finite(e)} for i, e in entry.items()}
+        None if entry is None else {str(i): {**vars(e), "logprob": finite(e)} for i, e in entry.items()}
         for entry in output.prompt_logprobs or []
     ]

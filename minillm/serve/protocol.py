@@ -1,7 +1,9 @@
-"""The fields of OpenAI's completions and chat completions, with vLLM's additions, and what their values mean.
+"""The fields of OpenAI's requests, with vLLM's additions, and what their values mean.
 
-Nothing of a request is ignored: a field that is not supported is an error, unless its value asks for nothing.
-A field that is null counts as left out.
+Nothing of a request is ignored: a field that is not supported is an error, unless its value asks for nothing,
+or the field is one that asks for nothing whatever its value. A field that is null counts as left out.
+
+A field's `Kind` says once what it must be: requests are checked by it, and `/openapi.json` is made of it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,18 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from minillm.api.parameters import FLAG, OBJECT, TEXT, WHOLE, Kind, http_fields, is_ids, is_texts
+from minillm.api.parameters import (
+    FLAG,
+    IDS,
+    OBJECT,
+    PROMPT,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    WHOLE64,
+    Kind,
+    http_fields,
+)
 from minillm.api.sampling_params import SamplingParams
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError
@@ -22,59 +35,142 @@ from minillm.errors import MinillmError
 Json = dict[str, Any]
 
 
-def _is_prompt(x: Any) -> bool:
-    if type(x) is list and x and type(x[0]) is list:
-        return all(is_ids(ids) for ids in x)
-    return type(x) is str or (bool(x) and (is_texts(x) or is_ids(x)))
+def _object(**properties: Json) -> Json:
+    return {"properties": properties, "additionalProperties": False}
 
 
 # Values of `reasoning_effort`.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
-MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
-ADVISORY: Json = {"annotations": [], "tool_calls": []}
+MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
+MESSAGE_ADVISORY: Json = {"annotations": [], "tool_calls": []}
 WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
+_STRING, _BOOLEAN = TEXT.schema, FLAG.schema
+_SCHEMA = {"type": "object", "properties": {"type": {"enum": ["object", "string", "integer"]}}}
+MESSAGE = {
+    "type": "object",
+    "properties": {
+        "role": {"type": "string", "examples": ["system", "user", "assistant"]},
+        "content": {
+            "anyOf": [
+                _STRING,
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        **_object(type={"const": "text"}, text=_STRING),
+                        "required": ["type", "text"],
+                    },
+                },
+            ]
+        },
+        "name": _STRING,
+        "tool_call_id": _STRING,
+        "tool_calls": {"type": "array", "items": OBJECT.schema},
+        "reasoning": _STRING,
+        "reasoning_content": _STRING,
+    },
+    "required": ["role"],
+}
+MESSAGES = Kind(
+    {"type": "array", "items": OBJECT.schema}, "a list of objects", {"items": MESSAGE, "minItems": 1}
+)
+RESPONSE_FORMAT = Kind(
+    OBJECT.schema,
+    OBJECT.name,
+    {
+        "anyOf": [
+            {**_object(type={"enum": ["text", "json_object"]}), "required": ["type"]},
+            {
+                **_object(
+                    type={"const": "json_schema"},
+                    json_schema={
+                        "type": "object",
+                        **_object(name=_STRING, description=_STRING, schema=_SCHEMA, strict=_BOOLEAN),
+                        "required": ["schema"],
+                    },
+                ),
+                "required": ["type", "json_schema"],
+            },
+        ]
+    },
+)
+STRUCTURED_OUTPUTS = Kind(
+    OBJECT.schema,
+    OBJECT.name,
+    _object(
+        json={"anyOf": [_STRING, _SCHEMA]},
+        regex=_STRING,
+        choice={**TEXTS.schema, "minItems": 1},
+        grammar=_STRING,
+        json_object={"const": True},
+        disable_any_whitespace=_BOOLEAN,
+        whitespace_pattern=_STRING,
+    ),
+)
+STREAM_OPTIONS = Kind(
+    OBJECT.schema,
+    OBJECT.name,
+    _object(include_usage=_BOOLEAN, continuous_usage_stats=_BOOLEAN, include_obfuscation=_BOOLEAN),
+)
+LOGIT_BIAS = Kind(
+    OBJECT.schema,
+    OBJECT.name,
+    {
+        "propertyNames": {"pattern": "^[0-9]+$"},
+        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+    },
+)
 
 # Fields that `SamplingParams` has under the same name.
-SAMPLING = http_fields(SamplingParams)
-COMMON: dict[str, Kind] = {
-    **SAMPLING,
-    "model": TEXT, "stream": FLAG, "stream_options": OBJECT, "echo": FLAG, "response_format": OBJECT,
-    "return_token_ids": FLAG, "return_tokens_as_token_ids": FLAG,
+SAMPLING = http_fields(SamplingParams) | {
+    "structured_outputs": STRUCTURED_OUTPUTS,
+    "logit_bias": LOGIT_BIAS,
+}
+# Fields that change no answer, whatever they say: names for logs and bills, and hints of what to expect.
+ADVISORY: dict[str, Kind] = {
+    "metadata": OBJECT, "prediction": OBJECT, "prompt_cache_key": TEXT, "prompt_cache_retention": TEXT,
+    "safety_identifier": TEXT, "service_tier": TEXT, "session_id": TEXT, "store": FLAG, "user": TEXT,
+    "verbosity": TEXT,
 }  # fmt: skip
-COMPLETION: dict[str, Kind] = {
-    **COMMON,
-    "prompt": (_is_prompt, "a string, a list of token ids, or a list of either, and not empty"),
-    "add_special_tokens": FLAG,
-}
+# Fields of every request that samples.
+ENVELOPE: dict[str, Kind] = {
+    "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE64, "request_id": TEXT,
+}  # fmt: skip
+COMMON: dict[str, Kind] = {
+    **SAMPLING, **ENVELOPE, **ADVISORY,
+    "echo": FLAG, "response_format": RESPONSE_FORMAT, "return_token_ids": FLAG,
+    "return_tokens_as_token_ids": FLAG,
+    "truncate_prompt_tokens": Kind(
+        {"type": "integer", "minimum": -1}, "a number of tokens, or -1 for as many as there is room for"
+    ),
+    "truncation_side": Kind({"enum": ["left", "right"]}, "'left' or 'right'"),
+}  # fmt: skip
+COMPLETION: dict[str, Kind] = {**COMMON, "prompt": PROMPT, "add_special_tokens": FLAG}
+TEMPLATE: dict[str, Kind] = {
+    "messages": MESSAGES, "add_generation_prompt": FLAG, "continue_final_message": FLAG,
+    "chat_template": TEXT, "chat_template_kwargs": OBJECT,
+}  # fmt: skip
 CHAT: dict[str, Kind] = {
-    **COMMON,
-    "messages": (lambda x: type(x) is list and all(type(m) is dict for m in x), "a list of objects"),
-    "logprobs": FLAG,
-    "top_logprobs": WHOLE,
-    "max_completion_tokens": WHOLE,
-    "add_generation_prompt": FLAG,
-    "continue_final_message": FLAG,
-    "chat_template_kwargs": OBJECT,
-    "tools": (lambda x: type(x) is list and all(type(tool) is dict for tool in x), "a list of objects"),
-    "tool_choice": (lambda x: type(x) in (str, dict), "a string or an object"),
-    "parallel_tool_calls": FLAG,
-    "include_reasoning": FLAG,
-    "reasoning_effort": (lambda x: x in EFFORTS, f"one of {', '.join(EFFORTS)}"),
-}
+    **COMMON, **TEMPLATE, "logprobs": FLAG, "top_logprobs": WHOLE, "max_completion_tokens": WHOLE,
+    "tools": Kind({"type": "array", "items": OBJECT.schema}, "a list of objects"),
+    "tool_choice": Kind({"anyOf": [TEXT.schema, OBJECT.schema]}, "a string or an object"),
+    "parallel_tool_calls": FLAG, "include_reasoning": FLAG,
+    "reasoning_effort": Kind({"enum": list(EFFORTS)}, f"one of {', '.join(EFFORTS)}"),
+}  # fmt: skip
+# vLLM's request of token ids alone; its `sampling_params` have these fields.
+GENERATE_SAMPLING: dict[str, Kind] = {**SAMPLING, "detokenize": FLAG}
+TOKEN_IDS = Kind({**IDS.schema, "minItems": 1}, "a list of token ids, and not empty")
 
 # Fields of OpenAI's and vLLM's that are not supported, with the values that ask for nothing.
 UNSUPPORTED: Json = {
-    "audio": None, "best_of": 1, "cache_salt": None, "chat_template": None, "documents": None,
-    "function_call": "none", "functions": [], "kv_transfer_params": None,
-    "length_penalty": 1, "metadata": {}, "mm_processor_kwargs": None, "modalities": ["text"],
-    "moderation": None, "prediction": None, "priority": 0,
-    "prompt_cache_key": None, "prompt_cache_options": None, "prompt_cache_retention": None,
-    "prompt_embeds": None, "repetition_detection": None, "request_id": None,
-    "safety_identifier": None, "service_tier": "auto", "session_id": None,
-    "spaces_between_special_tokens": True, "store": False, "stream_interval": 1, "suffix": "",
-    "thinking_token_budget": -1, "truncate_prompt_tokens": None,
-    "truncation_side": None, "use_beam_search": False, "user": None, "verbosity": "medium",
+    "audio": None, "best_of": 1, "cache_salt": None, "documents": None, "ec_transfer_params": None,
+    "features": None, "function_call": "none", "functions": [],
+    "kv_transfer_params": None, "length_penalty": 1, "media_io_kwargs": None, "mm_processor_kwargs": None,
+    "modalities": ["text"], "moderation": None, "prompt_cache_options": None,
+    "prompt_embeds": None, "repetition_detection": None,
+    "return_token_offsets": False, "spaces_between_special_tokens": True, "stream_interval": 1, "suffix": "",
+    "thinking_token_budget": -1, "use_beam_search": False,
     "vllm_xargs": {}, "watermarking": None, "web_search_options": None,
 }  # fmt: skip
 
@@ -110,10 +206,9 @@ def given_fields(body: Any, known: Mapping[str, Kind]) -> Json:
     if type(body) is not dict:
         raise ApiError("the body must be a JSON object")
     for name, value in body.items():
-        if name in known:
-            holds, kind = known[name]
-            if value is not None and not holds(value):
-                raise MinillmError(f"{name} must be {kind}, got {reprlib.repr(value)}")
+        if (kind := known.get(name)) is not None:
+            if value is not None and not kind.holds(value):
+                raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(value)}")
         elif name not in UNSUPPORTED:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
@@ -126,18 +221,32 @@ def given_fields(body: Any, known: Mapping[str, Kind]) -> Json:
     return {name: value for name, value in body.items() if name in known and value is not None}
 
 
-def include_usage(options: Json | None, stream: bool) -> bool:
-    """Tell whether `stream_options` ask for usage at the end of the stream."""
+def described(known: Mapping[str, Kind]) -> Json:
+    """Write the JSON schema of an object of these fields, each of which may be null or left out."""
+    return _object(**{name: or_null(kind.described) for name, kind in known.items()})
+
+
+def or_null(schema: Json) -> Json:
+    """Write a JSON schema that null fits too."""
+    if schema.keys() & {"anyOf", "enum"}:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def usage_wanted(options: Json | None, stream: bool) -> tuple[bool, bool]:
+    """Tell whether `stream_options` ask for usage at the end of the stream, and in each chunk too."""
     if options is None:
-        return False
+        return False, False
     if not stream:
         raise MinillmError("stream_options go with stream: true; leave out one")
+    known = STREAM_OPTIONS.narrowed["properties"]
     for name, value in options.items():
-        if name != "include_usage" and (name, value) != ("include_obfuscation", False) and value is not None:
-            raise MinillmError(f"stream_options: {name} is not supported, only include_usage")
-    if type(wanted := options.get("include_usage") or False) is not bool:
-        raise MinillmError("stream_options: include_usage must be true or false")
-    return wanted
+        if name not in known:
+            raise MinillmError(f"stream_options: there is no {reprlib.repr(name)}, only {', '.join(known)}")
+        if value is not None and type(value) is not bool:
+            raise MinillmError(f"stream_options: {name} must be true or false")
+    at_end = bool(options.get("include_usage"))
+    return at_end, at_end and bool(options.get("continuous_usage_stats"))
 
 
 def logit_bias(bias: Json | None) -> dict[int, float] | None:
@@ -161,6 +270,8 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
             return StructuredOutputsParams(**direct)
         except MinillmError as error:
             raise MinillmError(f"structured_outputs: {error}") from error
+    if response_format is not None:
+        response_format = {name: value for name, value in response_format.items() if value is not None}
     if response_format is None or response_format == {"type": "text"}:
         return None
     if response_format == {"type": "json_object"}:
@@ -184,11 +295,13 @@ def message(i: int, message: Json) -> Json:
     arguments = {
         name: value
         for name, value in message.items()
-        if value is not None and not (name in ADVISORY and value == ADVISORY[name])
+        if value is not None and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
     }
-    if unknown := arguments.keys() - {*MESSAGE}:
-        raise MinillmError(f"{where}: {min(unknown)} is not supported; a message has {', '.join(MESSAGE)}")
-    for name in MESSAGE:
+    if unknown := arguments.keys() - {*MESSAGE_FIELDS}:
+        raise MinillmError(
+            f"{where}: {min(unknown)} is not supported; a message has {', '.join(MESSAGE_FIELDS)}"
+        )
+    for name in MESSAGE_FIELDS:
         if name not in ("content", "tool_calls") and type(arguments.get(name, "")) is not str:
             raise MinillmError(f"{where}: {name} must be a string, got {reprlib.repr(arguments[name])}")
     if not (role := arguments.get("role")):

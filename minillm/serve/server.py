@@ -6,55 +6,37 @@ Requests run together, in one batch of one sampler. A client that goes away ends
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import json
-import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric as MetricFamily
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from minillm import __version__
+from minillm.api.parameters import Kind
 from minillm.async_llm import AsyncLLM, EngineError
-from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
+from minillm.serve import control, openapi, prometheus, protocol, tokens
+from minillm.serve.control import Control
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
+from minillm.serve.http import STOPPED, ApiKey, answer, on_error, read_json, send_events, while_connected
+from minillm.serve.openapi import Endpoint
 from minillm.serve.parsers import ParserOptions
-from minillm.serve.protocol import ApiError, Json, dumps
-
-T = TypeVar("T")
-
-# Seconds that a client may take to send its request.
-BODY_SECONDS = 60
-# Of a body that is too large so much is read on and thrown away: a client that is still sending when the
-# connection closes would see that, and not the answer.
-DISCARDED_BYTES = 64 << 20
-STOPPED = ApiError("the server was stopped before the answer was complete; send it again", status=503)
-WRONG_KEY = ApiError(
-    "the API key is missing or wrong; send Authorization: Bearer KEY", status=401, code="invalid_api_key"
-)
-
-logger = logging.getLogger(__name__)
+from minillm.serve.protocol import ApiError, Json
 
 
 @dataclass(frozen=True)
@@ -72,39 +54,166 @@ class ServerLimits:
                 raise MinillmError(f"{name} must be at least {least}, got {value}")
 
 
+@dataclass(frozen=True)
+class ServerOptions:
+    """What a server allows, by the names of vLLM's flags.
+
+    Attributes:
+        trust_request_chat_template: let requests bring a chat template.
+        dev_mode: serve the paths of `minillm.serve.control` too.
+        root_path: the path that a proxy serves this server under.
+        allowed_origins: pages that may ask from a browser; "*" for all, none by default.
+        allowed_methods: with which they may ask.
+        allowed_headers: that they may send.
+        allow_credentials: let them send cookies.
+        parsers: how calls of tools and reasoning are told from content.
+    """
+
+    trust_request_chat_template: bool = False
+    dev_mode: bool = False
+    root_path: str = ""
+    allowed_origins: Sequence[str] = ()
+    allowed_methods: Sequence[str] = ("*",)
+    allowed_headers: Sequence[str] = ("*",)
+    allow_credentials: bool = False
+    parsers: ParserOptions | None = None
+
+    def cors(self) -> list[Middleware]:
+        """Make what answers browsers, if any may ask."""
+        if not self.allowed_origins:
+            return []
+        return [
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(self.allowed_origins),
+                allow_methods=list(self.allowed_methods),
+                allow_headers=list(self.allowed_headers),
+                allow_credentials=self.allow_credentials,
+            )
+        ]
+
+
 # ---------------------------------------------------------------- the application
 
 
 def make_app(
     llm: LLM,
-    name: str,
-    api_key: str | None = None,
+    name: str | Sequence[str],
+    api_key: str | Sequence[str] | None = None,
     limits: ServerLimits | None = None,
-    parsers: ParserOptions | None = None,
+    options: ServerOptions | None = None,
 ) -> Starlette:
-    """Make the ASGI application that serves `llm` as the model `name`; once it starts, it owns the `LLM`."""
-    server = _Server(Served(llm, name, parsers), llm, limits or ServerLimits())
+    """Make the ASGI application that serves `llm` as the model `name`; once it starts, it owns the `LLM`.
+
+    Of several names the first is the one in answers; any of several keys lets in.
+    """
+    names, keys = ([x] if isinstance(x, str) else list(x or ()) for x in (name, api_key))
+    options = options or ServerOptions()
+    server = _Server(llm, names, limits or ServerLimits(), options)
+    endpoints = [*_sampling(server), *_around(server)]
+    trainers = _for_trainers(server)
+    shown = [*endpoints, *trainers] if options.dev_mode else endpoints
+    description = openapi.description(shown, names, bool(keys), options.root_path)
+    routes = [Route(e.path, e.handler, methods=[e.method]) for e in shown]
+    routes.append(Route("/openapi.json", partial(_constant, description)))
+    if not options.dev_mode:
+        routes += [Route(e.path, _not_in_dev_mode, methods=["GET", "POST"]) for e in trainers]
     return Starlette(
-        routes=[
-            Route("/v1/completions", _Generate(server, CompletionExchange), methods=["POST"]),
-            Route("/v1/chat/completions", _Generate(server, ChatExchange), methods=["POST"]),
-            Route("/v1/models", server.models),
-            Route("/v1/models/{name:path}", server.model),
-            Route("/metrics", server.metrics),
-            Route("/health", server.health),
-            Route("/version", server.version),
-        ],
-        middleware=[] if api_key is None else [Middleware(_ApiKey, api_key)],
-        exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), _on_error),
+        routes=routes,
+        middleware=[*options.cors(), *([Middleware(ApiKey, keys)] if keys else [])],
+        exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), on_error),
         lifespan=server.lifespan,
     )
+
+
+def _sampling(server: _Server) -> list[Endpoint]:
+    return [
+        Endpoint(
+            "POST", "/v1/completions", _Generate(server, CompletionExchange), "Continue a text",
+            openapi.COMPLETION, protocol.COMPLETION, ["prompt"], streams=openapi.COMPLETION_EVENT,
+        ),
+        Endpoint(
+            "POST", "/v1/chat/completions", _Generate(server, ChatExchange), "Answer a chat",
+            openapi.CHAT, protocol.CHAT, ["messages"], streams=openapi.CHAT_EVENT,
+        ),
+        Endpoint(
+            "POST", "/inference/v1/generate", _Generate(server, tokens.GenerateExchange),
+            "Continue token ids with token ids",
+            openapi.GENERATED, tokens.GENERATE, ["token_ids"], streams=openapi.GENERATED_EVENT,
+        ),
+    ]  # fmt: skip
+
+
+def _around(server: _Server) -> list[Endpoint]:
+    return [
+        Endpoint(
+            "POST", "/tokenize", server.asked(tokens.tokenized), "Turn a text or a chat into token ids",
+            openapi.TOKENIZED, tokens.TOKENIZE,
+        ),
+        Endpoint(
+            "POST", "/detokenize", server.asked(tokens.detokenized), "Turn token ids into text",
+            openapi.DETOKENIZED, tokens.DETOKENIZE, ["tokens"],
+        ),
+        Endpoint("GET", "/v1/models", server.models, "List the model's names", openapi.CARDS),
+        Endpoint(
+            "GET", "/v1/models/{name:path}", server.model, "Describe the model", openapi.CARD,
+            errors={404: "there is no such model"},
+        ),
+        Endpoint("GET", "/metrics", server.metrics, "Show counters for Prometheus", "text/plain"),
+        Endpoint("GET", "/load", server.load, "Count requests", openapi.short(server_load="integer")),
+        Endpoint("GET", "/version", server.version, "Tell the version", openapi.short(version="string")),
+        *(
+            Endpoint(
+                method, path, server.health, "Tell whether the last step succeeded",
+                openapi.short(status="string"), errors={503: "it failed"},
+            )
+            for method, path in (("GET", "/health"), ("GET", "/ping"), ("POST", "/ping"))
+        ),
+    ]  # fmt: skip
+
+
+def _for_trainers(server: _Server) -> list[Endpoint]:
+    trainer = Control(server.llm)
+    paused, sleeping = openapi.short(is_paused="boolean"), openapi.short(is_sleeping="boolean")
+
+    def endpoint(
+        method: str, ask: Callable[[Json], Awaitable[Json]], shown: Json, query: Mapping[str, Kind]
+    ) -> Endpoint:
+        async def handler(request: Request) -> Response:
+            with _fields_named(query):
+                return answer(await ask(control.given_query(request, query)))
+
+        summary = (ask.__doc__ or "").partition(".")[0].partition(";")[0]
+        path = f"/{ask.__name__}"  # type: ignore[attr-defined]
+        return Endpoint(method, path, handler, summary, shown, query=query)
+
+    async def update(request: Request) -> Response:
+        body = await server.body(request)
+        with _fields_named(body):
+            return answer(await trainer.update_weights(body))
+
+    return [
+        endpoint("POST", trainer.pause, openapi.short(status="string"), control.PAUSE),
+        endpoint("POST", trainer.resume, openapi.short(status="string"), {}),
+        endpoint("GET", trainer.is_paused, paused, {}),
+        endpoint("POST", trainer.sleep, sleeping, control.SLEEP),
+        endpoint("POST", trainer.wake_up, sleeping, control.WAKE_UP),
+        endpoint("GET", trainer.is_sleeping, sleeping, {}),
+        endpoint("POST", trainer.reset_prefix_cache, openapi.short(success="boolean"), control.RESET),
+        Endpoint(
+            "POST", "/update_weights", update, "Load the weights of a folder into the live model",
+            openapi.short(message="string"), control.UPDATE, ["update_info"],
+            errors={409: "requests are under way"},
+        ),
+    ]  # fmt: skip
 
 
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
-    def __init__(self, served: Served, llm: LLM, limits: ServerLimits) -> None:
-        self.llm, self.served, self.limits = AsyncLLM(llm), served, limits
+    def __init__(self, llm: LLM, names: Sequence[str], limits: ServerLimits, options: ServerOptions) -> None:
+        self.llm, self.limits = AsyncLLM(llm), limits
+        self.served = Served(llm, names, options.trust_request_chat_template, options.parsers)
         self._running = 0
 
     @asynccontextmanager
@@ -124,34 +233,76 @@ class _Server:
         finally:
             self._running -= 1
 
+    async def body(self, request: Request) -> Any:
+        """Read the JSON that a request brings."""
+        return await read_json(request, self.limits.max_body_bytes)
+
+    def asked(self, reply: Callable[[Any, Served, LLM], Json]) -> Callable[[Request], Awaitable[Response]]:
+        """Make an endpoint that answers a body, on the `LLM`'s own thread."""
+
+        async def endpoint(request: Request) -> Response:
+            with self.slot():
+                body = await self.body(request)
+                with _fields_named(body):
+                    return answer(await self.llm.call(partial(reply, body, self.served)))
+
+        return endpoint
+
     async def models(self, request: Request) -> Response:
-        return _answer({"object": "list", "data": [self._card()]})
+        return answer({"object": "list", "data": [self._card(name) for name in self.served.names]})
 
     async def model(self, request: Request) -> Response:
-        self.served.check(request.path_params["name"])
-        return _answer(self._card())
+        self.served.check(name := request.path_params["name"])
+        return answer(self._card(name))
 
     async def metrics(self, request: Request) -> Response:
-        registry = CollectorRegistry()
-        registry.register(_Families(await self.llm.call(LLM.get_metrics), self.served.name))
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        text = prometheus.exposition(await self.llm.call(LLM.get_metrics), self.served.name)
+        return Response(text, headers={"content-type": prometheus.CONTENT_TYPE})
+
+    async def load(self, request: Request) -> Response:
+        return answer({"server_load": self._running})
 
     async def health(self, request: Request) -> Response:
         if self.llm.error is not None:
             raise ApiError(f"the sampler failed: {self.llm.error}", status=503)
-        return _answer({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def version(self, request: Request) -> Response:
-        return _answer({"version": __version__})
+        return answer({"version": __version__})
 
-    def _card(self) -> Json:
+    def _card(self, name: str) -> Json:
         return {
-            "id": self.served.name,
+            "id": name,
             "object": "model",
             "created": self.served.created,
             "owned_by": "minillm",
+            "root": self.served.name,
+            "parent": None,
             "max_model_len": self.served.max_model_len,
         }
+
+
+async def _not_in_dev_mode(request: Request) -> Response:
+    raise ApiError(
+        f"{request.url.path} is for trainers; start the server with --server-dev-mode, or with "
+        "VLLM_SERVER_DEV_MODE=1 in its environment",
+        status=404,
+    )
+
+
+async def _constant(content: Json, request: Request) -> Response:
+    return answer(content)
+
+
+@contextmanager
+def _fields_named(names: Mapping[str, Any]) -> Iterator[None]:
+    """Let errors about one of these fields or parameters say which."""
+    try:
+        yield
+    except ApiError:
+        raise
+    except MinillmError as error:
+        raise ApiError.of(error, names) from error
 
 
 @dataclass(frozen=True)
@@ -162,149 +313,33 @@ class _Generate:
     exchange: type[Exchange]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body: Any = {}
-        exchange = None
+        request, has_begun = Request(scope, receive), False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         try:
             with self.server.slot():
-                body = await _read_json(Request(scope, receive), self.server.limits.max_body_bytes)
-                exchange = self.exchange(body, self.server.served)
-                async with self.server.llm.requests(exchange.prompts, exchange.params) as outputs:
-                    if exchange.stream:
-                        await _while_connected(receive, _send_events(send, exchange.chunks(outputs)))
-                    else:
-                        answer = await _while_connected(receive, exchange.whole(outputs))
-                        await _answer(answer)(scope, receive, send)
+                body = await self.server.body(request)
+                with _fields_named(body):
+                    exchange = self.exchange(body, self.server.served, request.headers.get("x-request-id"))
+                    await while_connected(receive, self._sample(exchange, scope, receive, noting))
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # the server has been told to stop, and waited long enough
-            if exchange is None or not exchange.stream:
+            if not has_begun:
                 raise STOPPED from None
-        except ApiError:
-            raise
-        except MinillmError as error:  # about a field or a parameter
-            raise ApiError.of(error, body) from error
 
-
-async def _read_json(request: Request, limit: int) -> Any:
-    """Read the body; `ApiError` for one that is too large, too slow, or no JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError("the body must be JSON, with Content-Type: application/json", status=415)
-    content = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            size = 0
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= limit:
-                    content += chunk
-                elif size > limit + DISCARDED_BYTES:
-                    break
-    except TimeoutError as error:
-        raise ApiError(f"the body did not come within {BODY_SECONDS} seconds", status=408) from error
-    if size > limit:
-        raise ApiError(f"the body is larger than {limit} bytes; send less", status=413)
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(f"the body is not JSON: {error}") from error
-
-
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`, which is cancelled when the client goes away: `ClientDisconnect`."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(receive))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_events(send: Send, chunks: AsyncIterator[Json]) -> None:
-    """Server-sent events; what goes wrong on the way is one of them."""
-
-    async def event(data: str) -> None:
-        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
-
-    headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-    await send({"type": "http.response.start", "status": 200, "headers": Headers(headers).raw})
-    try:
-        async for chunk in chunks:
-            await event(dumps(chunk))
-    except (Exception, asyncio.CancelledError) as error:
-        shown = STOPPED if isinstance(error, asyncio.CancelledError) else _as_api_error(error)
-        await event(dumps(shown.body()))
-    await event("[DONE]")
-    await send({"type": "http.response.body", "body": b""})
-
-
-# ---------------------------------------------------------------- answers, errors, key, metrics
-
-
-def _answer(content: Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(dumps(content), status, headers, media_type="application/json")
-
-
-def _as_api_error(error: Exception) -> ApiError:
-    match error:
-        case ApiError():
-            return error
-        case MinillmError():
-            return ApiError(str(error))
-        case HTTPException():
-            return ApiError(f"{error.detail}; the README lists what is served", status=error.status_code)
-        case EngineError():
-            return ApiError(str(error), status=500)
-    logger.error("a request failed", exc_info=error)
-    return ApiError(f"{type(error).__name__}: {error}", status=500)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    shown = _as_api_error(error)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if shown.status == 503:
-        headers["retry-after"] = "1"
-    return _answer(shown.body(), shown.status, headers)
-
-
-class _ApiKey:
-    """Lets those in who bring the key; `/health` is open."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app, self._digest = app, hashlib.sha256(key.encode()).digest()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/health":
-            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-            digest = hashlib.sha256(key.encode("latin-1")).digest()
-            if not hmac.compare_digest(digest, self._digest) or scheme.lower() != "bearer":
-                answer = _answer(WRONG_KEY.body(), WRONG_KEY.status, {"www-authenticate": "Bearer"})
-                return await answer(scope, receive, send)
-        await self._app(scope, receive, send)
-
-
-class _Families(Collector):
-    """Metrics as Prometheus has them, labelled with the model's name."""
-
-    def __init__(self, metrics: Sequence[Metric], model_name: str) -> None:
-        self._metrics, self._model_name = metrics, model_name
-
-    def collect(self) -> Iterable[MetricFamily]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for metric in self._metrics:
-            kind = CounterMetricFamily if isinstance(metric, Counter) else GaugeMetricFamily
-            labels = ["model_name", *metric.labels]
-            family = families.setdefault(metric.name, kind(metric.name, "as in vLLM", labels=labels))
-            family.add_metric([self._model_name, *metric.labels.values()], metric.value)
-        return families.values()
+    async def _sample(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        requests = self.server.llm.requests(exchange.cut_prompts, exchange.params, exchange.priority)
+        async with requests as outputs:
+            if exchange.stream:
+                await send_events(send, exchange.chunks(outputs))
+            else:
+                whole = await exchange.whole(outputs)
+                await answer(whole)(scope, receive, send)
 
 
 # ---------------------------------------------------------------- the process
@@ -331,8 +366,11 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
-    """Make a server of `app` that logs nothing but what goes wrong."""
+def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
+    """Make a server of `app` that logs nothing but what goes wrong; `options` are further ones of uvicorn."""
+    settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+    if options.get("log_level") in ("info", "debug", "trace"):
+        settings["log_config"] = uvicorn.config.LOGGING_CONFIG
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -340,26 +378,26 @@ def make_server(app: Starlette, shutdown_timeout: int) -> uvicorn.Server:
             ws="none",
             loop="asyncio",
             lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=shutdown_timeout,
+            **(settings | options),
         )
     )
 
 
 def serve(
     llm: LLM,
-    name: str,
+    names: Sequence[str],
     listener: socket.socket,
-    api_key: str | None,
+    keys: Sequence[str],
     limits: ServerLimits,
-    parsers: ParserOptions | None = None,
+    options: ServerOptions,
+    **uvicorn_options: Any,
 ) -> None:
     """Serve until SIGTERM or SIGINT comes, and what runs then has finished or had its time."""
-    server = make_server(make_app(llm, name, api_key, limits, parsers), limits.shutdown_timeout)
+    app = make_app(llm, names, keys, limits, options)
+    server = make_server(app, limits.shutdown_timeout, root_path=options.root_path, **uvicorn_options)
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -368,7 +406,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     listener.listen()
-    print(f"serving {name} at {url(listener)}/v1", flush=True)
-    if api_key is None and not listener.getsockname()[0].startswith(("127.", "::1")):
+    print(f"serving {names[0]} at {url(listener)}/v1", flush=True)
+    if not keys and not listener.getsockname()[0].startswith(("127.", "::1")):
         print("warning: without --api-key, everybody who reaches this address is served", file=sys.stderr)
     server.run(sockets=[listener])

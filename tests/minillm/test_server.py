@@ -101,7 +101,7 @@ class Running:
         assert status == 200
         assert headers["content-type"].startswith("text/plain")
         return {
-            sample.name + sample.labels.get("finished_reason", ""): sample.value
+            sample.name + sample.labels.get("finished_reason", sample.labels.get("le", "")): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
@@ -239,7 +239,7 @@ def test_a_field_is_the_parameter_of_that_name(tiny: Running, reference: LLM, fi
         assert choice["text"] == sample.text
         assert (choice["finish_reason"], choice["stop_reason"]) == (sample.finish_reason, sample.stop_reason)
         assert choice["prompt_token_ids"] == expected.prompt_token_ids
-        assert ("prompt_logprobs" in choice) == (params.prompt_logprobs is not None)
+        assert (choice["prompt_logprobs"] is None) == (params.prompt_logprobs is None)
         if expected.prompt_logprobs is not None:
             assert choice["prompt_logprobs"] == [
                 entry and {str(token): vars(one) for token, one in entry.items()}
@@ -294,7 +294,7 @@ def test_echo_gives_the_prompt_with_its_logprobs(
     ]
     assert shown["top_logprobs"][0] is None
     assert answer["usage"]["completion_tokens"] == max_tokens
-    assert "prompt_logprobs" not in choice
+    assert choice.get("prompt_logprobs") is None
 
 
 def test_tokens_can_be_named_by_id(tiny: Running) -> None:
@@ -397,6 +397,55 @@ def test_contents_of_several_parts_and_template_variables(tiny: Running, referen
     assert len(answer["prompt_logprobs"]) == len(expected.prompt_token_ids)
 
 
+# ---------------------------------------------------------------- token ids
+
+
+def test_token_ids_in_and_out(tiny: Running, reference: LLM) -> None:
+    prompt = reference.get_tokenizer().encode(TEXT)
+    params = SamplingParams(seed=4, max_tokens=6, logprobs=2)
+    (expected,) = reference.generate([TEXT], params)
+    (sample,) = expected.outputs
+    sampling = {"seed": 4, "max_tokens": 6, "logprobs": 2, "detokenize": False}
+    body = {"token_ids": prompt, "sampling_params": sampling, "request_id": "mine"}
+    _, answer, _ = tiny.call("POST", "/inference/v1/generate", body)
+    assert answer["request_id"] == "generate-tokens-mine"
+    (choice,) = answer["choices"]
+    assert (choice["token_ids"], choice["finish_reason"]) == (sample.token_ids, "length")
+    shown = choice["logprobs"]["content"]
+    assert [one["token"] for one in shown] == [f"token_id:{token}" for token in sample.token_ids]
+    assert [one["logprob"] for one in shown] == sample.token_logprobs
+    chunks = events(tiny, "/inference/v1/generate", body)
+    assert [i for chunk in chunks for i in chunk["choices"][0]["token_ids"]] == sample.token_ids
+
+
+def test_tokenize_and_detokenize(tiny: Running, reference: LLM) -> None:
+    tokenizer = reference.get_tokenizer()
+    ids = tokenizer.encode(TEXT)
+    _, answer, _ = tiny.call("POST", "/tokenize", {"prompt": TEXT})
+    assert answer == {"count": len(ids), "max_model_len": 512, "tokens": ids, "token_strs": None}
+    assert tiny.call("POST", "/detokenize", {"tokens": ids})[1] == {"prompt": TEXT}
+    _, answer, _ = tiny.call("POST", "/tokenize", {"messages": CHAT_MESSAGES})
+    assert answer["tokens"] == tokenizer.encode_chat(CHAT_MESSAGES)
+
+
+@pytest.mark.parametrize(("keep", "side"), [(2, "left"), (2, "right"), (-1, "left")])
+def test_long_prompts_are_cut(tiny: Running, keep: int, side: str) -> None:
+    ids = [i % 100 for i in range(600)]
+    body = {"prompt": ids, "truncate_prompt_tokens": keep, "truncation_side": side, "max_tokens": 3}
+    _, answer, _ = tiny.call("POST", "/v1/completions", {**body, "return_token_ids": True})
+    kept = 512 - 3 if keep == -1 else keep
+    assert answer["choices"][0]["prompt_token_ids"] == (ids[-kept:] if side == "left" else ids[:kept])
+
+
+def test_usage_in_every_chunk_and_ids_of_requests(tiny: Running) -> None:
+    body = {"prompt": [1, 2, 3], "max_tokens": 4, "ignore_eos": True, "request_id": "mine", "user": "me"}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(tiny, "/v1/completions", {**body, "stream_options": options, "return_token_ids": True})
+    assert {chunk["id"] for chunk in chunks} == {"cmpl-mine"}
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [1, 2, 3, 4, 4]
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {3}
+
+
 # ---------------------------------------------------------------- streams
 
 
@@ -464,7 +513,10 @@ def test_streams_join_to_the_whole_whatever_else_runs(tiny: Running) -> None:
     for streamed, expected in zip(together, alone, strict=True):
         for choice in expected["choices"]:
             choice.pop("message", None)
-            choice.pop("prompt_token_ids", None)
+            for name in ("prompt_token_ids", "prompt_logprobs"):
+                choice.pop(name, None)
+            if choice["token_ids"] is None:
+                del choice["token_ids"]
         assert streamed["choices"] == expected["choices"]
         counts = ("prompt_tokens", "completion_tokens", "total_tokens")
         assert [streamed["usage"][name] for name in counts] == [expected["usage"][name] for name in counts]
@@ -527,13 +579,17 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("completions", {"prompt": "a", "stream_options": {}}, "stream_options", "stream: true"),
     (
         "completions",
-        {"prompt": "a", "stream": True, "stream_options": {"continuous_usage_stats": True}},
+        {"prompt": "a", "stream": True, "stream_options": {"usage": True}},
         "stream_options",
-        "continuous_usage_stats is not supported",
+        "there is no 'usage'",
     ),
     ("completions", {"prompt": "a", "suffix": "b"}, "suffix", "does not support it"),
     ("completions", {"prompt": "a", "best_of": 2}, "best_of", "does not support it"),
-    ("completions", {"prompt": "a", "user": "me"}, "user", "does not support it"),
+    ("completions", {"prompt": "a", "user": 5}, "user", "must be a string"),
+    ("completions", {"prompt": "a", "metadata": "x"}, "metadata", "must be an object"),
+    ("completions", {"prompt": "a", "truncate_prompt_tokens": -2}, "truncate_prompt_tokens", "or -1"),
+    ("completions", {"prompt": "a", "truncate_prompt_tokens": 512}, "truncate_prompt_tokens", "at most"),
+    ("completions", {"prompt": "a", "truncation_side": "up"}, "truncation_side", "'left' or 'right'"),
     ("completions", {"prompt": "a", "temprature": 1}, "temprature", "did you mean temperature?"),
     ("completions", {"prompt": "a", "messages": []}, "messages", "there is no field"),
     ("completions", {"prompt": "a", "unheard_of": None}, "unheard_of", "there is no field"),
@@ -584,7 +640,12 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
         "continue_final_message",
         "add_generation_prompt",
     ),
-    ("chat/completions", {"messages": CHAT_MESSAGES, "chat_template": "x"}, "chat_template", "support"),
+    (
+        "chat/completions",
+        {"messages": CHAT_MESSAGES, "chat_template": "x"},
+        "chat_template",
+        "--trust-request",
+    ),
 ]
 
 
@@ -677,7 +738,8 @@ def test_what_leaves_no_token_is_refused(tiny: Running, reference: LLM) -> None:
 @pytest.mark.parametrize("echo", [False, True])
 def test_odd_token_ids_are_refused(tiny: Running, token: int, echo: bool) -> None:
     status, error = tiny.error("/v1/completions", {"prompt": [1, token], "echo": echo, "max_tokens": 2})
-    assert status == 400 and f"token id {token} is out of vocabulary" in error["message"]
+    said = "must be a string, a list of token ids" if token < 0 else f"token id {token} is out of vocabulary"
+    assert status == 400 and said in error["message"]
     assert tiny.is_idle()
 
 
@@ -770,6 +832,10 @@ def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
     assert grown["vllm:prompt_tokens_total"] == 3
     assert grown["vllm:generation_tokens_total"] == 14
     assert grown["vllm:request_success_totallength"] == 2
+    for name, count in (("time_to_first_token", 2), ("inter_token_latency", 12), ("e2e_request_latency", 2)):
+        assert grown[f"vllm:{name}_seconds_count"] == grown[f"vllm:{name}_seconds_bucket+Inf"] == count
+    assert grown["vllm:request_generation_tokens_sum"] == 14
+    assert grown["vllm:request_prompt_tokens_bucket5.0"] - grown["vllm:request_prompt_tokens_bucket2.0"] == 2
     _, text, _ = tiny.call("GET", "/metrics")
     assert 'vllm:num_requests_running{model_name="tiny"} 0.0' in text
 

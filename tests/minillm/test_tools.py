@@ -556,7 +556,7 @@ def serve(model: Transformer, tokenizer: Tokenizer) -> Iterator[Callable[..., Ru
             llm = Scripted(model, tokenizer, kv_cache_memory_bytes=1 << 23)
             listener = stack.enter_context(serving.bind("127.0.0.1", 0))
             listener.listen()
-            app = serving.make_app(llm, "tiny", parsers=ParserOptions(**parsers))
+            app = serving.make_app(llm, "tiny", options=serving.ServerOptions(parsers=ParserOptions(**parsers)))
             server = serving.make_server(app, 60)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
