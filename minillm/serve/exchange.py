@@ -67,6 +67,8 @@ class Exchange:
     id_prefix: ClassVar[str]
     object: ClassVar[str]
     chunk_object: ClassVar[str]
+    # Whether the chunks of a stream are events of several types.
+    names_events: ClassVar[bool] = False
 
     def __init__(self, body: Any, served: Served) -> None:
         self.served = served
@@ -115,6 +117,10 @@ class Exchange:
                     yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
         if self.include_usage:
             yield {**head, "choices": [], "usage": self._usage()}
+
+    def error(self, error: ApiError) -> Json:
+        """Write the chunk that ends a stream in which something went wrong."""
+        return error.body()
 
     def _params(self, arguments: Json) -> SamplingParams:
         """Read sampling parameters from fields, on top of the model's own defaults."""

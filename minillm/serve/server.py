@@ -13,9 +13,10 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import uvicorn
@@ -38,8 +39,9 @@ from minillm.engine.metrics import Counter, Metric
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.serve.async_llm import AsyncLLM, EngineError
-from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
+from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Outputs, Served
 from minillm.serve.protocol import ApiError, Json, dumps
+from minillm.serve.responses import ResponsesExchange, ResponseStore
 
 T = TypeVar("T")
 
@@ -83,6 +85,13 @@ def make_app(
         routes=[
             Route("/v1/completions", _Generate(server, CompletionExchange), methods=["POST"]),
             Route("/v1/chat/completions", _Generate(server, ChatExchange), methods=["POST"]),
+            Route(
+                "/v1/responses",
+                _Generate(server, partial(ResponsesExchange, store=server.responses)),
+                methods=["POST"],
+            ),
+            Route("/v1/responses/{name}", server.response),
+            Route("/v1/responses/{name}/cancel", server.cancel, methods=["POST"]),
             Route("/v1/models", server.models),
             Route("/v1/models/{name:path}", server.model),
             Route("/metrics", server.metrics),
@@ -100,6 +109,7 @@ class _Server:
 
     def __init__(self, llm: LLM, name: str, limits: ServerLimits) -> None:
         self.llm, self.served, self.limits = AsyncLLM(llm), Served(llm, name), limits
+        self.responses = ResponseStore()
         self._running = 0
 
     @asynccontextmanager
@@ -125,6 +135,16 @@ class _Server:
     async def model(self, request: Request) -> Response:
         self.served.check(request.path_params["name"])
         return _answer(self._card())
+
+    async def response(self, request: Request) -> Response:
+        if request.query_params:
+            name = min(request.query_params)
+            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+        return _answer(self.responses.response(request.path_params["name"]))
+
+    async def cancel(self, request: Request) -> Response:
+        self.responses.response(request.path_params["name"])
+        raise ApiError("Cannot cancel a synchronous response; it ends where its client goes away")
 
     async def metrics(self, request: Request) -> Response:
         registry = CollectorRegistry()
@@ -154,7 +174,7 @@ class _Generate:
     """An endpoint that samples."""
 
     server: _Server
-    exchange: type[Exchange]
+    exchange: Callable[[Any, Served], Exchange | ResponsesExchange]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body: Any = {}
@@ -165,7 +185,7 @@ class _Generate:
                 exchange = self.exchange(body, self.server.served)
                 async with self.server.llm.requests(exchange.prompts, exchange.params) as outputs:
                     if exchange.stream:
-                        await _while_connected(receive, _send_events(send, exchange.chunks(outputs)))
+                        await _while_connected(receive, _send_events(send, exchange, outputs))
                     else:
                         answer = await _while_connected(receive, exchange.whole(outputs))
                         await _answer(answer)(scope, receive, send)
@@ -223,21 +243,26 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-async def _send_events(send: Send, chunks: AsyncIterator[Json]) -> None:
-    """Server-sent events; what goes wrong on the way is one of them."""
+async def _send_events(send: Send, exchange: Exchange | ResponsesExchange, outputs: Outputs) -> None:
+    """Server-sent events, with names where they have types; what goes wrong on the way is one of them."""
 
-    async def event(data: str) -> None:
-        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+    async def event(content: Json) -> None:
+        name = f"event: {content['type']}\n" if exchange.names_events else ""
+        await write(f"{name}data: {dumps(content)}\n\n")
+
+    async def write(text: str) -> None:
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
     headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
     await send({"type": "http.response.start", "status": 200, "headers": Headers(headers).raw})
     try:
-        async for chunk in chunks:
-            await event(dumps(chunk))
+        async for chunk in exchange.chunks(outputs):
+            await event(chunk)
     except (Exception, asyncio.CancelledError) as error:
         shown = STOPPED if isinstance(error, asyncio.CancelledError) else _as_api_error(error)
-        await event(dumps(shown.body()))
-    await event("[DONE]")
+        await event(exchange.error(shown))
+    if not exchange.names_events:
+        await write("data: [DONE]\n\n")
     await send({"type": "http.response.body", "body": b""})
 
 
