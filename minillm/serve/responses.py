@@ -335,9 +335,11 @@ SHOWN: Json = {
 def _usage(usage: Json) -> Json:
     """Write a chat's usage as that of a response."""
     details = usage.get("completion_tokens_details") or {}
+    prompt, cached = usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
     return {
-        "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": usage["prompt_tokens_details"]["cached_tokens"]},
+        "input_tokens": prompt,
+        # What was not read from the KV cache has been written to it.
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": prompt - cached},
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": details.get("reasoning_tokens", 0)},
         "total_tokens": usage["total_tokens"],
