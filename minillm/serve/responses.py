@@ -79,7 +79,12 @@ class ResponsesExchange:
         with _our_names():
             self._chat = ChatExchange(chat, served)
         self.params: SamplingParams = self._chat.params
-        self._writer = ResponseWriter(_head(arguments, served, self.params))
+        response = _head(arguments, served, self.params)
+        try:
+            protocol.dumps({"response": response, "input": given})
+        except (ValueError, RecursionError) as error:  # Python reads more than it writes
+            raise ApiError(f"the body cannot be written as JSON again: {error}") from error
+        self._writer = ResponseWriter(response)
 
     def prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
@@ -271,7 +276,7 @@ class ResponseWriter:
         yield self._event("response.output_item.done", output_index=place, item=open_item.item)
 
     def _of_response(self, kind: str) -> Json:
-        return self._event(kind, response=copy.deepcopy(self.response))
+        return self._event(kind, response={**self.response, "output": copy.deepcopy(self.response["output"])})
 
     def _event(self, kind: str, **fields: Any) -> Json:
         self._events += 1

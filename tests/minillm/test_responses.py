@@ -23,6 +23,7 @@ from minillm.serve.responses_request import FIELDS, UNSUPPORTED, chat_body, give
 
 Json = dict[str, Any]
 
+PART = {"type": "input_text", "text": "Hi"}
 LOGPROBS = "message.output_text.logprobs"
 WEATHER: Json = {
     "type": "function",
@@ -703,7 +704,7 @@ def test_what_is_stored_can_be_had_again(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "sentence"),
     [
-        ({"max_output_tokens": 0}, "max_output_tokens", "max_output_tokens must be at least 1"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "max_output_tokens must be a whole number"),
         ({"temperature": -1}, "temperature", "temperature must be"),
         ({"nonsense": 1}, "nonsense", "there is no field"),
         ({"input": None}, "input", "input is missing"),
@@ -714,6 +715,8 @@ def test_what_is_stored_can_be_had_again(client: openai.OpenAI) -> None:
         ({"text": {"format": {"type": "json_schema", "schema": {"type": 3}}}}, None, ""),
         ({"background": True}, "background", "does not support"),
         ({"chat_template_kwargs": {"messages": 1}}, "chat_template_kwargs", "may not hold"),
+        ({"metadata": {"a": float("nan")}}, None, "cannot be written as JSON"),
+        ({"input": [{"role": "user", "content": [{**PART, "logprobs": [float("inf")]}]}]}, None, "as JSON"),
     ],
 )
 def test_what_is_wrong_is_a_400_that_says_so(
