@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,26 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transf
         return load_model(folder, precision)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def served(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> Iterator[str]:
+    """The URL of a server of "tiny": a tiny model with a real one's vocabulary and chat template."""
+    from minillm import LLM, Tokenizer
+    from minillm.serve import server as serving
+
+    model = tiny_llama("fp32", vocab_size=49152)
+    llm = LLM(model, Tokenizer.from_folder(demo_model_path), kv_cache_memory_bytes=1 << 23)
+    with serving.bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        server = serving.make_server(serving.make_app(llm, "tiny"), shutdown_timeout=10)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield serving.url(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

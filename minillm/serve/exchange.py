@@ -106,6 +106,8 @@ class Exchange:
     id_prefix: ClassVar[str]
     object: ClassVar[str]
     chunk_object: ClassVar[str]
+    # Whether the chunks of a stream are events of several types.
+    names_events: ClassVar[bool] = False
     # What vLLM writes as null in a whole answer and its choices, where it was not asked for.
     answer_nulls: ClassVar[Json] = dict.fromkeys(("service_tier", "system_fingerprint", "kv_transfer_params"))
     choice_nulls: ClassVar[Json] = {"token_ids": None}
@@ -185,6 +187,10 @@ class Exchange:
                     yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
         if self._usage_at_end:
             yield {**head, "choices": [], "usage": self._usage()}
+
+    def error(self, error: ApiError) -> Json:
+        """Write the chunk that ends a stream in which something went wrong."""
+        return error.body()
 
     def _params(self, arguments: Json) -> SamplingParams:
         """Read sampling parameters from fields, on top of the model's own defaults."""

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -18,8 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from minillm.async_llm import EngineError
 from minillm.errors import MinillmError
+from minillm.serve.exchange import Exchange, Outputs
 from minillm.serve.openapi import OPEN_PATHS
 from minillm.serve.protocol import ApiError, Json, dumps
+from minillm.serve.responses import ResponsesExchange
 
 T = TypeVar("T")
 
@@ -79,21 +81,26 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-async def send_events(send: Send, chunks: AsyncIterator[Json]) -> None:
-    """Server-sent events; what goes wrong on the way is one of them."""
+async def send_events(send: Send, exchange: Exchange | ResponsesExchange, outputs: Outputs) -> None:
+    """Server-sent events, with names where they have types; what goes wrong on the way is one of them."""
 
-    async def event(data: str) -> None:
-        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+    async def event(content: Json) -> None:
+        name = f"event: {content['type']}\n" if exchange.names_events else ""
+        await write(f"{name}data: {dumps(content)}\n\n")
+
+    async def write(text: str) -> None:
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
     headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
     await send({"type": "http.response.start", "status": 200, "headers": Headers(headers).raw})
     try:
-        async for chunk in chunks:
-            await event(dumps(chunk))
+        async for chunk in exchange.chunks(outputs):
+            await event(chunk)
     except (Exception, asyncio.CancelledError) as error:
         shown = STOPPED if isinstance(error, asyncio.CancelledError) else as_api_error(error)
-        await event(dumps(shown.body()))
-    await event("[DONE]")
+        await event(exchange.error(shown))
+    if not exchange.names_events:
+        await write("data: [DONE]\n\n")
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -46,6 +46,7 @@ class Endpoint:
         required: those of them that must be there, or sets of them, of which one must.
         query: the parameters of its query.
         streams: the JSON schema of the events that it gives with `stream: true`.
+        unsupported: fields that such a path takes with one value alone, which asks for nothing.
         errors: further statuses, and what they mean.
     """
 
@@ -58,6 +59,7 @@ class Endpoint:
     required: Sequence[str] = ()
     query: Mapping[str, Kind] = field(default_factory=dict)
     streams: Json | None = None
+    unsupported: Json = field(default_factory=lambda: protocol.UNSUPPORTED)
     errors: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -93,7 +95,7 @@ def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
         if "model" in endpoint.body:
             schema["properties"]["model"] = or_null({"enum": list(names)})
         if endpoint.streams is not None:
-            schema["properties"] |= {name: _only(value) for name, value in protocol.UNSUPPORTED.items()}
+            schema["properties"] |= {name: _only(value) for name, value in endpoint.unsupported.items()}
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
     if has_key and endpoint.path not in OPEN_PATHS:
         errors[401] = "the API key is missing or wrong"
@@ -107,8 +109,9 @@ def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
 
 def _parameters(endpoint: Endpoint, names: Sequence[str]) -> list[Json]:
     found: list[Json] = []
-    if "{name:path}" in endpoint.path:
-        found.append({"name": "name", "in": "path", "required": True, "schema": {"enum": list(names)}})
+    if "{name" in endpoint.path:  # of the model, or else of something that was made here
+        schema = {"enum": list(names)} if "{name:path}" in endpoint.path else _STRING
+        found.append({"name": "name", "in": "path", "required": True, "schema": schema})
     for name, kind in endpoint.query.items():
         found.append({"name": name, "in": "query", "required": False, "schema": kind.described})
     return found
@@ -201,8 +204,26 @@ GENERATED = _all(
 GENERATED_EVENT = {
     "anyOf": [_all(request_id=_STRING, choices=_list(_all(**_GENERATED, **_PIECE_ENDS))), ERROR]
 }
+RESPONSE = _all(
+    id=_STRING,
+    object={"const": "response"},
+    created_at=_NUMBER,
+    model=_STRING,
+    status=_STRING,
+    output=_list({}),
+)
+RESPONSE_EVENT = _all(type=_STRING, sequence_number=_WHOLE)
 TOKENIZED = _all(count=_WHOLE, max_model_len=_WHOLE, tokens=_IDS, token_strs=or_null(_list(_STRING)))
-DETOKENIZED = _all(prompt=_STRING)
+DERESPONSE = _all(
+    id=_STRING,
+    object={"const": "response"},
+    created_at=_NUMBER,
+    model=_STRING,
+    status=_STRING,
+    output=_list({}),
+)
+RESPONSE_EVENT = _all(type=_STRING, sequence_number=_WHOLE)
+TOKENIZED = _all(prompt=_STRING)
 CARD = _all(id=_STRING, object={"const": "model"}, created=_WHOLE, owned_by=_STRING, max_model_len=_WHOLE)
 CARDS = _all(object={"const": "list"}, data=_list(CARD))
 

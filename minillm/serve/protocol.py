@@ -201,7 +201,7 @@ def dumps(content: Json) -> str:
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
-def given_fields(body: Any, known: Mapping[str, Kind]) -> Json:
+def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUPPORTED) -> Json:
     """Return the fields that are there, each of its kind; `MinillmError` for one that is not or not known."""
     if type(body) is not dict:
         raise ApiError("the body must be a JSON object")
@@ -209,11 +209,11 @@ def given_fields(body: Any, known: Mapping[str, Kind]) -> Json:
         if (kind := known.get(name)) is not None:
             if value is not None and not kind.holds(value):
                 raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(value)}")
-        elif name not in UNSUPPORTED:
+        elif name not in unsupported:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
             raise ApiError(f"there is no field {reprlib.repr(name)}; {hint}", param=name)
-        elif value is not None and value != UNSUPPORTED[name]:
+        elif value is not None and value != unsupported[name]:
             raise MinillmError(
                 f"{name} = {reprlib.repr(value)}: OpenAI or vLLM has this field, minillm does not support "
                 "it; leave it out"

@@ -30,13 +30,14 @@ from minillm.api.parameters import Kind
 from minillm.async_llm import AsyncLLM, EngineError
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from minillm.serve import control, openapi, prometheus, protocol, tokens
+from minillm.serve import control, openapi, prometheus, protocol, responses_request, tokens
 from minillm.serve.control import Control
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.http import STOPPED, ApiKey, answer, on_error, read_json, send_events, while_connected
 from minillm.serve.openapi import Endpoint
 from minillm.serve.parsers import ParserOptions
 from minillm.serve.protocol import ApiError, Json
+from minillm.serve.responses import ResponsesExchange, ResponseStore
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,19 @@ def _sampling(server: _Server) -> list[Endpoint]:
             openapi.CHAT, protocol.CHAT, ["messages"], streams=openapi.CHAT_EVENT,
         ),
         Endpoint(
+            "POST", "/v1/responses", _Generate(server, partial(ResponsesExchange, store=server.responses)),
+            "Answer a conversation", openapi.RESPONSE, responses_request.FIELDS, ["input"],
+            streams=openapi.RESPONSE_EVENT, unsupported=responses_request.UNSUPPORTED,
+        ),
+        Endpoint(
+            "GET", "/v1/responses/{name}", server.response, "Show a response again", openapi.RESPONSE,
+            errors={404: "there is no such response"},
+        ),
+        Endpoint(
+            "POST", "/v1/responses/{name}/cancel", server.cancel, "Refuse: responses do not run by themselves",
+            openapi.RESPONSE, errors={404: "there is no such response"},
+        ),
+        Endpoint(
             "POST", "/inference/v1/generate", _Generate(server, tokens.GenerateExchange),
             "Continue token ids with token ids",
             openapi.GENERATED, tokens.GENERATE, ["token_ids"], streams=openapi.GENERATED_EVENT,
@@ -214,6 +228,7 @@ class _Server:
     def __init__(self, llm: LLM, names: Sequence[str], limits: ServerLimits, options: ServerOptions) -> None:
         self.llm, self.limits = AsyncLLM(llm), limits
         self.served = Served(llm, names, options.trust_request_chat_template, options.parsers)
+        self.responses = ResponseStore()
         self._running = 0
 
     @asynccontextmanager
@@ -254,6 +269,16 @@ class _Server:
     async def model(self, request: Request) -> Response:
         self.served.check(name := request.path_params["name"])
         return answer(self._card(name))
+
+    async def response(self, request: Request) -> Response:
+        if request.query_params:
+            name = min(request.query_params)
+            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+        return answer(self.responses.response(request.path_params["name"]))
+
+    async def cancel(self, request: Request) -> Response:
+        self.responses.response(request.path_params["name"])
+        raise ApiError("Cannot cancel a synchronous response; it ends where its client goes away")
 
     async def metrics(self, request: Request) -> Response:
         text = prometheus.exposition(await self.llm.call(LLM.get_metrics), self.served.name)
@@ -310,7 +335,7 @@ class _Generate:
     """An endpoint that samples."""
 
     server: _Server
-    exchange: type[Exchange]
+    exchange: Callable[[Any, Served, str | None], Exchange | ResponsesExchange]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, has_begun = Request(scope, receive), False
@@ -332,11 +357,13 @@ class _Generate:
             if not has_begun:
                 raise STOPPED from None
 
-    async def _sample(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _sample(
+        self, exchange: Exchange | ResponsesExchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         requests = self.server.llm.requests(exchange.cut_prompts, exchange.params, exchange.priority)
         async with requests as outputs:
             if exchange.stream:
-                await send_events(send, exchange.chunks(outputs))
+                await send_events(send, exchange, outputs)
             else:
                 whole = await exchange.whole(outputs)
                 await answer(whole)(scope, receive, send)
