@@ -214,16 +214,7 @@ RESPONSE = _all(
 )
 RESPONSE_EVENT = _all(type=_STRING, sequence_number=_WHOLE)
 TOKENIZED = _all(count=_WHOLE, max_model_len=_WHOLE, tokens=_IDS, token_strs=or_null(_list(_STRING)))
-DERESPONSE = _all(
-    id=_STRING,
-    object={"const": "response"},
-    created_at=_NUMBER,
-    model=_STRING,
-    status=_STRING,
-    output=_list({}),
-)
-RESPONSE_EVENT = _all(type=_STRING, sequence_number=_WHOLE)
-TOKENIZED = _all(prompt=_STRING)
+DETOKENIZED = _all(prompt=_STRING)
 CARD = _all(id=_STRING, object={"const": "model"}, created=_WHOLE, owned_by=_STRING, max_model_len=_WHOLE)
 CARDS = _all(object={"const": "list"}, data=_list(CARD))
 
