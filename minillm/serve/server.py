@@ -148,7 +148,8 @@ def _sampling(server: _Server) -> list[Endpoint]:
         ),
         Endpoint(
             "POST", "/v1/responses/{name}/cancel", server.cancel,
-            "Refuse: responses do not run by themselves", openapi.RESPONSE, errors={404: "there is no such response"},
+            "Refuse: responses do not run by themselves", openapi.RESPONSE,
+            errors={404: "there is no such response"},
         ),
         Endpoint(
             "POST", "/inference/v1/generate", _Generate(server, tokens.GenerateExchange),
