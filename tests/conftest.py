@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Of several processes of pytest-xdist each has its share of the cores, and so have programs that it starts.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    torch.set_num_threads(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
 Array = npt.NDArray[np.float32]
 
 # A busy machine is no failure: nothing here asserts a wall-clock time.

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -296,6 +296,16 @@ def shows() -> bool:
     return all(not torch.equal(F.linear(x_RK[:R], w_KN)[:5], few_RN) for R in (67, 305))
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """On one, torch's products may keep rows apart."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(
     ("fault", "precision"), [(plain, "fp32"), (split_for_few, "fp32"), (split_for_few, "bf16")]
 )
