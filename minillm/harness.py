@@ -147,8 +147,8 @@ class MinillmLM(TemplateLM):
             return encode(string, False)
         if self._add_bos is None:
             return encode(string)
-        bos = [self.tokenizer.bos_token_id] if self._add_bos else []
-        return [*bos, *encode(string, False)]
+        bos = self.tokenizer.bos_token_id if self._add_bos else None
+        return [*([] if bos is None else [bos]), *encode(string, False)]
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -292,8 +292,8 @@ class MinillmLM(TemplateLM):
                 f"max_length = {self.max_length}"
             )
         # With special tokens in sight, since a stop string may be one of their names.
-        fixed = {"skip_special_tokens": False, "output_kind": RequestOutputKind.FINAL_ONLY}
-        params = SamplingParams(**options, stop=until, max_tokens=max_tokens, **fixed)
+        options |= {"skip_special_tokens": False, "output_kind": RequestOutputKind.FINAL_ONLY}
+        params = SamplingParams(**options, stop=until, max_tokens=max_tokens)
         return _Job(self.tok_encode(context)[max_tokens - self.max_length :], params, until, skips)
 
 

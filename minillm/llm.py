@@ -137,7 +137,8 @@ class LLM(LLMEngine):
             tokenizer = Tokenizer.from_hf(tokenizer)
         if tokenizer is not None and folder is not None and not is_models_tokenizer:
             tokenizer = tokenizer.with_end_tokens(folder)
-        self.model, self.tokenizer, self.scheduling_policy = model, tokenizer, scheduling_policy
+        self.model, self.scheduling_policy = model, scheduling_policy
+        self.tokenizer: Tokenizer | None = tokenizer
         self._engine = Engine(
             model,
             cache_bytes(model.head.device, kv_cache_memory_bytes, gpu_memory_utilization),
@@ -302,8 +303,8 @@ class LLM(LLMEngine):
             return []
         step = self._engine.step()
         self._metrics.steps += 1
-        for sequence, *rows in step.prompts:
-            self._sampler.add_prompt_logprobs(self._owners[sequence][0], *rows)
+        for sequence, start, hidden_TC, model in step.prompts:
+            self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC, model)
         if not step.ready:
             return []
         owners = [self._owners[sequence] for sequence in step.ready]

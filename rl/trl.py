@@ -36,7 +36,7 @@ from minillm.model.logprobs import logprobs
 
 try:
     from transformers import AutoConfig, GenerationConfig, PreTrainedModel
-    from transformers.utils import ModelOutput
+    from transformers.utils.generic import ModelOutput
 except ImportError as error:
     raise ImportError(f"rl.trl needs trl ({error}); {install_hint('trl')}") from error
 
@@ -181,7 +181,9 @@ class Policy(PreTrainedModel):
 
     # ---------------------------------------------------------------- as transformers' Trainer calls it
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, **options: Any
+    ) -> None:
         """Write config.json and weights in Hugging Face's layout."""
         save_model(self.model, save_directory)
         self.generation_config.save_pretrained(save_directory)
@@ -192,7 +194,7 @@ class Policy(PreTrainedModel):
             raise MinillmError("checkpoints are model folders: to go on from one, make an LLM of it")
         return super().load_state_dict(state_dict, strict, assign)
 
-    def to(self, *args: Any, **kwargs: Any) -> Policy:
+    def to(self, *args: Any, **kwargs: Any) -> Policy:  # type: ignore[override]
         """Stay where the `LLM` is; raise `MinillmError` for another device or dtype."""
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         there = self.model.head.device

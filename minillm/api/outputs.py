@@ -24,7 +24,7 @@ Entries = dict[int, Logprob]
 
 
 @dataclass
-class FlatLogprobs(MutableSequence[Entries | None]):
+class FlatLogprobs(MutableSequence[Any]):
     """Logprobs of many tokens in six plain lists, which read like a list of dicts and can only grow.
 
     The entries of token i stand from `start_indices[i]` to `end_indices[i]` of the other four lists. There

@@ -304,7 +304,8 @@ class SamplingParams:
         None is the default where a field cannot be None. The keys of `logit_bias` may be texts of numbers,
         and its values are cut to -100 to 100. Raises `MinillmError` as the constructor does.
         """
-        given = {name: x for name, x in arguments.items() if x is not None or name not in _never_none(cls)}
+        kind: type = cls
+        given = {name: x for name, x in arguments.items() if x is not None or name not in _never_none(kind)}
         if isinstance(bias := given.get("logit_bias"), Mapping):
             try:
                 given["logit_bias"] = {int(i): min(100.0, max(-100.0, x)) for i, x in bias.items()}
@@ -344,9 +345,8 @@ class SamplingParams:
         return any(parameter.cuts for parameter in self._changes())
 
     def _changes(self) -> list[Parameter]:
-        return [
-            parameter for name, parameter in _changing(type(self)) if parameter.changes(getattr(self, name))
-        ]
+        kind: type = type(self)
+        return [parameter for name, parameter in _changing(kind) if parameter.changes(getattr(self, name))]
 
 
 @cache

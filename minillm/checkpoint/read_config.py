@@ -85,8 +85,10 @@ def overridden(raw: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     merged = dict(raw)
     for name, value in overrides.items():
         before = raw.get(name)
-        is_part = isinstance(before, dict) and isinstance(value, Mapping)
-        merged[name] = overridden(before, value) if is_part else value
+        if isinstance(before, dict) and isinstance(value, Mapping):
+            merged[name] = overridden(before, dict(value))
+        else:
+            merged[name] = value
     return merged
 
 

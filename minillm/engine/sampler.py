@@ -107,7 +107,9 @@ class Sampler:
             rows = self._untouched(logits_RV, logits_RV.new_full((last - first,), params.temperature or 1.0))
             token_R = torch.tensor(prompt[first + 1 : last + 1], device=logits_RV.device)
             before_R = [prompt[max(0, i - LOOKBACK) : i] for i in range(first + 1, last + 1)]
-            entries += [entry for _, entry in self._entries([params] * len(token_R), token_R, rows, before_R)]
+            entries.extend(
+                entry for _, entry in self._entries([params] * len(token_R), token_R, rows, before_R)
+            )
 
     def _untouched(self, logits_RV: torch.Tensor, temperature_R: torch.Tensor) -> Rows:
         """Put the model's own logits over what they are reported over."""

@@ -82,8 +82,10 @@ def description(endpoints: Sequence[Endpoint], names: Sequence[str], has_key: bo
 
 
 def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
-    is_text = isinstance(endpoint.answer, str)
-    content: Json = {endpoint.answer: {"schema": _STRING}} if is_text else {JSON: {"schema": endpoint.answer}}
+    if isinstance(endpoint.answer, str):
+        content: Json = {endpoint.answer: {"schema": _STRING}}
+    else:
+        content = {JSON: {"schema": endpoint.answer}}
     if endpoint.streams is not None:
         # Of a stream, what JSON each of its events holds.
         content[EVENTS] = {"schema": _STRING, "x-event-schema": endpoint.streams}

@@ -35,7 +35,7 @@ from minillm.errors import MinillmError
 Json = dict[str, Any]
 
 
-def _object(**properties: Json) -> Json:
+def _object(**properties: Mapping[str, Any]) -> Json:
     return {"properties": properties, "additionalProperties": False}
 
 

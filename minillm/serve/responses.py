@@ -41,12 +41,14 @@ class ResponseStore:
 
     def response(self, name: str) -> Json:
         """Return the response of this id; `ApiError` where there is none."""
-        return self._get(name, f"Response with id {name!r}", param=None, code=None)["response"]
+        kept: Json = self._get(name, f"Response with id {name!r}", param=None, code=None)["response"]
+        return kept
 
     def items(self, name: str) -> list[Any]:
         """Return the conversation that ends with the response of this id; `ApiError` where there is none."""
         what, code = f"Previous response with id {name!r}", "previous_response_not_found"
-        return self._get(name, what, param="previous_response_id", code=code)["items"]
+        kept: list[Any] = self._get(name, what, param="previous_response_id", code=code)["items"]
+        return kept
 
     def _get(self, name: str, what: str, param: str | None, code: str | None) -> Any:
         if name not in self._kept:

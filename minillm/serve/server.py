@@ -199,7 +199,7 @@ def _for_trainers(server: _Server) -> list[Endpoint]:
                 return answer(await ask(control.given_query(request, query)))
 
         summary = (ask.__doc__ or "").partition(".")[0].partition(";")[0]
-        path = f"/{ask.__name__}"  # type: ignore[attr-defined]
+        path = f"/{ask.__name__}"
         return Endpoint(method, path, handler, summary, shown, query=query)
 
     async def update(request: Request) -> Response:

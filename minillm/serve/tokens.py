@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from minillm.api.outputs import CompletionOutput, Logprob, RequestOutput
-from minillm.api.parameters import FLAG, OBJECT, TEXT, Kind
+from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
+from minillm.api.parameters import FLAG, IDS, OBJECT, TEXT, Kind
 from minillm.api.sampling_params import SamplingParams
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
@@ -23,7 +23,7 @@ GENERATE: dict[str, Kind] = {
     "token_ids": protocol.TOKEN_IDS,
     "sampling_params": Kind(OBJECT.schema, OBJECT.name, protocol.described(protocol.GENERATE_SAMPLING)),
 }
-DETOKENIZE: dict[str, Kind] = {"model": TEXT, "tokens": protocol.IDS}
+DETOKENIZE: dict[str, Kind] = {"model": TEXT, "tokens": IDS}
 TOKENIZE: dict[str, Kind] = {
     **protocol.TEMPLATE, "model": TEXT, "prompt": TEXT, "add_special_tokens": FLAG, "return_token_strs": FLAG,
 }  # fmt: skip
@@ -60,8 +60,8 @@ class GenerateExchange(Exchange):
             yield self._named(chunk)
 
     def _named(self, answer: Json) -> Json:
-        known = {name: answer[name] for name in ("choices", "usage") if name in answer}
-        return {"request_id": self.request_id, **known}
+        shown: Json = {"request_id": self.request_id}
+        return shown | {name: answer[name] for name in ("choices", "usage") if name in answer}
 
     def _extras(self, output: RequestOutput) -> Json:
         return {"prompt_logprobs": prompt_logprobs(output)} if self._shows_prompt else {}
@@ -73,7 +73,8 @@ class GenerateExchange(Exchange):
         top = max(self.params.logprobs or 0, 1)
         by_id = self.params.logprob_token_ids is not None or self.params.logprobs == -1
         content = []
-        for token, entry in zip(sample.token_ids, sample.logprobs or [], strict=True):
+        logprobs: Logprobs = sample.logprobs or []
+        for token, entry in zip(sample.token_ids, logprobs, strict=True):
             likeliest = sorted(entry.items(), key=lambda item: -item[1].logprob)[: None if by_id else top]
             shown = [self._shown(i, one) for i, one in likeliest]
             content.append({**self._shown(token, entry[token]), "top_logprobs": shown})
