@@ -262,7 +262,7 @@ class Tokenizer(HuggingFaceMethods):
             MinillmError: as `chat_text` does, and for arguments that are not supported.
         """
         names = ("padding", "truncation", "max_length", "return_tensors")
-        options = {name: others.pop(name) for name in names if name in others}
+        options = {"truncation": False, **{name: others.pop(name) for name in names if name in others}}
         refuse("apply_chat_template", {name: others.pop(name) for name in UNSUPPORTED if name in others})
         check_tensors(options.get("return_tensors"))
         several = bool(conversation) and not isinstance(conversation[0], Mapping)

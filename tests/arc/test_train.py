@@ -141,7 +141,7 @@ def test_golden_ids_are_the_program_and_garbage_earns_nothing(task_id: str, toke
     noise = random.Random(task_id)
     garbage = [
         [],
-        [noise.randrange(tokenizer.vocab_size) for _ in range(50)],
+        [noise.randrange(len(tokenizer)) for _ in range(50)],
         problem.prompt_ids,
         golden[: len(golden) // 2],
         [*golden[:-8], *fence],

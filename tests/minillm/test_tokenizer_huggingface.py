@@ -361,8 +361,8 @@ def test_a_changed_tokenizer_is_taken_as_it_is(demo_model_path: Path) -> None:
     same(ours.apply_chat_template(CHAT), other.apply_chat_template(CHAT))
     check_calls(ours, other)
     # A copy: what follows is not seen.
-    other.add_tokens(["later"])
-    assert "later" not in ours.get_vocab() and Tokenizer.from_hf(ours) is ours
+    other.add_tokens(["laterword"])
+    assert "laterword" not in ours.get_vocab() and Tokenizer.from_hf(ours) is ours
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -397,14 +397,6 @@ def test_a_tokenizer_of_tokenizers_is_taken(demo_model_path: Path) -> None:
 
 def test_slow_tokenizers_are_taken_or_refused(tmp_path: Path) -> None:
     transformers = hugging_face()
-    shutil.copy(mistral_data() / TEKKEN[0], tmp_path / "tekken.json")
-    from transformers.tokenization_mistral_common import MistralCommonBackend
-
-    mistral = MistralCommonBackend.from_pretrained(tmp_path)
-    ours = Tokenizer.from_hf(mistral)
-    for text in strings([], 60):
-        clean = text.encode("utf-8", "replace").decode()
-        assert ours.encode(clean) == mistral.encode(clean), ascii(clean)
     bytes_only = transformers.ByT5Tokenizer()
     with pytest.raises(MinillmError, match="a ByT5Tokenizer, is run by Python code of transformers"):
         Tokenizer.from_hf(bytes_only)

@@ -459,7 +459,7 @@ def tokenizer(demo_model_path: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def model(tiny_llama: Callable[..., Transformer], tokenizer: Tokenizer) -> Transformer:
-    return tiny_llama("fp32", vocab_size=tokenizer.vocab_size, max_position_embeddings=2048)
+    return tiny_llama("fp32", vocab_size=len(tokenizer), max_position_embeddings=2048)
 
 
 class Scripted(LLM):
