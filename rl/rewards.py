@@ -51,7 +51,7 @@ def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: 
         raise MinillmError(f"{who} returned {len(rewards)} rewards for {len(completions)} completions")
     for i, reward in enumerate(rewards):
         # NaN fails every comparison, too.
-        if not isinstance(reward, Real) or not 0 <= reward <= 1:
+        if not isinstance(reward, Real) or not 0 <= float(reward) <= 1:
             raise MinillmError(f"{who} returned {reward!r} for completion {i}; rewards lie in [0, 1]")
     return [float(reward) for reward in rewards]
 
