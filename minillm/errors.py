@@ -32,7 +32,9 @@ def check_values(values: object, rules: Mapping[str, tuple[bool, str]]) -> None:
     for name, (holds, rule) in rules.items():
         value = getattr(values, name)
         if not holds or (isinstance(value, float) and not isfinite(value)):
-            raise MinillmError(f"{name} must be {rule}{', and finite' * holds}, got {value!r}")
+            shown = repr(value)
+            shown = shown if len(shown) <= 200 else reprlib.repr(value)
+            raise MinillmError(f"{name} must be {rule}{', and finite' * holds}, got {shown}")
 
 
 _noted: set[str] = set()

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NotRequired, TypedDict, TypeVar
 
+from minillm.api.grammars import Grammars
 from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
 from minillm.api.parameters import is_list
 from minillm.api.sampling_params import SamplingParams
-from minillm.api.structured_outputs import Grammars
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
 from minillm.engine.served_loras import ServedLoRA

@@ -1,47 +1,20 @@
-"""Structured outputs: which tokens may come next, for a text to be JSON or to match a regex or a grammar.
-
-`llguidance` does the parsing. It is told the bytes of each token and nothing else of the tokenizer: every
-way to cut an allowed text into tokens is allowed, also where a grammar leaves no choice of text. Special
-tokens are no text, so they are never allowed, not even where a grammar names them. A space that begins a
-text counts, though the decoders of most SentencePiece models take it off.
-
-Legend: V vocabulary.
-"""
+"""What the text of a request must be: JSON, or what matches a regex or a grammar, or one of some choices."""
 
 from __future__ import annotations
 
 import json
 import re
 import reprlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from minillm.errors import MinillmError, check_values, install_hint, refusing
-from minillm.tokenizer.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    import llguidance
+from minillm.errors import MinillmError, check_values, refusing
 
 _KINDS = ("json", "regex", "choice", "grammar", "json_object")
-
-# Otherwise bytes that the grammar forces become the tokens that encode() gives for them alone, which are
-# others than in a text, and special ones where the bytes look so.
-_NO_FORCING = '%llguidance {"no_forcing": true}'
-_CACHED_GRAMMARS = 64
+# Compiled, a character takes up to a hundred bytes.
+_MOST_CHARACTERS = 1 << 20
 _LONE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
-
-# In llguidance's complaints, lines that point at a place in a grammar, and what is for its developers.
-_EXCERPT = re.compile(r"\s*(\d+ \||\^+$)")
-_DUMP = re.compile(r"\s*<(?:state|backtrace)>")
 
 
 @refusing({"disable_additional_properties": False, "structural_tag": None})
@@ -63,7 +36,8 @@ class StructuredOutputsParams:
             reasoning, and does not end; minillm's own. None where all of the text is meant.
 
     Raises:
-        MinillmError: none or two of the five are given, or an argument is not what it must be.
+        MinillmError: none or two of the five are given, or an argument is not what it must be, or has more
+            than a million characters.
     """
 
     json: str | dict[str, Any] | None = None
@@ -81,12 +55,28 @@ class StructuredOutputsParams:
             got = " and ".join(kinds) or "none"
             raise MinillmError(f"structured outputs take exactly one of {', '.join(_KINDS)}, got {got}")
         check_values(self, self._rules())
+        if self.characters > _MOST_CHARACTERS:
+            raise MinillmError(
+                f"{self.named} has more than {_MOST_CHARACTERS:,} characters, too many to compile; shorten it"
+            )
         if self.json is not None:
             object.__setattr__(self, "json", _schema_text(self.json))
         if self.choice is not None:
             object.__setattr__(self, "choice", tuple(self.choice))
         if self.after_token_ids is not None:
             object.__setattr__(self, "after_token_ids", tuple(self.after_token_ids))
+
+    @property
+    def named(self) -> str:
+        """What errors call it."""
+        name = next(name for name in _KINDS if getattr(self, name) is not None)
+        return f"{name}={reprlib.repr(getattr(self, name))}"
+
+    @property
+    def characters(self) -> int:
+        """How much text there is to compile; of a schema that is no text yet, nothing."""
+        texts = (self.json, self.regex, self.grammar, self.whitespace_pattern, *(self.choice or ()))
+        return sum(len(text) + 1 for text in texts if isinstance(text, str))
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """Return for each argument whether it holds, and what it must be."""
@@ -131,134 +121,19 @@ class StructuredOutputsParams:
         }
 
 
-class Grammars:
-    """Compiles grammars for one tokenizer, and keeps those that were used last.
-
-    Args:
-        tokenizer: its `eos_token_ids` are what may come where the text may end.
-        vocab_size: that of the model; ids that the tokenizer has no token for are never allowed.
-
-    Raises:
-        MinillmError: llguidance is not installed, or the bytes of the tokenizer's tokens are not known.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        try:
-            import llguidance
-        except ImportError as error:
-            hint = install_hint("structured")
-            raise MinillmError(f"structured outputs need the package llguidance; {hint}") from error
-        eos = [i for i in tokenizer.eos_token_ids if i < vocab_size]
-        tokens = [token if b"\xff" not in token else b"" for token in tokenizer.token_bytes()[:vocab_size]]
-        tokens += [b""] * (vocab_size - len(tokens))
-        for i in eos:
-            tokens[i] = b""
-        # The end of a text is an id of its own, past the vocabulary: a tokenizer can have several, or none.
-        ids = {"eos_token_id": vocab_size, "bos_token_id": None, "special_token_ids": [vocab_size]}
-        known = SimpleNamespace(tokens=[*tokens, b"<end>"], **ids)
-        self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(known))
-        self._text_V = np.array([bool(token) for token in tokens])
-        self._eos = eos
-        self._matcher = lru_cache(_CACHED_GRAMMARS)(self._compile)
-
-    def start(self, params: StructuredOutputsParams) -> Constraint:
-        """Place a sample at the start of its grammar.
-
-        Raises:
-            MinillmError: the grammar is not one, or llguidance lacks a part of it, or no token can begin it.
-        """
-        after = tuple(params.after_token_ids or ())
-        return Constraint(self._matcher(params).deep_copy(), _name(params), self._text_V, self._eos, after)
-
-    def _compile(self, params: StructuredOutputsParams) -> llguidance.LLMatcher:
-        from llguidance import LLMatcher
-
-        # The conversion from GBNF raises bare exceptions too.
-        with _refusing(f"{_name(params)} is refused", "correct it"):
-            grammar = LLMatcher.grammar_from_lark(f"{_lark(params)}\n{_NO_FORCING}")
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
-            if complaint := matcher.get_error():
-                raise ValueError(complaint)
-        return matcher
-
-
-class Constraint:
-    """Where one sample stands in its grammar, or before it; made by `Grammars.start`.
-
-    Attributes:
-        finished: whether nothing but the end can follow; so it may be before the first token.
-    """
-
-    def __init__(
-        self,
-        matcher: llguidance.LLMatcher,
-        name: str,
-        text_V: npt.NDArray[np.bool_],
-        eos: list[int],
-        after: tuple[int, ...] = (),
-    ) -> None:
-        self._matcher, self._name = matcher, name
-        self._text_V, self._eos = text_V, eos
-        self._allowed_V = self._next()
-        # Tokens that are still to come before the grammar holds, and the last that came.
-        self._after, self._last = after, deque[int](maxlen=len(after))
-        if after:
-            self._allowed_V = torch.ones(len(text_V), dtype=torch.bool)
-            self._allowed_V[eos] = self.finished = False
-
-    def allowed(self) -> torch.Tensor:
-        """(V,) bool, on the CPU: which tokens may come next; not to be written to.
-
-        Those that end a text are among them exactly where it may end. At the end it is those alone, or none
-        where the tokenizer has no such token.
-        """
-        return self._allowed_V
-
-    def accept(self, token_id: int) -> None:
-        """Take the token that was sampled.
-
-        Raises:
-            MinillmError: it is not allowed, or with it the grammar becomes too complex, or the text is one
-                that no token of the tokenizer can go on with.
-        """
-        if self._after:
-            self._last.append(token_id)
-            if tuple(self._last) == self._after:
-                self._after, self._allowed_V = (), self._next()
-            return
-        if not (0 <= token_id < len(self._allowed_V) and self._allowed_V[token_id]):
-            raise MinillmError(f"{self._name}: token {token_id} cannot come here; take one that is allowed")
-        if self._text_V[token_id]:
-            with _refusing(f"{self._name} cannot be followed further", "change it"):
-                self._matcher.consume_token(token_id)
-            self._allowed_V = self._next()
-        else:
-            self._allowed_V = self._allowed_V & torch.from_numpy(~self._text_V)
-            self.finished = True
-
-    def _next(self) -> torch.Tensor:
-        with _refusing(f"{self._name} cannot be followed further", "change it"):
-            # A byte a token, and one for the end. Torch would take most of the time of a step here.
-            bias = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)
-            allowed_V = (bias[:-1] != 0) & self._text_V
-            more, ends = bool(allowed_V.any()), self._matcher.is_accepting()
-            if self._matcher.is_error() or not (more or ends):
-                complaint = _brief(self._matcher.get_error())
-                nothing = complaint in ("", "NoExtensionBias")
-                raise ValueError("no token of the tokenizer can come next" if nothing else complaint)
-        allowed_V[self._eos] = ends
-        self.finished = not more
-        return torch.from_numpy(allowed_V)
-
-
 def _schema_text(schema: str | dict[str, Any]) -> str:
     try:
         content = json.loads(schema) if isinstance(schema, str) else schema
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
-        text = json.dumps(content, allow_nan=False)
+        # In parts: one value in many places can be endless as text.
+        parts, length = list[str](), 0
+        for part in json.JSONEncoder(allow_nan=False).iterencode(content):
+            parts.append(part)
+            if (length := length + len(part)) > _MOST_CHARACTERS:
+                raise ValueError(f"more than {_MOST_CHARACTERS:,} characters, too many to compile")
         _check_keys(content)
-        return text
+        return "".join(parts)
     except (ValueError, TypeError, RecursionError) as error:
         raise MinillmError(
             f"json={reprlib.repr(schema)} is not a JSON schema ({error}); give one as text or as a dict"
@@ -276,48 +151,3 @@ def _check_keys(content: Any) -> None:
             parts += part.values()
         elif isinstance(part, list | tuple):
             parts += part
-
-
-@contextmanager
-def _refusing(what: str, remedy: str) -> Iterator[None]:
-    """Put what llguidance complains of between two parts of a sentence, and raise it as `MinillmError`."""
-    try:
-        yield
-    # It raises bare exceptions, and a panic of its own is not even that.
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise MinillmError(f"{what}: {_brief(str(error))}; {remedy}") from error
-
-
-def _lark(params: StructuredOutputsParams) -> str:
-    from llguidance import regex_to_lark
-    from llguidance.gbnf_to_lark import any_to_lark
-
-    if params.regex is not None:
-        return f"start: /{regex_to_lark(params.regex, use_ascii='')}/"
-    if params.choice is not None:
-        return f"start: {' | '.join(map(json.dumps, params.choice))}"
-    if params.grammar is not None:
-        return any_to_lark(params.grammar)
-    schema: dict[str, Any] = {"type": "object"} if params.json is None else json.loads(str(params.json))
-    options: dict[str, Any] = {}
-    if params.disable_any_whitespace:
-        options = {"whitespace_flexible": False, "whitespace_pattern": None}
-    if params.whitespace_pattern is not None:
-        options = {"whitespace_pattern": params.whitespace_pattern}
-    if options:
-        schema["x-guidance"] = {**schema.get("x-guidance", {}), **options}
-    return f"start: %json {json.dumps(schema)}"
-
-
-def _name(params: StructuredOutputsParams) -> str:
-    """How errors name a grammar."""
-    name = next(name for name in _KINDS if getattr(params, name) is not None)
-    return f"{name}={reprlib.repr(getattr(params, name))}"
-
-
-def _brief(complaint: str) -> str:
-    """llguidance's complaint as one line, without its excerpts and dumps."""
-    lines = _DUMP.split(complaint, maxsplit=1)[0].splitlines()
-    return " ".join(line.strip() for line in lines if not _EXCERPT.match(line))

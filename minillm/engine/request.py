@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from minillm.api.grammars import Constraint
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestMetrics, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.api.structured_outputs import Constraint
 from minillm.engine.sequence import EngineSequence
 from minillm.tokenizer.tokenizer import IncrementalDecoder
 
@@ -37,7 +37,9 @@ class SampleState:
 
     def __post_init__(self) -> None:
         # Each row of each step asks for them, and a request's parameters stay as they are.
-        self.is_plain, self.truncates = self.params.is_plain, self.params.truncates
+        # Whether nothing changes a row but its constraint, which is applied to all rows at once.
+        self.is_plain = replace(self.params, structured_outputs=None).is_plain
+        self.truncates = self.params.truncates
 
     def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
         """Append a token with its logprobs; tell whether the sample ends with it."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from minillm.api.grammars import constrain
 from minillm.api.outputs import Logprob
 from minillm.api.sampling_params import SamplingParams, penalize, truncate, uniform
 from minillm.engine.request import Request, SampleState
@@ -61,12 +62,14 @@ class Sampler:
         """Draw a token for each row, with the logprobs that were asked for; or say what kept it from one."""
         params_R = [sample.params for sample in samples]
         source_RV, errors = logits_RV, dict[int, Exception]()
+        if limited := [i for i, sample in enumerate(samples) if sample.constraint is not None]:
+            source_RV = _constrained(samples, limited, logits_RV)
         if changed := [i for i, sample in enumerate(samples) if not sample.is_plain]:
-            source_RV = logits_RV.clone()
+            source_RV = source_RV if limited else logits_RV.clone()
             left_R = torch.ones(len(samples), dtype=torch.bool, device=logits_RV.device)
             for i in changed:
                 try:
-                    row_V = _processed(samples[i], logits_RV[i])
+                    row_V = _processed(samples[i], source_RV[i])
                     left_R[i] = left = (row_V > -torch.inf).any()
                     source_RV[i] = torch.where(left, row_V, logits_RV[i])  # something can always be drawn
                 except Exception as error:  # of a request's own processor or grammar: the others go on
@@ -197,13 +200,22 @@ def _tokens(samples: Sequence[SampleState], source_RV: torch.Tensor, drawn: Rows
     return token_R
 
 
+def _constrained(
+    samples: Sequence[SampleState], limited: Sequence[int], logits_RV: torch.Tensor
+) -> torch.Tensor:
+    """Make the logits within the structured outputs that the `limited` rows have."""
+    constraints = [constraint for i in limited if (constraint := samples[i].constraint) is not None]
+    if len(limited) == len(samples):
+        return constrain(constraints, logits_RV)
+    row_X = torch.tensor(limited, device=logits_RV.device)
+    return logits_RV.index_copy(0, row_X, constrain(constraints, logits_RV[row_X]))
+
+
 def _processed(sample: SampleState, logits_V: torch.Tensor) -> torch.Tensor:
     """Make a row's logits before the temperature; raise what the request's processors raise."""
     params, device = sample.params, logits_V.device
     output_ids = sample.output.token_ids
     prompt_ids = sample.sequence.token_ids[: len(sample.sequence.token_ids) - len(output_ids)]
-    if sample.constraint is not None:
-        logits_V = logits_V.masked_fill(~sample.constraint.allowed().to(device), -torch.inf)
     if params.allowed_token_ids is not None:
         kept = torch.tensor(params.allowed_token_ids, device=device)
         logits_V = torch.full_like(logits_V, -torch.inf).index_copy_(0, kept, logits_V[kept])

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from minillm.api.structured_outputs import Constraint, Grammars, StructuredOutputsParams
+from minillm.api.grammars import Constraint, Grammars
+from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError
 from minillm.tokenizer.backends import AddedToken as Mark
 from minillm.tokenizer.backends import Ranks, SplicedBackend
@@ -449,7 +450,10 @@ def test_texts_that_the_tokenizer_cannot_write() -> None:
         ({"choice": [1]}, "choice must be a list of strings"),
         ({"json_object": False}, "json_object must be True or left out"),
         ({"regex": "a", "whitespace_pattern": " "}, "whitespace_pattern must be a string with json"),
-        ({"regex": "a", "disable_any_whitespace": True}, "disable_any_whitespace must be .* left out without json"),
+        (
+            {"regex": "a", "disable_any_whitespace": True},
+            "whitespace must be .* left out without json",
+        ),
         (
             {"json": {}, "disable_any_whitespace": True, "whitespace_pattern": " "},
             "whitespace_pattern must be .* left out with disable_any_whitespace",
