@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -42,9 +43,17 @@ class JsonBackend:
     Attributes:
         special_ids: tokens that decode() can skip.
         byte_ids: tokens for a byte, of which the decoder takes a run at a time, and their bytes.
+        defaults: what tokenizer.json says of padding and cutting off, as tokenizer_config.json names it.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        padding, truncation = tokenizer.padding or {}, tokenizer.truncation or {}
+        said = {
+            "pad_token": padding.get("pad_token"),
+            "padding_side": padding.get("direction"),
+            "truncation_side": truncation.get("direction"),
+        }
+        self.defaults = {name: str(value) for name, value in said.items() if value is not None}
         # A length limit or padding saved with a tokenizer would silently cut or fill a prompt.
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -56,6 +65,16 @@ class JsonBackend:
         has_bytes = any(step.get("type") == "ByteFallback" for step in self._steps)
         vocabulary = tokenizer.get_vocab() if has_bytes else {}
         self.byte_ids = {i: _byte(token) for token, i in vocabulary.items() if _BYTE_TOKEN.fullmatch(token)}
+
+    @property
+    def json(self) -> str:
+        """The content of tokenizer.json."""
+        return str(self._tokenizer.to_str(pretty=True))
+
+    @property
+    def splits_special(self) -> bool:
+        """Whether a special token that is written out in a text is text like any other."""
+        return bool(self._tokenizer.encode_special_tokens)
 
     @property
     def vocab_size(self) -> int:
@@ -122,6 +141,13 @@ class JsonBackend:
     def added_tokens(self) -> dict[str, int]:
         """Token -> id, of those that are found in a text before anything else is."""
         return {token.content: i for i, token in sorted(self._tokenizer.get_added_tokens_decoder().items())}
+
+    def with_tokens(self, tokens: Sequence[AddedToken]) -> JsonBackend:
+        """Make the same backend with further added tokens; those that are new get the next ids."""
+        copy = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        copy.encode_special_tokens = self._tokenizer.encode_special_tokens
+        copy.add_tokens([tokenizers.AddedToken(one.text, **one.flags) for one in tokens])
+        return JsonBackend(copy)
 
     def text_of(self, tokens: Sequence[str]) -> str:
         """Join tokens, as they are written, to a text."""
@@ -316,6 +342,24 @@ class AddedToken:
     single_word: bool = False
     normalized: bool = False
 
+    @property
+    def flags(self) -> dict[str, bool]:
+        """All but the text, by their names."""
+        names = ("special", "lstrip", "rstrip", "single_word", "normalized")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def of(cls, token: Any, special: bool) -> AddedToken:
+        """Make one of a text, or of a token of the library `tokenizers`; raise `MinillmError` for others."""
+        if isinstance(token, str) and token:
+            return cls(token, special, normalized=not special)
+        if not isinstance(token, tokenizers.AddedToken):
+            raise MinillmError(
+                f"a token must be a text or a tokenizers.AddedToken, got {reprlib.repr(token)}"
+            )
+        strips = (token.lstrip, token.rstrip, token.single_word)
+        return cls(token.content, special or token.special, *strips, token.normalized)
+
 
 class SplicedBackend:
     """Special and other added tokens, laid over a vocabulary that has none; its methods are `JsonBackend`'s.
@@ -329,6 +373,7 @@ class SplicedBackend:
         own: ids of added tokens that the vocabulary has in itself.
     """
 
+    defaults: Mapping[str, str] = MappingProxyType({})
     _SPACES = re.compile(r"\s*")
 
     def __init__(
@@ -340,8 +385,9 @@ class SplicedBackend:
         split_special: bool = False,
         own: Iterable[int] = (),
     ) -> None:
-        self.base_size = len({*plain.ids, *own})
-        self._plain, self._added = plain, dict(added)
+        self._own = frozenset(own)
+        self.base_size = len({*plain.ids, *self._own})
+        self._plain, self._added, self._split_special = plain, dict(added), split_special
         self._before, self._after = list(before), list(after)
         self._by_text = {token.text: i for i, token in added.items()}
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
@@ -420,6 +466,14 @@ class SplicedBackend:
 
     def added_tokens(self) -> dict[str, int]:
         return {token.text: i for i, token in sorted(self._added.items())}
+
+    def with_tokens(self, tokens: Sequence[AddedToken]) -> SplicedBackend:
+        added = dict(self._added)
+        for token in tokens:
+            known = SplicedBackend(self._plain, added).token_to_id(token.text)
+            added[max((*self._plain.ids[-1:], *added)) + 1 if known is None else known] = token
+        ends = (self._before, self._after)
+        return SplicedBackend(self._plain, added, *ends, self._split_special, self._own)
 
     def text_of(self, tokens: Sequence[str]) -> str:
         vocabulary = self.vocabulary()

@@ -8,49 +8,59 @@ from __future__ import annotations
 
 import reprlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
-import numpy as np
-import torch
-
 from minillm.errors import MinillmError
-from minillm.tokenizer.backends import Backend, JsonBackend
+from minillm.tokenizer.arguments import (
+    SIDE_NAMES,
+    SIDES,
+    BatchEncoding,
+    as_ids,
+    as_tensor,
+    as_texts,
+    check_side,
+    check_tensors,
+    padded,
+    read_multiple,
+    refuse,
+    strategy,
+    well_formed,
+)
+from minillm.tokenizer.backends import AddedToken, Backend, JsonBackend
+from minillm.tokenizer.settings import ROLES
 
 # What Hugging Face has where no longest text is known, and how much is taken for that.
 NO_LIMIT, UNLIMITED = int(1e30), int(1e20)
 # Its tokenizers that pad on the left, unless tokenizer_config.json says otherwise.
 _PAD_LEFT = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
-SIDES = ("right", "left")
+# Its methods and attributes that are not built, and what to do instead; "" where there is nothing.
+_KEPT_OUT = {
+    "encode_plus": "call the tokenizer itself",
+    "batch_encode_plus": "call the tokenizer itself",
+    "prepare_for_model": "call the tokenizer itself",
+    "build_inputs_with_special_tokens": "call the tokenizer itself",
+    "create_token_type_ids_from_sequences": "",
+    "get_special_tokens_mask": "compare the ids with all_special_ids",
+    "encode_message_with_chat_template": "use apply_chat_template",
+    "clean_up_tokenization": "",
+    "train_new_from_iterator": "train it with the library `tokenizers`",
+    "push_to_hub": "use save_pretrained, and upload the folder",
+    "save_vocabulary": "use save_pretrained",
+    "save_chat_templates": "use save_pretrained",
+    "register_for_auto_class": "",
+    "parse_response": "",
+    "get_response_parser": "",
+    "set_truncation_and_padding": "give padding and truncation with the call",
+    "update_post_processor": "",
+    "backend_tokenizer": "read tokenizer.json with the library `tokenizers`",
+    "max_len_sentences_pair": "",
+}
 
-# Arguments of its methods that are not supported, with the values that ask for nothing.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "text_pair": (None,), "pair": (None,), "text_target": (None,), "text_pair_target": (None,),
-    "stride": (0,), "is_split_into_words": (False,), "return_token_type_ids": (None, False),
-    "return_overflowing_tokens": (False,), "return_special_tokens_mask": (False,),
-    "return_offsets_mapping": (False,), "return_length": (False,), "split_special_tokens": (None, False),
-    "verbose": (True, False), "tokenizer_kwargs": (None, {}), "clean_up_tokenization_spaces": (None, False),
-    "return_assistant_tokens_mask": (False,), "sanitize_control_tokens": (False,),
-    "push_to_hub": (False,), "filename_prefix": (None,), "legacy_format": (None, False),
-}  # fmt: skip
 
-
-class BatchEncoding(dict[str, Any]):
-    """What a tokenizer makes of texts: `input_ids` and `attention_mask`, by key or by attribute."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> BatchEncoding:
-        """Move the tensors to a device, and return this encoding; what are no tensors stay."""
-        for name, value in self.items():
-            if isinstance(value, torch.Tensor):
-                self[name] = value.to(device, non_blocking=non_blocking)
-        return self
+class _NotBuilt(MinillmError, AttributeError):
+    """To `hasattr` and `getattr` it is an attribute that is missing."""
 
 
 class _Role:
@@ -122,17 +132,18 @@ class HuggingFaceMethods:
         self.truncation_side = settings.get("truncation_side") or "right"
         longest = settings.get("model_max_length", settings.get("max_len"))
         self.model_max_length = NO_LIMIT if longest is None else longest
-        for name in ("padding_side", "truncation_side"):
-            _check_side(name, getattr(self, name))
+        for name in SIDE_NAMES:
+            check_side(name, getattr(self, name))
 
     def _give_role(self, role: str, token: str | None, token_id: int | None) -> None:
         if role == "eos_token":
             kept = [i for i in self.eos_token_ids if i != self.eos_token_id or i in self._ends_of_model]
             self.eos_token_ids = tuple(dict.fromkeys((*kept, *([] if token_id is None else [token_id]))))
         self._role_ids[role] = token_id
-        self._special_tokens.pop(role, None)
-        if token is not None:
-            self._special_tokens[role] = token
+        tokens = {**self._special_tokens, role: token}
+        # In the order in which they are listed, a model's own last.
+        order = [name for name in ROLES if name in tokens] + [name for name in tokens if name not in ROLES]
+        self._special_tokens = {name: text for name in order if (text := tokens[name]) is not None}
 
     # What a model's own configs say of its ends stays where a tokenizer is given another.
     _ends_of_model: frozenset[int] = frozenset()
@@ -198,28 +209,14 @@ class HuggingFaceMethods:
         """
         refuse("tokenizer", {"text_pair": text_pair, **others})
         several = not isinstance(text, str)
-        texts = _texts(text)
+        texts = as_texts(text)
         check_tensors(return_tensors)
         padding, most, length = self._lengths(padding, truncation, max_length)
         ids = [self._encode_within(one, add_special_tokens, most) for one in texts]
         masks = [[1] * len(row) for row in ids]
         if padding != "do_not_pad":
-            side = self.padding_side if padding_side is None else padding_side
-            _check_side("padding_side", side)
-            if (pad_id := self.pad_token_id) is None:
-                raise MinillmError(
-                    "padding needs a token to pad with, and the tokenizer has no pad_token; set it first, "
-                    "such as tokenizer.pad_token = tokenizer.eos_token"
-                )
-            width = max(map(len, ids), default=0) if padding == "longest" else length or 0
-            multiple = _multiple(pad_to_multiple_of)
-            if most is not None and most % multiple:
-                raise MinillmError(
-                    f"max_length = {most} is no multiple of pad_to_multiple_of = {multiple}; give one that is"
-                )
-            width += -width % multiple
-            ids = [_padded(row, width, pad_id, side) for row in ids]
-            masks = [_padded(row, width, 0, side) for row in masks]
+            width = length if padding == "max_length" else None
+            ids, masks = self._padded(ids, masks, width, most, pad_to_multiple_of, padding_side)
         elif pad_to_multiple_of is not None:
             raise MinillmError("pad_to_multiple_of goes with padding; give padding=True, or leave it out")
         encoding = BatchEncoding(input_ids=ids)
@@ -227,9 +224,86 @@ class HuggingFaceMethods:
             encoding["attention_mask"] = masks
         for name, rows in encoding.items():
             if return_tensors is not None:
-                encoding[name] = _tensor(rows, return_tensors)
+                encoding[name] = as_tensor(rows, return_tensors)
             elif not several:
                 encoding[name] = rows[0]
+        return encoding
+
+    def _padded(
+        self,
+        ids: list[list[int]],
+        masks: list[list[int]],
+        width: int | None,
+        most: int | None,
+        pad_to_multiple_of: int | None,
+        padding_side: str | None,
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Fill ids and masks up to a width, or that of the longest."""
+        side = self.padding_side if padding_side is None else padding_side
+        check_side("padding_side", side)
+        if (pad_id := self.pad_token_id) is None:
+            raise MinillmError(
+                "padding needs a token to pad with, and the tokenizer has no pad_token; set it first, "
+                "such as tokenizer.pad_token = tokenizer.eos_token"
+            )
+        width = max(map(len, ids), default=0) if width is None else width
+        multiple = read_multiple(pad_to_multiple_of)
+        if most is not None and most % multiple:
+            raise MinillmError(
+                f"max_length = {most} is no multiple of pad_to_multiple_of = {multiple}; give one that is"
+            )
+        width += -width % multiple
+        ids = [padded(row, width, pad_id, side) for row in ids]
+        return ids, [padded(row, width, 0, side) for row in masks]
+
+    def pad(
+        self,
+        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Fill encodings up to one length; what is neither `input_ids` nor `attention_mask` stays as it is.
+
+        Args:
+            encoded_inputs: an encoding of one text or of several, or a list of them, as a data loader has.
+            padding: as of the tokenizer itself, like those that follow.
+            max_length: the same.
+            pad_to_multiple_of: the same.
+            padding_side: the same.
+            return_attention_mask: the same.
+            return_tensors: the same.
+            verbose: has no effect.
+
+        Raises:
+            MinillmError: there are no `input_ids`, or an argument is not what it must be.
+        """
+        if not isinstance(encoded_inputs, Mapping):
+            names = list(encoded_inputs[0]) if encoded_inputs else ["input_ids"]
+            encoded_inputs = {name: [one[name] for one in encoded_inputs] for name in names}
+        if "input_ids" not in encoded_inputs:
+            raise MinillmError(f"pad needs encodings with input_ids, got {', '.join(encoded_inputs)}")
+        check_tensors(return_tensors)
+        ids = as_ids(encoded_inputs["input_ids"])
+        several = not ids or isinstance(ids[0], list)
+        rows = ids if several else [ids]
+        masks = as_ids(encoded_inputs.get("attention_mask", [[1] * len(row) for row in rows]))
+        masks = masks if not masks or isinstance(masks[0], list) else [masks]
+        kind, _, length = self._lengths(padding, False, max_length)
+        if kind != "do_not_pad":
+            width = length if kind == "max_length" else None
+            rows, masks = self._padded(rows, masks, width, None, pad_to_multiple_of, padding_side)
+        others = {name: value for name, value in encoded_inputs.items() if name != "attention_mask"}
+        encoding = BatchEncoding(others, input_ids=rows if several else rows[0])
+        if return_attention_mask is not False:
+            encoding["attention_mask"] = masks if several else masks[0]
+        if return_tensors is not None:
+            for name, value in encoding.items():
+                encoding[name] = as_tensor(value, return_tensors)
         return encoding
 
     def _lengths(
@@ -240,8 +314,8 @@ class HuggingFaceMethods:
             raise MinillmError(f"max_length must be a whole number, at least 0, got {max_length!r}")
         if truncation is None:
             truncation = max_length is not None and padding is False
-        pads = _strategy(padding, "longest", "do_not_pad")
-        cuts = _strategy(truncation, "longest_first", "do_not_truncate")
+        pads = strategy(padding, "longest", "do_not_pad")
+        cuts = strategy(truncation, "longest_first", "do_not_truncate")
         if pads not in ("longest", "max_length", "do_not_pad"):
             raise MinillmError(f"padding must be True, False, 'longest' or 'max_length', got {padding!r}")
         if cuts not in ("longest_first", "only_first", "do_not_truncate"):
@@ -274,7 +348,7 @@ class HuggingFaceMethods:
             MinillmError: `text` is no text, or another argument is given.
         """
         refuse("tokenize", {"pair": pair, **others})
-        return self._backend.tokenize(well_formed(*_texts([text])), add_special_tokens)
+        return self._backend.tokenize(well_formed(*as_texts([text])), add_special_tokens)
 
     # ---------------------------------------------------------------- ids to texts
 
@@ -323,7 +397,7 @@ class HuggingFaceMethods:
         vocabulary, unknown = self._vocabulary, self.unk_token_id
         if isinstance(tokens, str):
             return vocabulary.get(tokens, unknown)
-        return [vocabulary.get(token, unknown) for token in _texts(tokens)]
+        return [vocabulary.get(token, unknown) for token in as_texts(tokens)]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Join tokens to a text.
@@ -331,7 +405,7 @@ class HuggingFaceMethods:
         Raises:
             MinillmError: one is none of the vocabulary, where tokenizer.json does not say how it reads.
         """
-        return self._backend.text_of(_texts(tokens))
+        return self._backend.text_of(as_texts(tokens))
 
     # ---------------------------------------------------------------- the vocabulary
 
@@ -362,6 +436,95 @@ class HuggingFaceMethods:
         return self._backend.added_tokens()
 
     @property
+    def vocab(self) -> dict[str, int]:
+        """The same as `get_vocab`."""
+        return self.get_vocab()
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """The same as `get_added_vocab`."""
+        return self.get_added_vocab()
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What an encoding holds."""
+        return ["input_ids", "attention_mask"]
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """The longest text that the model takes, without the special tokens around it."""
+        return self.model_max_length - self.num_special_tokens_to_add()
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Count the special tokens around a text.
+
+        Raises:
+            MinillmError: it is asked for of a pair.
+        """
+        refuse("num_special_tokens_to_add", {"pair": pair or None})
+        return len(self.encode("")) - len(self.encode("", add_special_tokens=False))
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """Add tokens that are found in a text before anything else is; those that are new get the next ids.
+
+        An `LLM` that has the tokenizer already does not see them, and a model has no embeddings for them.
+
+        Args:
+            new_tokens: a text or a `tokenizers.AddedToken`, or a list of them.
+            special_tokens: whether they are special.
+
+        Returns:
+            how many were no added tokens before, though they may have been in the vocabulary.
+
+        Raises:
+            MinillmError: one is something else.
+        """
+        listed = list(new_tokens) if isinstance(new_tokens, list | tuple) else [new_tokens]
+        before = len(self.get_added_vocab())
+        self._backend = self._backend.with_tokens([AddedToken.of(one, special_tokens) for one in listed])
+        for name in ("_vocabulary", "_token_bytes", "word_ids"):
+            self.__dict__.pop(name, None)
+        return len(self.get_added_vocab()) - before
+
+    def add_special_tokens(
+        self, special_tokens_dict: Mapping[str, Any], replace_extra_special_tokens: bool = True
+    ) -> int:
+        """Give tokens roles, and add those that are new to the vocabulary.
+
+        Args:
+            special_tokens_dict: `pad_token` and so on to a token; `extra_special_tokens` to a list of them.
+            replace_extra_special_tokens: whether the list takes the place of the one before.
+
+        Returns:
+            as of `add_tokens`.
+
+        Raises:
+            MinillmError: a role is none, or its value no token.
+        """
+        extra, count = "extra_special_tokens", 0
+        for key, value in special_tokens_dict.items():
+            role = extra if key == "additional_special_tokens" else key
+            if role != extra and not isinstance(vars(HuggingFaceMethods).get(role), _Role):
+                raise MinillmError(f"add_special_tokens: {key!r} is no role; use pad_token or {extra}")
+            if role == extra and not isinstance(value, list | tuple):
+                raise MinillmError(f"add_special_tokens: {key} must be a list, got {reprlib.repr(value)}")
+            count += self.add_tokens(value, special_tokens=True)
+            if role != extra:
+                setattr(self, role, AddedToken.of(value, True).text)
+                continue
+            kept = [] if replace_extra_special_tokens else self.extra_special_tokens
+            new = [AddedToken.of(one, True).text for one in value]
+            self.extra_special_tokens = list(dict.fromkeys((*kept, *new)))
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what Hugging Face's tokenizers have and these have not."""
+        if name in _KEPT_OUT:
+            remedy = f"; {_KEPT_OUT[name]}" if _KEPT_OUT[name] else ""
+            raise _NotBuilt(f"Hugging Face's tokenizers have {name}, minillm's do not{remedy}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
     def special_tokens_map(self) -> dict[str, str]:
         """The text of each token that has a role."""
         return dict(self._special_tokens)
@@ -376,87 +539,3 @@ class HuggingFaceMethods:
         """The ids of `all_special_tokens`."""
         ids: list[int] = self.convert_tokens_to_ids(self.all_special_tokens)
         return ids
-
-
-# ---------------------------------------------------------------- arguments
-
-
-def refuse(method: str, arguments: Mapping[str, Any]) -> None:
-    """Raise `MinillmError` for an argument that is not supported, unless its value asks for nothing."""
-    for name, value in arguments.items():
-        if name not in UNSUPPORTED:
-            raise MinillmError(f"{method} has no argument {name!r}; leave it out")
-        if not any(value is one or (value == one and type(value) is type(one)) for one in UNSUPPORTED[name]):
-            raise MinillmError(
-                f"{method}({name}={reprlib.repr(value)}): Hugging Face has this argument, minillm does not "
-                "support it; leave it out"
-            )
-
-
-def well_formed(text: str) -> str:
-    """Return a text with U+FFFD for half a surrogate pair, which no UTF-8 can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def as_ids(ids: Any) -> Any:
-    """Return token ids as an int, a list of them, or a list of lists; arrays and tensors become lists.
-
-    Raises:
-        MinillmError: they are something else.
-    """
-    if isinstance(ids, torch.Tensor | np.ndarray | np.generic):
-        ids = ids.tolist()
-    if isinstance(ids, int):
-        return ids
-    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
-        raise MinillmError(f"token ids must be whole numbers, got {reprlib.repr(ids)}; give a list of them")
-    ids = ids if isinstance(ids, list) else list(ids)
-    return ids if all(type(i) is int for i in ids) else [as_ids(i) for i in ids]
-
-
-def _texts(texts: str | Sequence[str]) -> list[str]:
-    """Return one text or several as a list."""
-    listed = [texts] if isinstance(texts, str) else texts
-    if not isinstance(listed, list | tuple) or not all(isinstance(text, str) for text in listed):
-        raise MinillmError(f"text must be a text or a list of them, got {reprlib.repr(texts)}")
-    return list(listed)
-
-
-def _strategy(asked: Any, yes: str, no: str) -> Any:
-    """Return the name of what is asked for; Hugging Face has enumerations of them too."""
-    return (yes if asked else no) if isinstance(asked, bool) else getattr(asked, "value", asked)
-
-
-def _check_side(name: str, side: object) -> None:
-    if side not in SIDES:
-        raise MinillmError(f"{name} must be 'right' or 'left', got {side!r}")
-
-
-def check_tensors(kind: object) -> None:
-    """Raise `MinillmError` for a kind of tensors that is not supported."""
-    if kind not in (None, "pt", "np"):
-        raise MinillmError(f"return_tensors must be 'pt' (torch), 'np' (numpy) or None, got {kind!r}")
-
-
-def _multiple(of: int | None) -> int:
-    if of is not None and (type(of) is not int or of < 1):
-        raise MinillmError(f"pad_to_multiple_of must be a whole number, at least 1, got {of!r}")
-    return of or 1
-
-
-def _padded(row: list[int], width: int, filler: int, side: str) -> list[int]:
-    padding = [filler] * (width - len(row))
-    return [*padding, *row] if side == "left" else [*row, *padding]
-
-
-def _tensor(rows: list[list[int]], kind: str) -> Any:
-    if len({len(row) for row in rows}) > 1:
-        raise MinillmError(
-            "texts of several lengths are no tensor; give padding=True, or padding='max_length' with "
-            "truncation=True"
-        )
-    return torch.tensor(rows, dtype=torch.int64) if kind == "pt" else np.array(rows, dtype=np.int64)

@@ -20,7 +20,7 @@ from minillm.errors import MinillmError
 from minillm.tokenizer.backends import AddedToken
 
 # Every model can have these; others, such as image_token, are a model's own.
-_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TOKEN_FLAGS = ("lstrip", "rstrip", "single_word")
 _CONFIG, _MAP, _ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 
@@ -73,15 +73,15 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
         MinillmError: a role has something other than a token.
     """
     tokens: dict[str, AddedToken] = {}
-    order = [*_ROLES]
+    order = [*ROLES]
     for path, content in _files(folder, config):
         # As in transformers: before there was added_tokens_decoder, special_tokens_map.json was the file.
         older = path.name == _MAP and "added_tokens_decoder" not in config
         # Roles among `extra_special_tokens` may have any name.
         more = content.get("extra_special_tokens")
         named = more if isinstance(more, dict) else {}
-        roles = {key: value for key, value in content.items() if key in _ROLES or key.endswith("_token")}
-        decided = {*_ROLES, *named} if older else set()
+        roles = {key: value for key, value in content.items() if key in ROLES or key.endswith("_token")}
+        decided = {*ROLES, *named} if older else set()
         order += roles if older else ()
         for key, value in {**roles, **named}.items():
             text = value.get("content") if isinstance(value, dict) else value
@@ -90,7 +90,7 @@ def special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, AddedTo
                 continue
             if isinstance(text, str):
                 tokens[key] = read_token(value, special=True)
-            elif key in _ROLES or key in named:  # others can be settings, such as add_bos_token
+            elif key in ROLES or key in named:  # others can be settings, such as add_bos_token
                 raise MinillmError(
                     f"{path} has {key} = {value!r}; expected the text of a token, or null for none"
                 )

@@ -7,6 +7,7 @@ does; a rendered chat template is encoded as it is, so a BOS token that the temp
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -18,11 +19,12 @@ from typing import Any
 import tokenizers
 
 from minillm.errors import MinillmError
+from minillm.tokenizer.arguments import SIDE_NAMES, UNSUPPORTED, check_tensors, refuse
 from minillm.tokenizer.backends import Backend, JsonBackend
 from minillm.tokenizer.chat_templates import DEFAULT, ChatTemplates, read_templates
 from minillm.tokenizer.files import load_backend
 from minillm.tokenizer.from_huggingface import read_hugging_face
-from minillm.tokenizer.huggingface import UNSUPPORTED, HuggingFaceMethods, check_tensors, refuse
+from minillm.tokenizer.huggingface import HuggingFaceMethods
 from minillm.tokenizer.settings import read_json, special_tokens, unnamed_special_tokens
 
 _REPLACEMENT = "\ufffd"
@@ -81,6 +83,9 @@ class Tokenizer(HuggingFaceMethods):
         settings, model = read_json(folder / "tokenizer_config.json"), read_json(folder / "config.json")
         roles = special_tokens(folder, settings)
         backend, special = load_backend(folder, settings, roles, model.get("model_type"))
+        settings = {**backend.defaults, **settings}
+        if backend.token_to_id(pad := backend.defaults.get("pad_token", "")) is not None:
+            special.setdefault("pad_token", pad)
         bos = backend.token_to_id(special["bos_token"]) if "bos_token" in special else None
         if bos is None:
             bos = next(iter(_ids(folder / "config.json", "bos_token_id")), None)
@@ -275,6 +280,36 @@ class Tokenizer(HuggingFaceMethods):
             return shown
         encoding = self(shown, add_special_tokens=False, **options)
         return encoding if return_dict else encoding.input_ids
+
+    def save_pretrained(self, save_directory: str | Path, **others: Any) -> tuple[str, ...]:
+        """Write tokenizer.json, tokenizer_config.json and the chat templates into a folder.
+
+        Returns:
+            the paths of the files.
+
+        Raises:
+            MinillmError: the tokenizer is none of tokenizer.json, or another argument is given.
+        """
+        refuse("save_pretrained", others)
+        if not isinstance(self._backend, JsonBackend):
+            raise MinillmError(
+                f"this tokenizer has no tokenizer.json to write; copy its files from {self.name_or_path!r}"
+            )
+        config: dict[str, Any] = {
+            **self.special_tokens_map,
+            "extra_special_tokens": self.extra_special_tokens,
+            **{name: getattr(self, name) for name in (*SIDE_NAMES, "model_max_length")},
+            "split_special_tokens": self._backend.splits_special,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+        }
+        texts = {"tokenizer.json": self._backend.json, "tokenizer_config.json": json.dumps(config, indent=2)}
+        for name, template in self.chat_templates.items():
+            path = "chat_template" if name == DEFAULT else f"additional_chat_templates/{name}"
+            texts[f"{path}.jinja"] = template
+        for name, text in texts.items():
+            (file := Path(save_directory) / name).parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        return tuple(str(Path(save_directory) / name) for name in texts)
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **kwargs: Any

@@ -321,6 +321,133 @@ def test_no_texts(demo: tuple[Tokenizer, Any]) -> None:
     assert demo[0]([]) == {"input_ids": [], "attention_mask": []}
 
 
+# ---------------------------------------------------------------- changes, and files
+
+
+@pytest.fixture(params=["demo", "ends"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, demo_model_path: Path) -> Path:
+    return demo_model_path if request.param == "demo" else folder_with(tmp_path, with_ends())
+
+
+def test_tokens_are_added_as_theirs(folder: Path) -> None:
+    ours, other = Tokenizer.from_folder(folder), theirs(folder)
+    steps: list[tuple[str, tuple[Any, ...]]] = [
+        ("add_tokens", ("newword",)),
+        ("add_tokens", (["a", "newword", AddedToken("<act>", lstrip=True)],)),
+        ("add_tokens", (["<mark>"], True)),
+        ("add_special_tokens", ({"pad_token": "<pad>", "extra_special_tokens": ["<tool>", "<x>"]},)),
+        ("add_special_tokens", ({"additional_special_tokens": ["<y>"]}, False)),
+        ("add_special_tokens", ({"eos_token": AddedToken("<end>", special=True)},)),
+        ("add_tokens", ([],)),
+    ]
+    for method, arguments in steps:
+        assert getattr(ours, method)(*arguments) == getattr(other, method)(*arguments)
+        check_tokens(ours, other)
+        for text in ("a newword  <act> b<tool><pad><mark>", "<y><x><end>"):
+            assert ours.encode(text) == other.encode(text)
+            assert ours.decode(ours.encode(text)) == other.decode(ours.encode(text), skip_special_tokens=True)
+    assert ours.num_special_tokens_to_add() == other.num_special_tokens_to_add()
+    assert ours.max_len_single_sentence == other.max_len_single_sentence
+    assert ours.vocab == other.vocab and ours.added_tokens_encoder == other.added_tokens_encoder
+
+
+def test_tokens_are_added_to_ranks_and_pieces(tmp_path: Path) -> None:
+    for name in (SENTENCEPIECE[0], TEKKEN[0]):
+        target = "tekken.json" if name in TEKKEN else "tokenizer.model"
+        shutil.copy(mistral_data() / name, tmp_path / target)
+        ours = Tokenizer.from_folder(tmp_path)
+        before, plain = len(ours), ours.encode("b", add_special_tokens=False)
+        assert ours.add_tokens(["newword", "<s>"]) == 1 and len(ours) == before + 1
+        assert ours.encode("newword", add_special_tokens=False) == [before]
+        assert ours.encode("b", add_special_tokens=False) == plain and ours.decode([before]) == "newword"
+        with pytest.raises(
+            MinillmError, match=f"no tokenizer.json to write; copy its files from '{tmp_path}"
+        ):
+            ours.save_pretrained(tmp_path / "saved")
+        (tmp_path / target).unlink()
+
+
+@pytest.mark.parametrize("wrong", [{"pad": "a"}, {"pad_token": 3}, {"extra_special_tokens": "a"}])
+def test_special_tokens_that_are_none(demo_model_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(MinillmError, match=r"is no role|a token must be|must be a list"):
+        Tokenizer.from_folder(demo_model_path).add_special_tokens(wrong)
+
+
+def test_files_are_read_by_both(folder: Path, tmp_path: Path) -> None:
+    ours = Tokenizer.from_folder(folder)
+    ours.add_special_tokens({"pad_token": "<pad>", "extra_special_tokens": ["<tool>"]})
+    ours.chat_template, ours.padding_side, ours.model_max_length = "{{ messages }}", "left", 77
+    paths = ours.save_pretrained(tmp_path / "saved", push_to_hub=False)
+    assert all(Path(path).is_file() for path in paths)
+    again, other = Tokenizer.from_folder(tmp_path / "saved"), theirs(tmp_path / "saved")
+    check_tokens(again, other)
+    assert again.get_vocab() == ours.get_vocab() and again.special_tokens_map == ours.special_tokens_map
+    assert (again.padding_side, again.model_max_length) == ("left", 77)
+    assert again.chat_templates == ours.chat_templates
+    with pytest.raises(MinillmError, match="push_to_hub=True"):
+        ours.save_pretrained(tmp_path, push_to_hub=True)
+
+
+@pytest.mark.parametrize("config", [{}, {"padding_side": "right", "pad_token": "b"}])
+def test_padding_and_truncation_in_the_file_say_only_how(tmp_path: Path, config: dict[str, str]) -> None:
+    backend = byte_level(AddedToken("<pad>", special=True))
+    backend.enable_truncation(2, direction="left")
+    backend.enable_padding(direction="left", pad_id=256, pad_token="<pad>", length=20)
+    folder = folder_with(tmp_path, backend, tokenizer_config=config)
+    ours, other = Tokenizer.from_folder(folder), theirs(folder)
+    check_tokens(ours, other)
+    assert ours.padding_side == config.get("padding_side", "left") and ours.truncation_side == "left"
+    calls: list[dict[str, Any]] = [{}, {"padding": True}, {"truncation": True, "max_length": 3}]
+    for options in calls:
+        same(ours(TEXTS, **options), other(TEXTS, **options))
+
+
+PADDINGS: list[dict[str, Any]] = [
+    {},
+    {"padding": "max_length", "max_length": 30},
+    {"padding_side": "left"},
+    {"pad_to_multiple_of": 8},
+    {"padding": False},
+    {"return_attention_mask": False},
+    {"return_tensors": "pt"},
+    {"return_tensors": "np"},
+]
+
+
+@pytest.mark.parametrize("options", PADDINGS)
+def test_encodings_are_padded_as_theirs(demo: tuple[Tokenizer, Any], options: dict[str, Any]) -> None:
+    ours, other = demo
+    one, several = ours("a b c"), ours(["a b c", "a", "b c d e f g"])
+    rows = [{name: several[name][i] for name in several} for i in range(3)]
+    bare: dict[str, Any] = {"input_ids": several.input_ids}
+    encodings: list[Any] = [one, several, rows, bare, [{**row, "label": i} for i, row in enumerate(rows)]]
+    for encoding in encodings[1:] if "return_tensors" in options else encodings:
+        mine = other.pad(encoding, **{"return_attention_mask": True, **options})
+        found = ours.pad(encoding, **options)
+        if "return_attention_mask" in options:
+            assert "attention_mask" not in found
+            mine.pop("attention_mask", None)
+        assert found.keys() == mine.keys()
+        for name in mine:
+            assert type(found[name]) is type(mine[name])
+            assert (
+                np.array_equal(found[name], mine[name])
+                if "return_tensors" in options
+                else (found[name] == mine[name])
+            )
+    with pytest.raises(MinillmError, match="pad needs encodings with input_ids, got ids"):
+        ours.pad({"ids": [1]})
+
+
+def test_what_is_not_built_is_named(demo: tuple[Tokenizer, Any]) -> None:
+    ours, _ = demo
+    with pytest.raises(MinillmError, match="have encode_plus, minillm's do not; call the tokenizer itself"):
+        ours.encode_plus("a")
+    assert not hasattr(ours, "backend_tokenizer") and getattr(ours, "parse_response", None) is None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = ours.nonsense
+
+
 # ---------------------------------------------------------------- their tokenizers, taken as they are
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
