@@ -8,12 +8,14 @@ A field's `Kind` says once what it must be: requests are checked by it, and `/op
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from minillm.api.parameters import (
@@ -33,6 +35,9 @@ from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError
 
 Json = dict[str, Any]
+
+# Of brackets within brackets in a body.
+MAX_NESTING = 100
 
 
 def _object(**properties: Mapping[str, Any]) -> Json:
@@ -199,6 +204,44 @@ class ApiError(MinillmError):
 def dumps(content: Json) -> str:
     """Write JSON, in ASCII: half a surrogate pair, which a client may send, has no UTF-8."""
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def loads(content: bytes) -> Any:
+    """Read JSON as its standard has it, in UTF-8; raise `ApiError` for what Python reads beside that.
+
+    That is NaN and infinities, as numbers or by overflow, and objects with a name twice, of which one value
+    would be ignored. Deep nesting is refused here, since much of what reads it later calls itself.
+    """
+    try:
+        if content.startswith(codecs.BOM_UTF8):
+            raise ValueError("it begins with a byte order mark")
+        body = json.loads(
+            content.decode(), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_named_once
+        )
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"the body is not JSON: {error}") from error
+    if content.count(b"[") + content.count(b"{") > MAX_NESTING:  # else it cannot be deeper
+        containers = [body]
+        for _ in range(MAX_NESTING):
+            values = [x.values() if type(x) is dict else x for x in containers]
+            containers = [x for within in values for x in within if type(x) in (dict, list)]
+        if containers:
+            raise ApiError(f"the body is nested deeper than {MAX_NESTING} levels; send less")
+    return body
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number} is no number there")
+    return value
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> Json:
+    if len(found := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {reprlib.repr(twice)} twice")
+    return found
 
 
 def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUPPORTED) -> Json:

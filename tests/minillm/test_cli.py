@@ -137,15 +137,17 @@ def test_a_sample_that_fails_is_said_at_the_end(
     given = cli.Generate.params
 
     def failing(self: cli.Generate, llm: LLM, **more: Any) -> SamplingParams:
-        word = llm.get_tokenizer().decode([300])
-        return given(self, llm, **more, allowed_token_ids=[300], bad_words=[word])
+        def processor(*_: Any) -> Any:
+            raise ZeroDivisionError("nothing is left")
+
+        return given(self, llm, **more, logits_processors=[processor])
 
     monkeypatch.setattr(cli.Generate, "params", failing)
     status, _, err = run("generate", "a", "b", "--json")
     assert status == 1
     *_, last = err.splitlines()
-    assert last.startswith("error: prompt 1: MinillmError: no token is left")
-    assert "; prompt 2: MinillmError" in last
+    assert last.startswith("error: prompt 1: ZeroDivisionError: nothing is left")
+    assert "; prompt 2: ZeroDivisionError" in last
 
 
 # ---------------------------------------------------------------- logprobs
