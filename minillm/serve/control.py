@@ -6,6 +6,7 @@ These paths are vLLM's, and like there only a server in its development mode has
 from __future__ import annotations
 
 import asyncio
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,11 @@ def given_query(request: Request, known: Mapping[str, Kind]) -> Json:
     given: Json = {}
     for name in request.query_params:
         if (kind := known.get(name)) is None:
-            raise ApiError(f"there is no parameter {name!r}; leave it out", param=name)
+            raise ApiError(f"there is no parameter {reprlib.repr(name)}; leave it out", param=name)
         values = request.query_params.getlist(name)
         value: Any = values if kind is TEXTS else _parsed(values[-1], kind)
         if not kind.holds(value):
-            raise MinillmError(f"{name} must be {kind.name}, got {values[-1]!r}")
+            raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(values[-1])}")
         given[name] = value
     return given
 

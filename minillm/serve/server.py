@@ -6,6 +6,7 @@ Requests run together, in one batch of one sampler. A client that goes away ends
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import signal
 import socket
 import sys
@@ -274,7 +275,8 @@ class _Server:
     async def response(self, request: Request) -> Response:
         if request.query_params:
             name = min(request.query_params)
-            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+            shown = reprlib.repr(name)
+            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=name)
         return answer(self.responses.response(request.path_params["name"]))
 
     async def cancel(self, request: Request) -> Response:

@@ -1,8 +1,8 @@
 """The server under requests that nobody sane would send: no 5xx, nothing left running, memory flat.
 
 MINILLM_FUZZ=1000 is how much is sent: that many bodies and queries made by hand, and by schemathesis a
-fiftieth of it for each path, of values that fit the description and of values that do not. The default is small,
-to be quick; 1000 makes some 2,500 requests.
+twentieth of it for each path, of values that fit the description and of values that do not. By default it is
+less, to be quick.
 """
 
 from __future__ import annotations
@@ -12,29 +12,35 @@ import http.client
 import json
 import os
 import random
+import shutil
+import signal
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 
-from minillm import LLM, Tokenizer, Transformer
-from minillm.serve import server as serving
+from minillm import Transformer, save_model
 
-HAND_MADE = int(os.environ.get("MINILLM_FUZZ", "300"))
-GENERATED = max(2, HAND_MADE // 50)  # for each path, fitting or not
-MOST_GROWTH = 48 << 20  # bytes, after a quarter of the requests
+ROOT = Path(__file__).parents[2]
+HAND_MADE = int(os.environ.get("MINILLM_FUZZ", "200"))
+GENERATED = max(2, HAND_MADE // 20)  # for each path, fitting or not
+MOST_GROWTH = 32 << 20  # bytes, from after the warm-up on; most of it is of what stays of /v1/responses
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2, 2**31, 2**33, 2**63, 2**70, -(2**70), 10**400, 0.5, -0.0, 1e308, 1e-320,
-    float("nan"), float("inf"), "", "a", " ", "\n", "\ud800", "\x00", "é" * 50, "\U0001f600", "[", "\\", "{{", "{%",
+    float("nan"), float("inf"), "", "a", " ", "\n", "\ud800", "\x00", "é" * 50, "\U0001f600", "[", "\\",
+    "{{", "{%",
     "{{ messages[0].x.y }}", "</think>", "<tool_call>", "a" * 2000, [], [[]], [None], [0], [-1], [2**70],
     [1, "a"], [[1], "a"], ["\ud800"], [""], {}, {"a": 1}, {"": {}}, {"1": 5}, {"-1": 5}, {"\ud800": 1},
     {"99999999999999999999": 1}, {"type": "text"}, {"type": "json_schema"}, {"json": {}}, {"regex": "("},
@@ -50,8 +56,9 @@ for depth in (50, 99, 300):
     ODD.append(nested)
 
 BODIES = [
-    b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b'"\xed\xa0\x80"', b"[" * 50_000, b'{"a":' * 5_000, b"1" * 5000,
-    b"{}" * 2, b'{"prompt": "a", "prompt": "b"}', b'{"prompt": NaN}', b'{"temperature": 1e999}', b"\xef\xbb\xbf{}",
+    b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b'"\xed\xa0\x80"', b"[" * 50_000, b'{"a":' * 5_000,
+    b"1" * 5000, b"{}" * 2, b'{"prompt": "a", "prompt": "b"}', b'{"prompt": NaN}', b'{"temperature": 1e999}',
+    b"\xef\xbb\xbf{}",
     '{"prompt": "a"}'.encode("utf-16"), b'{"prompt": ' + b"9" * 4400 + b"}",
 ]  # fmt: skip
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -75,12 +82,14 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
             "max_tokens": 2, "tools": [{"type": "function", "function": FUNCTION}], "tool_choice": "auto",
         },
         {
-            "messages": [{"role": "user", "content": "a"}], "max_tokens": 2, "logprobs": True, "top_logprobs": 2,
+            "messages": [{"role": "user", "content": "a"}], "max_tokens": 2, "logprobs": True,
+            "top_logprobs": 2,
             "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": PARAMETERS}},
         },
         {
-            "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "max_tokens": 2,
-            "stream": True, "add_generation_prompt": False, "continue_final_message": True, "echo": True,
+            "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+            "max_tokens": 2, "stream": True, "add_generation_prompt": False, "continue_final_message": True,
+            "echo": True,
             "chat_template": "{{ messages[0].content }}", "chat_template_kwargs": {"x": 1},
         },
         {
@@ -92,7 +101,8 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
     "/v1/responses": [
         {"input": "a", "max_output_tokens": 2, "stream": True, "instructions": "b"},
         {
-            "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}], "max_output_tokens": 2,
+            "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+            "max_output_tokens": 2,
             "tools": [{"type": "function", **FUNCTION}], "tool_choice": "auto", "metadata": {"a": "b"},
             "text": {"format": {"type": "json_schema", "name": "a", "schema": PARAMETERS}},
         },
@@ -100,7 +110,10 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
     "/inference/v1/generate": [{"token_ids": [1, 2], "sampling_params": {"max_tokens": 2, "logprobs": 1}}],
     "/tokenize": [
         {"prompt": "a", "add_special_tokens": True, "return_token_strs": True},
-        {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function", "function": FUNCTION}]},
+        {
+            "messages": [{"role": "user", "content": "a"}],
+            "tools": [{"type": "function", "function": FUNCTION}],
+        },
     ],
     "/detokenize": [{"tokens": [1, 2, 3]}],
     "/update_weights": [{"update_info": {"path": "/nowhere"}}],
@@ -108,21 +121,41 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def url(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> Iterator[str]:
-    model = tiny_llama("fp32", vocab_size=49152)
-    llm = LLM(model, Tokenizer.from_folder(demo_model_path), kv_cache_memory_bytes=1 << 23)
-    options = serving.ServerOptions(trust_request_chat_template=True, dev_mode=True)
-    with serving.bind("127.0.0.1", 0) as listener:
-        listener.listen()
-        found = serving.url(listener)
-        server = serving.make_server(serving.make_app(llm, "tiny", options=options), 5)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
+def folder(
+    tiny_llama: Callable[..., Transformer], demo_model_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    made = tmp_path_factory.mktemp("fuzz") / "tiny"
+    save_model(tiny_llama("fp32", vocab_size=49152), made)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(demo_model_path / name, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
+    """`minillm serve` in a process of its own, and its address."""
+    command = [sys.executable, "-m", "minillm", "serve", str(folder), "--served-model-name", "tiny"]
+    command += ["--port", "0", "--kv-cache-memory-bytes", "8388608"]
+    command += ["--trust-request-chat-template", "--server-dev-mode"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield found
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1].removesuffix("/v1")
+            for _ in range(10):  # what is made once has been made, when memory is looked at
+                for path, bodies in SEEDS.items():
+                    for body in bodies:
+                        send(url, "POST", path, json.dumps(body).encode())
+            yield psutil.Process(process.pid), url
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
         finally:
-            server.should_exit = True
-            thread.join()
+            process.kill()
+
+
+@pytest.fixture
+def url(server: tuple[psutil.Process, str]) -> str:
+    return server[1]
 
 
 def send(url: str, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
@@ -146,8 +179,8 @@ def go_on(url: str) -> None:
 
 def assert_idle(url: str) -> None:
     go_on(url)
-    left = [f'vllm:{name}{{model_name="tiny"}} 0.0' for name in ("num_requests_running", "num_requests_waiting")]
-    left.append('vllm:kv_cache_usage_perc{model_name="tiny"} 0.0')
+    gauges = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+    left = [f'vllm:{name}{{model_name="tiny"}} 0.0' for name in gauges]
     for _ in range(500):  # those who hung up
         text, load = send(url, "GET", "/metrics")[1].decode(), json.loads(send(url, "GET", "/load")[1])
         if all(line in text for line in left) and load == {"server_load": 0}:
@@ -159,7 +192,8 @@ def assert_idle(url: str) -> None:
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key or index) of a JSON value."""
     found: list[tuple[Any, Any]] = []
-    for key, inner in value.items() if type(value) is dict else enumerate(value) if type(value) is list else ():
+    within = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
+    for key, inner in within:
         found += [(value, key), *places(inner)]
     return found
 
@@ -191,23 +225,20 @@ def assert_sane(sent: object, status: int, text: bytes) -> None:
         assert error["message"] and "\n" not in error["message"], (sent, text)
 
 
-class Memory:
-    """That of this process, in which the server runs, from after the warm-up on."""
-
-    def __init__(self) -> None:
-        self._process, self.start = psutil.Process(), 0
-
-    def warm(self) -> None:
-        self.start = self._process.memory_info().rss
-
-    def assert_flat(self) -> None:
-        grown = self._process.memory_info().rss - self.start
-        print(f"memory {self.start >> 20} MiB, grown by {grown >> 10} KiB")
-        assert grown < MOST_GROWTH
+@pytest.fixture(autouse=True)
+def nothing_stays(server: tuple[psutil.Process, str]) -> Iterator[None]:
+    """After each test nothing runs, and memory is what it was."""
+    process, url = server
+    start = process.memory_info().rss
+    yield
+    assert_idle(url)
+    grown = process.memory_info().rss - start
+    print(f"memory {start >> 20} MiB, grown by {grown >> 10} KiB")
+    assert grown < MOST_GROWTH
 
 
 def test_hostile_requests_by_hand(url: str) -> None:
-    rng, memory, statuses = random.Random(0), Memory(), Counter[int]()
+    rng, statuses = random.Random(0), Counter[int]()
     operations = [
         (method.upper(), path, operation)
         for path, methods in description(url).items()
@@ -216,8 +247,6 @@ def test_hostile_requests_by_hand(url: str) -> None:
     bodies = [(path, operation) for _, path, operation in operations if "requestBody" in operation]
     assert {path for path, _ in bodies} == set(SEEDS)
     for i in range(HAND_MADE):
-        if i == HAND_MADE // 4:
-            memory.warm()
         if i % 5:
             path, operation = rng.choice(bodies)
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -230,7 +259,18 @@ def test_hostile_requests_by_hand(url: str) -> None:
             path = path.replace("{name}", rng.choice(["tiny", "resp_1", "%00", "a/b", "%ff"]))
             names = [one["name"] for one in operation["parameters"] if one["in"] == "query"]
             if names or rng.random() < 0.3:
-                values = ["", "true", "1", "-1", "9" * 5000, "%ff", "%00", "abort", "kv_cache", quote("\u00e9")]
+                values = [
+                    "",
+                    "true",
+                    "1",
+                    "-1",
+                    "9" * 5000,
+                    "%ff",
+                    "%00",
+                    "abort",
+                    "kv_cache",
+                    "%C3%A9",
+                ]
                 path += f"?{rng.choice([*names, 'x', ''])}={rng.choice(values)}"
             method = rng.choice([method, method, "DELETE", "OPTIONS"])
             data = rng.choice(BODIES)
@@ -242,8 +282,6 @@ def test_hostile_requests_by_hand(url: str) -> None:
             go_on(url)
     print(f"{HAND_MADE} requests by hand: {dict(statuses)}")
     assert statuses[200] > HAND_MADE // 20 and statuses[400] > HAND_MADE // 5
-    memory.assert_flat()
-    assert_idle(url)
 
 
 def test_bytes_that_are_no_http_and_clients_that_leave(url: str) -> None:
@@ -255,7 +293,8 @@ def test_bytes_that_are_no_http_and_clients_that_leave(url: str) -> None:
         b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 100, b"GET " + b"/a" * 50_000,
         head + b"X: " + b"a" * 100_000 + b"\r\n\r\n", head + b"Content-Length: -5\r\n\r\n",
         head + b"Content-Length: 9\r\nContent-Length: 8\r\n\r\n{}", chunked + b"zz\r\n{}\r\n0\r\n\r\n",
-        chunked + b"2\r\n{}\r\n", head + b"Content-Length: 500\r\n\r\n{", b"GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        chunked + b"2\r\n{}\r\n", head + b"Content-Length: 500\r\n\r\n{",
+        b"GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n",
         *[head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body] * 8,
     ):  # fmt: skip
         with socket.create_connection((host.hostname, host.port), timeout=30) as client:
@@ -266,7 +305,6 @@ def test_bytes_that_are_no_http_and_clients_that_leave(url: str) -> None:
             except (TimeoutError, ConnectionError):
                 continue  # it waits for more, or has gone
             assert not answer.startswith(b"HTTP/1.1 5"), (sent[:100], answer)
-    assert_idle(url)
 
 
 def test_what_the_description_allows_and_forbids(url: str) -> None:
@@ -278,8 +316,7 @@ def test_what_the_description_allows_and_forbids(url: str) -> None:
         rules.status_code_conformance, rules.content_type_conformance, rules.response_schema_conformance,
         rules.negative_data_rejection,
     ]  # fmt: skip
-    memory, statuses = Memory(), Counter[int]()
-    memory.warm()
+    statuses = Counter[int]()
     modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
     for operation in [found.ok() for found in schema.get_all_operations()]:
         for mode in modes:
@@ -299,8 +336,6 @@ def test_what_the_description_allows_and_forbids(url: str) -> None:
                 if case.operation.path in ("/pause", "/sleep"):
                     go_on(url)
 
-            if mode is modes[0] or operation.body or operation.query or operation.path_parameters:
+            with nullcontext() if mode is modes[0] else suppress(Unsatisfiable):  # where anything fits
                 no_fault()
     print(f"{statuses.total()} requests of the description: {dict(statuses)}")
-    memory.assert_flat()
-    assert_idle(url)
