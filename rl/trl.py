@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from kernels.backend import same_device
 from minillm import LLM, MinillmError, SamplingParams
 from minillm.checkpoint.load import save_model
 from minillm.errors import install_hint
@@ -198,7 +199,7 @@ class Policy(PreTrainedModel):
         """Stay where the `LLM` is; raise `MinillmError` for another device or dtype."""
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         there = self.model.head.device
-        if device is not None and (device.type, device.index or 0) != (there.type, there.index or 0):
+        if device is not None and not same_device(device, there):
             raise MinillmError(f"the LLM is on {there}, not on {device}; make it with device='{device}'")
         if dtype not in (None, self.model.head.dtype):
             raise MinillmError(

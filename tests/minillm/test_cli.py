@@ -137,17 +137,14 @@ def test_a_sample_that_fails_is_said_at_the_end(
     given = cli.Generate.params
 
     def failing(self: cli.Generate, llm: LLM, **more: Any) -> SamplingParams:
-        def processor(*_: Any) -> Any:
-            raise ZeroDivisionError("nothing is left")
-
-        return given(self, llm, **more, logits_processors=[processor])
+        return given(self, llm, **more, logits_processors=[lambda _, logits_V: logits_V - math.inf])
 
     monkeypatch.setattr(cli.Generate, "params", failing)
     status, _, err = run("generate", "a", "b", "--json")
     assert status == 1
     *_, last = err.splitlines()
-    assert last.startswith("error: prompt 1: ZeroDivisionError: nothing is left")
-    assert "; prompt 2: ZeroDivisionError" in last
+    assert last.startswith("error: prompt 1: MinillmError: no token is left")
+    assert "; prompt 2: MinillmError" in last
 
 
 # ---------------------------------------------------------------- logprobs
