@@ -28,7 +28,9 @@ WAKE_UP: dict[str, Kind] = {"tags": TEXTS}
 RESET: dict[str, Kind] = {"reset_running_requests": FLAG, "reset_external": FLAG}
 UPDATE: dict[str, Kind] = {
     "update_info": Kind(
-        OBJECT.schema, OBJECT.name, {"properties": {"path": TEXT.schema}, "required": ["path"]}
+        OBJECT.schema,
+        OBJECT.name,
+        {"properties": {"path": TEXT.schema}, "required": ["path"], "additionalProperties": False},
     )
 }
 
@@ -90,9 +92,10 @@ class Control:
 
         No request may be under way, since its answer would be of both: `pause` first, with "wait" or "abort".
         """
-        path = given_fields(body, UPDATE).get("update_info", {}).get("path")
-        if type(path) is not str or not Path(path).is_absolute():
-            raise ApiError("update_info must hold an absolute path", param="update_info")
+        info = given_fields(body, UPDATE).get("update_info", {})
+        path = info.get("path")
+        if type(path) is not str or not Path(path).is_absolute() or len(info) > 1:
+            raise ApiError("update_info must hold the absolute path of a folder, alone", param="update_info")
         model = await self._llm.call(lambda llm: llm.model)
         other = await asyncio.to_thread(load_like, model, Path(path))
         await self._llm.call(lambda llm: _take(llm, other))

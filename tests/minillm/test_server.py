@@ -723,6 +723,9 @@ def test_other_errors(tiny: Running) -> None:
         assert status == 400
         assert message in error["message"]
     assert tiny.error("/v1/embeddings", {})[0] == 404
+    for path in ("/pause", "/resume", "/sleep", "/wake_up", "/reset_prefix_cache", "/update_weights"):
+        status, error = tiny.error(path, {})
+        assert status == 404 and "--server-dev-mode" in error["message"]
     assert tiny.call("GET", "/v1/completions")[0] == 405
     status, content, _ = tiny.call("POST", "/v1/completions", b"{}", {"Content-Type": "text/plain"})
     assert status == 415
