@@ -211,3 +211,8 @@ def recorder(device: torch.device) -> Recorder:
 def memory_of(device: torch.device) -> tuple[int, int] | None:
     """Return a GPU's free and whole memory in bytes; None for the CPU, whose memory is not its own."""
     return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
+def same_device(a: torch.device, b: torch.device) -> bool:
+    """Tell whether two devices are one; without a number a device is the first of its kind."""
+    return (a.type, a.index or 0) == (b.type, b.index or 0)

@@ -30,6 +30,7 @@ import torch
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.utils.checkpoint import checkpoint
 
+from kernels.backend import same_device
 from minillm import LLM, MinillmError, SamplingParams
 from minillm.checkpoint.load import load_weights, save_model
 from minillm.checkpoint.safetensors import save_tensors
@@ -225,8 +226,7 @@ class Policy(PreTrainedModel):
         """Stay where the `LLM` is; raise `MinillmError` for another device or dtype."""
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         there = self.model.head.device
-        # "cuda" is any of them, as "cuda:0" is one.
-        if device is not None and str(device) not in (str(there), str(there).partition(":")[0]):
+        if device is not None and not same_device(device, there):
             raise MinillmError(f"the LLM is on {there}, not on {device}; make it with device='{device}'")
         if dtype not in (None, self.model.head.dtype):
             raise MinillmError(

@@ -83,6 +83,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "kernels/ops/rope_store_attention.py:_RopeStoreAttention.forward": OPERATION,
     "minillm/harness.py:MinillmLM.__init__": "the harness's options, under its own models' names",
     "minillm/llm.py:LLM.__init__": "vLLM's options, under vLLM's names",
+    "minillm/tokenizer/huggingface.py:HuggingFaceMethods.__call__": "Hugging Face's options, under its names",
 }
 
 Graph = dict[str, set[str]]

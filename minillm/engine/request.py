@@ -35,6 +35,10 @@ class SampleState:
     first_token_time: float | None = None
     last_token_time: float | None = None
 
+    def __post_init__(self) -> None:
+        # Each row of each step asks for them, and a request's parameters stay as they are.
+        self.is_plain, self.truncates = self.params.is_plain, self.params.truncates
+
     def take(self, token: int, entries: dict[int, Logprob] | None) -> bool:
         """Append a token with its logprobs; tell whether the sample ends with it."""
         self.sequence.token_ids.append(token)

@@ -61,7 +61,7 @@ class Sampler:
         """Draw a token for each row, with the logprobs that were asked for; or say what kept it from one."""
         params_R = [sample.params for sample in samples]
         source_RV, errors = logits_RV, dict[int, Exception]()
-        if changed := [i for i, params in enumerate(params_R) if not params.is_plain]:
+        if changed := [i for i, sample in enumerate(samples) if not sample.is_plain]:
             source_RV = logits_RV.clone()
             left_R = torch.ones(len(samples), dtype=torch.bool, device=logits_RV.device)
             for i in changed:
@@ -73,7 +73,7 @@ class Sampler:
                     errors[i] = error
         temperature_R = logits_RV.new_tensor([params.temperature or 1.0 for params in params_R])
         drawn = Rows(source_RV, temperature_R)
-        if truncated := [i for i in changed if params_R[i].temperature > 0 and params_R[i].truncates]:
+        if truncated := [i for i in changed if params_R[i].temperature > 0 and samples[i].truncates]:
             # After the temperature, which these rows then have behind them.
             cut_RV, cut_R = source_RV.clone(), temperature_R.clone()
             for i in truncated:

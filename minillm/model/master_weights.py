@@ -4,8 +4,8 @@ The copy is made once for each change of the parameter, and always in the same m
 reads it like any weight. Every change of a tensor in place counts up its version, and what is made of weights
 (the prefix cache, rounded copies) is made again when that has grown. torch's fused optimizers write past the
 count, so it is counted up for them after each of their steps. Other writes that pass by it (through `.data`,
-by numpy or by another library's kernels) are found by a checksum of the bytes, at moments when reading all
-weights once is cheap: before a training forward, and before a sampler begins.
+by numpy or by another library's kernels) are found by a checksum of the bytes before a sampler begins, when
+reading all weights once is cheap; a training forward, which must not wait for a device, rounds them anew.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `w` in `dtype`, differentiable; itself where it has that, else a copy that is kept with it.
 
     Every in-place change of `w`, an optimizer's step too, counts up its version, and the next call writes the
-    copy again; of a change that passes by it (`.data`), the next call after `count_writes`.
+    copy again; of a change that passes by it (`.data`), the next call after `count_writes` or `renew`.
     """
     if w.dtype == dtype:
         return w
@@ -56,6 +56,17 @@ def rounded(w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if torch.is_grad_enabled() and w.requires_grad:
         return _Rounded.apply(w, [made[1]])  # type: ignore[no-any-return]
     return made[1]
+
+
+@torch.no_grad()
+def renew(w: torch.Tensor, dtype: torch.dtype) -> None:
+    """Write the copy that `rounded` keeps again, for writes past w's version.
+
+    It counts as no change, since mostly it is none: graphs that have saved the copy stay whole.
+    """
+    made = w.__dict__.get("_rounded", {}).get(dtype)
+    if made is not None and made[0] == (version([w]), w.data_ptr()):
+        round_into(w, made[1].data)
 
 
 def rounded_copies(w: torch.Tensor) -> list[torch.Tensor]:

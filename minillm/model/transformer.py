@@ -29,7 +29,7 @@ from minillm.model import moe, rope
 from minillm.model.batch import Batch
 from minillm.model.config import Experts, Matrix, ModelConfig, Shape
 from minillm.model.kv_cache import KVCache
-from minillm.model.master_weights import count_writes, rounded
+from minillm.model.master_weights import renew, rounded
 from minillm.model.precision import Precision, get_precision
 
 # (layer, "residual" or "qkv", values_TX)
@@ -203,8 +203,9 @@ class Transformer(nn.Module):
         """
         x_TC = self.embed_tokens(tokens_T, batch.position_T)
         if cache is None:
-            if self._masters and not torch.compiler.is_compiling():
-                count_writes(owner.get_parameter(name) for owner, name, _ in self._masters)
+            if not torch.compiler.is_compiling():
+                for owner, name, dtype in self._masters:
+                    renew(owner.get_parameter(name), dtype)
             scratch = KVCache.pages(self.config, self.precision, batch.num_pages, self.head.device)
         layers = [scratch] * self.config.num_layers if cache is None else cache.layers
         return self.blocks(layers, x_TC, torch.zeros_like(x_TC), batch)

@@ -137,8 +137,7 @@ def test_a_sample_that_fails_is_said_at_the_end(
     given = cli.Generate.params
 
     def failing(self: cli.Generate, llm: LLM, **more: Any) -> SamplingParams:
-        word = llm.get_tokenizer().decode([300])
-        return given(self, llm, **more, allowed_token_ids=[300], bad_words=[word])
+        return given(self, llm, **more, logits_processors=[lambda _, logits_V: logits_V - math.inf])
 
     monkeypatch.setattr(cli.Generate, "params", failing)
     status, _, err = run("generate", "a", "b", "--json")

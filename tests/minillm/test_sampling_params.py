@@ -864,8 +864,9 @@ def joined(outputs: Iterable[RequestOutput]) -> list[CompletionOutput]:
     whole: list[CompletionOutput] = []
     for request in outputs:
         whole = whole or [CompletionOutput(o.index, "", [], None, None) for o in request.outputs]
-        for all_, new in zip(whole, request.outputs, strict=True):
-            assert all_.finish_reason in (None, new.finish_reason)
+        for new in request.outputs:
+            all_ = whole[new.index]
+            assert all_.finish_reason is None  # the end is said once, and nothing after it
             all_.text += new.text
             all_.token_ids += new.token_ids
             if new.logprobs is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -257,16 +258,16 @@ def by_character(ids: Sequence[int], skip: bool) -> str:
     backend, texts = BYTE_FALLBACK._backend, dict(enumerate(BYTE_FALLBACK.token_bytes()))
     if not skip:
         texts |= {i: BYTE_FALLBACK.decode([i], False).encode() for i in backend.special_ids}
-    # Half a character is over where another token follows: a byte that no UTF-8 has parts them.
-    rest = b"".join(texts[i] + (b"" if i in backend.byte_ids else b"\xff") for i in ids if backend.knows(i))
     text = ""
-    while rest:
-        try:
-            text, rest = text + rest.decode(), b""
-        except UnicodeDecodeError as error:
-            at = error.start
-            text += rest[:at].decode() + ("" if rest[at] == 0xFF else "\ufffd")
-            rest = rest[at + 1 :]
+    # Half a character is over where another token follows.
+    for _, run in groupby(filter(backend.knows, ids), lambda i: i in backend.byte_ids):
+        rest = b"".join(texts[i] for i in run)
+        while rest:
+            try:
+                text, rest = text + rest.decode(), b""
+            except UnicodeDecodeError as error:
+                text += rest[: error.start].decode() + "\ufffd"
+                rest = rest[error.start + 1 :]
     return text.removeprefix(" ")
 
 
