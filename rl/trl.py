@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer over a live `Transformer`: what samples is what is trained, so its ratio is exactly 1.
 
     policy = Policy(LLM("smollm2-135m-instruct"))
-    args = GRPOConfig("runs/grpo", gradient_checkpointing=False)
+    args = GRPOConfig("runs/grpo", gradient_checkpointing=False, bf16=False)
     names = {"processing_class": tokenizer, "rollout_func": policy.rollout}
     GRPOTrainer(policy, reward, args, dataset, **names).train()
 

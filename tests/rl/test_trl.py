@@ -47,7 +47,12 @@ def share_of_a(completions: list[str], **columns: Any) -> list[float]:
 
 
 def trainer_of(
-    policy: Policy, folder: Path, output: Path, rollout: Callable[..., Any] | None = None, **options: Any
+    policy: Policy,
+    folder: Path,
+    output: Path,
+    rollout: Callable[..., Any] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    **options: Any,
 ) -> Any:
     """A trainer of three optimizer steps, each on four completions of two prompts of other lengths."""
     values: dict[str, Any] = {
@@ -73,6 +78,7 @@ def trainer_of(
         Dataset.from_dict({"prompt": PROMPTS}),
         processing_class=tokenizer_of(folder),
         rollout_func=rollout or policy.rollout,
+        optimizers=(optimizer, None),
     )
 
 
@@ -180,8 +186,7 @@ def test_small_steps_of_bf16_weights_survive(folder: Path, tmp_path: Path) -> No
     policy = Policy(LLM(folder, precision="bf16"))
     matrices = [w for w in policy.model.parameters() if w.dim() > 1]
     before = [w.detach().clone() for w in matrices]
-    trainer = trainer_of(policy, folder, tmp_path)
-    trainer.optimizer = make_optimizer(policy.model, lr=1e-5)
+    trainer = trainer_of(policy, folder, tmp_path, optimizer=make_optimizer(policy.model, lr=1e-5))
     trainer.train()
     assert ratios_of(trainer) == ONE
     assert all(not torch.equal(w, old) for w, old in zip(matrices, before, strict=True))
