@@ -271,14 +271,11 @@ class MinillmLM(TemplateLM):
             yield batch
 
     def _warn_of_cuts(self, excess: Iterable[int]) -> None:
-        """Say in the log how many requests are how much too long."""
+        """Say in the log how many requests are how much too long, with what is generated after them."""
+        excess = list(excess)
         if cut := [tokens for tokens in excess if tokens > 0]:
-            logger.warning(
-                "%d requests are longer than max_length = %d: up to %d tokens are cut off at their left",
-                len(cut),
-                self.max_length,
-                max(cut),
-            )
+            said = "%d of %d requests exceed max_length = %d: up to %d tokens are cut off at their left"
+            logger.warning(said, len(cut), len(excess), self.max_length, max(cut))
 
     @torch.no_grad()
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Answer]:

@@ -157,13 +157,13 @@ def test_what_is_too_long_is_cut_at_the_left_and_said(
         assert lm.loglikelihood(pairs, disable_tqdm=True)[0] == scored[0]
         assert len(context) + len(rest) > 65
         over = len(context) + len(rest) - 65
-        said = f"2 requests are longer than max_length = 64: up to {over} tokens are cut off at their left"
+        said = f"2 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
         assert caplog.messages == [said]
         kwargs = {"until": [], "max_gen_toks": 20}
         whole = lm.generate_until(instances("generate_until", [(words, kwargs), ("a", kwargs)]), True)
         over = len(context) - (64 - 20)
         assert caplog.messages[1:] == [
-            f"1 requests are longer than max_length = 64: up to {over} tokens are cut off at their left"
+            f"1 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
         ]
     params = SamplingParams(temperature=0, max_tokens=20)
     (output,) = lm.llm.generate([context[-44:]], params, use_tqdm=False)
