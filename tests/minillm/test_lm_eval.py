@@ -174,6 +174,14 @@ def test_what_is_too_long_is_cut_at_the_left_and_said(
     assert "generating: 100%" in capfd.readouterr().err
 
 
+def test_a_text_without_a_context_comes_after_the_prefix_token(folder: Path) -> None:
+    lm = MinillmLM(folder, add_bos_token=False)
+    kwargs = {"until": [], "max_gen_toks": 5}
+    assert lm.tok_encode("") == []
+    empty, begun = lm.generate_until(instances("generate_until", [("", kwargs), ("<s>", kwargs)]), True)
+    assert empty == begun
+
+
 def test_live_weights_are_scored(folder: Path) -> None:
     """Whatever a trainer writes, and however, is seen; the masters' rounded copies too."""
     llm = LLM(folder, precision="bf16-master-fp32")
@@ -369,7 +377,7 @@ def test_add_bos_token(folder: Path) -> None:
     ("gen_kwargs", "words"),
     [
         ({"num_beams": 4}, "'num_beams' is not supported"),
-        ({"max_gen_toks": 5, "stop": ["a"]}, "'stop' is not supported"),
+        ({"max_gen_toks": 5, "stop": ["a"]}, "'stop' is not supported; give until"),
         ({"max_gen_toks": 64}, "max_gen_toks = 64 must be"),
         ({"max_gen_toks": 5, "do_sample": True, "temperature": -1.0}, "temperature must be"),
     ],
