@@ -459,7 +459,7 @@ def tokenizer(demo_model_path: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def model(tiny_llama: Callable[..., Transformer], tokenizer: Tokenizer) -> Transformer:
-    return tiny_llama("fp32", vocab_size=tokenizer.vocab_size, max_position_embeddings=2048)
+    return tiny_llama("fp32", vocab_size=len(tokenizer), max_position_embeddings=2048)
 
 
 class Scripted(LLM):
@@ -467,7 +467,7 @@ class Scripted(LLM):
 
     script: str | None = None
 
-    def enqueue(self, prompt: Any, sampling_params: Any = None, request_id: str | None = None) -> str:
+    def enqueue(self, prompt: Any, sampling_params: Any = None, *args: Any, **kwargs: Any) -> str:
         if self.script is not None:
             ids = [*self.get_tokenizer().encode(self.script, add_special_tokens=False), 2]
 
@@ -477,7 +477,7 @@ class Scripted(LLM):
                 )
 
             sampling_params = replace(sampling_params, logits_processors=[follow])
-        return super().enqueue(prompt, sampling_params, request_id)
+        return super().enqueue(prompt, sampling_params, *args, **kwargs)
 
 
 @dataclass
