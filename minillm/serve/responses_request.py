@@ -24,12 +24,14 @@ SAME: dict[str, Kind] = {
     **{name: kind for name, kind in protocol.SAMPLING.items() if name not in (
         "n", "max_tokens", "logprobs", "prompt_logprobs", "logprob_token_ids")},
     "model": TEXT, "parallel_tool_calls": FLAG, "chat_template_kwargs": OBJECT,
+    "priority": protocol.ENVELOPE["priority"],
 }  # fmt: skip
 FIELDS: dict[str, Kind] = {
     **SAME,
     "input": TEXT_OR_LIST, "instructions": TEXT, "max_output_tokens": WHOLE, "include": TEXTS,
     "top_logprobs": WHOLE, "text": OBJECT, "tools": LIST, "tool_choice": TEXT_OR_OBJECT, "reasoning": OBJECT,
     "truncation": TEXT, "previous_response_id": TEXT, "store": FLAG, "stream": FLAG, "stream_options": OBJECT,
+    "request_id": TEXT,
     # Shown in the response, without effect; the last bounds calls of tools that a server runs itself.
     "metadata": OBJECT, "user": TEXT, "service_tier": TEXT, "safety_identifier": TEXT,
     "prompt_cache_key": TEXT, "max_tool_calls": WHOLE,
@@ -39,8 +41,8 @@ UNSUPPORTED: Json = {
     "access_programs": None, "background": False, "background_options": None, "cache_salt": None,
     "context_management": None, "conversation": None, "enable_response_messages": False, "image": None,
     "mm_processor_kwargs": None, "moderation": None, "previous_input_messages": None,
-    "previous_response": None, "priority": 0, "prompt": None, "prompt_cache_options": None,
-    "prompt_cache_retention": None, "request_id": None, "vllm_xargs": {},
+    "previous_response": None, "prompt": None, "prompt_cache_options": None,
+    "prompt_cache_retention": None, "vllm_xargs": {},
 }  # fmt: skip
 # What the chat calls fields that have another name here.
 NAMES = {
