@@ -174,14 +174,16 @@ def _tool(where: str, tool: Any) -> Json:
     if type(tool) is dict and tool.get("type") != "function":
         raise MinillmError(f"{where} must be of type 'function', got {reprlib.repr(tool.get('type'))}")
     function = _checked(where, tool, TOOL, ("name",))
+    if not function["name"]:
+        raise MinillmError(f"{where}: name must not be empty")
     del function["type"]
     return {"type": "function", "function": function}
 
 
 def _tool_choice(choice: Any) -> Any:
-    if type(choice) is str:
+    if choice in ("auto", "none", "required"):
         return choice
-    if choice.keys() != {"type", "name"} or choice["type"] != "function":
+    if type(choice) is str or choice.keys() != {"type", "name"} or choice["type"] != "function":
         rule = "'auto', 'none', 'required' or {'type': 'function', 'name': ...}"
         raise MinillmError(f"tool_choice must be {rule}, got {reprlib.repr(choice)}")
     return {"type": "function", "function": {"name": choice["name"]}}
