@@ -6,8 +6,10 @@ Requests run together, in one batch of one sampler. A client that goes away ends
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -278,8 +280,8 @@ class _Server:
 
     async def response(self, request: Request) -> Response:
         if asked := [name for name, value in request.query_params.items() if value != "false"]:
-            name = asked[0]
-            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+            shown = reprlib.repr(asked[0])
+            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=asked[0])
         return answer(self.responses.response(request.path_params["name"]))
 
     async def delete_response(self, request: Request) -> Response:
@@ -397,10 +399,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url(listener: socket.socket) -> str:
+def check_certificate(certfile: str | None, keyfile: str | None) -> None:
+    """Raise `MinillmError` where HTTPS could not be spoken with these files; None of either is HTTP."""
+    if certfile is None:
+        if keyfile is not None:
+            raise MinillmError("--ssl-keyfile goes with --ssl-certfile; give both")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
+    except OSError as error:
+        files = " and ".join(file for file in (certfile, keyfile) if file is not None)
+        raise MinillmError(f"{files} are no certificate and its key in PEM ({error}); give such") from error
+
+
+def url(listener: socket.socket, scheme: str = "http") -> str:
     """Say where clients find the server."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
@@ -443,7 +458,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     listener.listen()
-    print(f"serving {names[0]} at {url(listener)}/v1", flush=True)
+    scheme = "http" if uvicorn_options.get("ssl_certfile") is None else "https"
+    print(f"serving {names[0]} at {url(listener, scheme)}/v1", flush=True)
     if not keys and not listener.getsockname()[0].startswith(("127.", "::1")):
         print("warning: without --api-key, everybody who reaches this address is served", file=sys.stderr)
     server.run(sockets=[listener])

@@ -740,7 +740,7 @@ def test_a_text_that_was_cut_goes_on(client: openai.OpenAI, reference: LLM) -> N
 def test_what_is_stored_can_be_had_again(client: openai.OpenAI) -> None:
     kept = client.responses.create(model="tiny", input="Hi", max_output_tokens=2)
     assert client.responses.retrieve(kept.id).to_dict() == kept.to_dict()
-    with pytest.raises(openai.BadRequestError, match="stream is not supported"):
+    with pytest.raises(openai.BadRequestError, match="'stream' is not supported"):
         client.responses.retrieve(kept.id, stream=True)
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
         client.responses.cancel(kept.id)
