@@ -555,9 +555,10 @@ def reference(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> 
     return LLM(model, Tokenizer.from_folder(demo_model_path), kv_cache_memory_bytes=1 << 23)
 
 
-def post(served: str, path: str, body: Json) -> tuple[int, str, dict[str, str]]:
+def post(served: str, path: str, body: Json | str) -> tuple[int, str, dict[str, str]]:
     connection = http.client.HTTPConnection(urlsplit(served).netloc, timeout=30)
-    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    text = body if isinstance(body, str) else json.dumps(body)
+    connection.request("POST", path, text, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text, headers = response.read().decode(), {name.lower(): value for name, value in response.getheaders()}
     connection.close()
@@ -772,8 +773,12 @@ def test_what_is_stored_can_be_had_again(client: openai.OpenAI) -> None:
         ({"background": True}, "background", "does not support"),
         ({"priority": -3}, "priority", "need LLM(scheduling_policy='priority')"),
         ({"chat_template_kwargs": {"messages": 1}}, "chat_template_kwargs", "may not hold"),
-        ({"metadata": {"a": float("nan")}}, None, "cannot be written as JSON"),
-        ({"input": [{"role": "user", "content": [{**PART, "logprobs": [float("inf")]}]}]}, None, "as JSON"),
+        ({"metadata": {"a": float("nan")}}, None, "NaN is no number"),
+        (
+            {"input": [{"role": "user", "content": [{**PART, "logprobs": [float("inf")]}]}]},
+            None,
+            "Infinity is no number",
+        ),
     ],
 )
 def test_what_is_wrong_is_a_400_that_says_so(
@@ -824,6 +829,8 @@ def test_json_of_any_depth_is_taken_or_refused(served: str) -> None:
                 assert (after.status, after.read()[:1]) == (200, b"{")
         connection.close()
     assert statuses == {200, 400}
+    status, text, _ = post(served, "/v1/responses", text.replace('"DEEP"', "1e999"))
+    assert (status, "1e999" in text or "cannot be written" in text) == (400, True)
 
 
 def test_another_model_is_not_there(client: openai.OpenAI) -> None:
