@@ -114,7 +114,7 @@ class LLMEngine:
         if not self._requests:
             return []
         step = self._engine.step()
-        self._metrics.steps += 1
+        self._metrics.count_step(step.num_tokens)
         for sequence, start, hidden_TC, model in step.prompts:
             self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC, model)
         if not step.ready:

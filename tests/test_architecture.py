@@ -49,6 +49,7 @@ ORDERS: dict[str, Order] = {
         "async_llm",
         "__init__",
         ("serve", "harness"),
+        "cli_options",
         "cli",
         ("__main__", "examples"),
     ),

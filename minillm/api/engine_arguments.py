@@ -1,4 +1,7 @@
-"""vLLM's arguments of `LLM` and its methods that minillm has not, and what values of them ask for nothing."""
+"""vLLM's arguments and flags that minillm has not, and what values of them ask for nothing.
+
+A flag of `minillm serve` is an argument of `LLM` with dashes, or one of the server alone.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,7 @@ FOREIGN: dict[str, Foreign] = {
     "rope_theta": nothing(None, remedy="give hf_overrides={'rope_theta': ...}"),
     "tokenizer_mode": nothing("auto", "slow", "hf"),
     "tokenizer_revision": nothing(None, remedy=_FILES),
-    "tokens_only": nothing(False, remedy="give skip_tokenizer_init=True"),
+    "tokens_only": nothing(False, remedy="prompts may be token ids as it is"),
     "trust_remote_code": anything(False),  # a family is read by our own code or not at all
     "weight_transfer_config": nothing(
         None, {}, remedy="write into llm.model, whose weights are sampled from"
@@ -297,3 +300,75 @@ FOREIGN: dict[str, Foreign] = {
     "worker_cls": nothing("auto", remedy="call collective_rpc() or apply_model() with a function"),
     "worker_extension_cls": nothing("", remedy="call collective_rpc() or apply_model() with a function"),
 }
+
+_FIELD = "give it in each request"
+_HTTPS = "put a proxy before it"
+
+# Flags of `vllm serve` that are about HTTP and what stands around the model.
+OF_SERVE: dict[str, Foreign] = {
+    "api_server_count": nothing(None, 1, remedy="one process serves"),
+    "chat_template_content_format": nothing("auto", "string", remedy="the template shows what it reads"),
+    "cohere_format": anything("cmd4"),
+    "cohere_is_reasoning_model": anything(True),
+    "config": nothing(None, remedy="give what stands there as flags"),
+    "data_parallel_supervisor_port": anything(9256),
+    "default_chat_template_kwargs": nothing(None, {}, remedy="give chat_template_kwargs in each request"),
+    "disable_access_log_for_endpoints": nothing(None, "", remedy="give --disable-uvicorn-access-log"),
+    "disable_fastapi_docs": nothing(False, remedy="/openapi.json is always there"),
+    "disable_frontend_multiprocessing": anything(False),
+    "dp_supervisor_probe_failure_threshold": anything(3),
+    "dp_supervisor_probe_interval_s": anything(5),
+    "dp_supervisor_probe_timeout_s": anything(5),
+    "enable_flash_late_interaction": anything(True),
+    "enable_force_include_usage": nothing(False, remedy="ask for it in stream_options"),
+    "enable_log_deltas": anything(True),
+    "enable_log_outputs": nothing(False, remedy="no text is ever logged"),
+    "enable_offline_docs": nothing(False, remedy="read /openapi.json"),
+    "enable_per_request_metrics": nothing(False, remedy="read /metrics"),
+    "enable_prompt_tokens_details": anything(False),  # they are always there
+    "enable_request_id_headers": nothing(False, remedy="an answer's id has what X-Request-Id said"),
+    "enable_server_load_tracking": anything(False),  # /load always counts
+    "enable_sleep_mode": anything(False),
+    "enable_ssl_refresh": nothing(False, remedy="start it again"),
+    "enable_tokenizer_info_endpoint": nothing(False, remedy="ask /tokenize"),
+    "exclude_tools_when_tool_choice_none": nothing(False, remedy="send no tools"),
+    "fingerprint_mode": nothing("full", "none", remedy="system_fingerprint is null"),
+    "fingerprint_value": nothing(None, remedy="system_fingerprint is null"),
+    "grpc": nothing(False, remedy="it speaks HTTP"),
+    "h11_max_header_count": anything(256),
+    "h11_max_incomplete_event_size": nothing(4194304, remedy="give --max-body-bytes for bodies"),
+    "headless": nothing(False, remedy="one process serves"),
+    "log_config_file": nothing(None, remedy="give --uvicorn-log-level"),
+    "log_error_stack": anything(False),  # those of our own faults always are
+    "max_log_len": anything(),
+    "middleware": nothing([], remedy=_HTTPS),
+    "profiler_config": nothing(None, {}, remedy="there is no /start_profile"),
+    "response_role": nothing("assistant"),
+    "return_tokens_as_token_ids": nothing(False, remedy=_FIELD),
+    "skip_tokenizer_init": nothing(False, remedy="/inference/v1/generate takes and gives token ids"),
+    "ssl_ca_certs": nothing(None, remedy=_HTTPS),
+    "ssl_cert_reqs": nothing(0, remedy=_HTTPS),
+    "ssl_ciphers": nothing(None, remedy=_HTTPS),
+    "tool_parser_plugin": nothing("", remedy="--tool-call-parser has those there are"),
+    "tool_server": nothing(None, "", remedy="tools are the client's to run"),
+    "uds": nothing(None, remedy="give --host and --port"),
+}
+# What flags look like, where defaults do not show it: those without a value, those with several, short ones.
+SWITCHES = {
+    "async_scheduling", "disable_cascade_attn", "disable_hybrid_kv_cache_manager", "enable_chunked_prefill",
+    "enable_expert_parallel",
+}  # fmt: skip
+LISTS = {
+    "allowed_media_domains", "cudagraph_capture_sizes", "ignore_patterns", "logits_processors",
+    "middleware",
+}  # fmt: skip
+ALIASES = {
+    "-O": "optimization_level", "-ac": "attention_config", "-asc": "api_server_count",
+    "-cc": "compilation_config",
+    "-dcp": "decode_context_parallel_size", "-dp": "data_parallel_size", "-dpa": "data_parallel_address",
+    "-dpb": "data_parallel_backend", "-dpl": "data_parallel_size_local", "-dpn": "data_parallel_rank",
+    "-dpr": "data_parallel_start_rank", "-ep": "enable_expert_parallel", "-n": "nnodes",
+    "-pcp": "prefill_context_parallel_size", "-pp": "pipeline_parallel_size", "-q": "quantization",
+    "-r": "node_rank",
+    "-tp": "tensor_parallel_size",
+}  # fmt: skip

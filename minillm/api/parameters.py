@@ -1,8 +1,8 @@
 """How a sampling parameter is declared: once, with all that follows from it.
 
 `param` is the default of a dataclass's field. What it declares is what `rules` checks,
-`SamplingParams.is_plain` asks, the command line offers (`minillm.cli.offering`) and the HTTP protocol takes
-(`minillm.serve.protocol`).
+`SamplingParams.is_plain` asks, the command line offers (`minillm.cli_options.offering`) and the HTTP protocol
+takes (`minillm.serve.protocol`).
 """
 
 from __future__ import annotations

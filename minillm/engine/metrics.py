@@ -23,6 +23,7 @@ REQUEST = (
     960.0, 1920.0, 7680.0,
 )  # fmt: skip
 SAMPLES = (1, 2, 5, 10, 20)
+STEP = (1, *(2**k for k in range(3, 15)))
 
 
 @dataclass
@@ -103,10 +104,17 @@ class EngineMetrics:
             "request_decode_time_seconds": REQUEST,
             "request_prompt_tokens": tokens,
             "request_generation_tokens": tokens,
+            "request_max_num_generation_tokens": tokens,
+            "iteration_tokens_total": STEP,
             "request_params_n": SAMPLES,
             "request_params_max_tokens": tokens,
         }
         self._spread = {name: _Observations(limits) for name, limits in bounds.items()}
+
+    def count_step(self, num_tokens: int) -> None:
+        """Count a step that computed so many tokens."""
+        self.steps += 1
+        self._spread["iteration_tokens_total"].add(num_tokens)
 
     def count_token(self, request: Request, sample: SampleState, now: float) -> None:
         """Count a token of a sample, which came `now`."""
@@ -126,6 +134,8 @@ class EngineMetrics:
             for name, value in self._observed(request, sample).items():
                 self._spread[name].add(value)
         self._spread["request_params_n"].add(request.params.n)
+        longest = max(len(sample.output.token_ids) for sample in request.samples)
+        self._spread["request_max_num_generation_tokens"].add(longest)
         if request.params.max_tokens is not None:
             self._spread["request_params_max_tokens"].add(request.params.max_tokens)
         self._queries += len(request.output.prompt_token_ids)

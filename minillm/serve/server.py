@@ -6,8 +6,10 @@ Requests run together, in one batch of one sampler. A client that goes away ends
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -274,7 +276,8 @@ class _Server:
     async def response(self, request: Request) -> Response:
         if request.query_params:
             name = min(request.query_params)
-            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+            shown = reprlib.repr(name)
+            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=name)
         return answer(self.responses.response(request.path_params["name"]))
 
     async def cancel(self, request: Request) -> Response:
@@ -388,10 +391,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url(listener: socket.socket) -> str:
+def check_certificate(certfile: str | None, keyfile: str | None) -> None:
+    """Raise `MinillmError` where HTTPS could not be spoken with these files; None of either is HTTP."""
+    if certfile is None:
+        if keyfile is not None:
+            raise MinillmError("--ssl-keyfile goes with --ssl-certfile; give both")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
+    except OSError as error:
+        files = " and ".join(file for file in (certfile, keyfile) if file is not None)
+        raise MinillmError(f"{files} are no certificate and its key in PEM ({error}); give such") from error
+
+
+def url(listener: socket.socket, scheme: str = "http") -> str:
     """Say where clients find the server."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
@@ -434,7 +450,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     listener.listen()
-    print(f"serving {names[0]} at {url(listener)}/v1", flush=True)
+    scheme = "http" if uvicorn_options.get("ssl_certfile") is None else "https"
+    print(f"serving {names[0]} at {url(listener, scheme)}/v1", flush=True)
     if not keys and not listener.getsockname()[0].startswith(("127.", "::1")):
         print("warning: without --api-key, everybody who reaches this address is served", file=sys.stderr)
     server.run(sockets=[listener])

@@ -37,7 +37,7 @@ from minillm import (
 )
 from minillm.api.engine_arguments import FOREIGN
 from minillm.api.parameters import NUMBER, http_fields, number, param, parameters
-from minillm.cli import offering, options
+from minillm.cli_options import offering, options
 from minillm.engine.metrics import Counter, Gauge
 from minillm.model.batch import Batch
 from minillm.serve.protocol import SAMPLING
