@@ -113,8 +113,10 @@ class MinillmLM(TemplateLM):
             self.llm = pretrained
         else:
             if device is not None:
-                no_gpu = str(device).startswith("cuda") and not torch.cuda.is_available()
-                options["device"] = "cpu" if no_gpu else device
+                if str(device).startswith("cuda") and not torch.cuda.is_available():
+                    note("harness.device", f"device={device}: there is no GPU, the model runs on the CPU")
+                    device = "cpu"
+                options["device"] = device
             if not auto:
                 options.setdefault("max_num_seqs", int(batch_size))
             if max_length is not None:
@@ -271,14 +273,11 @@ class MinillmLM(TemplateLM):
             yield batch
 
     def _warn_of_cuts(self, excess: Iterable[int]) -> None:
-        """Say in the log how many requests are how much too long."""
+        """Say in the log how many requests are how much too long, with what is generated after them."""
+        excess = list(excess)
         if cut := [tokens for tokens in excess if tokens > 0]:
-            logger.warning(
-                "%d requests are longer than max_length = %d: up to %d tokens are cut off at their left",
-                len(cut),
-                self.max_length,
-                max(cut),
-            )
+            said = "%d of %d requests exceed max_length = %d: up to %d tokens are cut off at their left"
+            logger.warning(said, len(cut), len(excess), self.max_length, max(cut))
 
     @torch.no_grad()
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Answer]:
@@ -358,7 +357,8 @@ class MinillmLM(TemplateLM):
         options.setdefault("temperature", 1.0 if samples else 0.0)
         known = {field.name for field in fields(SamplingParams)} - {"n", "output_kind", "stop"}
         if unknown := options.keys() - known:
-            raise MinillmError(f"generation_kwargs: {min(unknown)!r} is not supported; leave it out")
+            remedy = "give until" if min(unknown) == "stop" else "leave it out"
+            raise MinillmError(f"generation_kwargs: {min(unknown)!r} is not supported; {remedy}")
         if not 0 < max_tokens < self.max_length:
             raise MinillmError(
                 f"max_gen_toks = {max_tokens} must be at least 1 and leave room for a context in "
@@ -369,7 +369,7 @@ class MinillmLM(TemplateLM):
         # The end token ends by itself; as in the harness's model of vLLM, stop strings wait for the answer.
         stop = until if self._think_end is None else []
         params = SamplingParams(**options, stop=stop, max_tokens=max_tokens)
-        room, token_ids = self.max_length - max_tokens, self.tok_encode(context)
+        room, token_ids = self.max_length - max_tokens, self.tok_encode(context) or [self._prefix_id]
         return _Job(token_ids[-room:], params, until, skips, len(token_ids) - room)
 
 

@@ -157,13 +157,13 @@ def test_what_is_too_long_is_cut_at_the_left_and_said(
         assert lm.loglikelihood(pairs, disable_tqdm=True)[0] == scored[0]
         assert len(context) + len(rest) > 65
         over = len(context) + len(rest) - 65
-        said = f"2 requests are longer than max_length = 64: up to {over} tokens are cut off at their left"
+        said = f"2 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
         assert caplog.messages == [said]
         kwargs = {"until": [], "max_gen_toks": 20}
         whole = lm.generate_until(instances("generate_until", [(words, kwargs), ("a", kwargs)]), True)
         over = len(context) - (64 - 20)
         assert caplog.messages[1:] == [
-            f"1 requests are longer than max_length = 64: up to {over} tokens are cut off at their left"
+            f"1 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
         ]
     params = SamplingParams(temperature=0, max_tokens=20)
     (output,) = lm.llm.generate([context[-44:]], params, use_tqdm=False)
@@ -172,6 +172,14 @@ def test_what_is_too_long_is_cut_at_the_left_and_said(
     assert "scoring: 100%" in capfd.readouterr().err
     lm.generate_until(instances("generate_until", [("a", kwargs)]))
     assert "generating: 100%" in capfd.readouterr().err
+
+
+def test_a_text_without_a_context_comes_after_the_prefix_token(folder: Path) -> None:
+    lm = MinillmLM(folder, add_bos_token=False)
+    kwargs = {"until": [], "max_gen_toks": 5}
+    assert lm.tok_encode("") == []
+    empty, begun = lm.generate_until(instances("generate_until", [("", kwargs), ("<s>", kwargs)]), True)
+    assert empty == begun
 
 
 def test_live_weights_are_scored(folder: Path) -> None:
@@ -369,7 +377,7 @@ def test_add_bos_token(folder: Path) -> None:
     ("gen_kwargs", "words"),
     [
         ({"num_beams": 4}, "'num_beams' is not supported"),
-        ({"max_gen_toks": 5, "stop": ["a"]}, "'stop' is not supported"),
+        ({"max_gen_toks": 5, "stop": ["a"]}, "'stop' is not supported; give until"),
         ({"max_gen_toks": 64}, "max_gen_toks = 64 must be"),
         ({"max_gen_toks": 5, "do_sample": True, "temperature": -1.0}, "temperature must be"),
     ],
