@@ -180,7 +180,7 @@ def _with_arguments(call: Any) -> Any:
                     **call,
                     "function": {**function, "arguments": json.loads(text) if text.strip() else {}},
                 }
-            except ValueError:
+            except (ValueError, RecursionError):
                 return call
     return call
 

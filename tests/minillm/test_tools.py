@@ -862,7 +862,7 @@ BAD: list[tuple[dict[str, Any], str | None, str]] = [
     (
         {"messages": [{"role": "user", "content": "a", "refusals": "b"}]},
         "messages",
-        "refusals is not supported",
+        "'refusals' is not supported",
     ),
     ({"messages": [{"role": ["user"], "content": "a"}]}, "messages", "role must be a string"),
 ]
