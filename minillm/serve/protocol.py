@@ -60,6 +60,8 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
 MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
 MESSAGE_ADVISORY: Json = {"annotations": [], "tool_calls": []}
+# What clients (openai, litellm) write of their own into an answer, and send back with it.
+CLIENTS_OWN = ("parsed", "provider_specific_fields")
 WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
 _STRING, _BOOLEAN = TEXT.schema, FLAG.schema
 _PART = {"type": "object", **_object(type={"const": "text"}, text=_STRING), "required": ["type", "text"]}
@@ -342,7 +344,9 @@ def message(i: int, message: Json) -> Json:
     arguments = {
         name: value
         for name, value in message.items()
-        if value is not None and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
+        if value is not None
+        and name not in CLIENTS_OWN
+        and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
     }
     if unknown := arguments.keys() - {*MESSAGE_FIELDS}:
         name = reprlib.repr(min(unknown))
