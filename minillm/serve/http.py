@@ -111,7 +111,7 @@ def as_api_error(error: Exception) -> ApiError:
         case MinillmError():
             return ApiError(str(error))
         case HTTPException():
-            return ApiError(f"{error.detail}; the README lists what is served", status=error.status_code)
+            return ApiError(f"{error.detail}; /openapi.json lists what is served", status=error.status_code)
         case EngineError():
             return ApiError(str(error), status=500)
     logger.error("a request failed", exc_info=error)
@@ -120,7 +120,10 @@ def as_api_error(error: Exception) -> ApiError:
 
 async def on_error(request: Request, error: Exception) -> Response:
     shown = as_api_error(error)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    headers = {}
+    if isinstance(error, HTTPException):
+        shown = ApiError(f"{request.method} {request.url.path[:100]}: {shown}", shown.status)
+        headers = dict(error.headers or {})
     if shown.status == 503:
         headers["retry-after"] = "1"
     return answer(shown.body(), shown.status, headers)

@@ -37,7 +37,7 @@ class Endpoint:
     """A path of the server.
 
     Attributes:
-        method: GET or POST.
+        method: GET, POST or DELETE.
         path: as Starlette writes it, with `{name:path}` for a part that varies.
         handler: an ASGI application, or a function of a request.
         summary: what it gives, in a few words.

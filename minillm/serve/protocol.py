@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
@@ -62,6 +63,8 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
 MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
 MESSAGE_ADVISORY: Json = {"annotations": [], "tool_calls": []}
+# What clients (openai, litellm) write of their own into an answer, and send back with it.
+CLIENTS_OWN = ("parsed", "provider_specific_fields")
 WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
 _STRING, _BOOLEAN = TEXT.schema, FLAG.schema
 _PART = {"type": "object", **_object(type={"const": "text"}, text=_STRING), "required": ["type", "text"]}
@@ -243,8 +246,7 @@ def _finite(number: str) -> float:
 
 def _named_once(pairs: list[tuple[str, Any]]) -> Json:
     if len(found := dict(pairs)) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"an object has {reprlib.repr(twice)} twice")
     return found
 
@@ -345,7 +347,9 @@ def message(i: int, message: Json) -> Json:
     arguments = {
         name: value
         for name, value in message.items()
-        if value is not None and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
+        if value is not None
+        and name not in CLIENTS_OWN
+        and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
     }
     if unknown := arguments.keys() - {*MESSAGE_FIELDS}:
         name = reprlib.repr(min(unknown))

@@ -149,6 +149,11 @@ def _sampling(server: _Server) -> list[Endpoint]:
             errors={404: "there is no such response"},
         ),
         Endpoint(
+            "DELETE", "/v1/responses/{name}", server.delete_response, "Forget a response",
+            openapi.short(id="string", object="string", deleted="boolean"),
+            errors={404: "there is no such response"},
+        ),
+        Endpoint(
             "POST", "/v1/responses/{name}/cancel", server.cancel,
             "Refuse: responses do not run by themselves", openapi.RESPONSE,
             errors={404: "there is no such response"},
@@ -274,11 +279,14 @@ class _Server:
         return answer(self._card(name))
 
     async def response(self, request: Request) -> Response:
-        if request.query_params:
-            name = min(request.query_params)
-            shown = reprlib.repr(name)
-            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=name)
+        if asked := [name for name, value in request.query_params.items() if value != "false"]:
+            shown = reprlib.repr(asked[0])
+            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=asked[0])
         return answer(self.responses.response(request.path_params["name"]))
+
+    async def delete_response(self, request: Request) -> Response:
+        self.responses.remove(name := request.path_params["name"])
+        return answer({"id": name, "object": "response", "deleted": True})
 
     async def cancel(self, request: Request) -> Response:
         self.responses.response(request.path_params["name"])

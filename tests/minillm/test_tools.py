@@ -467,7 +467,7 @@ class Scripted(LLM):
 
     script: str | None = None
 
-    def enqueue(self, prompt: Any, sampling_params: Any = None, *args: Any, **kwargs: Any) -> str:
+    def add_request(self, request_id: str | None, prompt: Any, params: Any, **options: Any) -> str:
         if self.script is not None:
             ids = [*self.get_tokenizer().encode(self.script, add_special_tokens=False), 2]
 
@@ -476,8 +476,8 @@ class Scripted(LLM):
                     0, torch.tensor([ids[len(output_ids)]]), 0.0
                 )
 
-            sampling_params = replace(sampling_params, logits_processors=[follow])
-        return super().enqueue(prompt, sampling_params, *args, **kwargs)
+            params = replace(params, logits_processors=[follow])
+        return super().add_request(request_id, prompt, params, **options)
 
 
 @dataclass
@@ -862,7 +862,7 @@ BAD: list[tuple[dict[str, Any], str | None, str]] = [
     (
         {"messages": [{"role": "user", "content": "a", "refusals": "b"}]},
         "messages",
-        "refusals is not supported",
+        "'refusals' is not supported",
     ),
     ({"messages": [{"role": ["user"], "content": "a"}]}, "messages", "role must be a string"),
 ]
