@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
@@ -243,8 +244,7 @@ def _finite(number: str) -> float:
 
 def _named_once(pairs: list[tuple[str, Any]]) -> Json:
     if len(found := dict(pairs)) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"an object has {reprlib.repr(twice)} twice")
     return found
 

@@ -22,8 +22,6 @@ from minillm.serve.protocol import ApiError, Json
 
 # Most bytes, as JSON, of the responses that are kept for clients to come back to.
 KEPT_BYTES = 64 << 20
-# Levels by which JSON is nested deeper in a test of whether it can be written.
-SPARE_LEVELS = 100
 
 
 class ResponseStore:
@@ -95,9 +93,7 @@ class ResponsesExchange:
             self._chat = ChatExchange(chat, served, request_id)
         self.params: SamplingParams = self._chat.params
         self.priority = self._chat.priority
-        response = _head(arguments, served, self.params)
-        _check_writable({"response": response, "input": given})
-        self._writer = ResponseWriter(response)
+        self._writer = ResponseWriter(_head(arguments, served, self.params))
 
     def cut_prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
@@ -311,19 +307,6 @@ class OpenItem:
         """Fill in what was open."""
         self.target[self.kind.field] = "".join(self.pieces)
         self.item["status"] = status
-
-
-def _check_writable(content: Any) -> None:
-    """Raise `ApiError` for what cannot be written as JSON: Python reads more than it writes.
-
-    How deep it goes depends on who calls whom, so what is written later must go deeper.
-    """
-    for _ in range(SPARE_LEVELS):
-        content = {"": content}
-    try:
-        protocol.dumps(content)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(f"the body cannot be written as JSON again: {error}") from error
 
 
 @contextmanager

@@ -178,16 +178,15 @@ class Scripted(LLM):
 
     script = ""
 
-    def enqueue(self, prompt: Any, sampling_params: Any = None, *others: Any, **options: Any) -> str:
+    def add_request(self, request_id: str | None, prompt: Any, params: Any, **options: Any) -> str:
         ids = [*self.get_tokenizer().encode(self.script, add_special_tokens=False), 2]
 
         def follow(output_ids: list[int], logits_V: torch.Tensor) -> torch.Tensor:
             chosen = torch.tensor([ids[len(output_ids)]])
             return torch.full_like(logits_V, -torch.inf).index_fill(0, chosen, 0.0)
 
-        return super().enqueue(
-            prompt, replace(sampling_params, logits_processors=[follow]), *others, **options
-        )
+        params = replace(params, logits_processors=[follow])
+        return super().add_request(request_id, prompt, params, **options)
 
 
 class Hermes:

@@ -555,10 +555,9 @@ def reference(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> 
     return LLM(model, Tokenizer.from_folder(demo_model_path), kv_cache_memory_bytes=1 << 23)
 
 
-def post(served: str, path: str, body: Json | str) -> tuple[int, str, dict[str, str]]:
+def post(served: str, path: str, body: Json) -> tuple[int, str, dict[str, str]]:
     connection = http.client.HTTPConnection(urlsplit(served).netloc, timeout=30)
-    text = body if isinstance(body, str) else json.dumps(body)
-    connection.request("POST", path, text, {"Content-Type": "application/json"})
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
     text, headers = response.read().decode(), {name.lower(): value for name, value in response.getheaders()}
     connection.close()
@@ -805,7 +804,7 @@ def test_a_response_can_have_an_id_and_be_deleted(client: openai.OpenAI) -> None
 def test_json_of_any_depth_is_taken_or_refused(served: str) -> None:
     """What is taken can be given again, and gone on from; arguments of calls are text of any depth."""
     statuses = set()
-    for levels in (100, *range(700, 1010, 30), 10**5):
+    for levels in (20, *range(50, 1010, 50), 10**5):
         deep = "[" * levels + "]" * levels
         call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": deep}
         text = json.dumps(
@@ -829,8 +828,6 @@ def test_json_of_any_depth_is_taken_or_refused(served: str) -> None:
                 assert (after.status, after.read()[:1]) == (200, b"{")
         connection.close()
     assert statuses == {200, 400}
-    status, text, _ = post(served, "/v1/responses", text.replace('"DEEP"', "1e999"))
-    assert (status, "1e999" in text or "cannot be written" in text) == (400, True)
 
 
 def test_another_model_is_not_there(client: openai.OpenAI) -> None:
