@@ -117,7 +117,7 @@ def make_app(
     trainers = _for_trainers(server)
     shown = [*endpoints, *trainers] if options.dev_mode else endpoints
     description = openapi.description(shown, names, bool(keys), options.root_path)
-    routes = [Route(e.path, e.handler, methods=[e.method]) for e in shown]
+    routes = _routes(shown)
     routes.append(Route("/openapi.json", partial(_constant, description)))
     if not options.dev_mode:
         routes += [Route(e.path, _not_in_dev_mode, methods=["GET", "POST"]) for e in trainers]
@@ -127,6 +127,27 @@ def make_app(
         exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), on_error),
         lifespan=server.lifespan,
     )
+
+
+def _routes(endpoints: Sequence[Endpoint]) -> list[Route]:
+    """Make one route of each path, which by that knows all methods that it may be asked with."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, _handler(found), methods=[*found]) for path, found in by_path.items()]
+
+
+def _handler(endpoints: Mapping[str, Endpoint]) -> Any:
+    handlers: dict[str, Any] = {method: endpoint.handler for method, endpoint in endpoints.items()}
+    first, *others = handlers.values()
+    if all(other == first for other in others):
+        return first
+
+    async def by_method(request: Request) -> Response:
+        answered: Response = await handlers["GET" if request.method == "HEAD" else request.method](request)
+        return answered
+
+    return by_method
 
 
 def _sampling(server: _Server) -> list[Endpoint]:

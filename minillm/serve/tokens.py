@@ -98,6 +98,8 @@ def tokenized(body: Any, served: Served, llm: LLM) -> Json:
             name = min(of_chats)
             raise ApiError(f"{name} goes with messages; leave it out, or give no prompt", param=name)
         ids = tokenizer.encode(arguments["prompt"], arguments.get("add_special_tokens", True))
+    elif not arguments["messages"]:
+        raise ApiError("messages are missing; give at least one", param="messages")
     else:
         messages = [protocol.message(i, message) for i, message in enumerate(arguments["messages"])]
         opens = arguments.get("add_generation_prompt", True)

@@ -245,12 +245,12 @@ def test_hostile_requests_by_hand(url: str) -> None:
         for method, operation in methods.items()
     ]
     bodies = [(path, operation) for _, path, operation in operations if "requestBody" in operation]
-    assert {path for path, _ in bodies} == set(SEEDS)
+    assert set(SEEDS) <= {path for path, _ in bodies}
     for i in range(HAND_MADE):
         if i % 5:
             path, operation = rng.choice(bodies)
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            body = mutated(rng, rng.choice(SEEDS[path]), sorted(schema["properties"]))
+            body = mutated(rng, rng.choice(SEEDS.get(path, [{}])), sorted(schema["properties"]))
             method, data = rng.choice(["POST"] * 9 + ["PUT"]), json.dumps(body).encode()
             if i % 10 == 9:
                 data = rng.choice([*BODIES, data[: rng.randrange(len(data))]])

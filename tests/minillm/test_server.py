@@ -726,7 +726,10 @@ def test_other_errors(tiny: Running) -> None:
     for path in ("/pause", "/resume", "/sleep", "/wake_up", "/reset_prefix_cache", "/update_weights"):
         status, error = tiny.error(path, {})
         assert status == 404 and "--server-dev-mode" in error["message"]
-    assert tiny.call("GET", "/v1/completions")[0] == 405
+    for path, methods in (("/v1/completions", {"POST"}), ("/ping", {"GET", "HEAD", "POST"})):
+        status, _, headers = tiny.call("PUT", path)
+        assert (status, set(headers["allow"].split(", "))) == (405, methods)
+    assert tiny.error("/tokenize", {"messages": []})[1]["param"] == "messages"
     status, content, _ = tiny.call("POST", "/v1/completions", b"{}", {"Content-Type": "text/plain"})
     assert status == 415
     assert "application/json" in content["error"]["message"]
