@@ -9,7 +9,6 @@ import asyncio
 import reprlib
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +20,6 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -36,65 +34,14 @@ from minillm.serve import control, openapi, prometheus, protocol, responses_requ
 from minillm.serve.control import Control
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.http import STOPPED, ApiKey, answer, on_error, read_json, send_events, while_connected
+from minillm.serve.listening import bind as bind
+from minillm.serve.listening import check_certificate as check_certificate
+from minillm.serve.listening import url as url
 from minillm.serve.openapi import Endpoint
-from minillm.serve.parsers import ParserOptions
+from minillm.serve.options import ServerLimits as ServerLimits
+from minillm.serve.options import ServerOptions as ServerOptions
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.responses import ResponsesExchange, ResponseStore
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What one client may do to others: the size of a request, how many there may be at a time, and how many
-    seconds those that run may still take when the server is told to stop."""
-
-    max_body_bytes: int = 8 << 20
-    max_concurrent_requests: int = 256
-    shutdown_timeout: int = 60
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_body_bytes", 1), ("max_concurrent_requests", 1), ("shutdown_timeout", 0)):
-            if (value := getattr(self, name)) < least:
-                raise MinillmError(f"{name} must be at least {least}, got {value}")
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What a server allows, by the names of vLLM's flags.
-
-    Attributes:
-        trust_request_chat_template: let requests bring a chat template.
-        dev_mode: serve the paths of `minillm.serve.control` too.
-        root_path: the path that a proxy serves this server under.
-        allowed_origins: pages that may ask from a browser; "*" for all, none by default.
-        allowed_methods: with which they may ask.
-        allowed_headers: that they may send.
-        allow_credentials: let them send cookies.
-        parsers: how calls of tools and reasoning are told from content.
-    """
-
-    trust_request_chat_template: bool = False
-    dev_mode: bool = False
-    root_path: str = ""
-    allowed_origins: Sequence[str] = ()
-    allowed_methods: Sequence[str] = ("*",)
-    allowed_headers: Sequence[str] = ("*",)
-    allow_credentials: bool = False
-    parsers: ParserOptions | None = None
-
-    def cors(self) -> list[Middleware]:
-        """Make what answers browsers, if any may ask."""
-        if not self.allowed_origins:
-            return []
-        return [
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(self.allowed_origins),
-                allow_methods=list(self.allowed_methods),
-                allow_headers=list(self.allowed_headers),
-                allow_credentials=self.allow_credentials,
-            )
-        ]
-
 
 # ---------------------------------------------------------------- the application
 
@@ -403,40 +350,6 @@ class _Generate:
 
 
 # ---------------------------------------------------------------- the process
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Make a socket at this address, on which nobody listens yet; port 0 takes a free one."""
-    try:
-        if port > 65535:  # getaddrinfo() takes the rest
-            raise OverflowError("the port must be 0 to 65535")
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, OverflowError) as error:
-        message = f"cannot serve at {host}:{port} ({error}); give another --host or --port"
-        raise MinillmError(message) from error
-    return listener
-
-
-def check_certificate(certfile: str | None, keyfile: str | None) -> None:
-    """Raise `MinillmError` where HTTPS could not be spoken with these files; None of either is HTTP."""
-    if certfile is None:
-        if keyfile is not None:
-            raise MinillmError("--ssl-keyfile goes with --ssl-certfile; give both")
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
-    except OSError as error:
-        files = " and ".join(file for file in (certfile, keyfile) if file is not None)
-        raise MinillmError(f"{files} are no certificate and its key in PEM ({error}); give such") from error
-
-
-def url(listener: socket.socket, scheme: str = "http") -> str:
-    """Say where clients find the server."""
-    host, port = listener.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
