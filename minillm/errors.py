@@ -104,14 +104,19 @@ def refusing(arguments: Arguments) -> Callable[[Target], Target]:
         function: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
         signature = inspect.signature(function)
         parameters = signature.parameters.values()
-        least = sum(x.default is x.empty for x in parameters)
-        most = sum(x.kind is x.POSITIONAL_OR_KEYWORD for x in parameters)
+        positional = [x.name for x in parameters if x.kind is x.POSITIONAL_OR_KEYWORD]
+        takes_any = any(x.kind is x.VAR_KEYWORD for x in parameters)
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = {x.name for x in parameters if x.default is x.empty and x.kind not in variadic}
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or not least <= len(args) <= most:  # else they fit, and `step` need not wait
-                name = type(args[0]).__name__ if isinstance(target, type) else target.__name__
+            name = type(args[0]).__name__ if isinstance(target, type) else target.__name__
+            if kwargs and not takes_any:
                 kwargs = _own(name, signature, known, kwargs)
+            given = positional[: len(args)]
+            fits = len(args) <= len(positional) and kwargs.keys().isdisjoint(given)
+            if not (fits and needed.issubset((*given, *kwargs))):
                 try:
                     signature.bind(*args, **kwargs)
                 except TypeError as error:
@@ -130,11 +135,10 @@ def _own(
     name: str, signature: inspect.Signature, known: Mapping[str, Foreign], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments that the function itself takes; the others may ask for nothing."""
-    takes_any = any(x.kind is x.VAR_KEYWORD for x in signature.parameters.values())
     own: dict[str, Any] = {}
     for argument, value in kwargs.items():
         foreign = known.get(argument)
-        if argument in signature.parameters or takes_any:
+        if argument in signature.parameters:
             own[argument] = value
         elif foreign is None:
             near = difflib.get_close_matches(argument, [*signature.parameters, *known], n=1)

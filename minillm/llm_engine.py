@@ -114,12 +114,13 @@ class LLMEngine:
         if not self._requests:
             return []
         step = self._engine.step()
-        self._metrics.count_step(step.num_tokens)
+        self._metrics.steps += 1
         for sequence, start, hidden_TC, model in step.prompts:
             self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC, model)
         if not step.ready:
             return []
         owners = [self._owners[sequence] for sequence in step.ready]
+        self._metrics.count_step(owners)
         results = self._sampler([sample for _, sample in owners], step.logits_RV)
         now = time.time()
         for (request, sample), result in zip(owners, results, strict=True):

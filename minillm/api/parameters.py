@@ -95,8 +95,12 @@ def parameters(cls: type) -> dict[str, Parameter]:
 
 def rules(params: Any) -> dict[str, tuple[bool, str]]:
     """Return, for each parameter that is checked, whether its check holds, and what it must be."""
+    values = vars(params)
     return {
-        name: (check.holds(getattr(params, name), params), check.rule.format_map(vars(params)))
+        name: (
+            check.holds(values[name], params),
+            check.rule.format_map(values) if "{" in check.rule else check.rule,
+        )
         for name, parameter in parameters(params.__class__).items()
         if (check := parameter.check) is not None
     }

@@ -32,13 +32,12 @@ class Step:
 
     `ready` are the sequences whose last token was in it, `logits_RV` their logits. `prompts` has, for each
     sequence that wants the rows of all its tokens, the position of the first, hidden_TC of those that were
-    computed, and the model that makes logits of them. `num_tokens` are all that were computed.
+    computed, and the model that makes logits of them.
     """
 
     ready: list[EngineSequence]
     logits_RV: torch.Tensor
     prompts: list[tuple[EngineSequence, int, torch.Tensor, Transformer]]
-    num_tokens: int
 
 
 class Engine:
@@ -169,8 +168,7 @@ class Engine:
         if len(steps) == 1:
             return steps[0]
         ready, prompts = (list(chain(*x)) for x in zip(*((s.ready, s.prompts) for s in steps), strict=True))
-        count = sum(step.num_tokens for step in steps)
-        return Step(ready, torch.cat([step.logits_RV for step in steps]), prompts, count)
+        return Step(ready, torch.cat([step.logits_RV for step in steps]), prompts)
 
     def _part(self, lora: ServedLoRA | None, chunks: Sequence[Chunk]) -> Step:
         """Run the chunks of one adapter, or of none: no row sees that others have a forward of their own."""
@@ -241,7 +239,7 @@ class Engine:
         if len(ready) < len(chunks) or not batch.is_decode:
             rows = torch.tensor([bounds[i + 1] - 1 for i in ready], device=hidden_TC.device)
             hidden_TC = hidden_TC[rows.long()]
-        return Step([chunks[i][0] for i in ready], model.logits(hidden_TC), prompts, bounds[-1])
+        return Step([chunks[i][0] for i in ready], model.logits(hidden_TC), prompts)
 
 
 def cache_bytes(device: torch.device, asked: int | None, utilization: float | None) -> int:

@@ -9,6 +9,7 @@ from itertools import accumulate, count
 
 from minillm.engine.engine import Engine
 from minillm.engine.request import Request, SampleState
+from minillm.model.batch import PAGE_SIZE
 
 # Upper bounds of vLLM's buckets, in seconds.
 FIRST_TOKEN = (
@@ -111,10 +112,10 @@ class EngineMetrics:
         }
         self._spread = {name: _Observations(limits) for name, limits in bounds.items()}
 
-    def count_step(self, num_tokens: int) -> None:
-        """Count a step that computed so many tokens."""
-        self.steps += 1
-        self._spread["iteration_tokens_total"].add(num_tokens)
+    def count_step(self, owners: Sequence[tuple[Request, SampleState]]) -> None:
+        """Count a step that gives these a token; as in vLLM, a whole prompt counts with its first."""
+        prompts = (request.output.prompt_token_ids for request, one in owners if one.last_token_time is None)
+        self._spread["iteration_tokens_total"].add(len(owners) + sum(map(len, prompts)))
 
     def count_token(self, request: Request, sample: SampleState, now: float) -> None:
         """Count a token of a sample, which came `now`."""
@@ -184,7 +185,13 @@ class EngineMetrics:
             "prefix_cache_hits": self._hits,
             "engine_steps": self.steps,
         }
+        shown = {
+            "block_size": PAGE_SIZE,
+            "num_gpu_blocks": engine.num_pages,
+            "enable_prefix_caching": scheduler.enable_prefix_caching,
+        }
         return [
+            Gauge("vllm:cache_config_info", {name: str(value) for name, value in shown.items()}, 1),
             *(Gauge(f"vllm:{name}", value=value) for name, value in gauges.items()),
             *(Counter(f"vllm:{name}", value=value) for name, value in counters.items()),
             *(

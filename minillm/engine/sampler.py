@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from minillm.api.outputs import Logprob
-from minillm.api.sampling_params import SamplingParams, penalize, truncate, uniform
+from minillm.api.sampling_params import SamplingParams
+from minillm.engine.draw import penalize, truncate, uniform
 from minillm.engine.request import Request, SampleState
 from minillm.errors import MinillmError
 from minillm.model.logprobs import Rows

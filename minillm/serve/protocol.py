@@ -39,6 +39,8 @@ Json = dict[str, Any]
 
 # Of brackets within brackets in a body.
 MAX_NESTING = 100
+# So much of an unknown field's name is looked at and said back.
+LONGEST_NAME = 100
 
 
 def _object(**properties: Mapping[str, Any]) -> Json:
@@ -258,9 +260,10 @@ def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUP
             if value is not None and not kind.holds(value):
                 raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(value)}")
         elif name not in unsupported:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
-            raise ApiError(f"there is no field {reprlib.repr(name)}; {hint}", param=name)
+            message = f"there is no field {reprlib.repr(name)}; {hint}"
+            raise ApiError(message, param=name[:LONGEST_NAME])
         elif value is not None and value != unsupported[name]:
             raise MinillmError(
                 f"{name} = {reprlib.repr(value)}: OpenAI or vLLM has this field, minillm does not support "

@@ -278,6 +278,7 @@ def test_prefixes_are_forgotten_and_memory_is_given_back(trainer: Trainer) -> No
     before = trainer.logprobs(20)
     assert trainer.ask("POST", "/sleep?level=1&mode=wait") == (200, {"is_sleeping": True})
     assert trainer.ask("GET", "/is_sleeping") == (200, {"is_sleeping": True})
+    assert trainer.running() == 0  # counted while it sleeps too
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(trainer.logprobs, 20)
         assert trainer.ask("POST", "/wake_up?tags=weights") == (200, {"is_sleeping": True})

@@ -879,10 +879,11 @@ def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
     tiny.call("POST", "/v1/completions", {"prompt": [4, 5, 6], "max_tokens": 7, "ignore_eos": True})
     last = tiny.metrics()
     grown = {name: value - after.get(name, 0) for name, value in last.items()}
-    # The prompt's three at once, then each token but the last.
+    # As vLLM counts: the prompt and the first token in one step, each other token in one of its own.
     steps = "vllm:iteration_tokens_total"
-    assert (grown[f"{steps}_count"], grown[f"{steps}_sum"]) == (7, 3 + 6)
+    assert (grown[f"{steps}_count"], grown[f"{steps}_sum"]) == (7, 3 + 7)
     assert (grown[f"{steps}_bucket1.0"], grown[f"{steps}_bucket8.0"]) == (6, 7)
+    assert last["vllm:cache_config_info"] == 1
     for name in ("queue", "prefill", "decode", "inference"):
         assert grown[f"vllm:request_{name}_time_seconds_count"] == 1
     assert grown["vllm:request_time_per_output_token_seconds_count"] == 1
