@@ -173,6 +173,7 @@ def test_a_response(at: dict[str, Any], expected: Any, prefix: str) -> None:
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (len(expected.prompt_token_ids), 8)
     again = litellm.get_responses(answer.id, **at)
     assert (again.status, again.output[0].content[0].text) == (answer.status, expected.outputs[0].text)
+    assert litellm.delete_responses(answer.id, **at).deleted
 
 
 @PREFIXES
