@@ -293,7 +293,10 @@ FOREIGN: dict[str, Foreign] = {
     "speculative_model": nothing(None),
     "speculative_model_quantization": anything(),
     "stream_interval": nothing(1),
-    "structured_outputs_config": nothing(None, {}, remedy="give SamplingParams(structured_outputs=...)"),
+    # As in vLLM, "guidance" is llguidance, by which all are held here.
+    "structured_outputs_config": nothing(
+        None, {}, {"backend": "auto"}, {"backend": "guidance"}, remedy="give its backend 'auto'"
+    ),
     "task": nothing("auto", "generate", remedy=_POOLING),
     "typical_acceptance_sampler_posterior_alpha": anything(),
     "typical_acceptance_sampler_posterior_threshold": anything(),

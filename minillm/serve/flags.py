@@ -37,7 +37,9 @@ def own_flags(arguments: Sequence[str], command: type) -> list[str]:
         else:
             before = list(rest)
             read = _read(flag, name, value, switched, rest)
-            _check(" ".join([flag, *before[: len(before) - len(rest)]]), name, read)
+            part = flag.partition("=")[0].partition(".")[2].replace("-", "_")
+            shown = " ".join([flag, *before[: len(before) - len(rest)]])
+            _check(shown, name, {part: read} if part else read)
     return kept
 
 

@@ -365,6 +365,17 @@ def test_what_asks_for_nothing_is_noted_once(
         ]
 
 
+def test_a_backend_of_structured_outputs_is_the_one_that_is_here(
+    tiny_llama: Callable[..., Transformer],
+) -> None:
+    model = tiny_llama("fp32")
+    for backend in ("auto", "guidance"):
+        LLM(model, kv_cache_memory_bytes=1 << 20, structured_outputs_config={"backend": backend})
+    for other in ({"backend": "xgrammar"}, {"backend": "auto", "disable_any_whitespace": True}):
+        with pytest.raises(MinillmError, match=r"LLM\(structured_outputs_config="):
+            LLM(model, kv_cache_memory_bytes=1 << 20, structured_outputs_config=other)
+
+
 # ---------------------------------------------------------------- values of no sense
 
 HOSTILE: list[Any] = [
