@@ -208,8 +208,7 @@ _TOKEN = {"type": "integer", "minimum": 0}
 _STRING = {"type": "string"}
 
 NUMBER = Kind({"type": "number"}, "a number")
-WHOLE = Kind({"type": "integer"}, "a whole number")
-WHOLE64 = Kind({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, "a whole number of 64 bits")
+WHOLE = Kind({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, "a whole number of 64 bits")
 FLAG = Kind({"type": "boolean"}, "true or false")
 TEXT = Kind(_STRING, "a string")
 TEXTS = Kind({"type": "array", "items": _STRING}, "a list of strings")

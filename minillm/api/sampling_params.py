@@ -21,7 +21,6 @@ from minillm.api.parameters import (
     TEXT_OR_TEXTS,
     TEXTS,
     WHOLE,
-    WHOLE64,
     Check,
     Parameter,
     instance,
@@ -193,7 +192,7 @@ class SamplingParams:
     )
     min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER, cuts=True)
     seed: int | None = param(
-        None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE64
+        None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE
     )
     stop: str | Sequence[str] | None = param(
         None,

@@ -93,6 +93,7 @@ class EngineMetrics:
     def __init__(self, max_model_len: int) -> None:
         self.steps = self.prompt_tokens = self.generation_tokens = self._queries = self._hits = 0
         self._finished: dict[str, int] = {}
+        self._max_model_len = max_model_len
         tokens = list(_up_to(max_model_len))
         bounds: dict[str, Sequence[float]] = {
             "time_to_first_token_seconds": FIRST_TOKEN,
@@ -138,7 +139,9 @@ class EngineMetrics:
         longest = max(len(sample.output.token_ids) for sample in request.samples)
         self._spread["request_max_num_generation_tokens"].add(longest)
         if request.params.max_tokens is not None:
-            self._spread["request_params_max_tokens"].add(request.params.max_tokens)
+            # No more can come; a sum of numbers beyond that might be none that a float can hold.
+            most = min(request.params.max_tokens, self._max_model_len)
+            self._spread["request_params_max_tokens"].add(most)
         self._queries += len(request.output.prompt_token_ids)
         self._hits += request.output.num_cached_tokens
 

@@ -27,7 +27,6 @@ from minillm.api.parameters import (
     TEXT,
     TEXTS,
     WHOLE,
-    WHOLE64,
     Kind,
     http_fields,
 )
@@ -147,7 +146,7 @@ ADVISORY: dict[str, Kind] = {
 }  # fmt: skip
 # Fields of every request that samples.
 ENVELOPE: dict[str, Kind] = {
-    "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE64, "request_id": TEXT,
+    "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE, "request_id": TEXT,
 }  # fmt: skip
 COMMON: dict[str, Kind] = {
     **SAMPLING, **ENVELOPE, **ADVISORY,

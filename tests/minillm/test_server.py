@@ -589,6 +589,7 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("completions", {"prompt": "a", "temperature": 10**400}, "temperature", "from 0 to 2"),
     ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens", "at least 1"),
     ("completions", {"prompt": "a", "max_tokens": 1.5}, "max_tokens", "must be a whole number"),
+    ("completions", {"prompt": "a", "max_tokens": 10**400}, "max_tokens", "of 64 bits"),
     ("completions", {"prompt": "a", "max_tokens": True}, "max_tokens", "must be a whole number"),
     ("completions", {"prompt": "a", "n": 2, "temperature": 0}, "n", "must be 1 at temperature 0"),
     ("completions", {"prompt": "a", "n": 2048}, "n", "that one request may ask for"),
@@ -862,6 +863,14 @@ def test_models_health_and_version(tiny: Running) -> None:
         tiny.client().models.retrieve("other")
     assert tiny.call("GET", "/health")[:2] == (200, {"status": "ok"})
     assert tiny.call("GET", "/version")[:2] == (200, {"version": __version__})
+
+
+def test_the_largest_number_is_only_a_number(tiny: Running) -> None:
+    before = tiny.metrics()
+    body = {"prompt": "a", "max_tokens": 2**63 - 1, "stop_token_ids": [*range(49152)]}
+    assert tiny.call("POST", "/v1/completions", body)[0] == 200
+    name = "vllm:request_params_max_tokens_sum"
+    assert tiny.metrics()[name] - before[name] == tiny.llm.max_model_len
 
 
 def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
