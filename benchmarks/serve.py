@@ -6,6 +6,10 @@ with several samples. Beside them, some requests are wrong and some clients hang
 
     python -m benchmarks.serve                                # 64 clients for 60 s
     python -m benchmarks.serve --clients 8 --seconds 10 --precision bf16
+    python -m benchmarks.serve --turns 5 --seconds 10         # the cost of structured outputs and tools
+
+With `--turns` every client asks for the same chats, of one length, as plain text, as JSON of a schema, with a
+call that must be made and with one that may be, in turns of `--seconds` each.
 
 Exit status 1 where a request was lost, a wrong one was not refused as it should be, or anything is left
 running or held in the KV cache at the end.
@@ -72,6 +76,7 @@ class Config:
         seconds: that each goes on asking.
         max_tokens: the most tokens that an answer has.
         disturbers: clients beside those, that send what is wrong and hang up.
+        turns: rounds in which plain chats, structured outputs and tools take turns; 0 for the mixed load.
         seed: of what is asked.
         save: keep the result in benchmarks/results/.
     """
@@ -82,6 +87,7 @@ class Config:
     seconds: float = 60.0
     max_tokens: int = 24
     disturbers: int = 4
+    turns: int = 0
     seed: int = 0
     save: bool = True
 
@@ -92,6 +98,7 @@ class Seen:
 
     latencies: list[float] = field(default_factory=list)
     first_tokens: list[float] = field(default_factory=list)
+    per_tokens: list[float] = field(default_factory=list)  # of each stream, the mean after the first
     tokens: int = 0
     refused: int = 0
     hung_up: int = 0
@@ -127,21 +134,23 @@ async def _chat(client: openai.AsyncOpenAI, rng: random.Random, most: int, seen:
 
 
 async def _stream(client: openai.AsyncOpenAI, rng: random.Random, most: int, seen: Seen) -> None:
+    await _read(seen, client.completions.create, {"prompt": _prompt(rng), "max_tokens": most})
+
+
+async def _read(seen: Seen, create: Callable[..., Awaitable[Any]], asked: dict[str, Any]) -> None:
+    """Read a stream to its end, and note when its tokens came."""
     begin, first, finished, tokens = time.perf_counter(), None, False, 0
-    stream = await client.completions.create(
-        model=NAME,
-        prompt=_prompt(rng),
-        max_tokens=most,
-        stream=True,
-        stream_options={"include_usage": True},
-    )
+    stream = await create(model=NAME, stream=True, stream_options={"include_usage": True}, **asked)
     async for chunk in stream:
-        first = first or time.perf_counter() - begin
+        last = time.perf_counter()
+        first = first or last
         finished |= any(choice.finish_reason for choice in chunk.choices)
         tokens = chunk.usage.completion_tokens if chunk.usage else tokens
     if not finished or first is None or not tokens:
         raise MinillmError("a stream ended before its answer did")
-    seen.first_tokens.append(first)
+    seen.first_tokens.append(first - begin)
+    if tokens > 1:
+        seen.per_tokens.append((last - first) / (tokens - 1))
     seen.tokens += tokens
 
 
@@ -233,11 +242,95 @@ async def load(url: str, config: Config) -> tuple[Seen, dict[str, float]]:
     return seen, gauges
 
 
+# ---------------------------------------------------------------- what it costs, in turns
+
+# Longer than any answer: each goes on to its most tokens.
+SCHEMA = {
+    "type": "object",
+    "properties": {"words": {"type": "array", "items": {"type": "string"}, "minItems": 1000}},
+    "required": ["words"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "list_words", "description": "Lists.", "parameters": SCHEMA}}
+# What one and the same chat is asked for; the cost of each is over that of the first.
+TURNS: dict[str, dict[str, Any]] = {
+    "plain": {"tool_choice": "none"},
+    "structured": {
+        "tool_choice": "none",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "words", "schema": SCHEMA}},
+    },
+    "tools required": {"tool_choice": "required"},
+    "tools auto": {"tool_choice": "auto"},
+}
+
+
+async def _turn(url: str, config: Config, number: int, wanted: dict[str, Any]) -> tuple[Seen, float]:
+    """All clients for some seconds; what they saw, and the server's mean time from a token to the next."""
+    seen, until = Seen(), time.perf_counter() + config.seconds
+
+    async def ask(client: openai.AsyncOpenAI, index: int) -> None:
+        rng = random.Random((config.seed * 1000 + number) * 1000 + index)
+        while time.perf_counter() < until:
+            asked: dict[str, Any] = {
+                "messages": [{"role": "user", "content": _prompt(rng)}],
+                "tools": [TOOL],
+                "max_tokens": config.max_tokens,
+                "extra_body": {"ignore_eos": True},
+            }
+            try:
+                await _read(seen, client.chat.completions.create, asked | wanted)
+            except (openai.OpenAIError, MinillmError) as error:
+                seen.lost.append(f"{type(error).__name__}: {error}")
+
+    before = await _gauges(url)
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600) as client:
+        await asyncio.gather(*(ask(client, i) for i in range(config.clients)))
+    after = await _gauges(url)
+    grown = {name: after[name] - before[name] for name in (f"{STEP}_sum", f"{STEP}_count")}
+    return seen, grown[f"{STEP}_sum"] / max(1, grown[f"{STEP}_count"])
+
+
+STEP = "vllm:inter_token_latency_seconds"
+
+
+def compare(config: Config) -> dict[str, Any]:
+    """Compute what each of `TURNS` costs, over the first of them in the same round."""
+    seen: dict[str, list[Seen]] = {name: [] for name in TURNS}
+    steps: dict[str, list[float]] = {name: [] for name in TURNS}
+    with serve(config) as (process, url):
+        for number in range(config.turns + 1):
+            first = number % len(TURNS)
+            for name in [*TURNS][first:] + [*TURNS][:first]:
+                found, step = asyncio.run(_turn(url, config, number, TURNS[name]))
+                if number:  # the first round warms up
+                    seen[name].append(found)
+                    steps[name].append(step)
+    (_, plain), *_ = steps.items()
+    figures: dict[str, Any] = {"lost": [lost for one in seen.values() for each in one for lost in each.lost]}
+    for name, rounds in seen.items():
+        ratios = [step / base for step, base in zip(steps[name], plain, strict=True)]
+        figures[name] = {
+            "step": statistics.median(steps[name]),
+            "over_plain": statistics.median(ratios),
+            "over_plain_spread": [min(ratios), max(ratios)],
+            "first_token": spread([x for one in rounds for x in one.first_tokens]),
+            "per_token": spread([x for one in rounds for x in one.per_tokens]),
+        }
+    return figures | {"left": {}, "exit_status": process.returncode}
+
+
+# ---------------------------------------------------------------- the process
+
+
 @contextmanager
 def serve(config: Config) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`minillm serve` in a process of its own, on a free port, once it answers; and its address."""
     command = [sys.executable, "-m", "minillm", "serve", config.model, "--port", "0"]
     command += ["--precision", config.precision, "--served-model-name", NAME]
+    if (
+        config.turns
+    ):  # whatever model it is; and what the first of a round computes, it does not for the others
+        command += ["--tool-call-parser", "hermes", "--no-enable-prefix-caching"]
     # Into a file, since nobody empties a pipe while the clients run.
     with tempfile.NamedTemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
@@ -253,6 +346,13 @@ def serve(config: Config) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
             process.wait(END)
 
 
+def spread(times: list[float]) -> dict[str, float]:
+    """Compute percentiles of times."""
+    ordered = sorted(times) or [float("nan")]
+    shown = {f"p{p}": ordered[int(p / 100 * (len(ordered) - 1))] for p in (90, 95, 99)}
+    return {"median": statistics.median(ordered), **shown}
+
+
 def measure(config: Config) -> dict[str, Any]:
     """Compute the figures of one run."""
     with serve(config) as (process, url):
@@ -261,10 +361,6 @@ def measure(config: Config) -> dict[str, Any]:
         seconds = time.perf_counter() - begin
     if not seen.latencies:
         raise MinillmError(f"no request was answered: {seen.lost[:3]}")
-
-    def spread(times: list[float]) -> dict[str, float]:
-        ordered = sorted(times) or [float("nan")]
-        return {"median": statistics.median(ordered), "p95": ordered[int(0.95 * (len(ordered) - 1))]}
 
     return {
         "answered": len(seen.latencies),
@@ -275,16 +371,25 @@ def measure(config: Config) -> dict[str, Any]:
         "tokens_per_second": seen.tokens / seconds,
         "latency": spread(seen.latencies),
         "first_token": spread(seen.first_tokens),
+        "per_token": spread(seen.per_tokens),
         "left": {name: gauges[name] for name in LEFT},
         "exit_status": process.returncode,
     }
 
 
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def run(config: Config, console: Console) -> int:
     """Measure, print and save; returns the exit status: 1 where something was lost or left behind."""
-    figures = measure(config)
+    figures = compare(config) if config.turns else measure(config)
     title = f"{config.clients} clients, {config.seconds:g} s, {config.precision}"
-    rows = [(k, f"{v:.2f}" if isinstance(v, float) else json.dumps(v)) for k, v in figures.items()]
+    rows = [(k, f"{v:.2f}" if isinstance(v, float) else json.dumps(_rounded(v))) for k, v in figures.items()]
     console.print(record.table(title, ("", ""), rows, left=2))
     record.finish(console, "serve", config, **figures)
     return 1 if figures["lost"] or any(figures["left"].values()) or figures["exit_status"] else 0

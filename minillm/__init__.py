@@ -23,13 +23,14 @@ from minillm.api.outputs import (
 )
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.structured_outputs import StructuredOutputsParams
+from minillm.api.vllm_names import PoolingParams
 from minillm.async_llm import AsyncLLM
 from minillm.checkpoint.load import load_model, save_model
 from minillm.engine_args import AsyncEngineArgs, EngineArgs
 from minillm.errors import MinillmError
 from minillm.inputs import TextPrompt, TokensPrompt
 from minillm.llm import LLM
-from minillm.llm_engine import LLMEngine, PoolingParams
+from minillm.llm_engine import LLMEngine
 from minillm.model.config import ModelConfig
 from minillm.model.logprobs import next_logprobs, token_logprobs
 from minillm.model.precision import Precision

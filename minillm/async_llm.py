@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from minillm.api.configs import ModelInfo
 from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import RequestOutput
 from minillm.api.sampling_params import SamplingParams
+from minillm.api.vllm_names import ASYNC_ABSENT, ASYNC_ARGUMENTS
 from minillm.engine.metrics import Metric
 from minillm.engine_thread import EngineError, EngineThread, Inbox
-from minillm.errors import MinillmError, anything, nothing, refusing
+from minillm.errors import MinillmError, in_vllms_place
 from minillm.inputs import Prompt
 from minillm.llm import LLM
-from minillm.llm_engine import ModelInfo
+from minillm.llm_engine import check_level
 from minillm.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["AsyncLLM", "EngineError"]
@@ -26,6 +28,7 @@ T = TypeVar("T")
 PAUSE_MODES = ("abort", "wait", "keep")
 
 
+@in_vllms_place(ASYNC_ABSENT, ASYNC_ARGUMENTS)
 class AsyncLLM(EngineThread):
     """An `LLM` that many tasks of asyncio sample from; nobody else may use it meanwhile.
 
@@ -37,10 +40,9 @@ class AsyncLLM(EngineThread):
     """
 
     @classmethod
-    @refusing({"start_engine_loop": anything(True), "stat_loggers": None, "usage_context": anything()})
     def from_engine_args(cls, engine_args: Any) -> Self:
         """Make one of `EngineArgs`, with an `LLM` of its own."""
-        return cls(engine_args.create_llm())
+        return cls(LLM.from_engine_args(engine_args))
 
     async def __aenter__(self) -> Self:
         with self._lock:
@@ -52,16 +54,6 @@ class AsyncLLM(EngineThread):
 
     # ---------------------------------------------------------------- sampling
 
-    @refusing(
-        {
-            "data_parallel_rank": nothing(None, 0),
-            "prompt_text": None,
-            "reasoning_ended": None,
-            "session_id": None,
-            "tokenization_kwargs": None,
-            "trace_headers": None,
-        }
-    )
     async def generate(
         self,
         prompt: Prompt,
@@ -73,7 +65,7 @@ class AsyncLLM(EngineThread):
     ) -> AsyncGenerator[RequestOutput]:
         """Yield outputs of one request as it grows, as `output_kind` has it; the last one is `finished`.
 
-        Leaving the loop aborts it. Raises what `LLM.enqueue` does, and `EngineError` where a step fails.
+        Leaving the loop aborts it. Raises what `LLM.add_request` does, and `EngineError` where a step fails.
         """
         ids = None if request_id is None else [request_id]
         async with self.requests(lambda _: [prompt], sampling_params, priority, ids, lora_request) as outputs:
@@ -91,7 +83,7 @@ class AsyncLLM(EngineThread):
     ) -> AsyncIterator[AsyncIterator[tuple[int, RequestOutput]]]:
         """Sample from what `prompts(llm)` gives on the thread: an iterator of (place of the prompt, output).
 
-        Leaving the block aborts what has not finished. Raises what `LLM.enqueue` does, before anything of
+        Leaving the block aborts what has not finished. Raises what `LLM.add_request` does, before anything of
         these prompts runs, and `EngineError` where a step fails. `request_ids` are by default numbers.
         """
         inbox = Inbox()
@@ -102,7 +94,9 @@ class AsyncLLM(EngineThread):
             try:
                 for place, prompt in enumerate(prompts(llm)):
                     asked = None if request_ids is None else request_ids[place]
-                    request_id = llm.enqueue(prompt, params, asked, lora_request, priority=priority)
+                    request_id = llm.add_request(
+                        asked, prompt, params, lora_request=lora_request, priority=priority
+                    )
                     self._owners[request_id] = inbox
                     inbox.running[request_id] = place
             except Exception:
@@ -117,7 +111,6 @@ class AsyncLLM(EngineThread):
             # Commands keep their order: should `add` still be waiting, it comes first.
             self._commands.put(lambda: self._abort(inbox))
 
-    @refusing({"internal": anything(False)})
     async def abort(self, request_id: str | Iterable[str]) -> None:
         """End requests where they are: their last output has the finish reason "abort"."""
         ids = [request_id] if isinstance(request_id, str) else list(request_id)
@@ -175,13 +168,28 @@ class AsyncLLM(EngineThread):
         """Forget all cached prefixes; return True."""
         return await self.call(LLM.reset_prefix_cache)
 
-    async def sleep(self, level: int = 1) -> None:
-        """Give the KV cache's memory back, as `LLM.sleep` does; `MinillmError` while requests run."""
+    async def reset_mm_cache(self) -> None:
+        """Note that there is no cache of images."""
+        self._llm.reset_mm_cache()
+
+    reset_encoder_cache = reset_mm_cache
+
+    async def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        """Let nothing be sampled until `wake_up`; from level 1, give the KV cache's memory back too.
+
+        `mode` says what becomes of requests that run, as of `pause_generation`; kept ones keep the cache.
+        """
+        check_level(level)
+        if level and mode == "keep":
+            raise MinillmError("mode must be abort or wait: kept requests need the KV cache")
+        await self.pause_generation(mode, clear_cache=level > 0)
         await self.call(lambda llm: llm.sleep(level))
 
     async def wake_up(self, tags: Sequence[str] | None = None) -> None:
-        """Make the KV cache again, as `LLM.wake_up` does."""
+        """Make the KV cache again, as `LLM.wake_up` does, and go on once it is there."""
         await self.call(lambda llm: llm.wake_up(tags))
+        if not await self.is_sleeping():
+            await self.resume_generation()
 
     async def is_sleeping(self) -> bool:
         """Tell whether the KV cache's memory was given back."""
@@ -209,9 +217,29 @@ class AsyncLLM(EngineThread):
         """Write the trace."""
         await self.call(LLM.stop_profile)
 
-    def encode(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise `MinillmError`: this is no pooling model."""
-        self._llm.encode()
+    async def add_lora(self, lora_request: LoRARequest) -> bool:
+        """Read an adapter for requests to come, as `LLM.add_lora` does."""
+        return await self.call(lambda llm: llm.add_lora(lora_request))
+
+    async def remove_lora(self, lora_id: int) -> bool:
+        """Forget an adapter, but for requests that run with it; tell whether it was known."""
+        return await self.call(lambda llm: llm.remove_lora(lora_id))
+
+    async def pin_lora(self, lora_id: int) -> bool:
+        """Keep an adapter until it is removed; `MinillmError` where it is not known."""
+        return await self.call(lambda llm: llm.pin_lora(lora_id))
+
+    async def list_loras(self) -> set[int]:
+        """List the `lora_int_id`s of known adapters."""
+        return await self.call(LLM.list_loras)
+
+    async def do_log_stats(self) -> None:
+        """Note that counters are not logged."""
+        self._llm.do_log_stats()
+
+    async def get_supported_tasks(self) -> tuple[str, ...]:
+        """Return what can be asked for: "generate"."""
+        return self._llm.get_supported_tasks()
 
     def get_tokenizer(self) -> Tokenizer:
         """Return the tokenizer; raise `MinillmError` where there is none."""
@@ -221,6 +249,11 @@ class AsyncLLM(EngineThread):
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer, if there is one."""
         return self._llm.tokenizer
+
+    @property
+    def vllm_config(self) -> LLM:
+        """Where vLLM keeps what the model, the KV cache and a step are."""
+        return self._llm
 
     @property
     def model_config(self) -> ModelInfo:
@@ -253,6 +286,12 @@ class AsyncLLM(EngineThread):
         """Raise `EngineError` where it has stopped, or its last step failed."""
         if self.errored or self.error is not None:
             raise self.dead_error
+
+    async def wait_for_requests_to_drain(self, drain_timeout: float = 300) -> None:
+        """Return once nothing runs; raise `TimeoutError` after so many seconds."""
+        drained: Future[None] = Future()
+        await self.call(lambda _: self._drained.append(drained))
+        await asyncio.wait_for(asyncio.wrap_future(drained), drain_timeout)
 
     @property
     def output_processor(self) -> Self:

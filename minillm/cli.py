@@ -16,12 +16,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -29,52 +28,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
-from minillm.api.parameters import parameters
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.errors import Class, MinillmError, install_hint
+from minillm.cli_options import File, Length, Name, Number, Object, arg, offering, options
+from minillm.errors import MinillmError, install_hint
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
 from minillm.progress import progress_bar
-
-arg = partial(tyro.conf.arg, help_behavior_hint="")
-# What need not be given; its help says what then holds.
-Whole = Annotated[int | None, arg(metavar="INT")]
-Number = Annotated[float | None, arg(metavar="FLOAT")]
-Name = Annotated[str | None, arg(metavar="STR")]
-File = Annotated[Path | None, arg(metavar="PATH")]
-
-
-def _length(text: str) -> int | None:
-    """Read a number of tokens as vLLM does: 4096, 4k (4000), 4K (4096), 1.5m; "auto" and -1 are None."""
-    if text in ("auto", "-1"):
-        return None
-    powers = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
-    if (unit := powers.get(text[-1:])) is None:
-        return int(text)
-    if unit % 10 and not text[:-1].isdecimal():
-        raise ValueError(f"{text} has a point, which goes with k, m and g alone")
-    return int(float(text[:-1]) * unit)
-
-
-Length = Annotated[
-    int | None,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT",
-        instance_from_str=lambda words: _length(words[0]),
-        is_instance=lambda x: x is None or type(x) is int,
-        str_from_instance=lambda x: [str(x)],
-    ),
-    arg(),
-]
-# How the command line takes a parameter of each type, and what stands for one that is left out.
-OPTIONS: dict[Any, tuple[Any, Any]] = {
-    float: (Number, None),
-    int: (Whole, None),
-    int | None: (Whole, None),
-    bool: (bool, False),
-    str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
-}
+from minillm.serve.flags import own_flags
+from minillm.tokenizer.chat_templates import given_template
 
 
 # Where tyro finds what an option is, besides a command's own docstring.
@@ -89,54 +50,34 @@ class Model(_Arguments):
     Attributes:
         model: a folder, a Hugging Face hub id, or the packaged demo model, smollm2-135m-instruct.
         tokenizer: folder of another tokenizer than the model's.
-        precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64.
+        dtype: float32, bfloat16, float16, float64 or auto (the checkpoint's), instead of a precision.
+        precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64; by default fp32.
         device: where it runs, such as cpu or cuda.
     """
 
     model: Annotated[str, tyro.conf.Positional, arg(metavar="MODEL")]
     tokenizer: Name = None
-    precision: str = "fp32"
+    dtype: Name = None
+    precision: Name = None
     device: str = "cpu"
     seed: int = 0
     max_model_len: Length = None
     max_num_seqs: int = 64
-    max_num_batched_tokens: int = 2048
+    max_num_batched_tokens: Length = 2048
     enable_prefix_caching: bool = True
     gpu_memory_utilization: Number = None
-    kv_cache_memory_bytes: Whole = None
+    kv_cache_memory_bytes: Length = None
     max_logprobs: int = 20
     logprobs_mode: str = "tempered_logprobs"
     generation_config: str = "auto"
+    override_generation_config: Object = None
+    hf_overrides: Object = None
+    scheduling_policy: str = "fcfs"
 
     def load(self) -> LLM:
         """Load the model, ready to sample from."""
-        print(f"loading {self.model} in {self.precision}", file=sys.stderr)
+        print(f"loading {self.model} in {self.precision or self.dtype or 'fp32'}", file=sys.stderr)
         return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
-
-
-def options(params: type) -> dict[str, tuple[Any, Any]]:
-    """Return the type and the default of each option that the parameters of a dataclass declare."""
-    hints = get_type_hints(params)
-    offered: dict[str, tuple[Any, Any]] = {}
-    for name, parameter in parameters(params).items():
-        if parameter.cli:
-            kind, default = OPTIONS[hints[name]]
-            text = None if parameter.cli is True else parameter.cli  # None: what `_Arguments` says
-            offered[name] = (Annotated[kind, tyro.conf.arg(help=text)], default)
-    return offered
-
-
-def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Class]:
-    """Give a class those options but some, for `dataclass` to make fields of; its own stay."""
-
-    def wrap(cls: Class) -> Class:
-        for name, (kind, default) in options(params).items():
-            if name not in without and name not in cls.__annotations__:
-                cls.__annotations__[name] = kind
-                setattr(cls, name, default)
-        return cls
-
-    return wrap
 
 
 class Sampling(Model):
@@ -170,6 +111,7 @@ class Serve(Model):
         enable_auto_tool_choice: refuse to start where nothing says how calls are written.
         reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1 or openai (gpt-oss); by
             default nothing does, but for gpt-oss.
+        chat_template: a file, or Jinja itself, in place of the model's chat template.
         trust_request_chat_template: let requests bring a chat template, which is a program.
         server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
         root_path: the path that a proxy serves this server under.
@@ -177,6 +119,8 @@ class Serve(Model):
         allowed_methods: with which they may ask.
         allowed_headers: that they may send.
         allow_credentials: let them send cookies.
+        ssl_certfile: a certificate, by which it speaks HTTPS.
+        ssl_keyfile: the certificate's key, where that is in a file of its own.
         uvicorn_log_level: of the HTTP server; from "info" on it logs each request.
         disable_uvicorn_access_log: it logs no requests all the same.
     """
@@ -191,6 +135,7 @@ class Serve(Model):
     tool_call_parser: Name = None
     enable_auto_tool_choice: bool = False
     reasoning_parser: Name = None
+    chat_template: Name = None
     trust_request_chat_template: bool = False
     server_dev_mode: bool = False
     root_path: str = ""
@@ -198,6 +143,8 @@ class Serve(Model):
     allowed_methods: tuple[str, ...] = ("*",)
     allowed_headers: tuple[str, ...] = ("*",)
     allow_credentials: bool = False
+    ssl_certfile: Name = None
+    ssl_keyfile: Name = None
     uvicorn_log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "warning"
     disable_uvicorn_access_log: bool = False
 
@@ -223,11 +170,19 @@ class Serve(Model):
             parsers.ParserOptions(self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice),
         )
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
+        template = None if self.chat_template is None else given_template(self.chat_template)
+        server.check_certificate(self.ssl_certfile, self.ssl_keyfile)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            names = self.served_model_name or (self.model,)
-            shows = not self.disable_uvicorn_access_log
-            log = {"log_level": self.uvicorn_log_level, "access_log": shows}
-            server.serve(self.load(), names, listener, keys, limits, options, **log)
+            names, llm = self.served_model_name or (self.model,), self.load()
+            if template is not None:
+                llm.get_tokenizer().chat_template = template
+            around = {
+                "log_level": self.uvicorn_log_level,
+                "access_log": not self.disable_uvicorn_access_log,
+                "ssl_certfile": self.ssl_certfile,
+                "ssl_keyfile": self.ssl_keyfile,
+            }
+            server.serve(llm, names, listener, keys, limits, options, **around)
 
 
 @dataclass(frozen=True)
@@ -453,6 +408,13 @@ def _json(content: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] == ["serve"]:
+            arguments = ["serve", *own_flags(arguments[1:], Serve)]
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     command: Serve | Generate | Chat | Logprobs = tyro.cli(
         Serve | Generate | Chat | Logprobs,
         prog="minillm",

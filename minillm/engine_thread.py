@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from minillm.api.outputs import RequestOutput
-from minillm.errors import anything, refusing
+from minillm.errors import MinillmError, anything, nothing, refusing
 from minillm.llm import LLM
 
 T = TypeVar("T")
@@ -43,6 +43,10 @@ class Inbox:
     is_left: bool = False
 
 
+_FROM_ARGS = nothing(None, remedy="call AsyncLLM.from_engine_args(), or give an LLM")
+
+
+@refusing({"vllm_config": _FROM_ARGS, "executor_class": _FROM_ARGS, "log_stats": _FROM_ARGS})
 class EngineThread:
     """The thread, which starts when it is first needed, and what callers hand it.
 
@@ -51,6 +55,8 @@ class EngineThread:
     """
 
     def __init__(self, llm: LLM) -> None:
+        if not isinstance(llm, LLM):
+            raise MinillmError(f"llm must be an LLM, got {llm!r}; or call AsyncLLM.from_engine_args()")
         self.error: str | None = None
         self._llm = llm
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
 logger = logging.getLogger("minillm")
 
@@ -103,15 +104,25 @@ def refusing(arguments: Arguments) -> Callable[[Target], Target]:
 
     def wrap(target: Target) -> Target:
         function: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
-        signature, name = inspect.signature(function), target.__name__
+        signature = inspect.signature(function)
+        parameters = signature.parameters.values()
+        positional = [x.name for x in parameters if x.kind is x.POSITIONAL_OR_KEYWORD]
+        takes_any = any(x.kind is x.VAR_KEYWORD for x in parameters)
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = {x.name for x in parameters if x.default is x.empty and x.kind not in variadic}
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            kwargs = _own(name, signature, known, kwargs)
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise MinillmError(f"{name}(): {error}") from None
+            name = type(args[0]).__name__ if isinstance(target, type) else target.__name__
+            if kwargs and not takes_any:
+                kwargs = _own(name, signature, known, kwargs)
+            given = positional[: len(args)]
+            fits = len(args) <= len(positional) and kwargs.keys().isdisjoint(given)
+            if not (fits and needed.issubset((*given, *kwargs))):
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError as error:
+                    raise MinillmError(f"{name}(): {error}") from None
             return function(*args, **kwargs)
 
         if not isinstance(target, type):
@@ -143,3 +154,50 @@ def _own(
         elif not _same(value, foreign.default):
             note(f"{name}.{argument}", f"{name}({argument}={reprlib.repr(value)}) asks for nothing here")
     return own
+
+
+class AbsentName(MinillmError, AttributeError):
+    """A name that vLLM's class has and ours has not; to `hasattr` it is not there."""
+
+
+class _Absent:
+    """What stands in a class for such a name: whoever reads it, of the class or an object, is told."""
+
+    def __init__(self, remedy: str) -> None:
+        self._remedy = remedy
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AbsentName(
+            f"{owner.__name__}.{self._name}: vLLM has this, minillm does not support it; {self._remedy}"
+        )
+
+
+def in_vllms_place(
+    absent: Mapping[str, str], arguments: Mapping[str, Arguments] = MappingProxyType({})
+) -> Callable[[Class], Class]:
+    """Make a class answer for all that vLLM's class of its name has.
+
+    Its public methods are made `refusing`, `arguments` has for each what only vLLM's takes. `absent` has, for
+    each name that is not here, what to do instead; reading it raises `AbsentName`.
+    """
+
+    def wrap(cls: Class) -> Class:
+        for name, member in list(vars(cls).items()):
+            check = refusing(arguments.get(name, {}))
+            if name.startswith("_"):
+                continue
+            if isinstance(member, classmethod | staticmethod):
+                setattr(cls, name, type(member)(check(member.__func__)))
+            elif inspect.isfunction(member):
+                setattr(cls, name, check(member))
+        for name, remedy in absent.items():
+            assert not hasattr(cls, name), f"{cls.__name__}.{name} is there"
+            stand_in = _Absent(remedy)
+            stand_in.__set_name__(cls, name)
+            setattr(cls, name, stand_in)
+        return cls
+
+    return wrap

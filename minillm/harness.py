@@ -2,7 +2,7 @@
 
     lm_eval.simple_evaluate(model=MinillmLM("smollm2-135m-instruct"), tasks=[...])
     lm_eval.simple_evaluate(model="minillm", model_args={"pretrained": "smollm2-135m-instruct"}, tasks=[...])
-    python -m minillm.harness run --model minillm --model_args pretrained=smollm2-135m-instruct --tasks ...
+    python -m minillm.harness --model minillm --model_args pretrained=smollm2-135m-instruct --tasks ...
 
 Importing this module registers the name. Scores are those of the model's one forward over packed tokens, so
 that they are the same bits whatever the batch size; texts come from `LLM`.
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import torch
 
 from minillm import LLM, MinillmError, RequestOutputKind, SamplingParams, Transformer
-from minillm.errors import install_hint
+from minillm.errors import install_hint, logger, note
 from minillm.model.batch import Batch
 from minillm.model.logprobs import Rows, nested
+from minillm.tokenizer.chat_templates import DEFAULT
 
 try:
     from lm_eval.api.instance import Instance
@@ -52,6 +54,7 @@ class _Job(NamedTuple):
     params: SamplingParams
     until: list[str]
     skips_special_tokens: bool
+    excess: int  # tokens that were cut off at the left of the prompt
 
 
 @register_model("minillm")
@@ -70,8 +73,13 @@ class MinillmLM(TemplateLM):
         prefix_token_id: what a text without a context comes after; by default BOS, or else the end token.
         chat_template: a name of the model's templates, or Jinja text, as `LLM.chat` takes.
         chat_template_args: further variables of the template.
-        enable_thinking: the variable of this name.
-        **options: those of `LLM`, where it is not given: `dtype`, `precision`, `device`, `tokenizer`, ...
+        enable_thinking: the variable of this name; where it is true, `think_end_token` must be there, and
+            only tasks that generate can be evaluated.
+        think_end_token: the text or id of the token after which an answer begins. What stands before it is
+            left out, and no stop string of a task ends it.
+        device: where it runs. The command line says "cuda:0" if nobody says otherwise: without a GPU, that is
+            the CPU, as with the harness's own models.
+        **options: those of `LLM`, where it is not given: `dtype`, `precision`, `tokenizer`, ...
 
     Raises:
         MinillmError: options for an `LLM` that is there already, or as `LLM` does.
@@ -89,6 +97,8 @@ class MinillmLM(TemplateLM):
         chat_template: str | None = None,
         chat_template_args: Mapping[str, Any] | None = None,
         enable_thinking: bool | None = None,
+        think_end_token: str | int | None = None,
+        device: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -98,13 +108,15 @@ class MinillmLM(TemplateLM):
         self._most_requests: float = (max_batch_size or math.inf) if auto else int(batch_size)
         self._most_tokens = TOKENS if auto else math.inf
         if isinstance(pretrained, LLM):
-            # The command line gives a device whether it was asked for or not.
-            if given := {name for name, value in options.items() if value is not None} - {"device"}:
+            if given := {name for name, value in options.items() if value is not None}:
                 raise MinillmError(f"{min(given)}: the LLM that was given has its own; leave it out")
             self.llm = pretrained
         else:
-            if options.get("device") is None:
-                options.pop("device", None)
+            if device is not None:
+                if str(device).startswith("cuda") and not torch.cuda.is_available():
+                    note("harness.device", f"device={device}: there is no GPU, the model runs on the CPU")
+                    device = "cpu"
+                options["device"] = device
             if not auto:
                 options.setdefault("max_num_seqs", int(batch_size))
             if max_length is not None:
@@ -115,16 +127,22 @@ class MinillmLM(TemplateLM):
         if not 1 < self.max_length <= self.llm.max_model_len:
             raise MinillmError(f"max_length must be 2 to {self.llm.max_model_len}, got {max_length}")
         self.max_gen_toks = int(max_gen_toks)
-        self._add_bos, self._chat_template = add_bos_token, chat_template
+        self._add_bos, self._chat_template = add_bos_token, self._checked_template(chat_template)
         if add_bos_token and self.tokenizer.bos_token_id is None:
             raise MinillmError("add_bos_token=True: this tokenizer has no BOS token; leave it out")
         thinking = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         self._chat_template_args = {**(chat_template_args or {}), **thinking}
+        if self._chat_template_args.get("enable_thinking") and think_end_token is None:
+            raise MinillmError("enable_thinking=True needs think_end_token, after which the answer begins")
+        self._think_end = self._token_or_text(think_end_token)
         own = (prefix_token_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         if (prefix := next((token for token in own if token is not None), None)) is None:
             raise MinillmError("this tokenizer has neither a BOS nor an end token; give prefix_token_id")
         self._prefix_id = int(prefix)
-        self._prefix_text = self.tokenizer.decode([self._prefix_id], skip_special_tokens=False)
+        # Where a text begins with one of these, the tokenizer adds nothing before it.
+        begins = {self._prefix_id, self.tokenizer.bos_token_id} - {None}
+        texts = (self.tokenizer.decode([token], skip_special_tokens=False) for token in begins)
+        self._begins = tuple(text for text in texts if text)
 
     @property
     def eot_token_id(self) -> int | None:
@@ -136,6 +154,12 @@ class MinillmLM(TemplateLM):
         """What a text without a context comes after."""
         return self._prefix_id
 
+    def _token_or_text(self, end: str | int | None) -> str | int | None:
+        """Return the id of a text that is one token, since a special one is not in the answer's text."""
+        if isinstance(end, str) and len(ids := self.tokenizer.encode(end, False)) == 1:
+            return ids[0]
+        return end
+
     # ---------------------------------------------------------------- text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
@@ -143,7 +167,7 @@ class MinillmLM(TemplateLM):
         encode = self.tokenizer.encode
         if add_special_tokens is not None:
             return encode(string, add_special_tokens)
-        if self._prefix_text and string.startswith(self._prefix_text):
+        if string.startswith(self._begins):
             return encode(string, False)
         if self._add_bos is None:
             return encode(string)
@@ -153,20 +177,38 @@ class MinillmLM(TemplateLM):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Lay out a chat; without `add_generation_prompt` its last message is left open."""
-        return self.tokenizer.chat_text(
-            chat_history,
-            self._chat_template,
-            add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            **self._chat_template_args,
-        )
+        """Lay out a chat; without `add_generation_prompt` its last message is left open.
+
+        As with the harness's own model, a system message that the template refuses is left out.
+        """
+        template = (self._chat_template, add_generation_prompt, not add_generation_prompt)
+        try:
+            return self.tokenizer.chat_text(chat_history, *template, **self._chat_template_args)
+        except MinillmError:
+            others = [message for message in chat_history if message["role"] != "system"]
+            if len(others) == len(chat_history):
+                raise
+            text = self.tokenizer.chat_text(others, *template, **self._chat_template_args)
+            note("harness.system", "the chat template refuses system messages: they are left out")
+            return text
 
     def chat_template(self, chat_template: bool | str = False) -> str:
-        """Return the chat template, for the record; from now on the one that is named, or given as Jinja."""
+        """Return the chat template, for the record; from now on the one that is named, or given as Jinja.
+
+        Raises:
+            MinillmError: what is given is neither Jinja nor the name of one.
+        """
         if isinstance(chat_template, str):
-            self._chat_template = chat_template
-        return self._chat_template or self.tokenizer.chat_template or ""
+            self._chat_template = self._checked_template(chat_template)
+        asked = self._chat_template or DEFAULT
+        return self.tokenizer.chat_templates.get(asked, self._chat_template or "")
+
+    def _checked_template(self, asked: str | None) -> str | None:
+        names = self.tokenizer.chat_templates
+        if asked is not None and asked not in names and "{" not in asked:
+            known = ", ".join(map(repr, sorted(names))) or "no templates"
+            raise MinillmError(f"there is no chat template {asked!r}: this model has {known}")
+        return asked
 
     @property
     def tokenizer_name(self) -> str:
@@ -175,6 +217,15 @@ class MinillmLM(TemplateLM):
         return f"minillm-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
 
     # ---------------------------------------------------------------- scores
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
+        """Score each continuation after its context; raise `MinillmError` where thinking comes between."""
+        if self._chat_template_args.get("enable_thinking"):
+            raise MinillmError(
+                "enable_thinking=True goes with tasks that generate; leave it out to score texts"
+            )
+        answers: list[Answer] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return answers
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Score whole texts, each token once, in windows of the longest context, as the harness cuts them."""
@@ -196,6 +247,7 @@ class MinillmLM(TemplateLM):
         self, requests: Sequence[Scored], disable_tqdm: bool = False, **kwargs: Any
     ) -> list[Answer]:
         """Give each continuation's summed logprob, and whether greedy decoding would have written it."""
+        self._warn_of_cuts(len(context) + len(rest) - self.max_length - 1 for _, context, rest in requests)
         answers: list[Answer] = []
         with tqdm(total=len(requests), disable=disable_tqdm, desc="scoring") as bar:
             for batch in self._batches(requests):
@@ -219,6 +271,13 @@ class MinillmLM(TemplateLM):
             tokens += length
         if batch:
             yield batch
+
+    def _warn_of_cuts(self, excess: Iterable[int]) -> None:
+        """Say in the log how many requests are how much too long, with what is generated after them."""
+        excess = list(excess)
+        if cut := [tokens for tokens in excess if tokens > 0]:
+            said = "%d of %d requests exceed max_length = %d: up to %d tokens are cut off at their left"
+            logger.warning(said, len(cut), len(excess), self.max_length, max(cut))
 
     @torch.no_grad()
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Answer]:
@@ -262,17 +321,28 @@ class MinillmLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each context to one of its stop strings, the end token or its number of tokens."""
         jobs = [self._job(*request.args) for request in requests]
+        self._warn_of_cuts(job.excess for job in jobs)
         texts: dict[int, str] = {}
         with tqdm(total=len(requests), disable=disable_tqdm, desc="generating") as bar:
             for output in self.llm.stream([job.prompt for job in jobs], [job.params for job in jobs]):
                 i, (sample,) = int(output.request_id), output.outputs
                 if sample.finish_reason == "error":
                     raise MinillmError(f"request {i}: {sample.stop_reason}")
-                text = self.tokenizer.decode(sample.token_ids, jobs[i].skips_special_tokens)
-                texts[i] = postprocess_generated_text(text, jobs[i].until, None)
+                texts[i] = self._answer(sample.token_ids, jobs[i])
                 self.cache_hook.add_partial("generate_until", requests[i].args, texts[i])
                 bar.update()
         return [texts[i] for i in range(len(requests))]
+
+    def _answer(self, token_ids: list[int], job: _Job) -> str:
+        """Decode what follows the thinking, if there is any, up to a stop string."""
+        end = self._think_end
+        thinks = end in token_ids
+        if thinks:
+            token_ids = token_ids[len(token_ids) - token_ids[::-1].index(end) :]  # type: ignore[arg-type]
+        text = self.tokenizer.decode(token_ids, job.skips_special_tokens)
+        split = end if isinstance(end, str) else None
+        answer: str = postprocess_generated_text(text.lstrip() if thinks else text, job.until, split)
+        return answer
 
     def _job(self, context: str, gen_kwargs: Mapping[str, Any]) -> _Job:
         """Read a request of the harness."""
@@ -282,10 +352,13 @@ class MinillmLM(TemplateLM):
         end_text = None if end is None else self.tokenizer.decode([end], skip_special_tokens=False)
         until = [text for text in handle_stop_sequences(options.pop("until"), end_text) if text]
         skips = bool(options.pop("skip_special_tokens", True))
+        if options.get("num_beams") == 1:
+            del options["num_beams"]  # which asks for nothing
         options.setdefault("temperature", 1.0 if samples else 0.0)
         known = {field.name for field in fields(SamplingParams)} - {"n", "output_kind", "stop"}
         if unknown := options.keys() - known:
-            raise MinillmError(f"generation_kwargs: {min(unknown)!r} is not supported; leave it out")
+            remedy = "give until" if min(unknown) == "stop" else "leave it out"
+            raise MinillmError(f"generation_kwargs: {min(unknown)!r} is not supported; {remedy}")
         if not 0 < max_tokens < self.max_length:
             raise MinillmError(
                 f"max_gen_toks = {max_tokens} must be at least 1 and leave room for a context in "
@@ -293,11 +366,24 @@ class MinillmLM(TemplateLM):
             )
         # With special tokens in sight, since a stop string may be one of their names.
         options |= {"skip_special_tokens": False, "output_kind": RequestOutputKind.FINAL_ONLY}
-        params = SamplingParams(**options, stop=until, max_tokens=max_tokens)
-        return _Job(self.tok_encode(context)[max_tokens - self.max_length :], params, until, skips)
+        # The end token ends by itself; as in the harness's model of vLLM, stop strings wait for the answer.
+        stop = until if self._think_end is None else []
+        params = SamplingParams(**options, stop=stop, max_tokens=max_tokens)
+        room, token_ids = self.max_length - max_tokens, self.tok_encode(context) or [self._prefix_id]
+        return _Job(token_ids[-room:], params, until, skips, len(token_ids) - room)
+
+
+def main() -> int:
+    """Run the harness's command line, which knows the model "minillm" now; return the exit status."""
+    from lm_eval.__main__ import cli_evaluate
+
+    try:
+        cli_evaluate()
+    except MinillmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    from lm_eval.__main__ import cli_evaluate
-
-    cli_evaluate()
+    sys.exit(main())

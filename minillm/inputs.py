@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
@@ -57,6 +57,8 @@ def as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     """Return a list of prompts; one prompt alone is a list of one."""
     if isinstance(prompts, str | Mapping):
         return [prompts]
+    if not isinstance(prompts, Iterable):
+        raise MinillmError(f"prompts must be a prompt or a list of them, got {type(prompts).__name__}")
     several: list[Any] = list(prompts)
     return [several] if several and all(isinstance(x, int) for x in several) else several
 
@@ -84,6 +86,36 @@ def parse(prompt: Prompt, tokenizer: Tokenizer | None) -> tuple[str | None, list
     if not listed or not all(isinstance(token, int) for token in ids):
         raise MinillmError("a prompt must be text or a list of token ids (int), as .tolist() makes")
     return text, [int(token) for token in ids]
+
+
+def chat_prompts(
+    tokenizer: Tokenizer, messages: Messages | Sequence[Messages], *template: Any
+) -> list[Prompt]:
+    """Return the prompts of one chat or of several; `template` is what `chat_text` takes after the messages.
+
+    Raises `MinillmError` as it does, and for what is no chat.
+    """
+    chats: Any = (
+        [messages] if is_list(messages) and messages and isinstance(messages[0], Mapping) else messages
+    )
+    if not is_list(chats) or not all(is_list(chat) and all(map(_is_dict, chat)) for chat in chats):
+        raise MinillmError(f"messages must be a chat, a list of dicts, or a list of chats, got {messages!r}")
+    return [chat_prompt(tokenizer, chat, *template) for chat in chats]
+
+
+def _is_dict(message: object) -> bool:
+    return isinstance(message, Mapping)
+
+
+def template_options(
+    tools: Sequence[Mapping[str, Any]] | None, chat_template_kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what else a chat template is given; `MinillmError` for what is no list, or no dict."""
+    if not (tools is None or is_list(tools)):
+        raise MinillmError(f"tools must be a list of dicts, got {tools!r}")
+    if not isinstance(chat_template_kwargs, Mapping | None):
+        raise MinillmError(f"chat_template_kwargs must be a dict, got {chat_template_kwargs!r}")
+    return {"tools": tools, **(chat_template_kwargs or {})}
 
 
 def chat_prompt(
@@ -148,7 +180,7 @@ def _with_arguments(call: Any) -> Any:
                     **call,
                     "function": {**function, "arguments": json.loads(text) if text.strip() else {}},
                 }
-            except ValueError:
+            except (ValueError, RecursionError):
                 return call
     return call
 
@@ -162,36 +194,39 @@ def with_params(
     prompts = as_list(prompts)
     if params is None or isinstance(params, SamplingParams):
         params = [params or default] * len(prompts)
-    if not is_list(params) or not all(isinstance(one, SamplingParams) for one in params):
+    if not is_list(params):
         raise MinillmError(f"sampling_params must be SamplingParams, or a list of them, got {params!r}")
     if len(params) != len(prompts):
         raise MinillmError(f"{len(prompts)} prompts but {len(params)} sampling_params")
-    return zip(prompts, params, strict=True)
+    return zip(prompts, map(expect_params, params), strict=True)
+
+
+def expect_params(params: object) -> SamplingParams:
+    """Return sampling parameters; `MinillmError` for anything else."""
+    if not isinstance(params, SamplingParams):
+        raise MinillmError(f"sampling_params must be SamplingParams, got {params!r}")
+    return params
 
 
 def one_each(value: T | Sequence[T | None] | None, count: int, name: str) -> Sequence[T | None]:
     """Give each prompt its own of a list, or what is there for all; `MinillmError` if not as many."""
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, str):
         return [value] * count
     if len(value) != count:
         raise MinillmError(f"{count} prompts but {len(value)} of {name}")
     return value
 
 
-def priorities(asked: int | Sequence[int] | None, count: int, policy: str) -> list[int]:
-    """Return the priority of each of `count` prompts that run alone; arguments as of `LLM.generate`.
+def priorities(asked: int | Sequence[int] | None, count: int) -> list[int]:
+    """Return the priority of each of `count` prompts; argument as of `LLM.generate`.
 
-    Raises:
-        MinillmError: there are not as many as prompts, or one is no whole number, or they differ and the
-            policy knows none.
+    Raises `MinillmError` where there are not as many as prompts, or one is no whole number.
     """
     listed = [asked or 0] * count if asked is None or isinstance(asked, int) else asked
     if not is_list(listed) or len(listed) != count or not all(isinstance(x, int) for x in listed):
         raise MinillmError(
             f"priority must be a whole number, or {count} of them, one a prompt, got {asked!r}"
         )
-    if policy != "priority" and len(set(listed)) == 1:
-        return [0] * count  # all alike, and nothing else runs: they ask for nothing
     return list(listed)
 
 
@@ -227,6 +262,8 @@ def default_params(
 
 def _generation_config(folder: Path | None, where: str | Path) -> tuple[Path | None, Mapping[str, Any]]:
     """Read a generation_config.json; nothing where there is none."""
+    if not isinstance(where, str | Path):
+        raise MinillmError(f"generation_config must be 'auto', 'vllm' or a folder, got {where!r}")
     if where == "vllm" or (folder is None and where == "auto"):
         return None, {}
     path = (folder if where == "auto" else Path(where)) / "generation_config.json"  # type: ignore[operator]
@@ -264,16 +301,16 @@ class RequestBuilder:
     ) -> None:
         self._model, self._tokenizer, self._seed = model, tokenizer, seed
         self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
-        self._max_model_len, self._max_logprobs = max_model_len, max_logprobs
+        self.max_model_len, self._max_logprobs = max_model_len, max_logprobs
         self._numbers = count()
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """Raise `MinillmError` for a prompt that is empty, too long, or has ids outside the vocabulary."""
         self._model.check_tokens(token_ids, max_tokens=1)
-        if len(token_ids) >= self._max_model_len:
+        if len(token_ids) >= self.max_model_len:
             raise MinillmError(
                 f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
-                f"{self._max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
+                f"{self.max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
             )
 
     def build(
@@ -295,7 +332,7 @@ class RequestBuilder:
         text, token_ids = parse(prompt, tokenizer)
         self.check_prompt(token_ids)
         self._check_params(params)
-        room = self._max_model_len - len(token_ids)
+        room = self.max_model_len - len(token_ids)
         max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
         # An id that somebody chose may be a number.
         number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)

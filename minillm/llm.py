@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,33 +11,32 @@ from typing import Any
 import torch
 
 from minillm import inputs
-from minillm.api.engine_arguments import FOREIGN, OF_CALLS
+from minillm.api.engine_arguments import FOREIGN
 from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import BeamSearchOutput, RequestOutput
+from minillm.api.parameters import is_number
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-from minillm.checkpoint import hub
-from minillm.checkpoint.load import checkpoint_dtype, load_model
+from minillm.api.vllm_names import ARGUMENTS
+from minillm.arguments import flag, read_model, read_tokenizer, whole
 from minillm.checkpoint.read_config import Overrides
 from minillm.engine import beam_search as beam
 from minillm.engine.engine import Engine, cache_bytes
-from minillm.engine.metrics import EngineMetrics, Metric
-from minillm.engine.request import Request, SampleState
+from minillm.engine.request import Request
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
-from minillm.engine.served_loras import ServedLoRA, ServedLoRAs
-from minillm.errors import MinillmError, anything, nothing, refusing
+from minillm.engine.served_loras import ServedLoRAs
+from minillm.errors import MinillmError, in_vllms_place, refusing
 from minillm.inputs import Messages, Prompt
-from minillm.llm_engine import LLMEngine, trace_folder
+from minillm.llm_engine import POLICIES, LLMEngine
 from minillm.model.logprobs import logprobs
-from minillm.model.precision import Precision, preset_of_dtype
+from minillm.model.precision import Precision
 from minillm.model.transformer import Transformer
 from minillm.progress import progress
-from minillm.tokenizer.tokenizer import Tokenizer
-
-POLICIES = ("fcfs", "priority")
+from minillm.worker import Profiler
 
 
 @refusing(FOREIGN)
+@in_vllms_place({}, ARGUMENTS)
 class LLM(LLMEngine):
     """A sampler over a live model.
 
@@ -56,6 +54,7 @@ class LLM(LLMEngine):
             ("double"); "auto" is the checkpoint's. float16 is held and computed as float32, in which its
             weights are exact, and a warning says so.
         precision: a preset or a `Precision`; "fp32" by default.
+        device: where the model is loaded to; the CPU by default.
         seed: seeds the requests that bring no seed of their own.
         max_model_len: most tokens of a sequence, prompt and output; by default, or with -1, the model's
             context, or what the KV cache holds if that is less.
@@ -94,7 +93,7 @@ class LLM(LLMEngine):
         *,
         dtype: str | torch.dtype | None = None,
         precision: str | Precision | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
         seed: int | None = 0,
         max_model_len: int | None = None,
         max_num_seqs: int | None = 64,
@@ -119,49 +118,42 @@ class LLM(LLMEngine):
         if scheduling_policy not in POLICIES:
             known = ", ".join(POLICIES)
             raise MinillmError(f"scheduling_policy must be one of {known}, got {scheduling_policy!r}")
-        if skip_tokenizer_init and tokenizer is not None:
-            raise MinillmError("give tokenizer or skip_tokenizer_init, not both")
-        self._trace_folder = trace_folder(profiler_config)
-        folder, is_models_tokenizer = None, tokenizer is None
-        if not isinstance(model, Transformer):
-            folder = hub.resolve(model)
-            if is_models_tokenizer and not skip_tokenizer_init:
-                tokenizer = folder
-            policy = _precision(dtype, precision, folder)
-            model = load_model(folder, policy, device, hf_overrides=hf_overrides)
-        elif dtype is not None or precision is not None or hf_overrides:
-            raise MinillmError("a Transformer is as it is; leave out dtype, precision and hf_overrides")
-        if isinstance(tokenizer, str | Path):
-            tokenizer = Tokenizer.from_folder(hub.resolve_tokenizer(tokenizer))
-        elif tokenizer is not None:
-            tokenizer = Tokenizer.from_hf(tokenizer)
-        if tokenizer is not None and folder is not None and not is_models_tokenizer:
-            tokenizer = tokenizer.with_end_tokens(folder)
-        self.model, self.scheduling_policy = model, scheduling_policy
-        self.tokenizer: Tokenizer | None = tokenizer
-        self._engine = Engine(
+        profiler = Profiler(profiler_config)
+        skips = flag("skip_tokenizer_init", skip_tokenizer_init, False)
+        adapts = flag("enable_lora", enable_lora, False)
+        flag("enable_sleep_mode", enable_sleep_mode, True)  # it is there in any case
+        model, folder = read_model(model, dtype, precision, device, hf_overrides)
+        tokenizer = read_tokenizer(tokenizer, skips, folder)
+        loras = ServedLoRAs(model, max_loras, max_lora_rank, max_cpu_loras) if adapts else None
+        engine = Engine(
             model,
             cache_bytes(model.head.device, kv_cache_memory_bytes, gpu_memory_utilization),
-            _whole("max_num_seqs", max_num_seqs, 64),
-            _whole("max_num_batched_tokens", max_num_batched_tokens, 2048),
-            enable_prefix_caching is None or bool(enable_prefix_caching),
-            ServedLoRAs(model, max_loras, max_lora_rank, max_cpu_loras) if enable_lora else None,
+            whole("max_num_seqs", max_num_seqs, 64),
+            whole("max_num_batched_tokens", max_num_batched_tokens, 2048),
+            flag("enable_prefix_caching", enable_prefix_caching, True),
+            loras,
         )
-        asked = None if max_model_len in (None, -1, "auto") else _whole("max_model_len", max_model_len, 0)
-        self.max_model_len = self._engine.checked_max_model_len(asked)
-        model.set_context(self.max_model_len)
-        seed, most = _whole("seed", seed, 0), _whole("max_logprobs", max_logprobs, 20)
+        fits = max_model_len is None or (
+            isinstance(max_model_len, int | str) and max_model_len in (-1, "auto")
+        )
+        longest = engine.checked_max_model_len(None if fits else whole("max_model_len", max_model_len, 0))
+        model.set_context(longest)
+        seed, most = whole("seed", seed, 0), whole("max_logprobs", max_logprobs, 20)
         ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
-        self._builder = inputs.RequestBuilder(model, tokenizer, seed, self.max_model_len, most, ends)
-        self._sampler = Sampler(tokenizer, logprobs_mode)
+        builder = inputs.RequestBuilder(model, tokenizer, seed, longest, most, ends)
+        sampler = Sampler(tokenizer, logprobs_mode)
+        super().__init__(model, tokenizer, engine, builder, sampler, scheduling_policy, profiler)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
-        self._metrics = EngineMetrics(self.max_model_len)
-        self._requests: dict[str, Request] = {}
-        self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
+
+    def __repr__(self) -> str:
+        return f"LLM({self.model!r})"
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """Return vLLM's defaults, changed by the model's generation_config.json."""
+        return self._defaults.clone()
 
     # ---------------------------------------------------------------- whole batches
 
-    @refusing(OF_CALLS)
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -183,22 +175,12 @@ class LLM(LLMEngine):
         the vocabulary; what goes wrong later in one request ends that one, with the finish reason "error".
         """
         self._expect_idle("generate")
-        final = RequestOutputKind.FINAL_ONLY
-        pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
-        order = inputs.priorities(priority, len(pairs), self.scheduling_policy)
-        loras = inputs.one_each(lora_request, len(pairs), "lora_request")
-        # Once for a request of all, which may ask for its folder to be read again.
-        served = {id(lora): self._engine.lora(lora) for lora in loras}
-        requests = [
-            self._request(prompt, replace(params, output_kind=final), None, lora, served[id(lora)], first)
-            for (prompt, params), lora, first in zip(pairs, loras, order, strict=True)
-        ]
+        requests = self._batch(prompts, sampling_params, lora_request, priority)
         with progress(use_tqdm, len(requests)) as advance, closing(self._run(requests)) as outputs:
             for _ in outputs:
                 advance()
         return [request.output for request in requests]
 
-    @refusing({**OF_CALLS, "chat_template_content_format": nothing("auto", "string")})
     def chat(
         self,
         messages: Messages | Sequence[Messages],
@@ -220,13 +202,11 @@ class LLM(LLMEngine):
 
         `continue_final_message` goes on with the last message, which then is not closed.
         """
-        chats: Any = [messages] if messages and isinstance(messages[0], Mapping) else messages
-        options = {"tools": tools, **(chat_template_kwargs or {})}
+        options = inputs.template_options(tools, chat_template_kwargs)
         template = (chat_template, add_generation_prompt, continue_final_message, options)
-        prompts = [inputs.chat_prompt(self.get_tokenizer(), chat, *template) for chat in chats]
+        prompts = inputs.chat_prompts(self.get_tokenizer(), messages, *template)
         return self.generate(prompts, sampling_params, use_tqdm, lora_request=lora_request, priority=priority)
 
-    @refusing({**OF_CALLS, "concurrency_limit": anything(), "use_tqdm": anything(False)})
     def beam_search(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -251,12 +231,15 @@ class LLM(LLMEngine):
         return outputs
 
     @torch.no_grad()
-    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], temperature: float = 1.0) -> torch.Tensor:
-        """Compute the policy after each list of token ids: logprobs of the whole vocabulary, (B, V)."""
+    def next_token_logprobs(
+        self, prompts: Prompt | Sequence[Prompt], temperature: float = 1.0
+    ) -> torch.Tensor:
+        """Compute the policy after each prompt: logprobs of the whole vocabulary, (B, V)."""
         self._expect_idle("next_token_logprobs")
-        if not prompts or not temperature > 0:
-            raise MinillmError(f"{len(prompts)} prompts at temperature {temperature}: neither may be 0")
-        sequences = [EngineSequence(list(prompt), max_tokens=1) for prompt in prompts]
+        batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
+        if not batch or not is_number(temperature, 0, 1e9) or not temperature > 0:
+            raise MinillmError(f"{len(batch)} prompts at temperature {temperature!r}: neither may be 0")
+        sequences = [EngineSequence(token_ids, max_tokens=1) for token_ids in batch]
         rows: dict[EngineSequence, torch.Tensor] = {}
         try:
             for sequence in sequences:
@@ -271,208 +254,93 @@ class LLM(LLMEngine):
             self._engine.clear()
         return torch.stack([rows[sequence] for sequence in sequences])
 
-    # ---------------------------------------------------------------- step by step
+    # ---------------------------------------------------------------- one after the other
 
-    @refusing(OF_CALLS)
     def enqueue(
         self,
-        prompt: Prompt,
-        sampling_params: SamplingParams | None = None,
-        request_id: str | None = None,
-        lora_request: LoRARequest | None = None,
-        *,
-        priority: int = 0,
-    ) -> str:
-        """Queue one request for `step`, among those that run already; return its id.
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
+        priority: int | Sequence[int] | None = None,
+    ) -> list[str]:
+        """Queue prompts for `wait_for_completion`, among those that wait or run already; return their ids.
 
-        Raises `MinillmError` as `generate` does, for an id that is taken, and for a priority other than 0
-        without `scheduling_policy="priority"`; what runs is left alone.
+        Arguments are those of `generate`. Raises `MinillmError` as it does, before any of them is queued.
         """
-        if request_id is not None and request_id in self._requests:
-            raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
-        ((_, params),) = inputs.with_params([prompt], sampling_params, self._defaults)
-        served = self._engine.lora(lora_request)
-        request = self._request(prompt, params, request_id, lora_request, served, priority)
-        self._submit(request)
-        return request.output.request_id
+        requests = self._batch(prompts, sampling_params, lora_request, priority)
+        for request in requests:
+            self._submit(request)
+        return [request.output.request_id for request in requests]
 
-    @torch.no_grad()
-    def step(self) -> list[RequestOutput]:
-        """Run one forward; return what the `output_kind` of each request that got a token shows."""
-        if not self._requests:
-            return []
-        step = self._engine.step()
-        self._metrics.steps += 1
-        for sequence, start, hidden_TC, model in step.prompts:
-            self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC, model)
-        if not step.ready:
-            return []
-        owners = [self._owners[sequence] for sequence in step.ready]
-        results = self._sampler([sample for _, sample in owners], step.logits_RV)
-        now = time.time()
-        for (request, sample), result in zip(owners, results, strict=True):
-            try:
-                if isinstance(result, Exception):
-                    raise result
-                request.note_token(now)
-                self._metrics.count_token(request, sample, now)
-                ended = sample.take(*result)
-            except Exception as error:  # of the request's own processors or grammar
-                self._end(sample, "error", f"{type(error).__name__}: {error}")
-            else:
-                if ended:
-                    self._end(sample)
-        touched = {request.output.request_id: request for request, _ in owners}
-        return [output for request in touched.values() for output in self._seen(request)]
+    def enqueue_chat(
+        self,
+        messages: Messages | Sequence[Messages],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
+        priority: int | Sequence[int] | None = None,
+        *,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Queue chats as `enqueue` does prompts; arguments as of `chat`."""
+        options = inputs.template_options(tools, chat_template_kwargs)
+        template = (chat_template, add_generation_prompt, continue_final_message, options)
+        prompts = inputs.chat_prompts(self.get_tokenizer(), messages, *template)
+        return self.enqueue(prompts, sampling_params, lora_request, priority)
+
+    def wait_for_completion(
+        self, output_type: Any = None, *, use_tqdm: bool | Callable[..., Any] = True
+    ) -> list[RequestOutput]:
+        """Sample until all that was queued has finished; outputs in the order in which it was.
+
+        `output_type`, if given, must be `RequestOutput`, since nothing else comes.
+        """
+        if output_type not in (None, RequestOutput, (RequestOutput,)):
+            raise MinillmError(f"output_type must be RequestOutput, got {output_type!r}")
+        requests = list(self._requests.values())
+        with progress(use_tqdm, len(requests)) as advance:
+            while self._requests:
+                for _ in range(sum(output.finished for output in self.step())):
+                    advance()
+        return [request.output for request in requests]
 
     def stream(
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
+        priority: int | Sequence[int] | None = None,
     ) -> Iterator[RequestOutput]:
         """Yield outputs of all prompts as they grow; request ids are the prompts' places, "0", "1" and so on.
 
-        Leaving the loop aborts what has not finished.
+        Arguments are those of `generate`. Leaving the loop aborts what has not finished.
         """
         self._expect_idle("stream")
-        pairs = inputs.with_params(prompts, sampling_params, self._defaults)
-        yield from self._run([self._request(*pair, str(i)) for i, pair in enumerate(pairs)])
+        yield from self._run(self._batch(prompts, sampling_params, lora_request, priority, grows=True))
 
-    def abort_request(self, request_ids: str | Sequence[str]) -> list[RequestOutput]:
-        """End requests where they are, with the finish reason "abort"; passes over ids that are not there."""
-        outputs = []
-        for request_id in [request_ids] if isinstance(request_ids, str) else request_ids:
-            if (request := self._requests.get(request_id)) is None:
-                continue
-            for sample in request.samples:
-                if not sample.output.finished():
-                    self._end(sample, "abort")
-            outputs += self._seen(request)
-        return outputs
-
-    # ---------------------------------------------------------------- around them
-
-    def get_tokenizer(self) -> Tokenizer:
-        """Return the tokenizer; raise `MinillmError` where the `LLM` was made without one."""
-        return inputs.expect_tokenizer(self.tokenizer)
-
-    def get_default_sampling_params(self) -> SamplingParams:
-        """Return vLLM's defaults, changed by the model's generation_config.json."""
-        return self._defaults.clone()
-
-    def reset_prefix_cache(self) -> bool:
-        """Forget all cached prefixes, return True; an in-place update of the weights does so by itself."""
-        self._engine.reset_prefix_cache()
-        return True
-
-    def weights_changed(self) -> None:
-        """Forget what was made of the weights: prefixes and rounded copies.
-
-        An update between requests is found without it, by versions and a checksum. Raises `MinillmError`
-        while sequences are being sampled.
-        """
-        self._engine.weights_changed()
-
-    def sleep(self, level: int = 1) -> None:
-        """Give the KV cache's memory back. The weights stay, since they are a trainer's too (vLLM's level 1).
-
-        Raises `MinillmError` while requests run, and for another level.
-        """
-        if level != 1:
-            raise MinillmError(f"sleep(level={level}): only level 1 is supported, which keeps the weights")
-        self._engine.sleep()
-
-    def wake_up(self, tags: Sequence[str] | None = None) -> None:
-        """Make the KV cache again; `tags`, if given, are "weights" and "kv_cache"."""
-        if unknown := set(tags or ()) - {"weights", "kv_cache"}:
-            raise MinillmError(f"tags must be 'weights' or 'kv_cache', got {sorted(unknown)}")
-        if tags is None or "kv_cache" in tags:
-            self._engine.wake_up()
-
-    def is_sleeping(self) -> bool:
-        """Tell whether the KV cache's memory was given back."""
-        return self._engine.is_sleeping
-
-    def get_metrics(self) -> list[Metric]:
-        """Return counters, gauges and histograms since this `LLM` was made, under vLLM's names."""
-        return self._metrics.snapshot(self._engine)
-
-    # ---------------------------------------------------------------- requests
-
-    def _expect_idle(self, what: str) -> None:
-        if self._requests:
-            raise MinillmError(
-                f"{what}() found {len(self._requests)} unfinished requests of enqueue() or stream(); "
-                "step() until they are done, or abort_request() them"
-            )
-
-    def _request(
+    def _batch(
         self,
-        prompt: Prompt,
-        params: SamplingParams,
-        request_id: str | None = None,
-        lora: LoRARequest | None = None,
-        served: ServedLoRA | None = None,
-        priority: int = 0,
-    ) -> Request:
-        if not isinstance(priority, int) or (priority and self.scheduling_policy != "priority"):
-            need = "need" if isinstance(priority, int) else "be whole numbers, and need"
-            raise MinillmError(
-                f"priority={priority!r}: priorities other than 0 {need} LLM(scheduling_policy='priority')"
-            )
-        request = self._builder.build(prompt, params, request_id, self._requests, priority, served)
-        request.output.lora_request = lora
-        return request
-
-    def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
-        """Step until these requests have finished; abort what has not when the caller leaves."""
-        try:
-            for request in requests:
-                self._submit(request)
-            while self._requests:
-                yield from self.step()
-        finally:
-            self.abort_request(list(self._requests))
-
-    def _submit(self, request: Request) -> None:
-        for sample in request.samples:
-            self._engine.add(sample.sequence)
-            self._owners[sample.sequence] = (request, sample)
-        self._requests[request.output.request_id] = request
-        self._metrics.prompt_tokens += len(request.output.prompt_token_ids)
-
-    def _end(self, sample: SampleState, reason: str | None = None, detail: str | None = None) -> None:
-        self._engine.remove(sample.sequence)
-        del self._owners[sample.sequence]
-        sample.end(reason, detail)
-
-    def _seen(self, request: Request) -> list[RequestOutput]:
-        """Give what `step` shows of a request; forget one that has finished."""
-        output = None
-        if request.finished:
-            request.complete()
-            del self._requests[request.output.request_id]
-            self._metrics.count_request(request)
-            output = request.output
-        if request.params.output_kind is not RequestOutputKind.FINAL_ONLY:
-            output = request.view()
-        return [] if output is None else [output]
-
-
-def _precision(
-    dtype: str | torch.dtype | None, precision: str | Precision | None, folder: Path
-) -> str | Precision:
-    if dtype is None:
-        return precision or "fp32"
-    if precision is not None:
-        raise MinillmError("give dtype or precision, not both")
-    return preset_of_dtype(checkpoint_dtype(folder) if dtype == "auto" else dtype)
-
-
-def _whole(name: str, value: object, default: int) -> int:
-    """Return a whole number, or its default for None; what it may be is checked where it is used."""
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise MinillmError(f"{name} must be a whole number, got {value!r}")
-    return value
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None,
+        priority: int | Sequence[int] | None,
+        grows: bool = False,
+    ) -> list[Request]:
+        """Make a request of each prompt: one whose end alone is seen, or one that grows, by its place."""
+        pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
+        order = inputs.priorities(priority, len(pairs))
+        if self.scheduling_policy != "priority" and not self._requests and len(set(order)) == 1:
+            order = [0] * len(order)  # all alike, and nothing else runs: they ask for nothing
+        loras = inputs.one_each(lora_request, len(pairs), "lora_request")
+        # Once for a request of all, which may ask for its folder to be read again.
+        served = {id(lora): self._engine.lora(lora) for lora in loras}
+        requests = []
+        for place, ((prompt, params), lora) in enumerate(zip(pairs, loras, strict=True)):
+            if not grows:
+                params = replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
+            name = str(place) if grows else None
+            requests.append(self._request(prompt, params, name, lora, served[id(lora)], order[place]))
+        return requests

@@ -12,7 +12,8 @@ from math import exp, fsum
 
 import torch
 
-from minillm.api.sampling_params import SamplingParams, uniform
+from minillm.api.sampling_params import SamplingParams
+from minillm.engine.draw import uniform
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.model.logprobs import Rows

@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer over a live `Transformer`: what samples is what is trained, so its ratio is exactly 1.
 
     policy = Policy(LLM("smollm2-135m-instruct"))
-    args = GRPOConfig("runs/grpo", gradient_checkpointing=False)
+    args = GRPOConfig("runs/grpo", gradient_checkpointing=False, bf16=False)
     names = {"processing_class": tokenizer, "rollout_func": policy.rollout}
     GRPOTrainer(policy, reward, args, dataset, **names).train()
 
@@ -22,18 +22,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.modules.module import _IncompatibleKeys
 from torch.utils.checkpoint import checkpoint
 
 from kernels.backend import same_device
 from minillm import LLM, MinillmError, SamplingParams
-from minillm.checkpoint.load import save_model
+from minillm.checkpoint.load import load_weights, save_model
+from minillm.checkpoint.safetensors import save_tensors
 from minillm.errors import install_hint
 from minillm.model.batch import Batch
 from minillm.model.logprobs import logprobs
+from rl.rollout import seed_of
 
 try:
     from transformers import AutoConfig, GenerationConfig, PreTrainedModel
@@ -44,6 +48,16 @@ except ImportError as error:
 # Rows whose logits are held at a time.
 ROWS = 128
 IGNORED = -100  # the label of a token that is not scored
+# Options of sampling that follow from the trainer's, and where they are given instead.
+TAKEN = {
+    "temperature": "give GRPOConfig(temperature=...)",
+    "seed": "give GRPOConfig(seed=...)",
+    "n": "give GRPOConfig(num_generations=...)",
+    "logprobs": "leave it out",
+    "flat_logprobs": "leave it out",
+}
+# Arguments of `forward` that TRL gives, and how to have it give none.
+REMEDIES = {"output_router_logits": "give GRPOConfig(router_aux_loss_coef=0.0)"}
 
 
 @dataclass
@@ -65,8 +79,9 @@ class Policy(PreTrainedModel):
         model: the `Transformer` whose parameters are trained, and sampled from.
         temperature: what logits are divided by before logprobs; `rollout` takes on the trainer's.
 
-    The precision and the device are the `LLM`'s: `bf16` and `fp16` of the trainer's options do nothing.
-    Checkpoints are model folders in Hugging Face's layout; to go on from one, make an `LLM` of it.
+    The precision and the device are the `LLM`'s: `bf16` and `fp16` of the trainer's options do nothing. In
+    fp64 the ratio is 1 but for the float32 that TRL rounds the sampler's logprobs to.
+    Checkpoints are model folders in Hugging Face's layout, from which the trainer can resume.
 
     Raises:
         MinillmError: the weights are integers, which cannot be trained.
@@ -77,6 +92,7 @@ class Policy(PreTrainedModel):
             raise MinillmError("integer-quantised weights cannot be trained; load the model in fp32 or bf16")
         super().__init__(AutoConfig.for_model(**json.loads(llm.model.config.source)))
         self.model, self.temperature, self._llm = llm.model, 1.0, llm
+        self._rollouts: tuple[Any, int] = (None, 0)  # of which step, and how many of it were before
         ends = list(llm.tokenizer.eos_token_ids) if llm.tokenizer is not None else None
         self.generation_config = GenerationConfig(eos_token_id=ends)
 
@@ -103,7 +119,8 @@ class Policy(PreTrainedModel):
         the vocabulary, sequences that are too long, and options that are not computed here.
         """
         if asked := [name for name, value in options.items() if value is not None and value is not False]:
-            raise MinillmError(f"{asked[0]} is not computed by minillm; leave it out")
+            remedy = REMEDIES.get(asked[0], "leave it out")
+            raise MinillmError(f"{asked[0]} is not computed by minillm; {remedy}")
         if fused_lm_head == (labels is None):
             raise MinillmError(
                 "labels go with fused_lm_head=True, which gives their logprobs, and it with them"
@@ -150,16 +167,21 @@ class Policy(PreTrainedModel):
     def rollout(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
         """Sample one completion of each prompt, a text or a chat: TRL's `rollout_func`.
 
-        Prompts that follow each other and are equal are samples of one. Where the trainer's
-        `vllm_importance_sampling_correction` is on, as it is by default, TRL measures from here on how far
-        sampler and trainer are apart, logs it and weighs the loss by it; off, it takes them to be equal and
-        saves a forward. Raises `MinillmError` for what would sample from another policy than the one that is
-        trained, and for tools.
+        Prompts that follow each other and are equal are samples of one. The trainer's seed and step say what
+        is drawn, so that a run that is resumed draws what it would have drawn.
+
+        Where the trainer's `vllm_importance_sampling_correction` is on, as it is by default, TRL measures
+        from here on how far sampler and trainer are apart, logs it and weighs the loss by it; off, it takes
+        them to be equal and saves a forward. Raises `MinillmError` for what would sample from another policy
+        than the one that is trained, and for tools.
         """
         self._follow(trainer)
         params = _sampling_params(trainer)
         runs = [(prompt, len(list(run))) for prompt, run in groupby(_token_ids(prompts, trainer))]
-        several = [replace(params, n=count) for _, count in runs]
+        step = (trainer.model.training, trainer.state.global_step)
+        self._rollouts = (step, self._rollouts[1] + 1 if step == self._rollouts[0] else 0)
+        drawn = (trainer.args.seed, *step, self._rollouts[1], trainer.accelerator.process_index)
+        several = [replace(params, n=count, seed=seed_of(*drawn, i)) for i, (_, count) in enumerate(runs)]
         outputs = self._llm.generate([prompt for prompt, _ in runs], several, use_tqdm=False)
         samples = [(output.prompt_token_ids, sample) for output in outputs for sample in output.outputs]
         for _, sample in samples:
@@ -174,6 +196,8 @@ class Policy(PreTrainedModel):
     def _follow(self, trainer: Any) -> None:
         """Take on what the trainer says of logprobs, and let it compare them."""
         self.temperature = trainer.temperature
+        if trainer.args.use_vllm:
+            raise MinillmError("use_vllm: policy.rollout samples in vLLM's place; leave it out")
         if trainer.use_vllm or not trainer.vllm_importance_sampling_correction:
             return
         # TRL compares samples of another engine only, whose weights it would send; ours are there already.
@@ -190,10 +214,13 @@ class Policy(PreTrainedModel):
         self.generation_config.save_pretrained(save_directory)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Take on what `state_dict` gave; raise `MinillmError` for a checkpoint's, which has other names."""
-        if state_dict.keys() != self.state_dict().keys():
-            raise MinillmError("checkpoints are model folders: to go on from one, make an LLM of it")
-        return super().load_state_dict(state_dict, strict, assign)
+        """Take on what `state_dict` gave, or the weights of a model folder, by whose names they come."""
+        if state_dict.keys() == self.state_dict().keys():
+            return super().load_state_dict(state_dict, strict, assign)
+        with TemporaryDirectory() as folder:
+            save_tensors(Path(folder), state_dict)
+            load_weights(self.model, Path(folder))
+        return _IncompatibleKeys([], [])
 
     def to(self, *args: Any, **kwargs: Any) -> Policy:  # type: ignore[override]
         """Stay where the `LLM` is; raise `MinillmError` for another device or dtype."""
@@ -212,6 +239,12 @@ class Policy(PreTrainedModel):
         raise MinillmError("minillm keeps activations; give GRPOConfig(gradient_checkpointing=False)")
 
     gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
+
+    def __getattr__(self, name: str) -> Any:
+        """Say why there is no `lm_head`, which TRL looks for under `cast_lm_head_to_fp32`."""
+        if name == "lm_head":
+            raise AttributeError("minillm's logits are float32 as they are; leave out cast_lm_head_to_fp32")
+        return super().__getattr__(name)
 
 
 def _token_ids(prompts: Sequence[Any], trainer: Any) -> list[list[int]]:
@@ -235,6 +268,9 @@ def _sampling_params(trainer: Any) -> SamplingParams:
     """Read how the trainer samples; raise `MinillmError` where it is from another policy than is trained."""
     if trainer.tools:
         raise MinillmError("tools and environments are not supported by policy.rollout; leave them out")
+    given = dict(trainer.args.generation_kwargs or {})
+    if taken := TAKEN.keys() & given:
+        raise MinillmError(f"generation_kwargs may not hold {min(taken)!r}; {TAKEN[min(taken)]}")
     params = SamplingParams(
         **{
             "temperature": trainer.temperature,
@@ -243,10 +279,10 @@ def _sampling_params(trainer: Any) -> SamplingParams:
             "min_p": trainer.min_p or 0.0,
             "repetition_penalty": trainer.repetition_penalty,
             "max_tokens": trainer.max_completion_length,
-            "stop_token_ids": list(trainer.eos_token_ids),
+            "stop_token_ids": [*trainer.eos_token_ids, *(given.pop("stop_token_ids", None) or [])],
             "logprobs": 0,
             "detokenize": False,
-            **(trainer.args.generation_kwargs or {}),
+            **given,
         }
     )
     if not params.is_plain or not params.temperature > 0:

@@ -95,6 +95,16 @@ def served(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> Ite
             thread.join()
 
 
+@pytest.fixture(scope="session")
+def no_spaces(demo_model_path: Path) -> dict[str, float]:
+    """A logit_bias for "tiny": of JSON, a random model would write the white space without an end."""
+    from minillm import Tokenizer
+
+    tokenizer = Tokenizer.from_folder(demo_model_path)
+    texts = (tokenizer.decode([i]) for i in range(tokenizer.vocab_size))
+    return {str(i): -100 for i, text in enumerate(texts) if text.isspace()}
+
+
 def tiny_config(**changes: Any) -> dict[str, Any]:
     """A config.json of odd sizes, and a head_dim that is not hidden_size / heads."""
     config: dict[str, Any] = {

@@ -42,13 +42,14 @@ ORDERS: dict[str, Order] = {
         "checkpoint",
         "adapters",
         "engine",
-        ("inputs", "parity", "progress"),
+        ("arguments", "inputs", "parity", "progress", "worker"),
         "llm_engine",
         ("lora", "llm"),
         ("engine_thread", "engine_args"),
         "async_llm",
         "__init__",
         ("serve", "harness"),
+        "cli_options",
         "cli",
         ("__main__", "examples"),
     ),
@@ -196,7 +197,7 @@ def test_imports_run_one_way() -> None:
     graph = imports(ROOT)
     assert {module.split(".")[0] for module in graph} == set(PACKAGES)
     # It is these imports that are read: one of each kind.
-    assert {"minillm.engine.engine", "minillm.checkpoint.load"} <= graph["minillm.llm"]
+    assert {"minillm.engine.engine", "minillm.checkpoint.read_config"} <= graph["minillm.llm"]
     assert "minillm.llm" in graph["minillm"] and "torch" in graph["minillm.llm"]
     assert check_imports(ROOT) == []
 

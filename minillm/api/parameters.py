@@ -1,8 +1,8 @@
 """How a sampling parameter is declared: once, with all that follows from it.
 
 `param` is the default of a dataclass's field. What it declares is what `rules` checks,
-`SamplingParams.is_plain` asks, the command line offers (`minillm.cli.offering`) and the HTTP protocol takes
-(`minillm.serve.protocol`).
+`SamplingParams.is_plain` asks, the command line offers (`minillm.cli_options.offering`) and the HTTP protocol
+takes (`minillm.serve.protocol`).
 """
 
 from __future__ import annotations
@@ -95,8 +95,12 @@ def parameters(cls: type) -> dict[str, Parameter]:
 
 def rules(params: Any) -> dict[str, tuple[bool, str]]:
     """Return, for each parameter that is checked, whether its check holds, and what it must be."""
+    values = vars(params)
     return {
-        name: (check.holds(getattr(params, name), params), check.rule.format_map(vars(params)))
+        name: (
+            check.holds(values[name], params),
+            check.rule.format_map(values) if "{" in check.rule else check.rule,
+        )
         for name, parameter in parameters(params.__class__).items()
         if (check := parameter.check) is not None
     }
@@ -204,8 +208,7 @@ _TOKEN = {"type": "integer", "minimum": 0}
 _STRING = {"type": "string"}
 
 NUMBER = Kind({"type": "number"}, "a number")
-WHOLE = Kind({"type": "integer"}, "a whole number")
-WHOLE64 = Kind({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, "a whole number of 64 bits")
+WHOLE = Kind({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, "a whole number of 64 bits")
 FLAG = Kind({"type": "boolean"}, "true or false")
 TEXT = Kind(_STRING, "a string")
 TEXTS = Kind({"type": "array", "items": _STRING}, "a list of strings")

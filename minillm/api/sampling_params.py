@@ -1,13 +1,8 @@
-"""`SamplingParams` under vLLM's names and defaults, and how a token is drawn.
-
-Legend: R rows, V vocabulary.
-"""
+"""`SamplingParams` and `BeamSearchParams`, under vLLM's names and defaults."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
@@ -26,7 +21,6 @@ from minillm.api.parameters import (
     TEXT_OR_TEXTS,
     TEXTS,
     WHOLE,
-    WHOLE64,
     Check,
     Parameter,
     instance,
@@ -41,12 +35,14 @@ from minillm.api.parameters import (
     whole,
 )
 from minillm.api.structured_outputs import StructuredOutputsParams
-from minillm.errors import MinillmError, anything, check_values, nothing, refusing
+from minillm.errors import MinillmError, anything, check_values, in_vllms_place, nothing, refusing
 
 # (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V
 LogitsProcessor = Callable[..., torch.Tensor]
 # Below it vLLM takes this temperature instead.
 LOWEST_TEMPERATURE = 0.01
+# vLLM's own limit, unless its environment says another.
+MOST_SAMPLES = 16384
 
 _COUNT = whole(-1, "None, -1 for all, or not negative", none=True)
 _IDS = tokens(1, "token ids, of which there is at least one, or None")
@@ -58,11 +54,12 @@ _BIAS = Check(
     "numbers from -100 to 100 by token id",
 )
 _WORDS = Check(
-    lambda x, _: is_list(x or ()) and all(isinstance(word, str) and word.strip() for word in x or ()),
+    lambda x, _: x is None or (is_list(x) and all(isinstance(word, str) and word.strip() for word in x)),
     "a list of texts that are not empty",
 )
 _TEXTS = Check(lambda x, _: is_list(x) and all(isinstance(s, str) and s for s in x), "non-empty strings")
-_FUNCTIONS = Check(lambda x, _: is_list(x or ()) and all(map(callable, x or ())), "a list of functions")
+_FUNCTIONS = Check(lambda x, _: x is None or (is_list(x) and all(map(callable, x))), "a list of functions")
+_FLAG = Check(lambda x, _: x is None or (isinstance(x, int) and x in (0, 1)), "True or False")
 
 
 class RequestOutputKind(Enum):
@@ -85,7 +82,6 @@ _BEAMS = "call LLM.beam_search() with BeamSearchParams"
 FOREIGN = {
     "best_of": None,
     "early_stopping": nothing(False, remedy=_BEAMS),
-    "extra_args": None,
     "guided_decoding": nothing(None, remedy="give structured_outputs=StructuredOutputsParams(...)"),
     "length_penalty": nothing(1.0, remedy=_BEAMS),
     "output_text_buffer_length": 0,
@@ -101,9 +97,15 @@ FOREIGN = {
     "use_beam_search": nothing(False, remedy=_BEAMS),
     "watermarking": None,
 }
+_ENGINES = "vLLM's engine asks for it; a request is checked when it is made"
+_ABSENT = {
+    **dict.fromkeys(("all_stop_token_ids", "bad_words_token_ids", "eos_token_id"), _ENGINES),
+    **dict.fromkeys(("for_sampler_warmup", "update_from_tokenizer", "verify"), _ENGINES),
+}
 
 
 @refusing(FOREIGN)
+@in_vllms_place(_ABSENT)
 @dataclass
 class SamplingParams:
     """How to sample one request; vLLM's names and defaults.
@@ -140,6 +142,7 @@ class SamplingParams:
         trace_decode_token_ids: tokens to put out in place of sampled ones, with the logprobs that the model
             gives them; they take the place of `max_tokens`, and nothing else ends the sample.
         logits_processors: functions (output ids, logits (V,)) -> logits, or (prompt ids, output ids, logits).
+        extra_args: whatever somebody's own code wants to find again in a request; nothing here reads it.
         shown_special_token_ids: special tokens that stay in the text though others are skipped, such as
             those that a parser of calls looks for; minillm's own.
 
@@ -152,7 +155,11 @@ class SamplingParams:
 
     n: int = param(
         1,
-        check=whole(1, "a whole number, at least 1"),
+        check=Check(
+            lambda x, _: is_whole(x, 1) and x <= MOST_SAMPLES,
+            f"a whole number from 1 to {MOST_SAMPLES}",
+            {"minimum": 1, "maximum": MOST_SAMPLES},
+        ),
         changes=None,
         cli="samples of each prompt.",
         http=WHOLE,
@@ -185,13 +192,11 @@ class SamplingParams:
     )
     min_p: float = param(0.0, check=number(0, 1), changes=bool, cli=True, http=NUMBER, cuts=True)
     seed: int | None = param(
-        None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE64
+        None, check=instance(int, "a whole number or None", none=True), changes=None, cli=None, http=WHOLE
     )
     stop: str | Sequence[str] | None = param(
         None,
-        check=Check(
-            lambda x, _: is_list(x) and all(isinstance(s, str) and s for s in x), "non-empty strings"
-        ),
+        check=_TEXTS,
         changes=None,
         cli="a text that ends a sample; may be given several times.",
         http=TEXT_OR_TEXTS,
@@ -199,7 +204,7 @@ class SamplingParams:
     stop_token_ids: Sequence[int] | None = param(
         None, check=tokens(0, "token ids"), changes=None, cli=None, http=IDS
     )
-    ignore_eos: bool = param(False, check=None, changes=None, cli=True, http=FLAG)
+    ignore_eos: bool = param(False, check=_FLAG, changes=None, cli=True, http=FLAG)
     max_tokens: int | None = param(
         16,
         check=whole(1, "a whole number, at least 1, or None", none=True),
@@ -230,10 +235,10 @@ class SamplingParams:
         None, check=_COUNT, changes=None, cli="with --json, the same for the prompt's tokens.", http=WHOLE
     )
     logprob_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=IDS)
-    flat_logprobs: bool = param(False, check=None, changes=None, cli=None, http=None)
-    detokenize: bool = param(True, check=None, changes=None, cli=None, http=None)
-    skip_special_tokens: bool = param(True, check=None, changes=None, cli=None, http=FLAG)
-    include_stop_str_in_output: bool = param(False, check=None, changes=None, cli=None, http=FLAG)
+    flat_logprobs: bool = param(False, check=_FLAG, changes=None, cli=None, http=None)
+    detokenize: bool = param(True, check=_FLAG, changes=None, cli=None, http=None)
+    skip_special_tokens: bool = param(True, check=_FLAG, changes=None, cli=None, http=FLAG)
+    include_stop_str_in_output: bool = param(False, check=_FLAG, changes=None, cli=None, http=FLAG)
     output_kind: RequestOutputKind = param(
         RequestOutputKind.CUMULATIVE,
         check=instance(RequestOutputKind, "a RequestOutputKind"),
@@ -251,10 +256,13 @@ class SamplingParams:
     logit_bias: Mapping[int, float] | None = param(None, check=_BIAS, changes=bool, cli=None, http=OBJECT)
     allowed_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=bool, cli=None, http=IDS)
     bad_words: Sequence[str] | None = param(None, check=_WORDS, changes=bool, cli=None, http=TEXTS)
-    skip_reading_prefix_cache: bool | None = param(None, check=None, changes=None, cli=None, http=None)
+    skip_reading_prefix_cache: bool | None = param(None, check=_FLAG, changes=None, cli=None, http=None)
     trace_decode_token_ids: Sequence[int] | None = param(None, check=_IDS, changes=None, cli=None, http=None)
     logits_processors: Sequence[LogitsProcessor] | None = param(
         None, check=_FUNCTIONS, changes=bool, cli=None, http=None
+    )
+    extra_args: Mapping[str, Any] | None = param(
+        None, check=instance(Mapping, "a dict or None", none=True), changes=None, cli=None, http=None
     )
     shown_special_token_ids: Sequence[int] | None = param(
         None, check=tokens(0, "token ids"), changes=None, cli=None, http=None
@@ -286,6 +294,8 @@ class SamplingParams:
     def _normalise(self) -> None:
         """Bring values into the one form that they are read in, with containers of their own."""
         for name, value in list(vars(self).items()):
+            if value is None or type(value) in (bool, int, float, str):
+                continue
             if isinstance(value, np.generic):
                 setattr(self, name, value.item())
             elif is_list(value):
@@ -316,6 +326,28 @@ class SamplingParams:
     def clone(self) -> Self:
         """Return a copy that shares no list with this one; `MinillmError` for what was assigned wrong."""
         return replace(self)
+
+    def update_from_generation_config(
+        self, generation_config: Mapping[str, Any], eos_token_id: int | None = None
+    ) -> None:
+        """Add the end tokens of a generation_config.json, but `eos_token_id`, to `stop_token_ids`.
+
+        Nothing with `ignore_eos`, and nothing that an `LLM` needs, which knows its model's end tokens.
+        """
+        if not isinstance(generation_config, Mapping):
+            raise MinillmError(f"generation_config must be a dict, got {generation_config!r}")
+        ends = generation_config.get("eos_token_id")
+        if self.ignore_eos or ends is None:
+            return
+        others = [token for token in (ends if is_list(ends) else [ends]) if token != eos_token_id]
+        self.stop_token_ids = replace(
+            self, stop_token_ids=[*others, *(self.stop_token_ids or ())]
+        ).stop_token_ids
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many logprobs of a sampled token are asked for; None for none."""
+        return self.logprobs if self.logprobs is not None else len(self.logprob_token_ids or ()) or None
 
     @property
     def sampling_type(self) -> SamplingType:
@@ -385,7 +417,7 @@ class BeamSearchParams:
 
     def __post_init__(self) -> None:
         for name, kind, low, high, rule in (
-            ("beam_width", int, 1, math.inf, "a whole number, at least 1"),
+            ("beam_width", int, 1, MOST_SAMPLES, f"a whole number from 1 to {MOST_SAMPLES}"),
             ("max_tokens", int, 1, math.inf, "a whole number, at least 1"),
             ("temperature", int | float, 0, 2, "a number from 0 to 2"),
             ("length_penalty", int | float, -1e3, 1e3, "a number from -1000 to 1000"),
@@ -393,51 +425,3 @@ class BeamSearchParams:
             value = getattr(self, name)
             if not (isinstance(value, kind) and low <= value <= high):
                 raise MinillmError(f"{name} must be {rule}, got {value!r}")
-
-
-def uniform(seed: int, request: int, position: int) -> float:
-    """Draw a number in [0, 1) with 53 random bits, a function of its arguments alone.
-
-    Counter-based: whatever shares the batch, and in whatever order rows are drawn, a draw has its own.
-    """
-    key = f"{seed} {request} {position}".encode()
-    return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 11) * 2.0**-53
-
-
-def truncate(logits_V: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """Logits after the temperature, -inf where min_p, top_k and top_p leave a token out, in vLLM's order.
-
-    min_p: Nguyen et al. (2024); top_k: Fan et al. (2018); top_p: Holtzman et al. (2019). Of tokens as likely
-    as the k-th all are kept.
-    """
-    if params.min_p:
-        p_V = torch.softmax(logits_V, dim=-1)
-        logits_V = logits_V.masked_fill(p_V < params.min_p * p_V.max(), -torch.inf)
-    if 0 < params.top_k < logits_V.shape[0]:
-        least = logits_V.topk(params.top_k)[0][-1]
-        logits_V = logits_V.masked_fill(logits_V < least, -torch.inf)
-    if params.top_p < 1:
-        sorted_V, order_V = logits_V.sort(stable=True)
-        # From the least likely on: those whose mass, with all less likely ones, is within 1 - top_p.
-        below_V = torch.softmax(sorted_V, dim=-1).cumsum(dim=-1) <= 1 - params.top_p
-        below_V[-1] = False
-        logits_V = logits_V.masked_fill(torch.zeros_like(below_V).scatter_(0, order_V, below_V), -torch.inf)
-    return logits_V
-
-
-def penalize(
-    logits_V: torch.Tensor, params: SamplingParams, prompt_ids: Sequence[int], output_ids: Sequence[int]
-) -> torch.Tensor:
-    """Logits after the repetition (Keskar et al., 2019), frequency and presence penalties (OpenAI)."""
-    if params.repetition_penalty != 1:
-        seen = torch.tensor(sorted({*prompt_ids, *output_ids}), device=logits_V.device)
-        values = logits_V[seen]
-        factor = params.repetition_penalty
-        logits_V = logits_V.index_copy(0, seen, torch.where(values > 0, values / factor, values * factor))
-    if (params.frequency_penalty or params.presence_penalty) and output_ids:
-        # Counted here: torch.bincount waits for a GPU.
-        counts = Counter(output_ids)
-        seen = torch.tensor(list(counts), device=logits_V.device)
-        count_V = torch.zeros_like(logits_V).index_copy_(0, seen, logits_V.new_tensor(list(counts.values())))
-        logits_V = logits_V - params.frequency_penalty * count_V - params.presence_penalty * (count_V > 0)
-    return logits_V

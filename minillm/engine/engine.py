@@ -13,6 +13,7 @@ import torch
 
 from kernels.backend import memory_of
 from minillm.api.lora_request import LoRARequest
+from minillm.api.parameters import is_number, is_whole
 from minillm.engine.decode_graph import DecodeGraphs
 from minillm.engine.page_pool import PagePool
 from minillm.engine.scheduler import Chunk, Scheduler
@@ -243,9 +244,11 @@ class Engine:
 
 def cache_bytes(device: torch.device, asked: int | None, utilization: float | None) -> int:
     """Return the size of the KV cache: `asked`, or what a share of a GPU's memory leaves, or 1 GiB."""
-    if utilization is not None and not 0 < utilization <= 1:
-        raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization}")
+    if utilization is not None and not (is_number(utilization, 0, 1) and utilization > 0):
+        raise MinillmError(f"gpu_memory_utilization must be above 0 and at most 1, got {utilization!r}")
     if asked is not None:
+        if not is_whole(asked, 1):
+            raise MinillmError(f"kv_cache_memory_bytes must be a whole number above 0, got {asked!r}")
         return asked
     if (memory := memory_of(device)) is not None:
         free, total = memory

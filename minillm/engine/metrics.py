@@ -9,6 +9,7 @@ from itertools import accumulate, count
 
 from minillm.engine.engine import Engine
 from minillm.engine.request import Request, SampleState
+from minillm.model.batch import PAGE_SIZE
 
 # Upper bounds of vLLM's buckets, in seconds.
 FIRST_TOKEN = (
@@ -23,6 +24,7 @@ REQUEST = (
     960.0, 1920.0, 7680.0,
 )  # fmt: skip
 SAMPLES = (1, 2, 5, 10, 20)
+STEP = (1, *(2**k for k in range(3, 15)))
 
 
 @dataclass
@@ -91,6 +93,7 @@ class EngineMetrics:
     def __init__(self, max_model_len: int) -> None:
         self.steps = self.prompt_tokens = self.generation_tokens = self._queries = self._hits = 0
         self._finished: dict[str, int] = {}
+        self._max_model_len = max_model_len
         tokens = list(_up_to(max_model_len))
         bounds: dict[str, Sequence[float]] = {
             "time_to_first_token_seconds": FIRST_TOKEN,
@@ -103,10 +106,17 @@ class EngineMetrics:
             "request_decode_time_seconds": REQUEST,
             "request_prompt_tokens": tokens,
             "request_generation_tokens": tokens,
+            "request_max_num_generation_tokens": tokens,
+            "iteration_tokens_total": STEP,
             "request_params_n": SAMPLES,
             "request_params_max_tokens": tokens,
         }
         self._spread = {name: _Observations(limits) for name, limits in bounds.items()}
+
+    def count_step(self, owners: Sequence[tuple[Request, SampleState]]) -> None:
+        """Count a step that gives these a token; as in vLLM, a whole prompt counts with its first."""
+        prompts = (request.output.prompt_token_ids for request, one in owners if one.last_token_time is None)
+        self._spread["iteration_tokens_total"].add(len(owners) + sum(map(len, prompts)))
 
     def count_token(self, request: Request, sample: SampleState, now: float) -> None:
         """Count a token of a sample, which came `now`."""
@@ -126,8 +136,12 @@ class EngineMetrics:
             for name, value in self._observed(request, sample).items():
                 self._spread[name].add(value)
         self._spread["request_params_n"].add(request.params.n)
+        longest = max(len(sample.output.token_ids) for sample in request.samples)
+        self._spread["request_max_num_generation_tokens"].add(longest)
         if request.params.max_tokens is not None:
-            self._spread["request_params_max_tokens"].add(request.params.max_tokens)
+            # No more can come; a sum of numbers beyond that might be none that a float can hold.
+            most = min(request.params.max_tokens, self._max_model_len)
+            self._spread["request_params_max_tokens"].add(most)
         self._queries += len(request.output.prompt_token_ids)
         self._hits += request.output.num_cached_tokens
 
@@ -174,7 +188,13 @@ class EngineMetrics:
             "prefix_cache_hits": self._hits,
             "engine_steps": self.steps,
         }
+        shown = {
+            "block_size": PAGE_SIZE,
+            "num_gpu_blocks": engine.num_pages,
+            "enable_prefix_caching": scheduler.enable_prefix_caching,
+        }
         return [
+            Gauge("vllm:cache_config_info", {name: str(value) for name, value in shown.items()}, 1),
             *(Gauge(f"vllm:{name}", value=value) for name, value in gauges.items()),
             *(Counter(f"vllm:{name}", value=value) for name, value in counters.items()),
             *(

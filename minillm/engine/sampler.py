@@ -19,7 +19,8 @@ import torch
 
 from minillm.api.grammars import constrain
 from minillm.api.outputs import Logprob
-from minillm.api.sampling_params import SamplingParams, penalize, truncate, uniform
+from minillm.api.sampling_params import SamplingParams
+from minillm.engine.draw import penalize, truncate, uniform
 from minillm.engine.request import Request, SampleState
 from minillm.errors import MinillmError
 from minillm.model.logprobs import Rows

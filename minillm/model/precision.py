@@ -92,6 +92,6 @@ def preset_of_dtype(dtype: str | torch.dtype) -> str:
         warnings.warn(
             "float16 is held and computed as float32, in which its weights are exact (precision 'fp32'); for "
             "half the memory give precision='bf16', which rounds them",
-            stacklevel=5,  # who made the `LLM`
+            stacklevel=6,  # who made the `LLM`
         )
     return DTYPES[name]

@@ -6,6 +6,7 @@ These paths are vLLM's, and like there only a server in its development mode has
 from __future__ import annotations
 
 import asyncio
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ WAKE_UP: dict[str, Kind] = {"tags": TEXTS}
 RESET: dict[str, Kind] = {"reset_running_requests": FLAG, "reset_external": FLAG}
 UPDATE: dict[str, Kind] = {
     "update_info": Kind(
-        OBJECT.schema, OBJECT.name, {"properties": {"path": TEXT.schema}, "required": ["path"]}
+        OBJECT.schema,
+        OBJECT.name,
+        {"properties": {"path": TEXT.schema}, "required": ["path"], "additionalProperties": False},
     )
 }
 
@@ -89,9 +92,10 @@ class Control:
 
         No request may be under way, since its answer would be of both: `pause` first, with "wait" or "abort".
         """
-        path = given_fields(body, UPDATE).get("update_info", {}).get("path")
-        if type(path) is not str or not Path(path).is_absolute():
-            raise ApiError("update_info must hold an absolute path", param="update_info")
+        info = given_fields(body, UPDATE).get("update_info", {})
+        path = info.get("path")
+        if type(path) is not str or not Path(path).is_absolute() or len(info) > 1:
+            raise ApiError("update_info must hold the absolute path of a folder, alone", param="update_info")
         model = await self._llm.call(lambda llm: llm.model)
         other = await asyncio.to_thread(load_like, model, Path(path))
         await self._llm.call(lambda llm: _take(llm, other))
@@ -114,11 +118,11 @@ def given_query(request: Request, known: Mapping[str, Kind]) -> Json:
     given: Json = {}
     for name in request.query_params:
         if (kind := known.get(name)) is None:
-            raise ApiError(f"there is no parameter {name!r}; leave it out", param=name)
+            raise ApiError(f"there is no parameter {reprlib.repr(name)}; leave it out", param=name)
         values = request.query_params.getlist(name)
         value: Any = values if kind is TEXTS else _parsed(values[-1], kind)
         if not kind.holds(value):
-            raise MinillmError(f"{name} must be {kind.name}, got {values[-1]!r}")
+            raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(values[-1])}")
         given[name] = value
     return given
 

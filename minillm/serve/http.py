@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from minillm.async_llm import EngineError
 from minillm.errors import MinillmError
 from minillm.serve.exchange import Exchange, Outputs
 from minillm.serve.openapi import OPEN_PATHS
-from minillm.serve.protocol import ApiError, Json, dumps
+from minillm.serve.protocol import ApiError, Json, dumps, loads
 from minillm.serve.responses import ResponsesExchange
 
 T = TypeVar("T")
@@ -56,10 +55,7 @@ async def read_json(request: Request, limit: int) -> Any:
         raise ApiError(f"the body did not come within {BODY_SECONDS} seconds", status=408) from error
     if size > limit:
         raise ApiError(f"the body is larger than {limit} bytes; send less", status=413)
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(f"the body is not JSON: {error}") from error
+    return loads(bytes(content))
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -115,7 +111,7 @@ def as_api_error(error: Exception) -> ApiError:
         case MinillmError():
             return ApiError(str(error))
         case HTTPException():
-            return ApiError(f"{error.detail}; the README lists what is served", status=error.status_code)
+            return ApiError(f"{error.detail}; /openapi.json lists what is served", status=error.status_code)
         case EngineError():
             return ApiError(str(error), status=500)
     logger.error("a request failed", exc_info=error)
@@ -124,7 +120,10 @@ def as_api_error(error: Exception) -> ApiError:
 
 async def on_error(request: Request, error: Exception) -> Response:
     shown = as_api_error(error)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    headers = {}
+    if isinstance(error, HTTPException):
+        shown = ApiError(f"{request.method} {request.url.path[:100]}: {shown}", shown.status)
+        headers = dict(error.headers or {})
     if shown.status == 503:
         headers["retry-after"] = "1"
     return answer(shown.body(), shown.status, headers)

@@ -37,7 +37,7 @@ class Endpoint:
     """A path of the server.
 
     Attributes:
-        method: GET or POST.
+        method: GET, POST or DELETE.
         path: as Starlette writes it, with `{name:path}` for a part that varies.
         handler: an ASGI application, or a function of a request.
         summary: what it gives, in a few words.
@@ -87,8 +87,7 @@ def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
     else:
         content = {JSON: {"schema": endpoint.answer}}
     if endpoint.streams is not None:
-        # Of a stream, what JSON each of its events holds.
-        content[EVENTS] = {"schema": _STRING, "x-event-schema": endpoint.streams}
+        content[EVENTS] = {"schema": _events(endpoint.streams)}
     errors = {**COMMON_ERRORS, **endpoint.errors}
     operation: Json = {"summary": endpoint.summary, "parameters": _parameters(endpoint, names)}
     if endpoint.body is not None:
@@ -107,6 +106,13 @@ def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
         str(status): {"description": text, "content": error} for status, text in sorted(errors.items())
     }
     return operation
+
+
+def _events(schema: Json) -> Json:
+    """Describe each event of a stream, as OpenAPI has it: an object whose data is text, here mostly JSON."""
+    held = {"contentMediaType": JSON, "contentSchema": schema}
+    data = {"type": "string", "anyOf": [{"const": "[DONE]"}, held]}
+    return {"type": "object", "properties": {"event": _STRING, "data": data}, "required": ["data"]}
 
 
 def _parameters(endpoint: Endpoint, names: Sequence[str]) -> list[Json]:

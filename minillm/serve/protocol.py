@@ -8,12 +8,15 @@ A field's `Kind` says once what it must be: requests are checked by it, and `/op
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from minillm.api.parameters import (
@@ -24,7 +27,6 @@ from minillm.api.parameters import (
     TEXT,
     TEXTS,
     WHOLE,
-    WHOLE64,
     Kind,
     http_fields,
 )
@@ -34,9 +36,25 @@ from minillm.errors import MinillmError
 
 Json = dict[str, Any]
 
+# Of brackets within brackets in a body.
+MAX_NESTING = 100
+# So much of an unknown field's name is looked at and said back.
+LONGEST_NAME = 100
+
 
 def _object(**properties: Mapping[str, Any]) -> Json:
     return {"properties": properties, "additionalProperties": False}
+
+
+def or_null(schema: Mapping[str, Any]) -> Json:
+    """Write a JSON schema that null fits too."""
+    if schema.keys() & {"anyOf", "enum", "const"}:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _maybe(**properties: Mapping[str, Any]) -> Json:
+    return _object(**{name: or_null(schema) for name, schema in properties.items()})
 
 
 # Values of `reasoning_effort`.
@@ -44,37 +62,37 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
 MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
 MESSAGE_ADVISORY: Json = {"annotations": [], "tool_calls": []}
+# What clients (openai, litellm) write of their own into an answer, and send back with it.
+CLIENTS_OWN = ("parsed", "provider_specific_fields")
 WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
 _STRING, _BOOLEAN = TEXT.schema, FLAG.schema
-_SCHEMA = {"type": "object", "properties": {"type": {"enum": ["object", "string", "integer"]}}}
+_PART = {"type": "object", **_object(type={"const": "text"}, text=_STRING), "required": ["type", "text"]}
 MESSAGE = {
     "type": "object",
-    "properties": {
-        "role": {"type": "string", "examples": ["system", "user", "assistant"]},
-        "content": {
-            "anyOf": [
-                _STRING,
-                {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        **_object(type={"const": "text"}, text=_STRING),
-                        "required": ["type", "text"],
-                    },
-                },
-            ]
-        },
-        "name": _STRING,
-        "tool_call_id": _STRING,
-        "tool_calls": {"type": "array", "items": OBJECT.schema},
-        "reasoning": _STRING,
-        "reasoning_content": _STRING,
-    },
+    **_maybe(
+        content={"anyOf": [_STRING, {"type": "array", "items": _PART}]},
+        tool_calls={"type": "array", "items": OBJECT.schema},
+        annotations={"const": []},
+        **dict.fromkeys(("name", "tool_call_id", "reasoning", "reasoning_content"), _STRING),
+    ),
     "required": ["role"],
+}
+MESSAGE["properties"]["role"] = {
+    "type": "string",
+    "minLength": 1,
+    "examples": ["system", "user", "assistant"],
 }
 MESSAGES = Kind(
     {"type": "array", "items": OBJECT.schema}, "a list of objects", {"items": MESSAGE, "minItems": 1}
 )
+# Of `response_format`; its schema must be there.
+NAMED_SCHEMA: dict[str, Kind] = {"name": TEXT, "description": TEXT, "schema": OBJECT, "strict": FLAG}
+_NAMED_SCHEMA = {
+    "type": "object",
+    **_maybe(**{name: kind.schema for name, kind in NAMED_SCHEMA.items()}),
+    "required": ["schema"],
+}
+_NAMED_SCHEMA["properties"]["schema"] = OBJECT.schema
 RESPONSE_FORMAT = Kind(
     OBJECT.schema,
     OBJECT.name,
@@ -82,14 +100,7 @@ RESPONSE_FORMAT = Kind(
         "anyOf": [
             {**_object(type={"enum": ["text", "json_object"]}), "required": ["type"]},
             {
-                **_object(
-                    type={"const": "json_schema"},
-                    json_schema={
-                        "type": "object",
-                        **_object(name=_STRING, description=_STRING, schema=_SCHEMA, strict=_BOOLEAN),
-                        "required": ["schema"],
-                    },
-                ),
+                **_object(type={"const": "json_schema"}, json_schema=_NAMED_SCHEMA),
                 "required": ["type", "json_schema"],
             },
         ]
@@ -98,8 +109,8 @@ RESPONSE_FORMAT = Kind(
 STRUCTURED_OUTPUTS = Kind(
     OBJECT.schema,
     OBJECT.name,
-    _object(
-        json={"anyOf": [_STRING, _SCHEMA]},
+    _maybe(
+        json={"anyOf": [_STRING, OBJECT.schema]},
         regex=_STRING,
         choice={**TEXTS.schema, "minItems": 1},
         grammar=_STRING,
@@ -111,7 +122,7 @@ STRUCTURED_OUTPUTS = Kind(
 STREAM_OPTIONS = Kind(
     OBJECT.schema,
     OBJECT.name,
-    _object(include_usage=_BOOLEAN, continuous_usage_stats=_BOOLEAN, include_obfuscation=_BOOLEAN),
+    _maybe(include_usage=_BOOLEAN, continuous_usage_stats=_BOOLEAN, include_obfuscation=_BOOLEAN),
 )
 LOGIT_BIAS = Kind(
     OBJECT.schema,
@@ -135,7 +146,7 @@ ADVISORY: dict[str, Kind] = {
 }  # fmt: skip
 # Fields of every request that samples.
 ENVELOPE: dict[str, Kind] = {
-    "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE64, "request_id": TEXT,
+    "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE, "request_id": TEXT,
 }  # fmt: skip
 COMMON: dict[str, Kind] = {
     **SAMPLING, **ENVELOPE, **ADVISORY,
@@ -151,9 +162,10 @@ TEMPLATE: dict[str, Kind] = {
     "messages": MESSAGES, "add_generation_prompt": FLAG, "continue_final_message": FLAG,
     "chat_template": TEXT, "chat_template_kwargs": OBJECT,
 }  # fmt: skip
+TOOLS = Kind({"type": "array", "items": OBJECT.schema}, "a list of objects")
 CHAT: dict[str, Kind] = {
     **COMMON, **TEMPLATE, "logprobs": FLAG, "top_logprobs": WHOLE, "max_completion_tokens": WHOLE,
-    "tools": Kind({"type": "array", "items": OBJECT.schema}, "a list of objects"),
+    "tools": TOOLS,
     "tool_choice": Kind({"anyOf": [TEXT.schema, OBJECT.schema]}, "a string or an object"),
     "parallel_tool_calls": FLAG, "include_reasoning": FLAG,
     "reasoning_effort": Kind({"enum": list(EFFORTS)}, f"one of {', '.join(EFFORTS)}"),
@@ -201,6 +213,43 @@ def dumps(content: Json) -> str:
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
+def loads(content: bytes) -> Any:
+    """Read JSON as its standard has it, in UTF-8; raise `ApiError` for what Python reads beside that.
+
+    That is NaN and infinities, as numbers or by overflow, and objects with a name twice, of which one value
+    would be ignored. Deep nesting is refused here, since much of what reads it later calls itself.
+    """
+    try:
+        if content.startswith(codecs.BOM_UTF8):
+            raise ValueError("it begins with a byte order mark")
+        body = json.loads(
+            content.decode(), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_named_once
+        )
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"the body is not JSON: {error}") from error
+    if content.count(b"[") + content.count(b"{") > MAX_NESTING:  # else it cannot be deeper
+        containers = [body]
+        for _ in range(MAX_NESTING):
+            values = [x.values() if type(x) is dict else x for x in containers]
+            containers = [x for within in values for x in within if type(x) in (dict, list)]
+        if containers:
+            raise ApiError(f"the body is nested deeper than {MAX_NESTING} levels; send less")
+    return body
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number} is no number there")
+    return value
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> Json:
+    if len(found := dict(pairs)) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has {reprlib.repr(twice)} twice")
+    return found
+
+
 def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUPPORTED) -> Json:
     """Return the fields that are there, each of its kind; `MinillmError` for one that is not or not known."""
     if type(body) is not dict:
@@ -210,9 +259,10 @@ def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUP
             if value is not None and not kind.holds(value):
                 raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(value)}")
         elif name not in unsupported:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out"
-            raise ApiError(f"there is no field {reprlib.repr(name)}; {hint}", param=name)
+            message = f"there is no field {reprlib.repr(name)}; {hint}"
+            raise ApiError(message, param=name[:LONGEST_NAME])
         elif value is not None and value != unsupported[name]:
             raise MinillmError(
                 f"{name} = {reprlib.repr(value)}: OpenAI or vLLM has this field, minillm does not support "
@@ -223,14 +273,7 @@ def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUP
 
 def described(known: Mapping[str, Kind]) -> Json:
     """Write the JSON schema of an object of these fields, each of which may be null or left out."""
-    return _object(**{name: or_null(kind.described) for name, kind in known.items()})
-
-
-def or_null(schema: Json) -> Json:
-    """Write a JSON schema that null fits too."""
-    if schema.keys() & {"anyOf", "enum"}:
-        return {"anyOf": [schema, {"type": "null"}]}
-    return {**schema, "type": [schema["type"], "null"]}
+    return _maybe(**{name: kind.described for name, kind in known.items()})
 
 
 def usage_wanted(options: Json | None, stream: bool) -> tuple[bool, bool]:
@@ -250,11 +293,13 @@ def usage_wanted(options: Json | None, stream: bool) -> tuple[bool, bool]:
 
 
 def logit_bias(bias: Json | None) -> dict[int, float] | None:
-    """Read `logit_bias` by token id, which is a string in JSON."""
-    try:
-        return None if bias is None else {int(token): value for token, value in bias.items()}
-    except ValueError as error:
-        raise MinillmError("logit_bias must have token ids as its keys") from error
+    """Read `logit_bias` by token id, a string of digits in JSON; an error names all that are none."""
+    if bias is None:
+        return None
+    # With more digits no number is a token id, and Python reads none of more than 4300.
+    if wrong := [token for token in bias if not re.fullmatch("[0-9]{1,20}", token)]:
+        raise MinillmError(f"logit_bias must have token ids as its keys, not {reprlib.repr(wrong)[1:-1]}")
+    return {int(token): value for token, value in bias.items()}
 
 
 def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
@@ -264,8 +309,9 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
         if response_format is not None:
             raise ApiError("give response_format or structured_outputs, not both", param="structured_outputs")
         names = [field.name for field in fields(StructuredOutputsParams)]
-        if unknown := sorted(direct.keys() - {*names}):
-            raise MinillmError(f"structured_outputs has no {unknown[0]!r}, only {', '.join(names)}")
+        if unknown := direct.keys() - {*names}:
+            name = reprlib.repr(min(unknown))
+            raise MinillmError(f"structured_outputs has no {name}, only {', '.join(names)}")
         try:
             return StructuredOutputsParams(**direct)
         except MinillmError as error:
@@ -284,8 +330,13 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
         )
     if type(wanted) is not dict or type(wanted.get("schema")) is not dict:
         raise MinillmError("response_format: json_schema must hold a 'schema'")
-    if others := wanted.keys() - {"schema", "name", "description", "strict"}:
-        raise MinillmError(f"response_format: json_schema has no {min(others)!r}")
+    if others := wanted.keys() - {*NAMED_SCHEMA}:
+        raise MinillmError(f"response_format: json_schema has no {reprlib.repr(min(others))}")
+    for name, kind in NAMED_SCHEMA.items():
+        if (value := wanted.get(name)) is not None and not kind.holds(value):
+            raise MinillmError(
+                f"response_format: {name} of json_schema must be {kind.name}, got {reprlib.repr(value)}"
+            )
     return StructuredOutputsParams(json=wanted["schema"])
 
 
@@ -295,12 +346,13 @@ def message(i: int, message: Json) -> Json:
     arguments = {
         name: value
         for name, value in message.items()
-        if value is not None and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
+        if value is not None
+        and name not in CLIENTS_OWN
+        and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
     }
     if unknown := arguments.keys() - {*MESSAGE_FIELDS}:
-        raise MinillmError(
-            f"{where}: {min(unknown)} is not supported; a message has {', '.join(MESSAGE_FIELDS)}"
-        )
+        name = reprlib.repr(min(unknown))
+        raise MinillmError(f"{where}: {name} is not supported; a message has {', '.join(MESSAGE_FIELDS)}")
     for name in MESSAGE_FIELDS:
         if name not in ("content", "tool_calls") and type(arguments.get(name, "")) is not str:
             raise MinillmError(f"{where}: {name} must be a string, got {reprlib.repr(arguments[name])}")

@@ -360,7 +360,7 @@ def _text(value: str) -> str | None:
     """Return the text that a JSON value is, if it is one and not empty."""
     try:
         text = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return text if isinstance(text, str) and text else None
 
@@ -370,5 +370,5 @@ def _decoded(arguments: str) -> str:
     text = _text(arguments) or ""
     try:
         return text if isinstance(json.loads(text), dict) else arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

@@ -34,10 +34,11 @@ class ResponseStore:
     def add(self, response: Json, items: list[Any]) -> None:
         """Keep a response, and the items of the conversation before it."""
         text = protocol.dumps({"response": response, "items": [*items, *response["output"]]})
+        self._drop(response["id"])  # where clients choose ids, one can come again
         self._kept[response["id"]] = text
         self._bytes += len(text)
         while self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept.popitem(last=False)[1])
+            self._drop(next(iter(self._kept)))
 
     def response(self, name: str) -> Json:
         """Return the response of this id; `ApiError` where there is none."""
@@ -49,6 +50,14 @@ class ResponseStore:
         what, code = f"Previous response with id {name!r}", "previous_response_not_found"
         kept: list[Any] = self._get(name, what, param="previous_response_id", code=code)["items"]
         return kept
+
+    def remove(self, name: str) -> None:
+        """Forget the response of this id; `ApiError` where there is none."""
+        self.response(name)
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._bytes -= len(self._kept.pop(name, ""))
 
     def _get(self, name: str, what: str, param: str | None, code: str | None) -> Any:
         if name not in self._kept:
@@ -84,12 +93,7 @@ class ResponsesExchange:
             self._chat = ChatExchange(chat, served, request_id)
         self.params: SamplingParams = self._chat.params
         self.priority = self._chat.priority
-        response = _head(arguments, served, self.params)
-        try:
-            protocol.dumps({"response": response, "input": given})
-        except (ValueError, RecursionError) as error:  # Python reads more than it writes
-            raise ApiError(f"the body cannot be written as JSON again: {error}") from error
-        self._writer = ResponseWriter(response)
+        self._writer = ResponseWriter(_head(arguments, served, self.params))
 
     def cut_prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
@@ -317,7 +321,7 @@ def _head(arguments: Json, served: Served, params: SamplingParams) -> Json:
     """Write a response of which nothing is sampled yet."""
     blank = {"description": None, "parameters": None, "strict": None}
     return {
-        "id": f"resp_{uuid.uuid4().hex}",
+        "id": arguments.get("request_id") or f"resp_{uuid.uuid4().hex}",
         "object": "response",
         "created_at": int(time.time()),
         "completed_at": None,

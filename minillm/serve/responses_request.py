@@ -24,12 +24,14 @@ SAME: dict[str, Kind] = {
     **{name: kind for name, kind in protocol.SAMPLING.items() if name not in (
         "n", "max_tokens", "logprobs", "prompt_logprobs", "logprob_token_ids")},
     "model": TEXT, "parallel_tool_calls": FLAG, "chat_template_kwargs": OBJECT,
+    "priority": protocol.ENVELOPE["priority"],
 }  # fmt: skip
 FIELDS: dict[str, Kind] = {
     **SAME,
     "input": TEXT_OR_LIST, "instructions": TEXT, "max_output_tokens": WHOLE, "include": TEXTS,
     "top_logprobs": WHOLE, "text": OBJECT, "tools": LIST, "tool_choice": TEXT_OR_OBJECT, "reasoning": OBJECT,
     "truncation": TEXT, "previous_response_id": TEXT, "store": FLAG, "stream": FLAG, "stream_options": OBJECT,
+    "request_id": TEXT,
     # Shown in the response, without effect; the last bounds calls of tools that a server runs itself.
     "metadata": OBJECT, "user": TEXT, "service_tier": TEXT, "safety_identifier": TEXT,
     "prompt_cache_key": TEXT, "max_tool_calls": WHOLE,
@@ -39,8 +41,8 @@ UNSUPPORTED: Json = {
     "access_programs": None, "background": False, "background_options": None, "cache_salt": None,
     "context_management": None, "conversation": None, "enable_response_messages": False, "image": None,
     "mm_processor_kwargs": None, "moderation": None, "previous_input_messages": None,
-    "previous_response": None, "priority": 0, "prompt": None, "prompt_cache_options": None,
-    "prompt_cache_retention": None, "request_id": None, "vllm_xargs": {},
+    "previous_response": None, "prompt": None, "prompt_cache_options": None,
+    "prompt_cache_retention": None, "vllm_xargs": {},
 }  # fmt: skip
 # What the chat calls fields that have another name here.
 NAMES = {
@@ -172,14 +174,16 @@ def _tool(where: str, tool: Any) -> Json:
     if type(tool) is dict and tool.get("type") != "function":
         raise MinillmError(f"{where} must be of type 'function', got {reprlib.repr(tool.get('type'))}")
     function = _checked(where, tool, TOOL, ("name",))
+    if not function["name"]:
+        raise MinillmError(f"{where}: name must not be empty")
     del function["type"]
     return {"type": "function", "function": function}
 
 
 def _tool_choice(choice: Any) -> Any:
-    if type(choice) is str:
+    if choice in ("auto", "none", "required"):
         return choice
-    if choice.keys() != {"type", "name"} or choice["type"] != "function":
+    if type(choice) is str or choice.keys() != {"type", "name"} or choice["type"] != "function":
         rule = "'auto', 'none', 'required' or {'type': 'function', 'name': ...}"
         raise MinillmError(f"tool_choice must be {rule}, got {reprlib.repr(choice)}")
     return {"type": "function", "function": {"name": choice["name"]}}

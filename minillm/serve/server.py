@@ -6,6 +6,7 @@ Requests run together, in one batch of one sampler. A client that goes away ends
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import signal
 import socket
 import sys
@@ -19,7 +20,6 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,65 +34,14 @@ from minillm.serve import control, openapi, prometheus, protocol, responses_requ
 from minillm.serve.control import Control
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.http import STOPPED, ApiKey, answer, on_error, read_json, send_events, while_connected
+from minillm.serve.listening import bind as bind
+from minillm.serve.listening import check_certificate as check_certificate
+from minillm.serve.listening import url as url
 from minillm.serve.openapi import Endpoint
-from minillm.serve.parsers import ParserOptions
+from minillm.serve.options import ServerLimits as ServerLimits
+from minillm.serve.options import ServerOptions as ServerOptions
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.responses import ResponsesExchange, ResponseStore
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What one client may do to others: the size of a request, how many there may be at a time, and how many
-    seconds those that run may still take when the server is told to stop."""
-
-    max_body_bytes: int = 8 << 20
-    max_concurrent_requests: int = 256
-    shutdown_timeout: int = 60
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_body_bytes", 1), ("max_concurrent_requests", 1), ("shutdown_timeout", 0)):
-            if (value := getattr(self, name)) < least:
-                raise MinillmError(f"{name} must be at least {least}, got {value}")
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What a server allows, by the names of vLLM's flags.
-
-    Attributes:
-        trust_request_chat_template: let requests bring a chat template.
-        dev_mode: serve the paths of `minillm.serve.control` too.
-        root_path: the path that a proxy serves this server under.
-        allowed_origins: pages that may ask from a browser; "*" for all, none by default.
-        allowed_methods: with which they may ask.
-        allowed_headers: that they may send.
-        allow_credentials: let them send cookies.
-        parsers: how calls of tools and reasoning are told from content.
-    """
-
-    trust_request_chat_template: bool = False
-    dev_mode: bool = False
-    root_path: str = ""
-    allowed_origins: Sequence[str] = ()
-    allowed_methods: Sequence[str] = ("*",)
-    allowed_headers: Sequence[str] = ("*",)
-    allow_credentials: bool = False
-    parsers: ParserOptions | None = None
-
-    def cors(self) -> list[Middleware]:
-        """Make what answers browsers, if any may ask."""
-        if not self.allowed_origins:
-            return []
-        return [
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(self.allowed_origins),
-                allow_methods=list(self.allowed_methods),
-                allow_headers=list(self.allowed_headers),
-                allow_credentials=self.allow_credentials,
-            )
-        ]
-
 
 # ---------------------------------------------------------------- the application
 
@@ -115,7 +64,7 @@ def make_app(
     trainers = _for_trainers(server)
     shown = [*endpoints, *trainers] if options.dev_mode else endpoints
     description = openapi.description(shown, names, bool(keys), options.root_path)
-    routes = [Route(e.path, e.handler, methods=[e.method]) for e in shown]
+    routes = _routes(shown)
     routes.append(Route("/openapi.json", partial(_constant, description)))
     if not options.dev_mode:
         routes += [Route(e.path, _not_in_dev_mode, methods=["GET", "POST"]) for e in trainers]
@@ -125,6 +74,27 @@ def make_app(
         exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), on_error),
         lifespan=server.lifespan,
     )
+
+
+def _routes(endpoints: Sequence[Endpoint]) -> list[Route]:
+    """Make one route of each path, which by that knows all methods that it may be asked with."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, _handler(found), methods=[*found]) for path, found in by_path.items()]
+
+
+def _handler(endpoints: Mapping[str, Endpoint]) -> Any:
+    handlers: dict[str, Any] = {method: endpoint.handler for method, endpoint in endpoints.items()}
+    first, *others = handlers.values()
+    if all(other == first for other in others):
+        return first
+
+    async def by_method(request: Request) -> Response:
+        answered: Response = await handlers["GET" if request.method == "HEAD" else request.method](request)
+        return answered
+
+    return by_method
 
 
 def _sampling(server: _Server) -> list[Endpoint]:
@@ -144,6 +114,11 @@ def _sampling(server: _Server) -> list[Endpoint]:
         ),
         Endpoint(
             "GET", "/v1/responses/{name}", server.response, "Show a response again", openapi.RESPONSE,
+            errors={404: "there is no such response"},
+        ),
+        Endpoint(
+            "DELETE", "/v1/responses/{name}", server.delete_response, "Forget a response",
+            openapi.short(id="string", object="string", deleted="boolean"),
             errors={404: "there is no such response"},
         ),
         Endpoint(
@@ -272,10 +247,14 @@ class _Server:
         return answer(self._card(name))
 
     async def response(self, request: Request) -> Response:
-        if request.query_params:
-            name = min(request.query_params)
-            raise ApiError(f"{name} is not supported; a response is given whole, as it was", param=name)
+        if asked := [name for name, value in request.query_params.items() if value != "false"]:
+            shown = reprlib.repr(asked[0])
+            raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=asked[0])
         return answer(self.responses.response(request.path_params["name"]))
+
+    async def delete_response(self, request: Request) -> Response:
+        self.responses.remove(name := request.path_params["name"])
+        return answer({"id": name, "object": "response", "deleted": True})
 
     async def cancel(self, request: Request) -> Response:
         self.responses.response(request.path_params["name"])
@@ -373,27 +352,6 @@ class _Generate:
 # ---------------------------------------------------------------- the process
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Make a socket at this address, on which nobody listens yet; port 0 takes a free one."""
-    try:
-        if port > 65535:  # getaddrinfo() takes the rest
-            raise OverflowError("the port must be 0 to 65535")
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, OverflowError) as error:
-        message = f"cannot serve at {host}:{port} ({error}); give another --host or --port"
-        raise MinillmError(message) from error
-    return listener
-
-
-def url(listener: socket.socket) -> str:
-    """Say where clients find the server."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def make_server(app: Starlette, shutdown_timeout: int, **options: Any) -> uvicorn.Server:
     """Make a server of `app` that logs nothing but what goes wrong; `options` are further ones of uvicorn."""
     settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
@@ -434,7 +392,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     listener.listen()
-    print(f"serving {names[0]} at {url(listener)}/v1", flush=True)
+    scheme = "http" if uvicorn_options.get("ssl_certfile") is None else "https"
+    print(f"serving {names[0]} at {url(listener, scheme)}/v1", flush=True)
     if not keys and not listener.getsockname()[0].startswith(("127.", "::1")):
         print("warning: without --api-key, everybody who reaches this address is served", file=sys.stderr)
     server.run(sockets=[listener])

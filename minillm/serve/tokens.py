@@ -17,6 +17,7 @@ from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.exchange import Exchange, Outputs, SampleProgress, Served, finite, prompt_logprobs
 from minillm.serve.protocol import ApiError, Json
+from minillm.serve.tool_use import ToolUse
 
 GENERATE: dict[str, Kind] = {
     **protocol.ENVELOPE,
@@ -26,6 +27,7 @@ GENERATE: dict[str, Kind] = {
 DETOKENIZE: dict[str, Kind] = {"model": TEXT, "tokens": IDS}
 TOKENIZE: dict[str, Kind] = {
     **protocol.TEMPLATE, "model": TEXT, "prompt": TEXT, "add_special_tokens": FLAG, "return_token_strs": FLAG,
+    "tools": protocol.TOOLS,
 }  # fmt: skip
 
 
@@ -92,16 +94,23 @@ def tokenized(body: Any, served: Served, llm: LLM) -> Json:
     if ("prompt" in arguments) == ("messages" in arguments):
         raise ApiError("give prompt, a text, or messages, a chat", param="prompt")
     if "prompt" in arguments:
+        if of_chats := arguments.keys() & (protocol.TEMPLATE.keys() | {"tools"}):
+            name = min(of_chats)
+            raise ApiError(f"{name} goes with messages; leave it out, or give no prompt", param=name)
         ids = tokenizer.encode(arguments["prompt"], arguments.get("add_special_tokens", True))
+    elif not arguments["messages"]:
+        raise ApiError("messages are missing; give at least one", param="messages")
     else:
         messages = [protocol.message(i, message) for i, message in enumerate(arguments["messages"])]
         opens = arguments.get("add_generation_prompt", True)
         continues = arguments.get("continue_final_message", False)
         options = arguments.get("chat_template_kwargs", {})
+        if (use := ToolUse.of(arguments)).tools:
+            options = {"tools": use.tools, **options}
         prompt = chat_prompt(tokenizer, messages, template, opens, continues, options)
         special = arguments.get("add_special_tokens", False)
         ids = tokenizer.encode(prompt["prompt"], add_special_tokens=special)
-    strings = [tokenizer.name_of(i) for i in ids] if arguments.get("return_token_strs") else None
+    strings = tokenizer.convert_ids_to_tokens(ids) if arguments.get("return_token_strs") else None
     return {"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": strings}
 
 

@@ -196,6 +196,25 @@ class _GenerationTag(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+def given_template(given: str) -> str:
+    """Read a template that a command line was given: a file's text, or what is given, if it has braces.
+
+    Raises:
+        MinillmError: there is no such file, or it holds no Jinja.
+    """
+    try:
+        text = given if set(given) & set("{}\n") else Path(given).read_text(encoding="utf-8")
+        _compiled(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise MinillmError(
+            f"cannot read the chat template {given} ({error}); give a file or Jinja"
+        ) from error
+    except jinja2.TemplateSyntaxError as error:
+        reason = f"line {error.lineno}: {error.message}"
+        raise MinillmError(f"the chat template is not valid Jinja ({reason}); correct it") from error
+    return text
+
+
 @lru_cache(maxsize=32)
 def _compiled(text: str) -> jinja2.Template:
     return _environment().from_string(text)

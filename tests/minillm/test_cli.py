@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import math
 import os
 import pty
+import re
 import select
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
 import minillm.serve
-from minillm import LLM, SamplingParams, Transformer, cli, save_model
+from minillm import LLM, MinillmError, SamplingParams, Transformer, cli, save_model
+from minillm.api.engine_arguments import ALIASES, FOREIGN, LISTS, OF_SERVE, SWITCHES
+from minillm.serve import flags
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Once upon a time there was"
+LORA = {"enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras"}
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +242,108 @@ def test_a_conversation_on_a_terminal(folder: Path) -> None:
             os.close(ours)
 
 
+# ---------------------------------------------------------------- vLLM's flags of serve
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("M --enforce-eager --swap-space 8 --port 0 --trust-remote-code", "M --port 0"),
+        ("--swap-space=8 M --disable_log_requests --load-format safetensors", "M"),
+        ("-tp 1 --pipeline-parallel-size 1 -O3 --compilation-config.mode 3 M", "M"),
+        ("--model M --max-model-len -1 --max-num-seqs 8", "M --max-model-len -1 --max-num-seqs 8"),
+        ("M --enable-prefix-caching --no-enable-chunked-prefill", "M"),
+        ("M --no-enable-prefix-caching --enable-chunked-prefill", "M --no-enable-prefix-caching"),
+        ("M --no-allow-credentials --allow-credentials", "M --allow-credentials"),
+        ("M --cudagraph-capture-sizes 1 2 4 --seed 3", "M --seed 3"),
+        ("M --structured-outputs-config.backend auto --structured-outputs-config.backend=guidance", "M"),
+        ("M --structured-outputs-config.backend xgrammar", "error: --structured-outputs-config.backend xgra"),
+        ("M --structured-outputs-config.disable_any_whitespace true", "error: --structured-outputs-config."),
+        ("M --middleware= --uds None --rope-scaling {}", "error: --middleware="),
+        ("M --tensor-parallel-size 2", "error: --tensor-parallel-size 2: vLLM has this flag"),
+        ("M --quantization=awq", "error: --quantization=awq: vLLM has this flag"),
+        ("M --speculative-config {}", "error: --speculative-config {}: vLLM has this flag"),
+        ("M --grpc", "error: --grpc: vLLM has this flag"),
+        ("M --swap-space", "error: --swap-space needs a value"),
+        ("M --no-such-flag 3", "M --no-such-flag 3"),
+    ],
+)  # fmt: skip
+def test_flags_that_only_vllm_has(given: str, kept: str) -> None:
+    if not kept.startswith("error: "):
+        assert flags.own_flags(given.split(), cli.Serve) == kept.split()
+        return
+    with pytest.raises(MinillmError, match=re.escape(kept.removeprefix("error: "))):
+        flags.own_flags(given.split(), cli.Serve)
+
+
+def test_every_flag_of_ours_and_of_vllms_is_told_apart() -> None:
+    own = {field.name for field in fields(cli.Serve)}
+    assert not own & set(OF_SERVE) and not set(FOREIGN) & set(OF_SERVE)
+    assert SWITCHES | LISTS | set(ALIASES.values()) <= {*FOREIGN, *OF_SERVE}
+    # What `LLM` takes is an option of the server, or the server says why not.
+    of_llm = set(inspect.signature(LLM).parameters)
+    assert of_llm - own - set(OF_SERVE) <= LORA
+
+
+def test_numbers_of_tokens_and_bytes_are_read_as_vllm_does() -> None:
+    for text, number in (
+        ("4096", 4096),
+        ("4k", 4000),
+        ("4K", 4096),
+        ("1.5m", 1_500_000),
+        ("auto", None),
+        ("-1", None),
+    ):
+        given = tyro.cli(cli.Serve, args=["M", "--max-model-len", text, "--hf-overrides", '{"a": 1}'])
+        assert (given.max_model_len, given.hf_overrides) == (number, {"a": 1})
+
+
+def test_a_server_with_vllms_flags_a_certificate_and_a_template(folder: Path, tmp_path: Path) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("openssl makes the certificate")
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")]
+    request = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *files]
+    subprocess.run([*request, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    (tmp_path / "template.jinja").write_text("{{ messages[0].content }}!")
+    command = [
+        sys.executable,
+        "-m",
+        "minillm",
+        "serve",
+        str(folder),
+        "--served-model-name",
+        "tiny",
+        "--port",
+        "0",
+    ]
+    command += ["--ssl-certfile", files[3], "--ssl-keyfile", files[1], "--api-key", "a", "--swap-space", "8"]
+    command += ["--chat-template", str(tmp_path / "template.jinja"), "--dtype", "auto", "--enforce-eager"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            url = process.stdout.readline().split()[-1]
+            assert url.startswith("https://127.0.0.1:")
+            body = json.dumps({"messages": [{"role": "user", "content": "hi"}]}).encode()
+            asked = urllib.request.Request(url.removesuffix("v1") + "tokenize", body)
+            asked.add_header("Content-Type", "application/json")
+            asked.add_header("Authorization", "Bearer a")
+            trusting = ssl.create_default_context(cafile=files[3])
+            with urllib.request.urlopen(asked, context=trusting, timeout=30) as answer:
+                tokens = json.load(answer)["tokens"]
+            assert tokens == LLM(folder).get_tokenizer().encode("hi!")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            assert process.stderr.read().splitlines() == [
+                "--swap-space 8 asks for nothing here", "--enforce-eager asks for nothing here",
+                f"loading {folder} in auto",
+            ]  # fmt: skip
+        finally:
+            process.kill()
+
+
 # ---------------------------------------------------------------- errors
 
 WRONG: list[tuple[list[str], str]] = [
@@ -251,6 +362,12 @@ WRONG: list[tuple[list[str], str]] = [
     (["serve", "--api-key", ""], "the API key is empty"),
     (["serve", "--port", "70000"], "cannot serve at 127.0.0.1:70000"),
     (["serve", "--max-body-bytes", "0"], "max_body_bytes must be at least 1"),
+    (["serve", "--tensor-parallel-size", "2"], "--tensor-parallel-size 2: vLLM has this flag"),
+    (["serve", "--chat-template", "no-such-file"], "cannot read the chat template no-such-file"),
+    (["serve", "--chat-template", "{% if %}"], "not valid Jinja"),
+    (["serve", "--ssl-keyfile", "x"], "--ssl-keyfile goes with --ssl-certfile"),
+    (["serve", "--ssl-certfile", "no-such-file"], "no-such-file are no certificate"),
+    (["serve", "--dtype", "float32", "--precision", "fp32", "--port", "0"], "give dtype or precision"),
     (["serve", "--tool-call-parser", "json"], "tool_call_parser must be one of hermes, llama3_json"),
 ]
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tokenizers import decoders, models, pre_tokenizers
 
 from minillm import LLM, SamplingParams, Tokenizer, Transformer
-from minillm.api.sampling_params import penalize, truncate, uniform
 from minillm.engine import sampler as sampler_module
+from minillm.engine.draw import penalize, truncate, uniform
 from minillm.model.batch import Batch
 
 VOCABULARY = 131

@@ -32,8 +32,9 @@ from minillm import (
     Tokenizer,
     Transformer,
 )
-from minillm.api.sampling_params import RequestOutputKind, uniform
+from minillm.api.sampling_params import RequestOutputKind
 from minillm.engine import page_pool as cache_module
+from minillm.engine.draw import uniform
 from minillm.engine.page_pool import PagePool
 from minillm.model.logprobs import Rows
 

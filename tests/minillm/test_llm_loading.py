@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, models
 
 from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer
+from minillm.arguments import _precision
 from minillm.checkpoint.hub import resolve_tokenizer
 from minillm.checkpoint.keys import to_hf
 from minillm.checkpoint.load import save_model
-from minillm.llm import _precision
 from minillm.tokenizer.backends import JsonBackend
 
 WORDS = ["a", "b", "c", "d"]

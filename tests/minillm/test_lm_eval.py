@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
+import torch
+import yaml
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
-from minillm import LLM, MinillmError, SamplingParams, Transformer, save_model
+from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, save_model
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install -e '.[eval]'")
 
 from lm_eval.api.instance import Instance  # noqa: E402
+from lm_eval.config.evaluate_config import EvaluatorConfig  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
-from minillm.harness import MinillmLM  # noqa: E402
+from minillm.harness import MinillmLM, main  # noqa: E402
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if not loop.last or "
@@ -39,7 +45,7 @@ PAIRS = [
     ("long " * 30, "and more " * 3),
     ("x", "y" * 60),
 ]
-TEXTS = ["One two three.", "x", "a longer text, in several windows: " * 7]
+TEXTS = ["One two three.", "x", "", "a longer text, in several windows: " * 7]
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +114,12 @@ def test_scores_are_those_of_the_harness_own_model(
 
 def test_what_greedy_decoding_writes_is_greedy(folder: Path) -> None:
     lm = MinillmLM(folder)
-    kwargs = {"until": [], "max_gen_toks": 5}
-    contexts = ["Once upon a", "12345"]
-    texts = lm.generate_until(instances("generate_until", [(text, kwargs) for text in contexts]), True)
-    asked = [*zip(contexts, texts, strict=True), (contexts[0], texts[0] + "?")]
-    answers = lm.loglikelihood(instances("loglikelihood", asked), True)
-    assert [greedy for _, greedy in answers] == [True, True, False]
+    prompts = [lm.tok_encode("Once upon a"), lm.tok_encode("12345")]
+    outputs = lm.llm.generate(prompts, SamplingParams(temperature=0, max_tokens=5), use_tqdm=False)
+    written = [output.outputs[0].token_ids for output in outputs]
+    other = [*written[0][:-1], written[0][-1] ^ 1]
+    asked = [(None, *pair) for pair in zip([*prompts, prompts[0]], [*written, other], strict=True)]
+    assert [greedy for _, greedy in lm._loglikelihood_tokens(asked, True)] == [True, True, False]
 
 
 def test_generated_texts_are_those_of_the_harness_own_model(folder: Path, theirs: HFLM) -> None:
@@ -135,6 +141,86 @@ def test_no_bit_depends_on_the_batch_size(folder: Path, precision: str) -> None:
     alone = every(MinillmLM(folder, batch_size=1, precision=precision))
     for batch_size in (7, "64", "auto", "auto:4"):
         assert every(MinillmLM(folder, batch_size=batch_size, precision=precision)) == alone
+
+
+def test_what_is_too_long_is_cut_at_the_left_and_said(
+    folder: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = MinillmLM(folder)
+    words = "long " * 40 + "ago"
+    context, rest = lm._encode_pair(words, "end")
+    short = lm.tokenizer.decode(context[len(rest) - 65 :])  # 65 tokens and no BOS, of which 64 are read
+    pairs = instances("loglikelihood", [(words, "end"), (words, "go")])
+    with caplog.at_level(logging.WARNING, "minillm"):
+        scored = lm._loglikelihood_tokens([(None, lm.tok_encode(short, False), rest)])
+        assert not caplog.messages
+        assert lm.loglikelihood(pairs, disable_tqdm=True)[0] == scored[0]
+        assert len(context) + len(rest) > 65
+        over = len(context) + len(rest) - 65
+        said = f"2 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
+        assert caplog.messages == [said]
+        kwargs = {"until": [], "max_gen_toks": 20}
+        whole = lm.generate_until(instances("generate_until", [(words, kwargs), ("a", kwargs)]), True)
+        over = len(context) - (64 - 20)
+        assert caplog.messages[1:] == [
+            f"1 of 2 requests exceed max_length = 64: up to {over} tokens are cut off at their left"
+        ]
+    params = SamplingParams(temperature=0, max_tokens=20)
+    (output,) = lm.llm.generate([context[-44:]], params, use_tqdm=False)
+    assert whole[0] == lm.tokenizer.decode(output.outputs[0].token_ids)
+    # How far it is, unless the harness says not to.
+    assert "scoring: 100%" in capfd.readouterr().err
+    lm.generate_until(instances("generate_until", [("a", kwargs)]))
+    assert "generating: 100%" in capfd.readouterr().err
+
+
+def test_a_text_without_a_context_comes_after_the_prefix_token(folder: Path) -> None:
+    lm = MinillmLM(folder, add_bos_token=False)
+    kwargs = {"until": [], "max_gen_toks": 5}
+    assert lm.tok_encode("") == []
+    empty, begun = lm.generate_until(instances("generate_until", [("", kwargs), ("<s>", kwargs)]), True)
+    assert empty == begun
+
+
+def test_live_weights_are_scored(folder: Path) -> None:
+    """Whatever a trainer writes, and however, is seen; the masters' rounded copies too."""
+    llm = LLM(folder, precision="bf16-master-fp32")
+    lm, pairs = MinillmLM(llm), instances("loglikelihood", PAIRS[:3])
+    before = lm.loglikelihood(pairs, True)
+    with torch.no_grad():
+        llm.model.head.data.mul_(0.5)
+    after = lm.loglikelihood(pairs, True)
+    assert all(a != b for (a, _), (b, _) in zip(before, after, strict=True))
+    save_model(llm.model, folder.parent / "moved")
+    tokenizer = Tokenizer.from_folder(folder)
+    moved = LLM(folder.parent / "moved", tokenizer, precision="bf16-master-fp32")
+    assert MinillmLM(moved).loglikelihood(pairs, True) == after
+
+
+def test_an_answer_begins_after_the_thinking(folder: Path) -> None:
+    """The end of thinking is a token or a text; stop strings are of the answer."""
+    llm = LLM(folder, precision="fp64")
+    (output,) = llm.generate(["The capital of"], SamplingParams(temperature=0, max_tokens=40), use_tqdm=False)
+    token_ids, tokenizer = output.outputs[0].token_ids, llm.get_tokenizer()
+    whole, mark = tokenizer.decode(token_ids), token_ids[20]
+    rest = tokenizer.decode(token_ids[len(token_ids) - token_ids[::-1].index(mark) :]).lstrip()
+
+    def answer(until: list[str], think_end_token: str | int | None) -> str:
+        lm = MinillmLM(llm, think_end_token=think_end_token)
+        kwargs = {"until": until, "max_gen_toks": 40}
+        (text,) = lm.generate_until(instances("generate_until", [("The capital of", kwargs)]), True)
+        return text
+
+    assert answer([], None) == whole and answer([], mark) == rest and whole.endswith(rest)
+    assert answer([whole[0]], None) == ""
+    assert answer([whole[0], rest[3]], mark) == rest.split(rest[3])[0].split(whole[0])[0]
+    assert answer([], whole[20:22]) == whole.split(whole[20:22])[-1].lstrip()
+    with pytest.raises(MinillmError, match="needs think_end_token"):
+        MinillmLM(llm, enable_thinking=True)
+    lm = MinillmLM(llm, enable_thinking=True, think_end_token="</s>")
+    assert lm._think_end == tokenizer.eos_token_id  # a special token, which is not in an answer's text
+    with pytest.raises(MinillmError, match="goes with tasks that generate"):
+        lm.loglikelihood(instances("loglikelihood", PAIRS[:1]))
 
 
 def test_scores_are_the_samplers(folder: Path) -> None:
@@ -260,6 +346,21 @@ def test_a_named_template_is_used(folder: Path) -> None:
     assert lm.apply_chat_template([{"role": "user", "content": "Hi"}]) == "Hi!"
     assert lm.chat_template(True) == "{{ messages[0].content }}!"
 
+    with pytest.raises(MinillmError, match="no chat template 'defualt': this model has 'default'"):
+        lm.chat_template("defualt")
+    with pytest.raises(MinillmError, match="no chat template 'x'"):
+        MinillmLM(folder, chat_template="x")
+
+
+def test_a_system_message_that_is_refused_is_left_out(folder: Path) -> None:
+    """As the harness's own model does, with a word about it."""
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    lm = MinillmLM(folder, chat_template=refusal + "{{ messages[0].content }}")
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    assert lm.apply_chat_template(chat) == "Hi"
+    with pytest.raises(MinillmError, match="never"):
+        MinillmLM(folder, chat_template="{{ raise_exception('never') }}").apply_chat_template(chat)
+
 
 def test_add_bos_token(folder: Path) -> None:
     plain = MinillmLM(folder, add_bos_token=False).tok_encode("the")
@@ -267,15 +368,18 @@ def test_add_bos_token(folder: Path) -> None:
         LLM(folder).get_tokenizer().bos_token_id,
         *plain,
     ]
-    assert MinillmLM(folder, prefix_token_id=5).prefix_token_id == 5
+    lm = MinillmLM(folder, prefix_token_id=5)
+    assert lm.prefix_token_id == 5
+    assert lm.tok_encode("<s>the") == lm.tok_encode("the")  # BOS is never doubled
 
 
 @pytest.mark.parametrize(
     ("gen_kwargs", "words"),
     [
         ({"num_beams": 4}, "'num_beams' is not supported"),
+        ({"max_gen_toks": 5, "stop": ["a"]}, "'stop' is not supported; give until"),
         ({"max_gen_toks": 64}, "max_gen_toks = 64 must be"),
-        ({"do_sample": True, "temperature": -1.0}, "temperature must be"),
+        ({"max_gen_toks": 5, "do_sample": True, "temperature": -1.0}, "temperature must be"),
     ],
 )
 def test_what_cannot_be_generated_is_named(folder: Path, gen_kwargs: dict[str, Any], words: str) -> None:
@@ -296,3 +400,56 @@ def test_bad_arguments_are_named(folder: Path) -> None:
         MinillmLM(llm, dtype="float32")
     with pytest.raises(MinillmError, match="a continuation of 65"):
         MinillmLM(llm).loglikelihood(instances("loglikelihood", [("a", "b" * 65)]))
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_the_command_line(folder: Path, tasks: list[dict[str, Any]], tmp_path: Path) -> None:
+    """`python -m minillm.harness`, as a user types it, gives what an evaluation by object does."""
+    for task in tasks:
+        (tmp_path / f"{task['task']}.yaml").write_text(yaml.safe_dump(task))
+    command = [sys.executable, "-m", "minillm.harness", "--model", "minillm"]
+    command += [
+        "--model_args",
+        f"pretrained={folder},precision=fp64",
+        "--tasks",
+        "choices,written,perplexity",
+    ]
+    command += ["--include_path", str(tmp_path), "--batch_size", "7", "--output_path", str(tmp_path / "out")]
+    command += ["--log_samples", "--apply_chat_template", "--num_fewshot", "1", "--limit", "4"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert run.returncode == 0, run.stderr
+    assert "|choices" in run.stdout and "scoring: 100%" in run.stderr
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    found = json.loads(path.read_text())
+    options: dict[str, Any] = {"apply_chat_template": True, "num_fewshot": 1, "limit": 4}
+    expected = evaluate(tasks, MinillmLM(folder, precision="fp64"), **options)["results"]
+    assert found["chat_template"] == CHAT
+    for task, values in expected.items():
+        measured = {name: x for name, x in values.items() if "," in name and "stderr" not in name}
+        assert measured and measured.items() <= found["results"][task].items()
+    (path,) = (tmp_path / "out").rglob("samples_choices_*.jsonl")
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", "minillm", "--model_args", "pretrained=/nowhere", "--tasks", "choices"]
+    monkeypatch.setattr(sys, "argv", ["lm-eval", *arguments])
+    # Reading the names of the tasks that come with the harness takes long.
+    manager = TaskManager(include_defaults=False)
+    monkeypatch.setattr(EvaluatorConfig, "process_tasks", lambda *arguments: manager)
+    assert main() == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: unknown model /nowhere")
+
+
+def test_answers_are_kept_and_found_again(
+    folder: Path, tasks: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--use_cache`: the second evaluation asks the model nothing, and gives the same."""
+    cache = str(tmp_path / "answers")
+    first = evaluate(tasks, MinillmLM(folder), use_cache=cache)["results"]
+    silent = MinillmLM(folder)
+    monkeypatch.setattr(silent, "_scores", None)
+    monkeypatch.setattr(silent, "llm", None)
+    assert evaluate(tasks, silent, use_cache=cache)["results"] == first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +12,21 @@ from typing import Any
 import pytest
 import torch
 
-from minillm import LoRARequest, MinillmError, RequestOutput, SamplingParams, Transformer, token_logprobs
+from minillm import (
+    LoRARequest,
+    MinillmError,
+    RequestOutput,
+    SamplingParams,
+    Tokenizer,
+    Transformer,
+    token_logprobs,
+)
 from minillm.api.sampling_params import BeamSearchParams
+from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.lora import LoRA
+from minillm.model.kv_cache import KVCache
 from minillm.parity import compare
+from minillm.serve.tool_use import ToolUse
 
 script = runpy.run_path(str(Path(__file__).with_name("test_parity.py")))
 small_llm, prompts_of, is_parity = script["small_llm"], script["prompts_of"], script["is_parity"]
@@ -94,6 +107,66 @@ def test_bits_are_the_merged_models(
     # An update of the base makes merged copies again.
     adamw_step(model, outputs[:3])
     assert is_trainers(model, llm.generate(prompts, params_of(63), lora_request=loras), requests)
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Oslo", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16-master-fp32"])
+def test_parity_of_everything_at_once(
+    precision: str, seed: int, tiny_llama: MakeModel, demo_model_path: Path, tmp_path: Path
+) -> None:
+    """Adapters, calls of tools, grammars, n, stop strings, priorities and preemption in one batch."""
+    pytest.importorskip("llguidance")
+    tokenizer, rng = Tokenizer.from_folder(demo_model_path), random.Random(seed)
+    model = tiny_llama(precision, vocab_size=len(tokenizer))
+    paths = [write(tmp_path / str(i), model, i) for i in (1, 2, 3)]
+    adapters = [None, *(LoRARequest(path, i, path) for i, path in enumerate(paths, start=1))]
+    call = ToolUse.of({"tools": [WEATHER], "tool_choice": "required"}).grammar()
+    structures = [None, call, StructuredOutputsParams(choice=["red", "green"]),
+                  StructuredOutputsParams(regex="[a-z]{60,90}")]  # fmt: skip
+    prompts = [prompt[:50] for prompt in prompts_of(32, len(tokenizer), seed)]
+    params = [
+        SamplingParams(
+            n=rng.choice([1, 1, 2, 3]), max_tokens=rng.choice([1, 40, 80]), seed=i,
+            logprobs=rng.choice([0, 2]), structured_outputs=rng.choice(structures),
+            stop=rng.choice([[], ["e"]]), ignore_eos=rng.random() < 0.5,
+        )
+        for i in range(len(prompts))
+    ]  # fmt: skip
+    loras = [adapters[i % 4] for i in range(len(prompts))]
+    priorities = [rng.randrange(-2, 3) for _ in prompts]
+    options: Any = {"tokenizer": tokenizer, "enable_lora": True, "max_loras": 2, "max_cpu_loras": 3}
+    roomy = small_llm(model, **options)
+    page = KVCache.page_bytes(model.config, model.precision)
+    tight = small_llm(
+        model,
+        scheduling_policy="priority",
+        kv_cache_memory_bytes=6 * page,
+        max_num_batched_tokens=48,
+        **options,
+    )
+    outputs = tight.generate(prompts, params, lora_request=loras, priority=priorities)
+    assert tight._engine.scheduler.preemptions > 0 and tight._engine.scheduler.pool.held == 0
+    assert is_trainers(model, outputs, adapters)
+    assert tokens_of(outputs) == tokens_of(roomy.generate(prompts, params, lora_request=loras))
+    called = [output for output, p in zip(outputs, params, strict=True) if p.structured_outputs is call]
+    texts = [
+        o.text for output in called for o in output.outputs if o.finish_reason == "stop" and not o.stop_reason
+    ]
+    assert texts and all(json.loads(text)[0]["name"] == "weather" for text in texts)
 
 
 def test_prompt_logprobs_are_the_adapters(tiny_llama: MakeModel, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from minillm import (
 )
 from minillm.api.engine_arguments import FOREIGN
 from minillm.api.parameters import NUMBER, http_fields, number, param, parameters
-from minillm.cli import offering, options
+from minillm.cli_options import offering, options
 from minillm.engine.metrics import Counter, Gauge
 from minillm.model.batch import Batch
 from minillm.serve.protocol import SAMPLING
@@ -219,7 +219,7 @@ def test_a_parameter_says_all_there_is_to_say_of_it() -> None:
 
 # vLLM's arguments, with a value that asks for nothing and one that asks for something.
 OTHERS: dict[str, tuple[Any, Any]] = {
-    "best_of": (None, 2), "extra_args": (None, {"a": 1}), "output_text_buffer_length": (0, 3),
+    "best_of": (None, 2), "output_text_buffer_length": (0, 3),
     "repetition_detection": (None, {}), "thinking_token_budget": (-1, 3), "truncate_prompt_tokens": (None, 3),
     "prompt_logprob_token_ids": (None, [1]), "prompt_logprob_start": (None, 1), "stream_interval": (1, 2),
     "routed_experts_prompt_start": (0, 2), "guided_decoding": (None, {"regex": "a"}),
@@ -341,7 +341,7 @@ def test_what_was_assigned_is_checked_when_a_request_is_made(llm: LLM) -> None:
 def test_a_request_keeps_the_parameters_that_it_came_with(llm: LLM) -> None:
     bias = {7: 100.0}
     params = SamplingParams(temperature=0, max_tokens=6, logit_bias=bias, stop=["zz"])
-    llm.enqueue(PROMPT, params, "a")
+    llm.add_request("a", PROMPT, params)
     bias[7] = params.logit_bias[7] = -100.0  # type: ignore[index]
     params.max_tokens, params.stop[0] = 2, "a"  # type: ignore[index]
     assert finish(llm)["a"][-1].outputs[0].token_ids == [7] * 6
@@ -389,6 +389,42 @@ def test_from_optional() -> None:
     assert params == SamplingParams(n=3, top_p=0.5, logit_bias={7: 100.0, 8: -1.5})
     assert "logit_bias" in refusal(lambda: SamplingParams.from_optional(logit_bias={"a": 1}))
     assert "did you mean top_p?" in refusal(lambda: SamplingParams.from_optional(top_pp=None))
+
+
+def test_extra_args_are_carried() -> None:
+    given = {"a": [1]}
+    params = SamplingParams(extra_args=given)
+    given["b"] = [2]
+    assert params.extra_args == params.clone().extra_args == {"a": [1]}
+    assert params.is_plain and SamplingParams.from_optional(extra_args=given).extra_args == given
+    assert refusal(lambda: SamplingParams(extra_args=[1])).startswith("extra_args must be a dict")  # type: ignore[arg-type]
+
+
+def test_update_from_generation_config() -> None:
+    """vLLM: its end tokens end a sample too, but the tokenizer's own, which has no stop reason."""
+    params = SamplingParams(stop_token_ids=[9])
+    params.update_from_generation_config({"eos_token_id": [1, 2, 3, 9]}, eos_token_id=2)
+    assert sorted(params.stop_token_ids or ()) == [1, 3, 9]
+    params.update_from_generation_config({"temperature": 3})
+    params.update_from_generation_config({"eos_token_id": 5})
+    assert sorted(params.stop_token_ids or ()) == [1, 3, 5, 9]
+    ignoring = SamplingParams(ignore_eos=True)
+    ignoring.update_from_generation_config({"eos_token_id": 5}, 6)
+    assert ignoring == SamplingParams(ignore_eos=True)
+    assert "generation_config must be a dict" in refusal(lambda: params.update_from_generation_config(3))  # type: ignore[arg-type]
+
+
+def test_num_logprobs() -> None:
+    """vLLM: those that were asked for by number, else those of chosen tokens."""
+    for asked, expected in (
+        ({}, None), ({"logprobs": 0}, 0), ({"logprobs": -1}, -1), ({"logprob_token_ids": [4, 5]}, 2),
+    ):  # fmt: skip
+        assert SamplingParams(**asked).num_logprobs == expected  # type: ignore[arg-type]
+
+
+def test_more_samples_than_vllm_takes_are_refused() -> None:
+    assert refusal(lambda: SamplingParams(n=16385)) == "n must be a whole number from 1 to 16384, got 16385"
+    assert refusal(lambda: BeamSearchParams(16385, 1)).startswith("beam_width must be a whole number from 1")
 
 
 def test_nobody_gets_a_bare_type_error(llm: LLM) -> None:
@@ -904,7 +940,7 @@ def test_outputs_as_they_grow(kind: RequestOutputKind, stop: str, n: int, throug
             seen.setdefault(output.request_id, []).append(output)
         assert set(seen) == {"0", "1", "2", "3"}
     else:
-        ids = [llm.enqueue(prompt, params, f"r{i}") for i, prompt in enumerate(PROMPTS)]
+        ids = [llm.add_request(f"r{i}", prompt, params) for i, prompt in enumerate(PROMPTS)]
         assert ids == ["r0", "r1", "r2", "r3"]
         seen = dict(sorted(finish(llm).items()))
     for outputs, request in zip((seen[i] for i in sorted(seen)), expected, strict=True):
@@ -990,7 +1026,7 @@ def test_an_abort_leaves_the_others_alone(
     params = [SamplingParams(seed=i, n=n, max_tokens=8, logprobs=0) for i in range(4)]
     expected = [request.outputs for request in llm.generate(PROMPTS, params)]
     llm.reset_prefix_cache()
-    ids = [llm.enqueue(prompt, one_) for prompt, one_ in zip(PROMPTS, params, strict=True)]
+    ids = [llm.add_request(None, prompt, one_) for prompt, one_ in zip(PROMPTS, params, strict=True)]
     for _ in range(steps):
         llm.step()
     (aborted,) = llm.abort_request(ids[gone])
@@ -1008,17 +1044,17 @@ def test_an_abort_leaves_the_others_alone(
 
 def test_request_ids(llm: LLM) -> None:
     params = SamplingParams(max_tokens=4, seed=0)
-    llm.enqueue(PROMPT, params, "mine")
-    assert "'mine' is taken" in refusal(lambda: llm.enqueue(PROMPT, params, "mine"))
+    llm.add_request("mine", PROMPT, params)
+    assert "'mine' is taken" in refusal(lambda: llm.add_request("mine", PROMPT, params))
     assert len(finish(llm)["mine"]) == 4
-    assert llm.enqueue(PROMPT, params, "mine") == "mine"
+    assert llm.add_request("mine", PROMPT, params) == "mine"
     assert len(finish(llm)["mine"]) == 4
 
 
 def test_an_id_that_is_made_up_is_not_one_that_is_taken(llm: LLM) -> None:
     params = SamplingParams(max_tokens=4, seed=0)
-    ids = [llm.enqueue(PROMPT, params, str(i)) for i in (1, 2, 3)]
-    ids += [llm.enqueue(PROMPT, params) for _ in range(4)]
+    ids = [llm.add_request(str(i), PROMPT, params) for i in (1, 2, 3)]
+    ids += [llm.add_request(None, PROMPT, params) for _ in range(4)]
     assert len(set(ids)) == 7
     seen = finish(llm)
     assert {name: outputs[-1].finished for name, outputs in seen.items()} == dict.fromkeys(ids, True)
@@ -1029,7 +1065,7 @@ def test_requests_join_those_that_run(llm: LLM) -> None:
     expected = {str(i): r.outputs for i, r in enumerate(llm.generate(PROMPTS, params))}
     seen: dict[str, RequestOutput] = {}
     for i, prompt in enumerate(PROMPTS):
-        llm.enqueue(prompt, params[i], str(i))
+        llm.add_request(str(i), prompt, params[i])
         for output in llm.step() + llm.step():
             seen[output.request_id] = output
     for name, outputs in finish(llm).items():
@@ -1039,8 +1075,8 @@ def test_requests_join_those_that_run(llm: LLM) -> None:
 
 
 def test_what_is_refused_leaves_nothing_behind(llm: LLM) -> None:
-    llm.enqueue(PROMPT, SamplingParams(max_tokens=5, seed=0), "good")
-    refusal(lambda: llm.enqueue([], SamplingParams()))
+    llm.add_request("good", PROMPT, SamplingParams(max_tokens=5, seed=0))
+    refusal(lambda: llm.add_request(None, [], SamplingParams()))
     refusal(lambda: llm.enqueue([VOCABULARY], SamplingParams()))
     refusal(lambda: llm.enqueue(PROMPT, SamplingParams(allowed_token_ids=[VOCABULARY])))
     assert set(finish(llm)) == {"good"}
@@ -1206,7 +1242,7 @@ def test_metrics(model: Transformer, llm: LLM) -> None:
     outputs = [output for request in (*first, *second) for output in request.outputs]
     reasons = [output.finish_reason for output in outputs]
     assert set(reasons) == {"stop", "length"}
-    ids = [llm.enqueue(p, SamplingParams(max_tokens=50, seed=5, ignore_eos=True)) for p in PROMPTS[:3]]
+    ids = llm.enqueue(PROMPTS[:3], SamplingParams(max_tokens=50, seed=5, ignore_eos=True))
     llm.step()
     llm.step()
     found = metrics(llm)

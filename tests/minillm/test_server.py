@@ -36,6 +36,7 @@ from minillm import (
 )
 from minillm.async_llm import AsyncLLM
 from minillm.serve import server as serving
+from minillm.serve.parsers import ParserOptions
 from minillm.serve.protocol import CHAT, COMPLETION, UNSUPPORTED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -119,13 +120,18 @@ class Running:
 
 
 @contextmanager
-def running(llm: LLM, api_key: str | None = None, **limits: int) -> Iterator[Running]:
+def running(
+    llm: LLM,
+    api_key: str | None = None,
+    options: serving.ServerOptions | None = None,
+    **limits: int,
+) -> Iterator[Running]:
     checked = serving.ServerLimits(**limits)
     with serving.bind("127.0.0.1", 0) as listener:
         listener.listen()
         url = serving.url(listener)
         server = serving.make_server(
-            serving.make_app(llm, "tiny", api_key, checked), checked.shutdown_timeout
+            serving.make_app(llm, "tiny", api_key, checked, options), checked.shutdown_timeout
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -424,8 +430,27 @@ def test_tokenize_and_detokenize(tiny: Running, reference: LLM) -> None:
     _, answer, _ = tiny.call("POST", "/tokenize", {"prompt": TEXT})
     assert answer == {"count": len(ids), "max_model_len": 512, "tokens": ids, "token_strs": None}
     assert tiny.call("POST", "/detokenize", {"tokens": ids})[1] == {"prompt": TEXT}
+    _, answer, _ = tiny.call("POST", "/tokenize", {"prompt": "é 1", "return_token_strs": True})
+    assert answer["token_strs"] == tokenizer.convert_ids_to_tokens(answer["tokens"]) == ["Ã©", "Ġ", "1"]
     _, answer, _ = tiny.call("POST", "/tokenize", {"messages": CHAT_MESSAGES})
     assert answer["tokens"] == tokenizer.encode_chat(CHAT_MESSAGES)
+
+
+def test_a_chat_with_tools_is_tokenized_as_it_is_sampled_from(make_llm: Callable[..., LLM]) -> None:
+    template = "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}{{ messages[0].content }}"
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    body = {"messages": [{"role": "user", "content": "hi"}], "tools": tools, "chat_template": template}
+    options = serving.ServerOptions(trust_request_chat_template=True, parsers=ParserOptions("hermes"))
+    with running(make_llm(), options=options) as server:
+        _, tokenized, _ = server.call("POST", "/tokenize", body)
+        tokens = {"tokens": tokenized["tokens"]}
+        assert server.call("POST", "/detokenize", tokens)[1] == {"prompt": "<weather>hi"}
+        more = {"max_tokens": 1, "return_token_ids": True}
+        _, answer, _ = server.call("POST", "/v1/chat/completions", body | more)
+        assert answer.get("prompt_token_ids") == tokenized["tokens"], answer
+        for wrong in (body | {"tools": [{"type": "function"}]}, {"prompt": "a", "tools": tools}):
+            status, error = server.error("/tokenize", wrong)
+            assert (status, error["param"]) == (400, "tools")
 
 
 @pytest.mark.parametrize(("keep", "side"), [(2, "left"), (2, "right"), (-1, "left")])
@@ -555,23 +580,27 @@ BAD: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("completions", {"prompt": [True]}, "prompt", "must be a string, a list of token ids"),
     ("completions", {"prompt": ["a", 1]}, "prompt", "must be a string, a list of token ids"),
     ("completions", {"prompt": [[1], "a"]}, "prompt", "must be a string, a list of token ids"),
-    ("completions", {"prompt": [49152]}, None, "outside the vocabulary"),
+    ("completions", {"prompt": [49152]}, None, "out of vocabulary"),
     ("completions", {"prompt": ["fine", "x " * 600]}, None, "longer than the model's context"),
     ("completions", {"prompt": "a", "temperature": 3}, "temperature", "from 0 to 2"),
     ("completions", {"prompt": "a", "temperature": "hot"}, "temperature", "must be a number"),
-    ("completions", {"prompt": "a", "temperature": float("nan")}, "temperature", "from 0 to 2"),
+    ("completions", {"prompt": "a", "temperature": float("nan")}, None, "NaN is no number"),
+    ("completions", {"prompt": "a", "logit_bias": {"1": float("-inf")}}, None, "-Infinity is no number"),
+    ("completions", {"prompt": "a", "temperature": 10**400}, "temperature", "from 0 to 2"),
     ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens", "at least 1"),
     ("completions", {"prompt": "a", "max_tokens": 1.5}, "max_tokens", "must be a whole number"),
+    ("completions", {"prompt": "a", "max_tokens": 10**400}, "max_tokens", "of 64 bits"),
     ("completions", {"prompt": "a", "max_tokens": True}, "max_tokens", "must be a whole number"),
     ("completions", {"prompt": "a", "n": 2, "temperature": 0}, "n", "must be 1 at temperature 0"),
-    ("completions", {"prompt": "a", "n": 10**9}, "n", "that one request may ask for"),
+    ("completions", {"prompt": "a", "n": 2048}, "n", "that one request may ask for"),
     ("completions", {"prompt": ["a"] * 513, "n": 2}, "n", "that one request may ask for"),
     ("completions", {"prompt": "a", "logprobs": 21}, "logprobs", "max_logprobs"),
     ("completions", {"prompt": "a", "logprobs": True}, "logprobs", "must be a whole number"),
     ("completions", {"prompt": "a", "stop": [""]}, "stop", "non-empty"),
     ("completions", {"prompt": "a", "stop": 5}, "stop", "a string or a list of strings"),
     ("completions", {"prompt": "a", "seed": 2**63}, "seed", "64 bits"),
-    ("completions", {"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "token ids"),
+    ("completions", {"prompt": "a", "logit_bias": {"x": 1, "2": 1, "-1": 1}}, "logit_bias", "not 'x', '-1'"),
+    ("completions", {"prompt": "a", "logit_bias": {"9" * 5000: 1}}, "logit_bias", "token ids"),
     ("completions", {"prompt": "a", "logit_bias": {"1": "x"}}, "logit_bias", "-100 to 100"),
     ("completions", {"prompt": "a", "logit_bias": {"50000": 1}}, "logit_bias", "outside the vocabulary"),
     ("completions", {"prompt": "a", "stop_token_ids": 5}, "stop_token_ids", "a list of token ids"),
@@ -683,6 +712,12 @@ def test_other_errors(tiny: Running) -> None:
         (b"{", "not JSON"),
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"prompt": "a", "temperature": 1e999}', "1e999 is no number"),
+        (b'{"prompt": "a", "metadata": {"x": 1, "x": 2}}', "has 'x' twice"),
+        (b'{"prompt": ' + b"[" * 100 + b"]" * 100 + b"}", "nested deeper than 100 levels"),
+        (b'{"prompt": ' + b"[" * 99 + b"]" * 99 + b"}", "prompt must be"),
+        (b'\xef\xbb\xbf{"prompt": "a"}', "byte order mark"),
+        ('{"prompt": "a"}'.encode("utf-16"), "not JSON"),
         (b"[]", "must be a JSON object"),
         (b"", "not JSON"),
     ):
@@ -690,7 +725,13 @@ def test_other_errors(tiny: Running) -> None:
         assert status == 400
         assert message in error["message"]
     assert tiny.error("/v1/embeddings", {})[0] == 404
-    assert tiny.call("GET", "/v1/completions")[0] == 405
+    for path in ("/pause", "/resume", "/sleep", "/wake_up", "/reset_prefix_cache", "/update_weights"):
+        status, error = tiny.error(path, {})
+        assert status == 404 and "--server-dev-mode" in error["message"]
+    for path, methods in (("/v1/completions", {"POST"}), ("/ping", {"GET", "HEAD", "POST"})):
+        status, _, headers = tiny.call("PUT", path)
+        assert (status, set(headers["allow"].split(", "))) == (405, methods)
+    assert tiny.error("/tokenize", {"messages": []})[1]["param"] == "messages"
     status, content, _ = tiny.call("POST", "/v1/completions", b"{}", {"Content-Type": "text/plain"})
     assert status == 415
     assert "application/json" in content["error"]["message"]
@@ -824,6 +865,14 @@ def test_models_health_and_version(tiny: Running) -> None:
     assert tiny.call("GET", "/version")[:2] == (200, {"version": __version__})
 
 
+def test_the_largest_number_is_only_a_number(tiny: Running) -> None:
+    before = tiny.metrics()
+    body = {"prompt": "a", "max_tokens": 2**63 - 1, "stop_token_ids": [*range(49152)]}
+    assert tiny.call("POST", "/v1/completions", body)[0] == 200
+    name = "vllm:request_params_max_tokens_sum"
+    assert tiny.metrics()[name] - before[name] == tiny.llm.max_model_len
+
+
 def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
     before = tiny.metrics()
     tiny.call("POST", "/v1/completions", {"prompt": [1, 2, 3], "max_tokens": 7, "n": 2})
@@ -836,8 +885,21 @@ def test_metrics_are_those_of_the_sampler(tiny: Running) -> None:
         assert grown[f"vllm:{name}_seconds_count"] == grown[f"vllm:{name}_seconds_bucket+Inf"] == count
     assert grown["vllm:request_generation_tokens_sum"] == 14
     assert grown["vllm:request_prompt_tokens_bucket5.0"] - grown["vllm:request_prompt_tokens_bucket2.0"] == 2
+    assert grown["vllm:request_max_num_generation_tokens_sum"] == 7
     _, text, _ = tiny.call("GET", "/metrics")
     assert 'vllm:num_requests_running{model_name="tiny"} 0.0' in text
+    assert "vllm:num_preemptions_total" in after
+    tiny.call("POST", "/v1/completions", {"prompt": [4, 5, 6], "max_tokens": 7, "ignore_eos": True})
+    last = tiny.metrics()
+    grown = {name: value - after.get(name, 0) for name, value in last.items()}
+    # As vLLM counts: the prompt and the first token in one step, each other token in one of its own.
+    steps = "vllm:iteration_tokens_total"
+    assert (grown[f"{steps}_count"], grown[f"{steps}_sum"]) == (7, 3 + 7)
+    assert (grown[f"{steps}_bucket1.0"], grown[f"{steps}_bucket8.0"]) == (6, 7)
+    assert last["vllm:cache_config_info"] == 1
+    for name in ("queue", "prefill", "decode", "inference"):
+        assert grown[f"vllm:request_{name}_time_seconds_count"] == 1
+    assert grown["vllm:request_time_per_output_token_seconds_count"] == 1
 
 
 def test_a_step_that_fails_ends_what_runs_and_nothing_else(

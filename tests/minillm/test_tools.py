@@ -467,7 +467,7 @@ class Scripted(LLM):
 
     script: str | None = None
 
-    def enqueue(self, prompt: Any, sampling_params: Any = None, request_id: str | None = None) -> str:
+    def add_request(self, request_id: str | None, prompt: Any, params: Any, **options: Any) -> str:
         if self.script is not None:
             ids = [*self.get_tokenizer().encode(self.script, add_special_tokens=False), 2]
 
@@ -476,8 +476,8 @@ class Scripted(LLM):
                     0, torch.tensor([ids[len(output_ids)]]), 0.0
                 )
 
-            sampling_params = replace(sampling_params, logits_processors=[follow])
-        return super().enqueue(prompt, sampling_params, request_id)
+            params = replace(params, logits_processors=[follow])
+        return super().add_request(request_id, prompt, params, **options)
 
 
 @dataclass
@@ -862,7 +862,7 @@ BAD: list[tuple[dict[str, Any], str | None, str]] = [
     (
         {"messages": [{"role": "user", "content": "a", "refusals": "b"}]},
         "messages",
-        "refusals is not supported",
+        "'refusals' is not supported",
     ),
     ({"messages": [{"role": ["user"], "content": "a"}]}, "messages", "role must be a string"),
 ]
@@ -907,14 +907,21 @@ def test_parsers_are_checked(tokenizer: Tokenizer) -> None:
 def test_a_grammar_after_tokens(model: Transformer, tokenizer: Tokenizer) -> None:
     llm = LLM(model, tokenizer, kv_cache_memory_bytes=1 << 23)
     structure = StructuredOutputsParams(choice=["red", "green"], after_token_ids=[300, 301])
-    params = SamplingParams(
-        seed=0, max_tokens=60, structured_outputs=structure, logit_bias={300: 30, 301: 30}
-    )
+    begin = [301, 300, 7, 300, 301]
+
+    def wanted(output_ids: list[int], logits_V: torch.Tensor) -> torch.Tensor:
+        """These tokens, if the end of the text, which is wanted more, may not come before them."""
+        if len(output_ids) >= len(begin):
+            return logits_V
+        bias_V = torch.zeros_like(logits_V)
+        bias_V[2], bias_V[begin[len(output_ids)]] = 2e4, 1e4
+        return logits_V + bias_V
+
+    params = SamplingParams(seed=0, max_tokens=60, structured_outputs=structure, logits_processors=[wanted])
     for output in llm.generate(["a", "b"], params):
         ids = output.outputs[0].token_ids
-        at = next(i for i in range(len(ids)) if ids[i : i + 2] == [300, 301])
-        assert 2 not in ids[:at]  # the end of the text
-        assert tokenizer.decode(ids[at + 2 :]) in ("red", "green")
+        assert ids[: len(begin)] == begin
+        assert tokenizer.decode(ids[len(begin) :]) in ("red", "green")
     for wrong in ((), [-1], "ab", [True]):
         with pytest.raises(MinillmError, match="after_token_ids must be token ids"):
             StructuredOutputsParams(choice=["a"], after_token_ids=wrong)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import json
@@ -117,7 +118,8 @@ def test_pooling_is_refused_by_name(llm: LLM) -> None:
     assert "PoolingParams" in refusal(PoolingParams)
     assert "use SamplingParams" in refusal(lambda: PoolingParams(dimensions=3))
     for name in ("encode", "embed", "classify", "score", "reward"):
-        assert f"{name}()" in refusal(lambda name=name: getattr(llm, name)(["a"]))  # type: ignore[misc]
+        assert f"LLM.{name}: " in refusal(lambda name=name: getattr(llm, name)(["a"]))  # type: ignore[misc]
+        assert not hasattr(llm, name)
 
 
 def test_prompts_have_types(folder: Path) -> None:
@@ -127,7 +129,115 @@ def test_prompts_have_types(folder: Path) -> None:
     assert len({tuple(tokens) for tokens in tokens_of(llm.generate(prompts, GREEDY))}) == 1
 
 
+# ---------------------------------------------------------------- a queue
+
+
+def test_what_is_queued_comes_in_its_order(llm: LLM) -> None:
+    prompts = [[7, i] for i in range(5)]
+    params = [SamplingParams(max_tokens=9 - i, seed=i, n=1 + i % 2) for i in range(5)]
+    expected = llm.generate(prompts, params)
+    ids = llm.enqueue(prompts[:1], params[0]) + llm.enqueue(prompts[1:4], params[1:4])
+    ids += llm.enqueue(prompts[4], params[4])
+    assert len(set(ids)) == 5 and llm.get_num_unfinished_requests() == 5
+    assert "found 5 unfinished requests; wait_for_completion()" in refusal(lambda: llm.generate(prompts))
+    llm.step()
+    outputs = llm.wait_for_completion(use_tqdm=False)
+    assert [output.request_id for output in outputs] == ids
+    assert [output.outputs for output in outputs] == [output.outputs for output in expected]
+    assert all(output.finished for output in outputs)
+    assert llm.wait_for_completion() == []
+
+
+def test_a_queue_refuses_all_or_nothing(llm: LLM) -> None:
+    assert "vocabulary" in refusal(lambda: llm.enqueue([PROMPT, [999]], GREEDY))
+    assert "2 prompts but 1 sampling_params" in refusal(lambda: llm.enqueue([PROMPT, PROMPT], [GREEDY]))
+    assert not llm.has_unfinished_requests()
+    llm.enqueue(PROMPT, GREEDY, use_tqdm=False)  # type: ignore[call-arg]
+    assert "output_type must be RequestOutput" in refusal(lambda: llm.wait_for_completion(str))
+    # Others of the queue are given whole, however they are seen as they grow.
+    llm.add_request("mine", PROMPT, params_of(RequestOutputKind.DELTA))
+    first, mine = llm.wait_for_completion(RequestOutput)
+    assert (len(first.outputs[0].token_ids), len(mine.outputs[0].token_ids)) == (8, 12)
+    assert mine.request_id == "mine"
+
+
+def test_scheduling_may_be_held_back(llm: LLM) -> None:
+    """vLLM: level 0 queues and gives nothing back."""
+    expected = tokens_of(llm.generate([PROMPT], GREEDY))
+    llm.sleep(level=0)
+    llm.enqueue([PROMPT], GREEDY)
+    assert not llm.is_sleeping()
+    llm.wake_up(tags=["scheduling"])
+    assert tokens_of(llm.wait_for_completion()) == expected
+    assert "levels 0 and 1" in refusal(lambda: llm.sleep(level=2))
+    assert "tags must be a list of some of weights, kv_cache, scheduling" in refusal(
+        lambda: llm.wake_up(["a"])
+    )
+
+
+def test_chats_are_queued_as_they_are_answered(folder: Path) -> None:
+    llm = make_llm(folder)
+    llm.get_tokenizer().chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    chats = [[{"role": "user", "content": text}] for text in ("no", "idea")]
+    expected = llm.chat(chats, GREEDY)
+    assert [output.prompt for output in expected] == ["no", "idea"]
+    llm.enqueue_chat(chats, GREEDY)
+    llm.enqueue_chat(chats[0], GREEDY, chat_template="a{{ messages[0].content }}")
+    outputs = llm.wait_for_completion()
+    assert [output.prompt for output in outputs] == ["no", "idea", "ano"]
+    assert tokens_of(outputs[:2]) == tokens_of(expected)
+    for wrong in (3, "no", [3], [[3]], None):
+        assert "messages must be a chat" in refusal(lambda wrong=wrong: llm.chat(wrong, GREEDY))  # type: ignore[misc]
+
+
 # ---------------------------------------------------------------- arguments
+
+
+def test_options_of_a_command_line_become_engine_args(folder: Path) -> None:
+    parser = AsyncEngineArgs.add_cli_args(argparse.ArgumentParser())
+    parser.add_argument("--mine", default=3)
+    line = [
+        "--model", str(folder), "--max-num-seqs", "5", "--gpu-memory-utilization", "0.5", "--enforce-eager",
+        "--no-enable-prefix-caching", "--enable-chunked-prefill", "--max-model-len", "-1",
+        "--precision", "bf16", "--override-generation-config", '{"temperature": 0.5}',
+        "--kv-cache-memory-bytes", "1000000",
+    ]  # fmt: skip
+    args = EngineArgs.from_cli_args(parser.parse_args(line))
+    assert args == EngineArgs(
+        model=str(folder),
+        max_num_seqs=5,
+        gpu_memory_utilization=0.5,
+        enforce_eager=True,
+        enable_prefix_caching=False,
+        enable_chunked_prefill=True,
+        max_model_len=-1,
+        precision="bf16",
+        override_generation_config={"temperature": 0.5},
+        kv_cache_memory_bytes=1000000,
+    )
+    llm = args.create_llm()
+    assert (llm.scheduler_config.max_num_seqs, llm.cache_config.enable_prefix_caching) == (5, False)
+    assert llm.model.precision.compute is torch.bfloat16
+    assert type(AsyncEngineArgs.from_cli_args(parser.parse_args(line))) is AsyncEngineArgs
+    assert "must have a model" in refusal(lambda: EngineArgs.from_cli_args(argparse.Namespace()))
+
+
+def test_configs_without_an_engine_are_refused(llm: LLM) -> None:
+    args = EngineArgs(model="m")
+    assert "make an engine" in refusal(lambda: args.create_engine_config())
+    assert "call from_engine_args()" in refusal(lambda: LLMEngine(vllm_config=args))  # type: ignore[call-arg]
+    assert "call from_engine_args()" in refusal(lambda: AsyncLLM.from_vllm_config(args))  # type: ignore[attr-defined]
+    assert "from_engine_args()" in refusal(lambda: AsyncLLM("m"))  # type: ignore[arg-type]
+    for cls in (LLM, LLMEngine, AsyncLLM):
+        assert "engine_args must be EngineArgs" in refusal(lambda cls=cls: cls.from_engine_args("m"))  # type: ignore[misc]
+
+
+def test_a_device_must_be_the_models(llm: LLM, folder: Path) -> None:
+    for device in (None, "auto", "cpu", torch.device("cpu")):
+        assert make_llm(llm.model, device=device).model is llm.model
+        assert make_llm(folder, device=device).model.head.device == torch.device("cpu")
+    assert "the model is on cpu, not on device='meta'" in refusal(lambda: make_llm(llm.model, device="meta"))
+    assert "device must be a torch device" in refusal(lambda: make_llm(folder, device="gpu"))
 
 
 def test_engine_args_are_the_arguments_of_llm(folder: Path) -> None:
@@ -306,7 +416,7 @@ def test_shutdown_gives_the_cache_back(llm: LLM) -> None:
 def order_of_ends(llm: LLM, requests: Sequence[tuple[str, int]], max_tokens: int = 3) -> list[str]:
     """The ids of requests in the order in which they finish, of one sequence a step."""
     for name, priority in requests:
-        llm.enqueue(PROMPT, SamplingParams(max_tokens=max_tokens, seed=0), name, priority=priority)
+        llm.add_request(name, PROMPT, SamplingParams(max_tokens=max_tokens, seed=0), priority=priority)
     ended = []
     while llm.has_unfinished_requests():
         ended += [output.request_id for output in llm.step() if output.finished]
@@ -323,7 +433,9 @@ def test_the_lowest_priority_goes_first_and_ties_by_arrival(model: Transformer) 
 
 
 def test_without_the_policy_a_priority_is_refused(llm: LLM, model: Transformer) -> None:
-    assert "scheduling_policy='priority'" in refusal(lambda: llm.enqueue(PROMPT, GREEDY, priority=1))
+    assert "scheduling_policy='priority'" in refusal(
+        lambda: llm.add_request(None, PROMPT, GREEDY, priority=1)
+    )
     assert "scheduling_policy='priority'" in refusal(
         lambda: llm.generate([PROMPT] * 2, GREEDY, priority=[0, 1])
     )
@@ -511,7 +623,7 @@ def test_bad_requests_raise_and_leave_the_others_alone(model: Transformer) -> No
             assert "did you mean prompt?" in refusal(lambda: engine.generate(promt=PROMPT))  # type: ignore[call-arg]
             with pytest.raises(MinillmError, match="lora_request must be a LoRARequest, got int"):
                 await anext(engine.generate(PROMPT, GREEDY, "a", lora_request=3))  # type: ignore[arg-type]
-            assert "pooling" in refusal(lambda: engine.encode(PROMPT))
+            assert "generates text" in refusal(lambda: engine.encode(PROMPT))  # type: ignore[attr-defined]
             assert sum(len(output.outputs[0].token_ids) for output in await other) == 12
 
     asyncio.run(main())
@@ -558,9 +670,6 @@ def test_a_pause_holds_requests_back(mode: str, model: Transformer) -> None:
             if mode != "keep":
                 ((ended,),) = [(await first)[-1].outputs]
                 assert ended.finish_reason == {"abort": "abort", "wait": "length"}[mode]
-                await engine.sleep()
-                assert await engine.is_sleeping()
-                await engine.wake_up()
             steps = await engine.call(lambda llm: llm._metrics.steps)
             assert steps == await engine.call(lambda llm: llm._metrics.steps)
             assert not late.done()
@@ -571,6 +680,55 @@ def test_a_pause_holds_requests_back(mode: str, model: Transformer) -> None:
                 assert tokens_of((await first)[-1:]) == [expected]
             with pytest.raises(MinillmError, match="mode must be one of abort, wait, keep"):
                 await engine.pause_generation(mode="now")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("level", "mode"), [(0, "keep"), (0, "abort"), (1, "abort"), (1, "wait")])
+def test_an_engine_that_sleeps_lets_requests_wait(level: int, mode: str, model: Transformer) -> None:
+    params = params_of(RequestOutputKind.FINAL_ONLY, max_tokens=150)
+    (expected,) = tokens_of(make_llm(model).generate([PROMPT], params))
+
+    async def main() -> None:
+        async with running(make_llm(model)) as engine:
+            first = asyncio.create_task(collect(engine, "first", params))
+            while not engine.has_unfinished_requests():
+                await asyncio.sleep(0.001)
+            await engine.sleep(level, mode)
+            assert await engine.is_sleeping() == (level == 1)
+            late = asyncio.create_task(collect(engine, "late", params))
+            await asyncio.sleep(0.01)
+            assert not late.done()
+            assert first.done() == (mode != "keep")
+            await engine.wake_up(["scheduling"])
+            assert await engine.is_paused() == (level == 1)  # there is no cache yet
+            await engine.wake_up()
+            assert not (await engine.is_sleeping() or await engine.is_paused())
+            assert tokens_of((await late)[-1:]) == [expected]
+            (tokens,) = tokens_of((await first)[-1:])
+            assert tokens == expected[: len(tokens)] and (len(tokens) == 150 or mode == "abort")
+            for wrong in ((2, "abort"), (1, "keep"), (1, "now")):
+                with pytest.raises(MinillmError):
+                    await engine.sleep(*wrong)
+            assert not (await engine.is_sleeping() or await engine.is_paused())
+
+    asyncio.run(main())
+
+
+def test_an_engine_can_be_drained(model: Transformer) -> None:
+    async def main() -> None:
+        async with running(make_llm(model)) as engine:
+            await engine.wait_for_requests_to_drain()
+            params = params_of(RequestOutputKind.FINAL_ONLY, max_tokens=100)
+            tasks = [asyncio.create_task(collect(engine, str(i), params)) for i in range(3)]
+            while engine.get_num_unfinished_requests() < 3:
+                await asyncio.sleep(0.001)
+            with pytest.raises(TimeoutError):
+                await engine.wait_for_requests_to_drain(0)
+            await engine.wait_for_requests_to_drain()
+            assert not await engine.call(LLM.has_unfinished_requests)
+            for task in tasks:
+                assert len(tokens_of((await task)[-1:])[0]) == 100
 
     asyncio.run(main())
 

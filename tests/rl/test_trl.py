@@ -16,6 +16,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install -e '.
 from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
+from rl.optim import make_optimizer  # noqa: E402
 from rl.trl import Policy  # noqa: E402
 
 PROMPTS = ["ab", "abcdefg", "c", "hello"]
@@ -46,7 +47,12 @@ def share_of_a(completions: list[str], **columns: Any) -> list[float]:
 
 
 def trainer_of(
-    policy: Policy, folder: Path, output: Path, rollout: Callable[..., Any] | None = None, **options: Any
+    policy: Policy,
+    folder: Path,
+    output: Path,
+    rollout: Callable[..., Any] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    **options: Any,
 ) -> Any:
     """A trainer of three optimizer steps, each on four completions of two prompts of other lengths."""
     values: dict[str, Any] = {
@@ -72,7 +78,18 @@ def trainer_of(
         Dataset.from_dict({"prompt": PROMPTS}),
         processing_class=tokenizer_of(folder),
         rollout_func=rollout or policy.rollout,
+        optimizers=(optimizer, None),
     )
+
+
+def ratios_of(trainer: Any, prefix: str = "") -> set[tuple[float, ...]]:
+    """Give the minima, means and maxima of the ratios that TRL logged."""
+    name = prefix + RATIO
+    logged = [entry for entry in trainer.state.log_history if name + "mean" in entry]
+    return {tuple(entry[name + part] for part in ("min", "mean", "max")) for entry in logged}
+
+
+ONE = {(1.0, 1.0, 1.0)}
 
 
 def steps_of(trainer: Any) -> list[dict[str, float]]:
@@ -102,9 +119,8 @@ def test_the_ratio_is_exactly_one_and_each_step_is_sampled_from(
     trainer = trainer_of(policy, folder, tmp_path, rollout)
     trainer.train()
     steps = steps_of(trainer)
-    assert len(steps) == 3
+    assert len(steps) == 3 and ratios_of(trainer) == ONE
     for step in steps:
-        assert [step[RATIO + part] for part in ("min", "mean", "max")] == [1.0, 1.0, 1.0]
         assert step[GAP] == 0.0
         assert step["entropy"] > 0 and step["grad_norm"] > 0
     assert all(not torch.equal(w, before[name]) for name, w in policy.model.named_parameters())
@@ -124,9 +140,56 @@ def test_the_ratio_is_exactly_one_and_each_step_is_sampled_from(
 def test_the_ratio_is_one_however_trl_batches(options: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     trainer = trainer_of(Policy(LLM(folder)), folder, tmp_path, max_steps=4, **options)
     trainer.train()
-    assert steps_of(trainer)
-    for step in steps_of(trainer):
-        assert [step[RATIO + part] for part in ("min", "mean", "max")] == [1.0, 1.0, 1.0]
+    assert ratios_of(trainer) == ONE
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_only_a_second_iteration_is_off_policy(accumulated: int, folder: Path, tmp_path: Path) -> None:
+    """What is trained on is, to the bit, what was sampled, until the optimizer has stepped on it."""
+    options = {"num_iterations": 2, "gradient_accumulation_steps": accumulated, "max_steps": 4}
+    trainer = trainer_of(Policy(LLM(folder)), folder, tmp_path, **options)
+    score, compute, gaps, scored = trainer._get_per_token_logps_and_entropies, trainer.compute_loss, [], []
+
+    def scoring(*arguments: Any, **others: Any) -> Any:
+        made = score(*arguments, **others)
+        scored.append(made[0].detach())
+        return made
+
+    def computing(model: Any, inputs: Any, **others: Any) -> Any:
+        loss = compute(model, inputs, **others)
+        gap = (scored[-1] - inputs["sampling_per_token_logps"]) * inputs["completion_mask"]
+        gaps.append(gap.abs().max().item())
+        return loss
+
+    trainer._get_per_token_logps_and_entropies, trainer.compute_loss = scoring, computing
+    trainer.train()
+    assert len(gaps) == 4 * accumulated and ratios_of(trainer) == ONE
+    first, second = (
+        [gaps[i + j] for i in range(0, len(gaps), 2 * accumulated) for j in js]
+        for js in (range(accumulated), range(accumulated, 2 * accumulated))
+    )
+    assert set(first) == {0.0} and min(second) > 1e-3
+
+
+def test_it_learns_and_is_evaluated(folder: Path, tmp_path: Path) -> None:
+    options = {"max_steps": 30, "per_device_eval_batch_size": 8, "max_completion_length": 20}
+    trainer = trainer_of(Policy(LLM(folder)), folder, tmp_path, **options)
+    before = trainer.evaluate(trainer.train_dataset)["eval_reward"]
+    trainer.train()
+    after = trainer.evaluate(trainer.train_dataset)["eval_reward"]
+    assert after > before + 0.2
+    assert ratios_of(trainer) == ratios_of(trainer, "eval_") == ONE
+
+
+def test_small_steps_of_bf16_weights_survive(folder: Path, tmp_path: Path) -> None:
+    """An optimizer that rounds stochastically, handed to TRL, moves weights that half a step would not."""
+    policy = Policy(LLM(folder, precision="bf16"))
+    matrices = [w for w in policy.model.parameters() if w.dim() > 1]
+    before = [w.detach().clone() for w in matrices]
+    trainer = trainer_of(policy, folder, tmp_path, optimizer=make_optimizer(policy.model, lr=1e-5))
+    trainer.train()
+    assert ratios_of(trainer) == ONE
+    assert all(not torch.equal(w, old) for w, old in zip(matrices, before, strict=True))
 
 
 def test_the_measure_sees_one_bit(folder: Path, tmp_path: Path) -> None:
@@ -211,32 +274,93 @@ def test_a_batch_with_nothing_to_score_has_a_gradient(folder: Path) -> None:
     assert policy.model.head.grad is not None and not policy.model.head.grad.any()
 
 
-def test_checkpoints_are_model_folders(folder: Path, tmp_path: Path) -> None:
-    policy = Policy(LLM(folder))
-    trainer = trainer_of(policy, folder, tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+@pytest.mark.parametrize("precision", ["fp32", "bf16-master-fp32"])
+def test_a_resumed_run_goes_on_to_the_same_bits(precision: str, folder: Path, tmp_path: Path) -> None:
+    """Checkpoints are model folders, with the optimizer's state; of an `LLM` of one the same is sampled."""
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    options["shuffle_dataset"] = False  # or TRL begins the resumed epoch with the first one's order
+    policy = Policy(LLM(folder, precision=precision))
+    trainer = trainer_of(policy, folder, tmp_path, **options)
     trainer.train()
-    again = load_model(tmp_path / "checkpoint-1")
-    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), policy.parameters(), strict=True))
-    assert LLM(tmp_path / "checkpoint-1").generate(["ab"])[0].outputs[0].token_ids
-    with pytest.raises(MinillmError, match="checkpoints are model folders"):
-        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    resumed = Policy(LLM(folder, precision=precision))
+    other = trainer_of(resumed, folder, tmp_path, **options)
+    other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert ratios_of(trainer) == ratios_of(other) == ONE
+    losses = [[step["loss"] for step in steps_of(one)] for one in (trainer, other)]
+    assert losses[0] == losses[1] and len(set(losses[0])) == 4
+    again = LLM(tmp_path / "checkpoint-4", precision=precision)
+    for w, theirs, stored in zip(
+        policy.parameters(), resumed.parameters(), again.model.parameters(), strict=True
+    ):
+        assert torch.equal(w, theirs) and torch.equal(w, stored)
+    both = (again, LLM(policy.model, again.tokenizer))
+    texts = [llm.generate(["ab"], use_tqdm=False)[0].outputs[0].text for llm in both]
+    assert texts[0] == texts[1]
 
 
-def test_another_policy_than_the_trained_one_is_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top_p": 0.9}, "is another policy than the one that is trained"),
+        ({"top_k": 5}, "is another policy than the one that is trained"),
+        ({"min_p": 0.1}, "is another policy than the one that is trained"),
+        ({"repetition_penalty": 1.1}, "is another policy than the one that is trained"),
+        ({"generation_kwargs": {"bad_words": ["a"]}}, "is another policy than the one that is trained"),
+        (
+            {"generation_kwargs": {"temperature": 0.5}},
+            r"not hold 'temperature'; give GRPOConfig\(temperature",
+        ),
+        ({"generation_kwargs": {"n": 2}}, r"not hold 'n'; give GRPOConfig\(num_generations"),
+        (
+            {"generation_kwargs": {"max_new_tokens": 2}},
+            "no argument 'max_new_tokens'; did you mean max_tokens",
+        ),
+        ({"gradient_checkpointing": True}, "gradient_checkpointing=False"),
+    ],
+)
+def test_settings_that_are_not_supported_are_named(
+    options: dict[str, Any], words: str, folder: Path, tmp_path: Path
+) -> None:
     policy = Policy(LLM(folder))
-    for options in ({"top_p": 0.9}, {"top_k": 5}, {"generation_kwargs": {"bad_words": ["a"]}}):
-        trainer = trainer_of(policy, folder, tmp_path, **options)
-        with pytest.raises(MinillmError, match="is another policy than the one that is trained"):
-            trainer.train()
+    before = policy.model.head.detach().clone()
+    with pytest.raises(MinillmError, match=words):
+        trainer_of(policy, folder, tmp_path, **options).train()
+    assert torch.equal(policy.model.head, before)
 
 
-def test_what_is_not_done_is_named(folder: Path, tmp_path: Path) -> None:
+def test_tools_and_another_sampler_are_named(folder: Path, tmp_path: Path) -> None:
     policy = Policy(LLM(folder))
-    with pytest.raises(MinillmError, match="gradient_checkpointing=False"):
-        trainer_of(policy, folder, tmp_path, gradient_checkpointing=True).train()
-    with pytest.raises(MinillmError, match="output_router_logits is not computed"):
+    trainer = trainer_of(policy, folder, tmp_path)
+    trainer.tools = [print]
+    with pytest.raises(MinillmError, match="tools and environments are not supported"):
+        trainer.train()
+    trainer = trainer_of(policy, folder, tmp_path)
+    trainer.args.use_vllm = True
+    with pytest.raises(MinillmError, match=r"use_vllm: policy\.rollout samples"):
+        trainer.train()
+    with pytest.raises(AttributeError, match="leave out cast_lm_head_to_fp32"):
+        trainer_of(policy, folder, tmp_path, cast_lm_head_to_fp32=True)
+
+
+def test_more_tokens_may_end_a_completion(folder: Path, tmp_path: Path) -> None:
+    """`stop_token_ids` come beside the trainer's own end tokens."""
+    ends = [tokenizer_of(folder).convert_tokens_to_ids(letter) for letter in "abcdefgh"]
+    trainer = trainer_of(Policy(LLM(folder)), folder, tmp_path, generation_kwargs={"stop_token_ids": ends})
+    made = trainer.rollout_func(["ab"] * 32, trainer)
+    ended = [ids for ids in made["completion_ids"] if len(ids) < 9]
+    for ids in made["completion_ids"]:
+        assert not {0, *ends} & set(ids[:-1])
+        assert len(ids) == 9 or ids[-1] in (0, *ends)
+    assert {ids[-1] for ids in ended} > {0}
+
+
+def test_what_is_not_done_is_named(folder: Path) -> None:
+    policy = Policy(LLM(folder))
+    with pytest.raises(
+        MinillmError, match=r"output_router_logits is not computed by minillm; give GRPOConfig\(router"
+    ):
         policy(input_ids=torch.tensor([[2]]), output_router_logits=True)
-    with pytest.raises(MinillmError, match="go together"):
+    with pytest.raises(MinillmError, match="labels go with fused_lm_head=True"):
         policy(input_ids=torch.tensor([[2]]), labels=torch.tensor([[2]]))
     with pytest.raises(MinillmError, match="after a position that is masked"):
         ids, mask = torch.tensor([[2, 3]]), torch.tensor([[0, 1]])

@@ -1,0 +1,96 @@
+"""How the command line takes what it takes: the types of its options, and those that parameters declare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+from minillm.api.parameters import parameters
+from minillm.errors import Class
+
+arg = partial(tyro.conf.arg, help_behavior_hint="")
+# What need not be given; its help says what then holds.
+Whole = Annotated[int | None, arg(metavar="INT")]
+Number = Annotated[float | None, arg(metavar="FLOAT")]
+Name = Annotated[str | None, arg(metavar="STR")]
+File = Annotated[Path | None, arg(metavar="PATH")]
+
+
+def _length(text: str) -> int | None:
+    """Read a number of tokens as vLLM does: 4096, 4k (4000), 4K (4096), 1.5m; "auto" and -1 are None."""
+    if text in ("auto", "-1"):
+        return None
+    powers = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+    if (unit := powers.get(text[-1:])) is None:
+        return int(text)
+    if unit % 10 and not text[:-1].isdecimal():
+        raise ValueError(f"{text} has a point, which goes with k, m and g alone")
+    return int(float(text[:-1]) * unit)
+
+
+def _object(text: str) -> dict[str, Any]:
+    if type(read := json.loads(text)) is not dict:
+        raise ValueError(f"{text} is no JSON object")
+    return read
+
+
+Length = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _length(words[0]),
+        is_instance=lambda x: x is None or type(x) is int,
+        str_from_instance=lambda x: [str(x)],
+    ),
+    arg(),
+]
+Object = Annotated[
+    dict[str, Any] | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=lambda words: _object(words[0]),
+        is_instance=lambda x: x is None or type(x) is dict,
+        str_from_instance=lambda x: [json.dumps(x)],
+    ),
+    arg(),
+]
+# How the command line takes a parameter of each type, and what stands for one that is left out.
+OPTIONS: dict[Any, tuple[Any, Any]] = {
+    float: (Number, None),
+    int: (Whole, None),
+    int | None: (Whole, None),
+    bool: (bool, False),
+    str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
+}
+
+
+def options(params: type) -> dict[str, tuple[Any, Any]]:
+    """Return the type and the default of each option that the parameters of a dataclass declare."""
+    hints = get_type_hints(params)
+    offered: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in parameters(params).items():
+        if parameter.cli:
+            kind, default = OPTIONS[hints[name]]
+            text = None if parameter.cli is True else parameter.cli  # None: what `_Arguments` says
+            offered[name] = (Annotated[kind, tyro.conf.arg(help=text)], default)
+    return offered
+
+
+def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Give a class those options but some, for `dataclass` to make fields of; its own stay."""
+
+    def wrap(cls: Class) -> Class:
+        for name, (kind, default) in options(params).items():
+            if name not in without and name not in cls.__annotations__:
+                cls.__annotations__[name] = kind
+                setattr(cls, name, default)
+        return cls
+
+    return wrap
