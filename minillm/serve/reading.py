@@ -182,7 +182,7 @@ class CallReader(Reader):
 
     def _content(self, text: str) -> None:
         self._space += text
-        if self._space.strip(string.whitespace + (self.separators if self._count else "")):
+        if text.strip(string.whitespace + (self.separators if self._count else "")):
             self._delta.content += self._space
             self._space = ""
 
