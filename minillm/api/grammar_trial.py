@@ -13,6 +13,7 @@ import resource
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,9 +88,9 @@ def _answer(tokenizer: llguidance.LLTokenizer, line: bytes) -> None:
     """Try one grammar within the limits, in this process."""
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm") as statm:
-        in_use = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
+    if (statm := Path("/proc/self/statm")).exists():  # elsewhere, time and stack alone are limited
+        in_use = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
     answers: list[dict[str, str]] = []
     thread = threading.Thread(target=lambda: answers.append(_try(tokenizer, json.loads(line))))
     thread.start()
