@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,20 +78,13 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transf
 def served(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> Iterator[str]:
     """The URL of a server of "tiny": a tiny model with a real one's vocabulary and chat template."""
     from minillm import LLM, Tokenizer
-    from minillm.serve import server as serving
+    from minillm.serve.server import make_app
+    from tests.minillm.server_thread import running
 
     model = tiny_llama("fp32", vocab_size=49152)
     llm = LLM(model, Tokenizer.from_folder(demo_model_path), kv_cache_memory_bytes=1 << 23)
-    with serving.bind("127.0.0.1", 0) as listener:
-        listener.listen()
-        server = serving.make_server(serving.make_app(llm, "tiny"), shutdown_timeout=10)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield serving.url(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
+    with running(make_app(llm, "tiny")) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +17,7 @@ from pydantic import BaseModel
 from minillm import LLM, Tokenizer, Transformer
 from minillm.serve import server as serving
 from minillm.serve.parsers import ParserOptions
+from tests.minillm.server_thread import running
 
 Json = dict[str, Any]
 ASK: Any = [{"role": "user", "content": "Name a colour."}]
@@ -200,26 +199,13 @@ class Hermes:
         return self.client.responses
 
 
-@contextmanager
-def running(llm: LLM, options: serving.ServerOptions) -> Iterator[str]:
-    with serving.bind("127.0.0.1", 0) as listener:
-        listener.listen()
-        server = serving.make_server(serving.make_app(llm, "tiny", options=options), shutdown_timeout=10)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield serving.url(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def hermes(tiny_llama: Callable[..., Transformer], demo_model_path: Path) -> Iterator[Hermes]:
     llm = Scripted(tiny_llama("fp32", vocab_size=49152), Tokenizer.from_folder(demo_model_path))
     parsers = ParserOptions(tool_call_parser="hermes", reasoning_parser="qwen3")
-    with running(llm, serving.ServerOptions(parsers=parsers)) as url:
-        yield Hermes(llm, url)
+    app = serving.make_app(llm, "tiny", options=serving.ServerOptions(parsers=parsers))
+    with running(app) as server:
+        yield Hermes(llm, server.url)
 
 
 CALL = '<tool_call>\n{"name": "Weather", "arguments": {"town": "Bern"}}\n</tool_call>'

@@ -38,6 +38,7 @@ from minillm.async_llm import AsyncLLM
 from minillm.serve import server as serving
 from minillm.serve.parsers import ParserOptions
 from minillm.serve.protocol import CHAT, COMPLETION, UNSUPPORTED
+from tests.minillm import server_thread
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]
@@ -127,19 +128,9 @@ def running(
     **limits: int,
 ) -> Iterator[Running]:
     checked = serving.ServerLimits(**limits)
-    with serving.bind("127.0.0.1", 0) as listener:
-        listener.listen()
-        url = serving.url(listener)
-        server = serving.make_server(
-            serving.make_app(llm, "tiny", api_key, checked, options), checked.shutdown_timeout
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield Running(llm, url, server, thread)
-        finally:
-            server.should_exit = True
-            thread.join()
+    app = serving.make_app(llm, "tiny", api_key, checked, options)
+    with server_thread.running(app, checked.shutdown_timeout) as server:
+        yield Running(llm, server.url, server.server, server.thread)
 
 
 @pytest.fixture(scope="module")

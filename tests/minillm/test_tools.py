@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from copy import copy
@@ -34,6 +33,7 @@ from minillm.serve.tool_parsers import (
     guess_tool_parser,
 )
 from minillm.serve.tool_use import ToolUse
+from tests.minillm.server_thread import running
 
 # ---------------------------------------------------------------- parsers
 
@@ -554,17 +554,10 @@ def serve(model: Transformer, tokenizer: Tokenizer) -> Iterator[Callable[..., Ru
         @cache
         def start(**parsers: Any) -> Running:
             llm = Scripted(model, tokenizer, kv_cache_memory_bytes=1 << 23)
-            listener = stack.enter_context(serving.bind("127.0.0.1", 0))
-            listener.listen()
             options = serving.ServerOptions(parsers=ParserOptions(**parsers))
-            app = serving.make_app(llm, "tiny", options=options)
-            server = serving.make_server(app, 60)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(setattr, server, "should_exit", True)
-            url = f"{serving.url(listener)}/v1"
-            return Running(llm, openai.OpenAI(base_url=url, api_key="none", max_retries=0))
+            server = stack.enter_context(running(serving.make_app(llm, "tiny", options=options), 60))
+            client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+            return Running(llm, client)
 
         yield start
 

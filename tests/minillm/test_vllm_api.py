@@ -7,11 +7,11 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import tokenizers
@@ -39,6 +39,8 @@ from minillm import (
 )
 from minillm.async_llm import EngineError
 from minillm.model.batch import PAGE_SIZE
+
+T = TypeVar("T")
 
 VOCABULARY = 131
 PROMPT = [5, 17, 40, 99, 3]
@@ -517,6 +519,14 @@ async def collect(
     return [output async for output in engine.generate(prompt or PROMPT, params, request_id=name)]
 
 
+async def begun(engine: AsyncLLM, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task of the engine's only request, once that is there."""
+    task = asyncio.create_task(request)
+    while not engine.has_unfinished_requests():
+        await asyncio.sleep(0.001)
+    return task
+
+
 def params_of(kind: RequestOutputKind, **options: Any) -> SamplingParams:
     return SamplingParams(**{"seed": 3, "max_tokens": 12, "output_kind": kind, "ignore_eos": True, **options})
 
@@ -595,9 +605,7 @@ def test_leaving_or_cancelling_ends_a_request(model: Transformer) -> None:
             gc.collect()
             await asyncio.sleep(0)
             assert not engine.has_unfinished_requests()
-            task = asyncio.create_task(some(engine, "0", 399))
-            while not engine.has_unfinished_requests():
-                await asyncio.sleep(0.001)
+            task = await begun(engine, some(engine, "0", 399))
             assert "is taken" in str((await asyncio.gather(some(engine, "0", 3), return_exceptions=True))[0])
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -661,9 +669,7 @@ def test_a_pause_holds_requests_back(mode: str, model: Transformer) -> None:
 
     async def main() -> None:
         async with running(make_llm(model)) as engine:
-            first = asyncio.create_task(collect(engine, "first", params))
-            while not engine.has_unfinished_requests():
-                await asyncio.sleep(0.001)
+            first = await begun(engine, collect(engine, "first", params))
             await engine.pause_generation(mode=mode)
             assert await engine.is_paused()
             late = asyncio.create_task(collect(engine, "late", params))
@@ -691,9 +697,7 @@ def test_an_engine_that_sleeps_lets_requests_wait(level: int, mode: str, model: 
 
     async def main() -> None:
         async with running(make_llm(model)) as engine:
-            first = asyncio.create_task(collect(engine, "first", params))
-            while not engine.has_unfinished_requests():
-                await asyncio.sleep(0.001)
+            first = await begun(engine, collect(engine, "first", params))
             await engine.sleep(level, mode)
             assert await engine.is_sleeping() == (level == 1)
             late = asyncio.create_task(collect(engine, "late", params))
