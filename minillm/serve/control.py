@@ -58,26 +58,19 @@ class Control:
 
     async def sleep(self, query: Json) -> Json:
         """Stop sampling, and give the KV cache's memory back."""
-        mode, level = query.get("mode", "abort"), query.get("level", 1)
-        if mode == "keep":
-            raise MinillmError("mode must be abort or wait: kept requests need the KV cache")
-        if level != 1:
+        if (level := query.get("level", 1)) != 1:
             raise ApiError(f"level must be 1, which keeps the weights, got {level}", param="level")
-        await self._llm.pause_generation(mode)
-        await self._llm.call(lambda llm: llm.sleep(level))
+        await self._llm.sleep(level, query.get("mode", "abort"))
         return {"is_sleeping": True}
 
     async def wake_up(self, query: Json) -> Json:
         """Make the KV cache again, and go on."""
-        await self._llm.call(lambda llm: llm.wake_up(query.get("tags")))
-        is_sleeping = await self._llm.call(LLM.is_sleeping)
-        if not is_sleeping:
-            await self._llm.resume_generation()
-        return {"is_sleeping": is_sleeping}
+        await self._llm.wake_up(query.get("tags"))
+        return await self.is_sleeping(query)
 
     async def is_sleeping(self, query: Json) -> Json:
         """Tell whether the KV cache was given back."""
-        return {"is_sleeping": await self._llm.call(LLM.is_sleeping)}
+        return {"is_sleeping": await self._llm.is_sleeping()}
 
     async def reset_prefix_cache(self, query: Json) -> Json:
         """Forget all prefixes."""
@@ -85,7 +78,7 @@ class Control:
             raise MinillmError(
                 f"{next(name for name in query if query[name])} is not supported; leave it out"
             )
-        return {"success": await self._llm.call(LLM.reset_prefix_cache)}
+        return {"success": await self._llm.reset_prefix_cache()}
 
     async def update_weights(self, body: Any) -> Json:
         """Load the weights of a folder into the live model: all of them, or none and an error.
