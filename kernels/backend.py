@@ -103,6 +103,9 @@ class Backend(Protocol):
     def draw(self, logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor) -> Tensor:
         """Return the token of each row that a number in [0, 1) draws, (R,) int64."""
 
+    def masked(self, logits_RV: Tensor, bit_RW: Tensor) -> Tensor:
+        """Return the logits, -inf where a bit is 0, the lowest of a byte first; (R, V)."""
+
     def adamw(self, weights: Sequence[Weight], numbers: tuple[float, ...], keys: Sequence[int]) -> None:
         """Take a step in place; `numbers` are those of `kernels.reference.adamw`."""
 

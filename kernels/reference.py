@@ -107,6 +107,13 @@ def draw(logits_RV: Tensor, temperature_R: Tensor, uniform_R: Tensor) -> Tensor:
     return invert(log_softmax(logits_RV, temperature_R), uniform_R)
 
 
+def masked(logits_RV: Tensor, bit_RW: Tensor) -> Tensor:
+    """Return the logits, -inf where a bit is 0, the lowest of a byte first; (R, V)."""
+    place_8 = torch.arange(8, dtype=torch.uint8, device=bit_RW.device)
+    is_kept_RV = (bit_RW.unsqueeze(2) >> place_8 & 1).bool().flatten(1)[:, : logits_RV.shape[1]]
+    return logits_RV.masked_fill(~is_kept_RV, -torch.inf)
+
+
 def invert(logprobs_RV: Tensor, uniform_R: Tensor) -> Tensor:
     """Find the token of each row at which the cumulative distribution passes a number in [0, 1), (R,)."""
     mass_RV = logprobs_RV.double().exp_()

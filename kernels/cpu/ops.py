@@ -35,6 +35,7 @@ from kernels.cpu.softmax import argmax as argmax
 from kernels.cpu.softmax import draw as draw
 from kernels.cpu.softmax import log_softmax as log_softmax
 from kernels.cpu.softmax import log_softmax_at as log_softmax_at
+from kernels.cpu.softmax import masked as masked
 from kernels.cpu.softmax import ranks as ranks
 from kernels.knobs import XIELU_BETA, XIELU_EPS, Activation, Norm
 from kernels.panels import pack, unpack

@@ -1,10 +1,10 @@
-"""Rows of logits on the CPU: what their softmax is made of, all logprobs, draws, ranks, the likeliest token.
+"""Rows of logits on the CPU: masks, what their softmax is made of, all logprobs, draws, ranks, the likeliest.
 
 A row is one task, read from its first column to its last: its maximum first, then exponentials of the
 differences to it, in float32, summed over blocks of BLOCK columns in LANES chains; the blocks' sums are added
 up in order, in float64. No other row enters.
 
-Legend: R rows, V vocabulary.
+Legend: R rows, V vocabulary, W bytes of a bit for each token.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import math
 from functools import cache
 from typing import Any
 
+import llvmlite.ir as ir
 import numpy as np
 import torch
 from numba import types
 from torch import Tensor
 
 from kernels.cpu.recording import launch
-from kernels.cpu.runtime import LANES, Kernel, exp, given, lane_max, tasks
+from kernels.cpu.runtime import F32, I32, LANES, Kernel, code, exp, given, lane_max, splat, tasks
 from kernels.reference import from_softmax
 
 # Columns whose exponentials are summed in float32.
@@ -41,12 +42,14 @@ def _kernel() -> Any:
             top = lane_max(row, lanes, -np.inf)
             total = 0.0
             for b in range(ends.shape[0]):
+                part = row[b * BLOCK : (b + 1) * BLOCK]
+                for j in range(BLOCK):  # by itself, so that it vectorises
+                    part[j] = exp(part[j] - top)
                 for j in range(LANES):
                     lanes[j] = 0
-                for v0 in range(b * BLOCK, (b + 1) * BLOCK, LANES):
-                    part = row[v0 : v0 + LANES]
+                for v0 in range(0, BLOCK, LANES):
                     for j in range(LANES):
-                        lanes[j] += exp(part[j] - top)
+                        lanes[j] += part[v0 + j]
                 for j in range(LANES):
                     total += types.float64(lanes[j])
                 ends[b] = total
@@ -60,9 +63,8 @@ def _kernel() -> Any:
                     b += 1
                 drawn, running = -1, ends[b - 1] if b > 0 else 0.0
                 for v in range(b * BLOCK, min((b + 1) * BLOCK, V)):
-                    mass = exp(row[v] - top)
-                    running += types.float64(mass)
-                    if mass > 0:
+                    running += types.float64(row[v])
+                    if row[v] > 0:
                         drawn = v
                         if running > aim:
                             break
@@ -70,7 +72,7 @@ def _kernel() -> Any:
             if given(a.out_RV):
                 out = a.out_RV[r]
                 for v in range(V):
-                    out[v] = (row[v] - top) - log_sum
+                    out[v] = (logits[v] / temperature - top) - log_sum
 
     return Kernel(
         kernel, (), "R V",
@@ -166,3 +168,38 @@ def ranks(logits_RV: Tensor, token_R: Tensor) -> Tensor:
     rank_R = torch.empty(R, dtype=torch.int64)
     launch(_ranks(), R, logits_RV=logits_RV, token_R=token_R, rank_R=rank_R, R=R, V=V)
     return rank_R
+
+
+@code(types.void(types.int64, types.uint8, types.int64))
+def _mask_eight(b: Any, source: Any, bits: Any, target: Any) -> None:
+    """Copy eight float32 numbers from an address to another, -inf for those whose bit is 0."""
+    numbers, words = (ir.VectorType(kind, 8) for kind in (F32, I32))
+    value = b.load(b.inttoptr(source, numbers.as_pointer()))
+    bit = b.and_(splat(b, b.zext(bits, I32), 8), ir.Constant(words, [1 << j for j in range(8)]))
+    is_kept = b.icmp_unsigned("!=", bit, ir.Constant(words, [0] * 8))
+    least = ir.Constant(numbers, [float("-inf")] * 8)
+    store = b.store(b.select(is_kept, value, least), b.inttoptr(target, numbers.as_pointer()))
+    value.align = store.align = 4
+
+
+@cache
+def _masked() -> Any:
+    def kernel(words: Any, a: Any) -> None:
+        whole = a.V // 8
+        for r in tasks(words):
+            logits, bits, out = a.logits_RV[r], a.bit_RW[r], a.out_RV[r]
+            source, target = logits.ctypes.data, out.ctypes.data
+            for w in range(whole):
+                _mask_eight(source + 32 * w, bits[w], target + 32 * w)
+            for v in range(8 * whole, a.V):
+                out[v] = logits[v] if bits[whole] >> v % 8 & 1 else -np.inf
+
+    return Kernel(kernel, (), "R V W", logits_RV=types.float32, bit_RW=types.uint8, out_RV=types.float32)
+
+
+def masked(logits_RV: Tensor, bit_RW: Tensor) -> Tensor:
+    """Return the logits, -inf where a bit is 0, the lowest of a byte first; (R, V)."""
+    R, V = logits_RV.shape
+    out_RV = torch.empty_like(logits_RV)
+    launch(_masked(), R, logits_RV=logits_RV, bit_RW=bit_RW, out_RV=out_RV, R=R, V=V, W=bit_RW.shape[1])
+    return out_RV

@@ -28,6 +28,7 @@ from kernels.knobs import Heads, PieceNorms, Scores
 from kernels.reference import adamw as adamw
 from kernels.reference import argmax as argmax
 from kernels.reference import checksum as checksum
+from kernels.reference import masked as masked
 from kernels.reference import pack_into as pack_into
 from kernels.reference import ranks as ranks
 from kernels.reference import round_into as round_into

@@ -35,6 +35,11 @@ def logprobs(logits_RV: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     return kernels.log_softmax(logits_RV.contiguous(), temperature_R)
 
 
+def masked(logits_RV: Tensor, bit_RW: Tensor) -> Tensor:
+    """Return the logits, -inf where a bit of uint8 is 0, the lowest of a byte first; (R, V), 8 W >= V."""
+    return _kernels(logits_RV).masked(logits_RV.contiguous(), bit_RW.contiguous())
+
+
 class Rows:
     """Rows of logits over temperatures, ready to be asked for logprobs, (R, V) and (R,)."""
 

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kernels.ops.logprobs import masked
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError, install_hint
 from minillm.tokenizer.tokenizer import Tokenizer
@@ -44,10 +45,6 @@ _LONGEST = 400
 
 # Of the texts of grammars that are kept: compiled, each takes up to a hundred times as much.
 _KEPT_CHARACTERS = 1 << 22
-
-# What each byte of such bits adds to the logits of its eight tokens, the lowest bit's first.
-_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-_PENALTIES = torch.zeros(256, 8).masked_fill_(torch.from_numpy(_BITS == 0), -torch.inf)
 
 
 class Grammars:
@@ -226,11 +223,9 @@ class Constraint:
 
 def constrain(constraints: Sequence[Constraint], logits_XV: torch.Tensor) -> torch.Tensor:
     """Return the logits, (X, V), with -inf for the tokens that may not come next, a constraint each row."""
-    bits_XW = torch.from_numpy(np.stack([constraint.bits_W for constraint in constraints]))
+    bits_XW = np.stack([constraint.bits_W for constraint in constraints])
     # What goes to a GPU is the bits.
-    index = bits_XW.to(logits_XV.device).flatten().int()
-    penalty_XV = _PENALTIES.to(logits_XV).index_select(0, index).view(len(constraints), -1)
-    return penalty_XV[:, : logits_XV.shape[1]].add_(logits_XV)
+    return masked(logits_XV, torch.from_numpy(bits_XW).to(logits_XV.device))
 
 
 def _packed(flags: Sequence[bool]) -> Bits:

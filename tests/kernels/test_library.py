@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kernels import backend, reference
 from kernels.knobs import TANH, Activation, Norm, Scores
 from kernels.ops.activation import activate, xielu
-from kernels.ops.logprobs import Rows, chosen, gradients, logprobs
+from kernels.ops.logprobs import Rows, chosen, gradients, logprobs, masked
 from kernels.ops.matmul import grouped_matmul, matmul
 from kernels.ops.norm import add_norm, norm_qk
 from kernels.ops.packing import quantize_rows
@@ -335,6 +336,19 @@ def test_rows_of_logits(columns: int, kernels: str) -> None:
         for r, v in enumerate(drawn.tolist()):
             before = float(mass[r, v - 1]) if v else 0.0
             assert before - 1e-6 <= u * float(mass[r, -1]) <= float(mass[r, v]) + 1e-6
+
+
+@pytest.mark.parametrize("columns", [1, 8, 131, 5000])
+def test_masks_take_tokens_out(columns: int, kernels: str) -> None:
+    """A kept logit has its own bits, also NaN; the others are -inf, whatever stood there."""
+    logits = noise(3, columns)
+    logits[2, :] = torch.nan
+    kept = (torch.arange(3 * columns).view(3, columns) * 7919 >> 4) % 3 > 0
+    bytes_each = -(-columns // 32) * 4
+    packed = np.zeros((3, bytes_each), np.uint8)
+    packed[:, : -(-columns // 8)] = np.packbits(kept.numpy(), axis=1, bitorder="little")
+    expected = torch.where(kept, logits, -torch.inf)
+    assert torch.equal(masked(logits, torch.from_numpy(packed)).view(torch.int32), expected.view(torch.int32))
 
 
 def test_rows_with_nothing_left_out_of_most(kernels: str) -> None:
