@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from minillm.errors import MinillmError
-from minillm.tokenizer.tokenizer import Tokenizer
 from rl.options import option
 from rl.types import Problem
+
+if TYPE_CHECKING:
+    from minillm.tokenizer.tokenizer import Tokenizer
 
 K_RULE = "at least 1, or 0 for the whole solution", lambda self: self.k >= 0
 

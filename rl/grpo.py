@@ -11,42 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import fsum
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from minillm.errors import MinillmError
 from minillm.model.logprobs import token_logprobs
-from rl.curriculum import Curriculum
-from rl.options import option
+from rl.config import GRPOConfig as GRPOConfig
 from rl.rollout import Start, roll_out, seed_of
-from rl.run import AdamWConfig, AdamWMethod, Round, Run, RunState, batches, rollout_metrics
+from rl.run import AdamWMethod, Round, Run, RunState, batches, rollout_metrics
 from rl.types import Entry, Rollout, redact
-
-
-@dataclass(frozen=True)
-class GRPOConfig(Curriculum, AdamWConfig):
-    """Options of GRPO.
-
-    Attributes:
-        group: completions of each problem in an iteration.
-        divide_by_deviation: whether advantages are divided by the group's standard deviation.
-        length: what a completion's summed loss is divided by: its "own" length, the mean one of the iteration
-            ("mean"), or the most tokens it could have had ("most").
-        kl: weight of the penalty for leaving the reference, in each token that is trained; 0 for none.
-            Completions without an advantage are not.
-        clip: a token's ratio to the policy that sampled it counts from 1 - clip to 1 + clip.
-        inner_steps: optimizer steps on each group.
-    """
-
-    group: int = option(16, "at least 2", lambda self: self.group >= 2)
-    divide_by_deviation: bool = True
-    length: Literal["own", "mean", "most"] = option(
-        "own", '"own", "mean" or "most"', lambda self: self.length in ("own", "mean", "most")
-    )
-    kl: float = option(0.0, "not negative", lambda self: self.kl >= 0)
-    clip: float = option(0.2, "above 0", lambda self: self.clip > 0)
-    inner_steps: int = option(1, "at least 1", lambda self: self.inner_steps >= 1)
 
 
 @dataclass(frozen=True)

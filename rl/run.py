@@ -8,40 +8,15 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from rl.config import AdamWConfig as AdamWConfig
+from rl.config import Settings as Settings
 from rl.curriculum import Redaction
 from rl.evaluate import ProbeTexts
-from rl.options import check_options, option
+from rl.options import check_options
 from rl.reference import Reference
 from rl.rollout import RolloutContext
 from rl.trainable import Trainable
 from rl.types import Entry, Problem, Rollout
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run goes about its work.
-
-    Attributes:
-        reward_seconds: how long a problem's reward function may take for one call.
-        batch_tokens: about as many tokens go through one forward and backward of the trainer.
-        evaluate_every: iterations between two evaluations; 0 for one before and one after training.
-        evaluate_k: redactions at which problems are evaluated; none for each one's first k.
-        evaluate_rollouts: completions of each problem and redaction in an evaluation.
-        patience: training ends after so many evaluations without a better one; 0 for never.
-    """
-
-    reward_seconds: float = option(600.0, "above 0", lambda self: self.reward_seconds > 0)
-    batch_tokens: int = option(4096, "at least 1", lambda self: self.batch_tokens >= 1)
-    evaluate_every: int = option(0, "not negative", lambda self: self.evaluate_every >= 0)
-    evaluate_k: tuple[int, ...] = option(
-        (), "at least 1 each", lambda self: all(k >= 1 for k in self.evaluate_k)
-    )
-    evaluate_rollouts: int = option(16, "at least 1", lambda self: self.evaluate_rollouts >= 1)
-    patience: int = option(
-        0,
-        "0, or above 0 with evaluate_every above 0",
-        lambda self: self.patience == 0 or (self.patience > 0 and self.evaluate_every > 0),
-    )
 
 
 @dataclass(kw_only=True)
@@ -132,19 +107,6 @@ class Method(Protocol):
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Run one iteration, and set each problem's next redaction in `state`."""
-
-
-@dataclass(frozen=True)
-class AdamWConfig(Redaction):
-    """Options of a method that keeps one AdamW for a whole run.
-
-    Attributes:
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-    """
-
-    learning_rate: float = option(1e-5, "above 0", lambda self: self.learning_rate > 0)
-    weight_decay: float = option(0.0, "not negative", lambda self: self.weight_decay >= 0)
 
 
 C = TypeVar("C", bound=AdamWConfig)

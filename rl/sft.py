@@ -8,17 +8,9 @@ from functools import partial
 import torch
 
 from minillm.model.logprobs import token_logprobs
-from rl.curriculum import K_RULE
-from rl.options import option
-from rl.run import AdamWConfig, AdamWMethod, Round, Run, RunState, batches
+from rl.config import SFTConfig as SFTConfig
+from rl.run import AdamWMethod, Round, Run, RunState, batches
 from rl.types import Entry, redact
-
-
-@dataclass(frozen=True)
-class SFTConfig(AdamWConfig):
-    """Options of supervised fine-tuning; a solution's last `k` golden tokens are trained, 0 for all."""
-
-    k: int = option(0, *K_RULE)
 
 
 @dataclass(kw_only=True)

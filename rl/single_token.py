@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from math import exp
@@ -17,35 +16,14 @@ import torch
 from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
 from rl.allocation import more_rollouts
-from rl.curriculum import Curriculum
+from rl.config import MethodConfig as MethodConfig
 from rl.journal import read_records
-from rl.options import check_options, option
+from rl.options import check_options
 from rl.rollout import collect, seed_of
 from rl.run import Round, Run, RunState, rollout_metrics
 from rl.targets import moved_as_intended, reached, target_logprobs, verdict
 from rl.types import Action, Problem, State, TrainingEntry, from_dict, redact
-from rl.update import Outcome, Pull, UpdateOptions, move
-
-
-@dataclass(frozen=True)
-class MethodConfig(UpdateOptions, Curriculum):
-    """Options of single-token reinforcement learning: what decides its course, and may not change on resume.
-
-    Attributes:
-        states: states of a problem in an iteration: one at k, the others at redactions drawn below it.
-        actions: next tokens sampled in a state; the golden one comes on top.
-        rollouts: completions of each action at first, and in each further round.
-        max_rollouts: the most that an action gets while it is undecided (`rl.allocation`).
-        confidence: how sure an action must be better or worse than the others to be trained.
-        min_prob: actions less likely than this are not pushed down: nothing is gained by it.
-    """
-
-    states: int = option(1, "at least 1", lambda self: self.states >= 1)
-    actions: int = option(4, "at least 1", lambda self: self.actions >= 1)
-    rollouts: int = option(4, "at least 1", lambda self: self.rollouts >= 1)
-    max_rollouts: int = option(48, "at least rollouts", lambda self: self.max_rollouts >= self.rollouts)
-    confidence: float = option(0.9, "between 0.5 and 1", lambda self: 0.5 < self.confidence < 1)
-    min_prob: float = option(0.01, "from 0 to below 1", lambda self: 0 <= self.min_prob < 1)
+from rl.update import Outcome, Pull, move
 
 
 class SingleToken:

@@ -13,34 +13,12 @@ from itertools import accumulate
 import torch
 
 from minillm.model.logprobs import nested, next_logprobs
+from rl.config import UpdateOptions as UpdateOptions
 from rl.evaluate import ProbeTexts, kl
 from rl.metrics import ProgressCallback, ignore
-from rl.options import option
 from rl.run import batches
 from rl.targets import reached
 from rl.trainable import Trainable
-
-
-@dataclass(frozen=True)
-class UpdateOptions:
-    """Options of an update.
-
-    Attributes:
-        learning_rate: of AdamW, at the most: where steps go too far it is halved. It is the largest change of
-            a weight in one optimizer step.
-        inner_steps: most optimizer steps in one iteration.
-        tolerance: how close to its target a logprob counts as there, in nats.
-        overshoot: a step that carries a logprob past its target by more than this share of its way is taken
-            back.
-        max_drift: so is one after which the probe's distributions are further than this from what they were
-            before the iteration: mean KL in nats.
-    """
-
-    learning_rate: float = option(3e-6, "above 0", lambda self: self.learning_rate > 0)
-    inner_steps: int = option(6, "at least 1", lambda self: self.inner_steps >= 1)
-    tolerance: float = option(0.05, "not negative", lambda self: self.tolerance >= 0)
-    overshoot: float = option(0.5, "not negative", lambda self: self.overshoot >= 0)
-    max_drift: float = option(0.05, "above 0", lambda self: self.max_drift > 0)
 
 
 @dataclass(frozen=True)

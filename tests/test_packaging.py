@@ -139,3 +139,23 @@ def test_a_missing_package_and_a_bare_folder_are_found_out(tmp_path: Path) -> No
         f"minillm's package `rl` is hidden by {tmp_path / 'rl'}, which is not minillm's own file: "
         "install minillm again",
     ]
+
+
+def test_names_of_minillm_are_imported_when_they_are_asked_for() -> None:
+    code = """
+import sys, minillm, minillm.errors, rl.config
+assert "torch" not in sys.modules and "numba" not in sys.modules
+assert sorted(minillm._HOMES) == sorted(minillm.__all__) and set(minillm.__all__) <= set(dir(minillm))
+from minillm import *
+for name in minillm.__all__:
+    assert globals()[name] is getattr(minillm, name), name
+assert LLM.__name__ == "LLM" and AsyncLLMEngine is AsyncLLM
+assert minillm.serve.__name__ == "minillm.serve"
+try:
+    minillm.nothing
+except AttributeError as error:
+    print(error)
+"""
+    result = run(code, ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "module 'minillm' has no attribute 'nothing'\n"

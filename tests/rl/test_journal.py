@@ -57,9 +57,9 @@ def check_whole(folder: Path) -> int:
         assert [json.loads(line)["n"] for line in lines[:-1]] == list(range(LINES * done))
         assert lines[-1] == b""
     names = {path.name for path in folder.iterdir()}
-    expected = {"config.json", "lock"}
+    expected = {"config.json", "lock", "state.json"}
     if done:
-        expected |= {"journal.jsonl", "state.json", f"checkpoint-{done}"}
+        expected |= {"journal.jsonl", f"checkpoint-{done}"}
     assert names - {"journal.jsonl"} == expected - {"journal.jsonl"}
     return done
 
@@ -333,6 +333,46 @@ def test_damage_is_named(tmp_path: Path) -> None:
         (tmp_path / "state.json").write_text(text)
         with pytest.raises(MinillmError, match=r"state\.json is damaged"):
             Journal.open(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_without_its_state_a_run_is_damaged_and_left_alone(done: int, tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "run", CONFIG) as journal:
+        for _ in range(done):
+            finish(journal)
+    run = tmp_path / "run"
+    state = (run / "state.json").read_bytes()
+    (run / "state.json").unlink()
+    before = {path: path.is_dir() or path.read_bytes() for path in run.rglob("*") if path.name != "lock"}
+    for use in (lambda: Journal.open(run, CONFIG), lambda: read_records(run)):
+        with pytest.raises(MinillmError, match=r"is damaged: its state\.json is gone"):
+            use()
+    after = {path: path.is_dir() or path.read_bytes() for path in run.rglob("*") if path.name != "lock"}
+    assert after == before
+    (run / "state.json").write_bytes(state)
+    assert check_whole(run) == done
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
+    """But one that is interrupted does, one that began, and all that was there before."""
+
+    def fail(error: type[BaseException], folder: Path, finished: int = 0) -> None:
+        with pytest.raises(error), Journal.open(folder, CONFIG) as journal:
+            for _ in range(finished):
+                finish(journal)
+            (folder / "tensorboard").mkdir(exist_ok=True)
+            raise error
+
+    fail(MinillmError, tmp_path / "runs" / "deep" / "one")
+    assert list(tmp_path.iterdir()) == []
+    fail(KeyboardInterrupt, tmp_path / "runs" / "one")
+    fail(MinillmError, tmp_path / "runs" / "one")  # born by the call before
+    fail(ValueError, tmp_path / "runs" / "two", finished=1)
+    fail(ValueError, tmp_path / "runs" / "three")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["one", "two"]
+    (tmp_path / "mine").mkdir()
+    fail(ValueError, tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
