@@ -7,6 +7,7 @@ trains: so its logprobs have a trainer's bits. A copy is as large as what it is 
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
@@ -81,7 +82,7 @@ class ServedLoRAs:
         of an adapter from another folder.
         """
         check_free(self._model)
-        path, number = Path(request.lora_path).expanduser().absolute(), request.lora_int_id
+        path, number = Path(os.path.abspath(os.path.expanduser(request.lora_path))), request.lora_int_id
         lora = self._known.get(number)
         if lora is not None and lora.path != path and not request.load_inplace:
             raise MinillmError(
@@ -98,7 +99,7 @@ class ServedLoRAs:
         return lora
 
     def _read(self, path: Path) -> ServedLoRA:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # which no path makes raise
             raise MinillmError(f"lora_path {path} is not a folder; name the folder of an adapter of PEFT's")
         parameters, state = dict(self._model.named_parameters()), _state(path)
         read = peft_files.read(self._model.config, parameters, path)
