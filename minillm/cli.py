@@ -29,7 +29,7 @@ from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.cli_options import File, Length, Name, Number, Object, arg, offering, options
+from minillm.cli_options import File, Length, Name, Number, Object, Whole, arg, offering, options
 from minillm.errors import MinillmError, install_hint
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
@@ -74,10 +74,11 @@ class Model(_Arguments):
     hf_overrides: Object = None
     scheduling_policy: str = "fcfs"
 
-    def load(self) -> LLM:
-        """Load the model, ready to sample from."""
+    def load(self, *more: str) -> LLM:
+        """Load the model, ready to sample from; `more` are further options that `LLM` takes."""
         print(f"loading {self.model} in {self.precision or self.dtype or 'fp32'}", file=sys.stderr)
-        return LLM(**{field.name: getattr(self, field.name) for field in fields(Model)})
+        names = [*(field.name for field in fields(Model)), *more]
+        return LLM(**{name: getattr(self, name) for name in names})
 
 
 class Sampling(Model):
@@ -113,6 +114,10 @@ class Serve(Model):
             default nothing does, but for gpt-oss.
         chat_template: a file, or Jinja itself, in place of the model's chat template.
         trust_request_chat_template: let requests bring a chat template, which is a program.
+        enable_lora: let adapters of PEFT be models to ask for; loading them while it runs needs
+            VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 too.
+        lora_modules: adapters that are there from the start on: NAME=FOLDER, or JSON such as
+            {"name": "a", "path": "a/folder", "base_model_name": "one of served-model-name"}.
         server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
         root_path: the path that a proxy serves this server under.
         allowed_origins: pages that may ask from a browser, "*" for all; none by default.
@@ -137,6 +142,11 @@ class Serve(Model):
     reasoning_parser: Name = None
     chat_template: Name = None
     trust_request_chat_template: bool = False
+    enable_lora: bool = False
+    lora_modules: tuple[str, ...] = ()
+    max_loras: int = 1
+    max_lora_rank: int = 16
+    max_cpu_loras: Whole = None
     server_dev_mode: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
@@ -151,7 +161,7 @@ class Serve(Model):
     def run(self) -> None:
         """Serve until told to stop."""
         try:
-            from minillm.serve import parsers, server
+            from minillm.serve import adapters, parsers, server
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
@@ -159,21 +169,26 @@ class Serve(Model):
         keys = self.api_key or tuple(os.environ[name] for name in variables if name in os.environ)[:1]
         if "" in keys:
             raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
+        if self.lora_modules and not self.enable_lora:
+            raise MinillmError("--lora-modules need --enable-lora; give that too")
+        names = self.served_model_name or (self.model,)
         options = server.ServerOptions(
             self.trust_request_chat_template,
-            self.server_dev_mode or os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"),
+            self.server_dev_mode or _is_set("VLLM_SERVER_DEV_MODE"),
             self.root_path,
             _listed(self.allowed_origins),
             _listed(self.allowed_methods),
             _listed(self.allowed_headers),
             self.allow_credentials,
             parsers.ParserOptions(self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice),
+            adapters.read_modules(self.lora_modules, names),
+            _is_set("VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
         )
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         template = None if self.chat_template is None else given_template(self.chat_template)
         server.check_certificate(self.ssl_certfile, self.ssl_keyfile)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            names, llm = self.served_model_name or (self.model,), self.load()
+            llm = self.load("enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras")
             if template is not None:
                 llm.get_tokenizer().chat_template = template
             around = {
@@ -367,6 +382,11 @@ def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams
         signal.signal(signal.SIGINT, before)
         print()
     return answer
+
+
+def _is_set(variable: str) -> bool:
+    """Tell whether a variable of the environment switches something on."""
+    return os.environ.get(variable, "").lower() not in ("", "0", "false")
 
 
 def _listed(words: Sequence[str]) -> list[str]:

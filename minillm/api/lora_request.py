@@ -12,7 +12,8 @@ class LoRARequest:
     """An adapter of PEFT's, by name, number and folder.
 
     One number is one folder for as long as the adapter is in memory; `load_inplace` reads the folder again,
-    for requests from then on. Raises `MinillmError` for a number below 1, and without a name or a folder.
+    where its files have changed, for requests from then on. Raises `MinillmError` for a number below 1, and
+    without a name or a folder.
     """
 
     lora_name: str

@@ -7,10 +7,12 @@ trains: so its logprobs have a trainer's bits. A copy is as large as what it is 
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -31,11 +33,13 @@ _numbers = count(1)
 class ServedLoRA:
     """An adapter as it was read. Who runs with it holds it, whatever is forgotten or read again meanwhile.
 
-    `number` is given once, and names the adapter's prefixes in the cache.
+    `number` is given once, and names the adapter's prefixes in the cache; `state` tells whether the folder's
+    files are still those that were read.
     """
 
     path: Path
     read: peft_files.PeftAdapter
+    state: tuple[object, ...]
     number: int = field(default_factory=lambda: next(_numbers))
 
 
@@ -66,25 +70,26 @@ class ServedLoRAs:
         self._model, self.max_loras, self._max_rank, self._max_kept = model, max_loras, max_lora_rank, kept
         self._known: OrderedDict[int, ServedLoRA] = OrderedDict()
         self._pinned: set[int] = set()
-        self._merged: OrderedDict[ServedLoRA, tuple[Transformer, DecodeGraphs]] = OrderedDict()
+        # The last used comes last; a copy goes with the adapter, once nobody holds that.
+        self._merged: WeakKeyDictionary[ServedLoRA, tuple[Transformer, DecodeGraphs]] = WeakKeyDictionary()
 
     # ---------------------------------------------------------------- as they were read
 
     def get(self, request: LoRARequest) -> ServedLoRA:
-        """Find an adapter, read where it is not known.
+        """Find an adapter, read where it is not known, or, with `load_inplace`, where its files have changed.
 
         Raises `MinillmError` as `LoRA.from_folder` does, for a rank above `max_lora_rank`, and for the number
         of an adapter from another folder.
         """
         check_free(self._model)
-        path, number = Path(request.lora_path).expanduser().absolute(), request.lora_int_id
+        path, number = Path(os.path.abspath(os.path.expanduser(request.lora_path))), request.lora_int_id
         lora = self._known.get(number)
         if lora is not None and lora.path != path and not request.load_inplace:
             raise MinillmError(
                 f"lora_int_id {number} is the adapter in {lora.path}, not that in {path}; give another "
                 "number, or load_inplace=True"
             )
-        if lora is None or request.load_inplace:
+        if lora is None or (request.load_inplace and (lora.path, lora.state) != (path, _state(path))):
             lora = self._read(path)
         self._known[number] = lora
         self._known.move_to_end(number)
@@ -94,9 +99,9 @@ class ServedLoRAs:
         return lora
 
     def _read(self, path: Path) -> ServedLoRA:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # which no path makes raise
             raise MinillmError(f"lora_path {path} is not a folder; name the folder of an adapter of PEFT's")
-        parameters = dict(self._model.named_parameters())
+        parameters, state = dict(self._model.named_parameters()), _state(path)
         read = peft_files.read(self._model.config, parameters, path)
         rank = max((pair.rank for pair in read.pairs), default=0)
         if rank > self._max_rank:
@@ -104,7 +109,7 @@ class ServedLoRAs:
                 f"{path}: LoRA rank {rank} is greater than max_lora_rank = {self._max_rank}; make the LLM "
                 "with a larger one"
             )
-        return ServedLoRA(path, read)
+        return ServedLoRA(path, read, state)
 
     def remove(self, number: int) -> bool:
         """Forget an adapter, for requests to come; tell whether it was known."""
@@ -126,13 +131,13 @@ class ServedLoRAs:
 
     def merged(self, lora: ServedLoRA, cache: KVCache) -> tuple[Transformer, DecodeGraphs]:
         """Give the model of an adapter and its decode steps, in the place of the least recently used."""
-        if lora not in self._merged:
+        if (made := self._merged.pop(lora, None)) is None:
             while len(self._merged) >= self.max_loras:
-                self._merged.popitem(last=False)
+                del self._merged[next(iter(self._merged))]
             model = self._merge(lora)
-            self._merged[lora] = model, DecodeGraphs(model, cache)
-        self._merged.move_to_end(lora)
-        return self._merged[lora]
+            made = model, DecodeGraphs(model, cache)
+        self._merged[lora] = made
+        return made
 
     def forget_merged(self) -> None:
         """Let go of all merged copies, as after an update of the base; they are made again on demand."""
@@ -156,3 +161,9 @@ class ServedLoRAs:
                 w = changed[place.ours] if place.ours in changed else copy(place.ours)
                 place.put(w, tensor, rows)
         return self._model.sharing(changed)
+
+
+def _state(folder: Path) -> tuple[object, ...]:
+    """Tell an adapter's files apart from all that were there before, by what a write of one changes."""
+    stats = [(path.name, path.stat()) for path in sorted(folder.glob("adapter_*"))]
+    return tuple((name, x.st_ino, x.st_size, x.st_mtime_ns, x.st_ctime_ns) for name, x in stats)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
 from minillm.api.parameters import Kind
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
@@ -35,7 +36,12 @@ LOWEST_LOGPROB = -9999.0
 class Served:
     """What an exchange knows of the model: the names it is served by, and how its tokens look.
 
-    Answers have the first name. `trusts_templates` lets clients bring a chat template of their own.
+    Answers have the first name, or that of an adapter. `trusts_templates` lets clients bring a chat template
+    of their own.
+
+    Attributes:
+        names: of the model itself.
+        adapters: those that may be asked for, by name.
     """
 
     def __init__(
@@ -44,8 +50,10 @@ class Served:
         names: Sequence[str],
         trusts_templates: bool = False,
         parsers: ParserOptions | None = None,
+        adapters: Sequence[LoRARequest] = (),
     ) -> None:
         self.names, self.name, self._trusts_templates = list(names), names[0], trusts_templates
+        self.adapters = {adapter.lora_name: adapter for adapter in adapters}
         self.created, self.max_model_len = int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
         self.tokenizer = llm.get_tokenizer()
@@ -57,12 +65,15 @@ class Served:
         most = self.defaults.max_tokens
         return None if most == SamplingParams.max_tokens else most
 
-    def check(self, name: str) -> None:
-        """Raise `ApiError` for the name of another model."""
-        if name not in self.names:
-            known = " and ".join(map(repr, self.names))
+    def adapter(self, name: str) -> LoRARequest | None:
+        """Find the adapter of this name; None for the model itself, `ApiError` for the name of neither."""
+        if name in self.names:
+            return None
+        if (adapter := self.adapters.get(name)) is None:
+            known = " and ".join(map(repr, [*self.names, *self.adapters]))
             message = f"there is no model {reprlib.repr(name)}; this server has {known}"
             raise ApiError(message, status=404, param="model", code="model_not_found")
+        return adapter
 
     def chat_template(self, arguments: Json) -> str | None:
         """Take a request's own chat template from its fields; `ApiError` where the server does not allow it.
@@ -115,7 +126,10 @@ class Exchange:
     def __init__(self, body: Any, served: Served, request_id: str | None = None) -> None:
         self.served = served
         arguments = protocol.given_fields(body, self.fields)
-        served.check(arguments.pop("model", served.name))
+        self.model: str = arguments.pop("model", served.name)
+        self.adapter = served.adapter(self.model)
+        if self.adapter is None:
+            self.model = served.name
         self.stream: bool = arguments.pop("stream", False)
         options = arguments.pop("stream_options", None)
         self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream)
@@ -141,7 +155,7 @@ class Exchange:
         self._kept = room if self._kept == -1 else self._kept
         self._progress: dict[int, SampleProgress] = {}
         self._prompts_read: dict[int, RequestOutput] = {}
-        self._head: Json = {"id": self.request_id, "created": int(time.time()), "model": served.name}
+        self._head: Json = {"id": self.request_id, "created": int(time.time()), "model": self.model}
 
     def prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompts, as `LLM.enqueue` takes them; raise `MinillmError` where there are none."""

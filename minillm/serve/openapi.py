@@ -64,7 +64,7 @@ class Endpoint:
 
 
 def description(endpoints: Sequence[Endpoint], names: Sequence[str], has_key: bool, root_path: str) -> Json:
-    """Write the OpenAPI description of a server, whose model has these names."""
+    """Write the OpenAPI description of a server, whose model and adapters have these names."""
     paths: Json = {}
     for endpoint in endpoints:
         path = endpoint.path.replace(":path}", "}")

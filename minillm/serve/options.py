@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from minillm.api.lora_request import LoRARequest
 from minillm.errors import MinillmError
 from minillm.serve.parsers import ParserOptions
 
@@ -40,6 +41,8 @@ class ServerOptions:
         allowed_headers: that they may send.
         allow_credentials: let them send cookies.
         parsers: how calls of tools and reasoning are told from content.
+        lora_modules: adapters that may be asked for from the start on.
+        allow_runtime_lora_updating: let clients load and unload adapters.
     """
 
     trust_request_chat_template: bool = False
@@ -50,6 +53,8 @@ class ServerOptions:
     allowed_headers: Sequence[str] = ("*",)
     allow_credentials: bool = False
     parsers: ParserOptions | None = None
+    lora_modules: Sequence[LoRARequest] = ()
+    allow_runtime_lora_updating: bool = False
 
     def cors(self) -> list[Middleware]:
         """Make what answers browsers, if any may ask."""

@@ -78,7 +78,6 @@ class ResponsesExchange:
         self, body: Any, served: Served, request_id: str | None = None, *, store: ResponseStore
     ) -> None:
         arguments = responses_request.given_fields(body)
-        served.check(arguments.get("model", served.name))
         self.stream: bool = arguments.get("stream", False)
         responses_request.check_stream_options(arguments.get("stream_options"), self.stream)
         if "input" not in arguments:
@@ -92,8 +91,8 @@ class ResponsesExchange:
         with _our_names():
             self._chat = ChatExchange(chat, served, request_id)
         self.params: SamplingParams = self._chat.params
-        self.priority = self._chat.priority
-        self._writer = ResponseWriter(_head(arguments, served, self.params))
+        self.priority, self.adapter = self._chat.priority, self._chat.adapter
+        self._writer = ResponseWriter(_head(arguments, self._chat.model, self.params))
 
     def cut_prompts(self, llm: LLM) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
@@ -317,7 +316,7 @@ def _our_names() -> Iterator[None]:
         raise responses_request.in_our_names(error) from error
 
 
-def _head(arguments: Json, served: Served, params: SamplingParams) -> Json:
+def _head(arguments: Json, model: str, params: SamplingParams) -> Json:
     """Write a response of which nothing is sampled yet."""
     blank = {"description": None, "parameters": None, "strict": None}
     return {
@@ -328,7 +327,7 @@ def _head(arguments: Json, served: Served, params: SamplingParams) -> Json:
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
-        "model": served.name,
+        "model": model,
         "output": [],
         "usage": None,
         "background": False,

@@ -31,6 +31,7 @@ from minillm.async_llm import AsyncLLM, EngineError
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.serve import control, openapi, prometheus, protocol, responses_request, tokens
+from minillm.serve.adapters import LOAD, UNLOAD, Adapters
 from minillm.serve.control import Control
 from minillm.serve.exchange import ChatExchange, CompletionExchange, Exchange, Served
 from minillm.serve.http import STOPPED, ApiKey, answer, on_error, read_json, send_events, while_connected
@@ -60,14 +61,22 @@ def make_app(
     names, keys = ([x] if isinstance(x, str) else list(x or ()) for x in (name, api_key))
     options = options or ServerOptions()
     server = _Server(llm, names, limits or ServerLimits(), options)
-    endpoints = [*_sampling(server), *_around(server)]
-    trainers = _for_trainers(server)
-    shown = [*endpoints, *trainers] if options.dev_mode else endpoints
-    description = openapi.description(shown, names, bool(keys), options.root_path)
-    routes = _routes(shown)
-    routes.append(Route("/openapi.json", partial(_constant, description)))
-    if not options.dev_mode:
-        routes += [Route(e.path, _not_in_dev_mode, methods=["GET", "POST"]) for e in trainers]
+    shown, routes = [*_sampling(server), *_around(server)], list[Route]()
+    for endpoints, is_open, closed in (
+        (_for_trainers(server), options.dev_mode, _NOT_IN_DEV_MODE),
+        (_for_adapters(server), options.allow_runtime_lora_updating, _NOT_AT_RUN_TIME),
+    ):
+        if is_open:
+            shown += endpoints
+        else:
+            handler = partial(_refuse, closed)
+            routes += [Route(endpoint.path, handler, methods=["GET", "POST"]) for endpoint in endpoints]
+
+    async def description(request: Request) -> Response:
+        known = [*names, *server.served.adapters]
+        return answer(openapi.description(shown, known, bool(keys), options.root_path))
+
+    routes += [*_routes(shown), Route("/openapi.json", description)]
     return Starlette(
         routes=routes,
         middleware=[*options.cors(), *([Middleware(ApiKey, keys)] if keys else [])],
@@ -198,12 +207,37 @@ def _for_trainers(server: _Server) -> list[Endpoint]:
     ]  # fmt: skip
 
 
+def _for_adapters(server: _Server) -> list[Endpoint]:
+    def endpoint(
+        path: str, ask: Callable[[Json], Awaitable[str]], body: Mapping[str, Kind], required: Sequence[str]
+    ) -> Endpoint:
+        async def handler(request: Request) -> Response:
+            with server.slot():
+                given = await server.body(request)
+                with _fields_named(given):
+                    return Response(await ask(given), media_type="text/plain")
+
+        summary = (ask.__doc__ or "").partition(",")[0]
+        errors = {404: "there is no such adapter"}
+        return Endpoint("POST", path, handler, summary, "text/plain", body, required, errors=errors)
+
+    adapters = server.adapters
+    return [
+        endpoint("/v1/load_lora_adapter", adapters.load, LOAD, ["lora_name", "lora_path"]),
+        endpoint("/v1/unload_lora_adapter", adapters.unload, UNLOAD, ["lora_name"]),
+    ]
+
+
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
     def __init__(self, llm: LLM, names: Sequence[str], limits: ServerLimits, options: ServerOptions) -> None:
         self.llm, self.limits = AsyncLLM(llm), limits
-        self.served = Served(llm, names, options.trust_request_chat_template, options.parsers)
+        for adapter in options.lora_modules:
+            llm.add_lora(adapter)
+        trusts = options.trust_request_chat_template
+        self.served = Served(llm, names, trusts, options.parsers, options.lora_modules)
+        self.adapters = Adapters(self.llm, self.served)
         self.responses = ResponseStore()
         self._running = 0
 
@@ -240,11 +274,11 @@ class _Server:
         return endpoint
 
     async def models(self, request: Request) -> Response:
-        return answer({"object": "list", "data": [self._card(name) for name in self.served.names]})
+        names = [*self.served.names, *self.served.adapters]
+        return answer({"object": "list", "data": [self._card(name) for name in names]})
 
     async def model(self, request: Request) -> Response:
-        self.served.check(name := request.path_params["name"])
-        return answer(self._card(name))
+        return answer(self._card(request.path_params["name"]))
 
     async def response(self, request: Request) -> Response:
         if asked := [name for name, value in request.query_params.items() if value != "false"]:
@@ -276,27 +310,31 @@ class _Server:
         return answer({"version": __version__})
 
     def _card(self, name: str) -> Json:
+        """Describe the model or an adapter; `ApiError` for the name of neither."""
+        adapter = self.served.adapter(name)
         return {
             "id": name,
             "object": "model",
             "created": self.served.created,
             "owned_by": "minillm",
-            "root": self.served.name,
-            "parent": None,
+            "root": self.served.name if adapter is None else adapter.lora_path,
+            "parent": None if adapter is None else adapter.base_model_name,
             "max_model_len": self.served.max_model_len,
         }
 
 
-async def _not_in_dev_mode(request: Request) -> Response:
-    raise ApiError(
-        f"{request.url.path} is for trainers; start the server with --server-dev-mode, or with "
-        "VLLM_SERVER_DEV_MODE=1 in its environment",
-        status=404,
-    )
+_NOT_IN_DEV_MODE = (
+    "is for trainers; start the server with --server-dev-mode, or with VLLM_SERVER_DEV_MODE=1 in its "
+    "environment"
+)
+_NOT_AT_RUN_TIME = (
+    "is closed; start the server with --enable-lora, and with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its "
+    "environment"
+)
 
 
-async def _constant(content: Json, request: Request) -> Response:
-    return answer(content)
+async def _refuse(why: str, request: Request) -> Response:
+    raise ApiError(f"{request.url.path} {why}", status=404)
 
 
 @contextmanager
@@ -340,7 +378,9 @@ class _Generate:
     async def _sample(
         self, exchange: Exchange | ResponsesExchange, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        requests = self.server.llm.requests(exchange.cut_prompts, exchange.params, exchange.priority)
+        requests = self.server.llm.requests(
+            exchange.cut_prompts, exchange.params, exchange.priority, lora_request=exchange.adapter
+        )
         async with requests as outputs:
             if exchange.stream:
                 await send_events(send, exchange, outputs)

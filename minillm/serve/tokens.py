@@ -127,5 +127,5 @@ def detokenized(body: Any, served: Served, llm: LLM) -> Json:
 
 def _read(body: Any, known: Mapping[str, Kind], served: Served) -> Json:
     arguments = protocol.given_fields(body, known)
-    served.check(arguments.pop("model", served.name))
+    served.adapter(arguments.pop("model", served.name))  # tokens are alike with all of them
     return arguments

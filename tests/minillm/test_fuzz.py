@@ -46,7 +46,8 @@ ODD: list[Any] = [
     {"99999999999999999999": 1}, {"type": "text"}, {"type": "json_schema"}, {"json": {}}, {"regex": "("},
     {"regex": "(a{9999}){9999}"}, {"grammar": "root ::= root"}, {"choice": []}, {"choice": ["\ud800", ""]},
     {"json": {"$ref": "#"}}, {"json": {"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}}},
-    {"path": "/nowhere"}, {"path": "\x00"}, [{"role": "user", "content": "a"}], [{"role": 1}], [{}],
+    {"path": "/nowhere"}, {"path": "\x00"}, "~nobody", [{"role": 1}], [{}],
+    [{"role": "user", "content": "a"}],
     [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}],
 ]  # fmt: skip
 for depth in (50, 99, 300):
@@ -117,6 +118,8 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
     ],
     "/detokenize": [{"tokens": [1, 2, 3]}],
     "/update_weights": [{"update_info": {"path": "/nowhere"}}],
+    "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere", "load_inplace": True}],
+    "/v1/unload_lora_adapter": [{"lora_name": "a", "lora_int_id": 1}],
 }  # fmt: skip
 
 
@@ -136,8 +139,8 @@ def server(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
     """`minillm serve` in a process of its own, and its address."""
     command = [sys.executable, "-m", "minillm", "serve", str(folder), "--served-model-name", "tiny"]
     command += ["--port", "0", "--kv-cache-memory-bytes", "8388608"]
-    command += ["--trust-request-chat-template", "--server-dev-mode"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command += ["--trust-request-chat-template", "--server-dev-mode", "--enable-lora"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

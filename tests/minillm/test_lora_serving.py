@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import runpy
+import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,24 @@ import pytest
 import torch
 
 from minillm import (
+    LLM,
+    AsyncLLM,
     LoRARequest,
     MinillmError,
     RequestOutput,
     SamplingParams,
     Tokenizer,
     Transformer,
+    save_model,
     token_logprobs,
 )
-from minillm.api.sampling_params import BeamSearchParams
+from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind
 from minillm.api.structured_outputs import StructuredOutputsParams
+from minillm.checkpoint.peft import files as peft_files
 from minillm.lora import LoRA
 from minillm.model.kv_cache import KVCache
 from minillm.parity import compare
+from minillm.serve.control import Control
 from minillm.serve.tool_use import ToolUse
 
 script = runpy.run_path(str(Path(__file__).with_name("test_parity.py")))
@@ -233,3 +241,156 @@ def test_least_recently_used_adapters_go(tiny_llama: MakeModel, requests: list[A
     assert loras.remove(1) and not loras.remove(1)
     with pytest.raises(MinillmError, match="there is no adapter with lora_int_id 7"):
         loras.pin(7)
+
+
+def merged_of(llm: LLM) -> list[weakref.ref[Transformer]]:
+    """The merged copies that are there."""
+    assert llm._engine.loras is not None
+    return [weakref.ref(model) for model, _ in llm._engine.loras._merged.values()]
+
+
+def test_a_merged_copy_goes_with_the_last_that_needs_its_adapter(
+    tiny_llama: MakeModel, requests: list[Any]
+) -> None:
+    model = tiny_llama()
+    llm = small_llm(model, enable_lora=True, max_loras=2)
+    prompts = prompts_of(2, model.config.vocab_size)
+    llm.generate(prompts, params_of(2), lora_request=requests[1:])
+    first, second = merged_of(llm)
+    assert llm.remove_lora(1)
+    assert first() is None and second() is not None and llm.list_loras() == {2}
+    llm.add_request("a", prompts[0], params_of(1)[0], lora_request=requests[2])
+    llm.step()
+    assert llm.remove_lora(2) and not llm.remove_lora(2)
+    assert second() is not None  # which the request runs with to its end
+    outputs = llm.wait_for_completion()
+    assert second() is None and llm.list_loras() == set()
+    assert is_trainers(model, outputs, requests[2:])
+
+
+def test_a_folder_is_read_again_where_it_has_changed(
+    tiny_llama: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_llama()
+    read, files = peft_files.read, []
+
+    def counting(config: Any, parameters: Any, folder: Path) -> Any:
+        files.append(folder)
+        return read(config, parameters, folder)
+
+    request = LoRARequest("a", 1, write(tmp_path / "a", model, 1), load_inplace=True)
+    llm = small_llm(model, enable_lora=True, max_loras=2)
+    prompt = prompts_of(1, model.config.vocab_size)[0]
+    monkeypatch.setattr(peft_files, "read", counting)
+
+    def sampled() -> list[RequestOutput]:
+        for params in params_of(3):
+            llm.add_request(None, prompt, params, lora_request=request)
+        return llm.wait_for_completion()
+
+    first, second = sampled(), sampled()
+    assert len(files) == 1 and len(merged_of(llm)) == 1
+    assert is_trainers(model, first, [request]) and second[0].num_cached_tokens > 0
+    files.clear()  # the trainer has read it too
+    write(tmp_path / "a", model, 2)
+    third = sampled()
+    assert len(files) == 1 and third[0].num_cached_tokens == 0
+    assert tokens_of(third) != tokens_of(first) == tokens_of(second)
+    assert is_trainers(model, third, [request])
+    files.clear()
+    request.load_inplace = False
+    write(tmp_path / "a", model, 3)
+    assert tokens_of(sampled()) == tokens_of(third) and not files
+
+
+def test_streams_run_with_adapters_of_their_own(tiny_llama: MakeModel, requests: list[Any]) -> None:
+    model = tiny_llama()
+    prompts = [prompt for prompt in prompts_of(3, model.config.vocab_size) for _ in requests]
+    loras = requests * 3
+    llm = small_llm(model, enable_lora=True, max_loras=2)
+    ends = {output.request_id: output for output in llm.stream(prompts, params_of(9), loras)}
+    outputs = [ends[str(i)] for i in range(9)]
+    assert is_trainers(model, outputs, requests)
+
+    async def joined(engine: AsyncLLM, i: int) -> RequestOutput:
+        params = replace(params_of(9)[i], output_kind=RequestOutputKind.DELTA)
+        pieces = [x async for x in engine.generate(prompts[i], params, str(i), lora_request=loras[i])]
+        assert len(pieces) > 3 and all(piece.lora_request is loras[i] for piece in pieces)
+        (whole,) = pieces[-1].outputs
+        whole.token_ids = [token for piece in pieces for token in piece.outputs[0].token_ids]
+        whole.logprobs = [entry for piece in pieces for entry in piece.outputs[0].logprobs or []]
+        return pieces[-1]
+
+    async def main() -> None:
+        async with AsyncLLM(llm) as engine:
+            assert await engine.remove_lora(1) and await engine.remove_lora(2)
+            assert await engine.list_loras() == set()
+            assert await engine.add_lora(requests[1]) and await engine.pin_lora(1)
+            assert await engine.list_loras() == {1}
+            with pytest.raises(MinillmError, match="there is no adapter with lora_int_id 2"):
+                await engine.pin_lora(2)
+            streamed = await asyncio.gather(*(joined(engine, i) for i in range(9)))
+            assert await engine.list_loras() == {1, 2}
+            assert await engine.remove_lora(1) and not await engine.remove_lora(1)
+            assert tokens_of(streamed) == tokens_of(outputs)
+            assert is_trainers(model, streamed, requests)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16-master-fp32"])
+def test_every_way_to_write_the_base_is_seen_by_its_adapters(
+    precision: str, tiny_llama: MakeModel, requests: list[Any]
+) -> None:
+    model = tiny_llama(precision)
+    llm = small_llm(model, enable_lora=True, max_loras=2)
+    prompts, loras = prompts_of(6, model.config.vocab_size), requests * 2
+    seen: list[Any] = []
+
+    def norm_by_numpy() -> None:
+        twice = 2 * model.norm.detach()
+        model.norm.data.view(torch.uint8).numpy()[...] = twice.view(torch.uint8).numpy()
+
+    writes: list[Callable[[], Any]] = [
+        lambda: [w.data.mul_(0.9) for w in model.weights()],
+        lambda: [setattr(p, "data", p.data * 1.2) for p in model.parameters()],
+        lambda: llm.apply_model(lambda live: [w.detach().mul_(1.1) for w in live.weights()]),
+        lambda: model.load_state_dict({n: x * 0.9 for n, x in model.state_dict().items()}, assign=True),
+        norm_by_numpy,
+    ]
+    for write_base in writes:
+        # What a trainer's LoRA does to the base below is a write too, and is seen here.
+        seen.append(tokens_of(llm.generate(prompts, params_of(6), lora_request=loras)))
+        write_base()
+        outputs = llm.generate(prompts, params_of(6), lora_request=loras)
+        assert tokens_of(outputs) not in seen
+        assert is_trainers(model, outputs, requests)
+
+
+def test_updates_over_async_llm_keep_parity(
+    tiny_llama: MakeModel, requests: list[Any], tmp_path: Path
+) -> None:
+    model, other = tiny_llama(), tiny_llama()
+    with torch.no_grad():
+        for w in other.weights():
+            w.mul_(0.75)
+    save_model(other, tmp_path / "new")
+    llm = small_llm(model, enable_lora=True)
+    prompts = prompts_of(3, model.config.vocab_size)
+    before = llm.generate(prompts, params_of(3), lora_request=requests)
+
+    async def sampled(engine: AsyncLLM, i: int) -> RequestOutput:
+        *_, last = [
+            x async for x in engine.generate(prompts[i], params_of(3)[i], str(i), lora_request=requests[i])
+        ]
+        return last
+
+    async def main() -> list[RequestOutput]:
+        async with AsyncLLM(llm) as engine:
+            await Control(engine).update_weights({"update_info": {"path": str(tmp_path / "new")}})
+            return await asyncio.gather(*(sampled(engine, i) for i in range(3)))
+
+    after = asyncio.run(main())
+    assert all(torch.equal(a, b) for a, b in zip(model.weights(), other.weights(), strict=True))
+    assert all(a != b for a, b in zip(tokens_of(before), tokens_of(after), strict=True))
+    assert is_trainers(model, after, requests)
