@@ -2,22 +2,22 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size.
-    2. The input is all 0.
-    3. The cells on the border become 8.
-    4. The cells inside stay 0.
+    2. The cells on the border become 8.
+    3. The cells inside stay the same.
     Procedure:
     1. Count the rows and the columns.
-    2. Make a row of 8 for the top and the bottom.
-    3. Make a row for the middle: 8 at both ends and 0 between.
-    4. Put middle rows between the top and the bottom.
+    2. Copy the input.
+    3. Go through the cells, and set those in the first or last row or column to 8.
     """
     # 1. Count the rows and the columns.
     height = len(grid)
     width = len(grid[0])
-    # 2. Make a row of 8 for the top and the bottom.
-    edge = [8] * width
-    # 3. Make a row for the middle: 8 at both ends and 0 between.
-    middle = [8] + [0] * (width - 2) + [8]
-    # 4. Put middle rows between the top and the bottom.
-    result = [edge] + [middle] * (height - 2) + [edge]
+    # 2. Copy the input.
+    output = [list(row) for row in grid]
+    # 3. Go through the cells, and set those in the first or last row or column to 8.
+    for r in range(height):
+        for c in range(width):
+            if r in (0, height - 1) or c in (0, width - 1):
+                output[r][c] = 8
+    result = output
     return result

@@ -1,24 +1,24 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input has one row: some cells of one color, then zeros.
+    1. The input has one row.
     2. The output has the same width, and half as many rows as columns.
     3. The first row of the output is the input.
-    4. Each row has one more colored cell than the row above.
+    4. Each other row is the row above moved right by one cell: its last cell moves out.
+    5. The first color stays at the left end, so it fills the cell that becomes free.
     Procedure:
-    1. Take the color and count its cells.
-    2. Go through the rows, half as many as columns.
-    3. Add a row with one more colored cell than the row before.
+    1. Take the row and its first color.
+    2. Go through the rows of the output, half as many as columns.
+    3. Add the row, then move it right by one cell, with the first color at the left end.
     """
-    # 1. Take the color and count its cells.
-    width = len(grid[0])
-    color = grid[0][0]
-    count = grid[0].count(color)
+    # 1. Take the row and its first color.
+    row = list(grid[0])
+    color = row[0]
     output = []
-    # 2. Go through the rows, half as many as columns.
-    for r in range(width // 2):
-        # 3. Add a row with one more colored cell than the row before.
-        colored = count + r
-        output.append([color] * colored + [0] * (width - colored))
+    # 2. Go through the rows of the output, half as many as columns.
+    for _ in range(len(row) // 2):
+        # 3. Add the row, then move it right by one cell, with the first color at the left end.
+        output.append(row)
+        row = [color] + row[:-1]
     result = output
     return result

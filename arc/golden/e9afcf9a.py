@@ -1,17 +1,20 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input and the output have 2 rows and 6 columns.
+    1. The input and the output have the same size.
     2. Each row of the input has only one color.
-    3. The first column stays the same, the second column is swapped.
-    4. Every second column is swapped, the other columns stay the same.
+    3. The first column stays the same, the second column is flipped upside down.
+    4. Every second column is flipped upside down, the other columns stay the same.
     Procedure:
-    1. Take the color of each row.
+    1. Go through the rows, and take the color of each row and of its mirror row.
     2. Alternate the two colors in each row.
     """
-    # 1. Take the color of each row.
-    a = grid[0][0]
-    b = grid[1][0]
-    # 2. Alternate the two colors in each row.
-    result = [[a, b] * 3, [b, a] * 3]
+    output = []
+    # 1. Go through the rows, and take the color of each row and of its mirror row.
+    for row, mirror in zip(grid, grid[::-1]):
+        a = row[0]
+        b = mirror[0]
+        # 2. Alternate the two colors in each row.
+        output.append([a if c % 2 == 0 else b for c in range(len(row))])
+    result = output
     return result
