@@ -1,22 +1,54 @@
-"""Checks golden solutions: their format, and that they solve their task. Also scores programs."""
+"""Checks golden solutions: their format, their task's pairs, and hidden inputs. Also scores programs.
+
+Hidden inputs are siblings of the task's own (`arc.siblings`), made by the golden solution that ships with the
+task, or else by the solution itself: what only remembers the task's pairs is wrong on them, or has no answer.
+
+    python -m arc.check                         # all golden solutions
+    python -m arc.check 007bbfb7 --golden mine  # or some of one's own, files <task id>.py in a folder
+"""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import io
-import re
 import sys
-import tokenize
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from arc.errors import ArcError
-from arc.prompt import CODE_PREFIX, FENCE
+from arc.golden_format import check_format, literal_grids
+from arc.prompt import completion_text
 from arc.sandbox import Limits, RunResult, run_solve
+from arc.siblings import changed_inputs, find_kept, run_all, siblings
 from arc.tasks import Example, Task, golden_ids, golden_source, load_task
 
-MAX_LINE = 100
-_ITEM = re.compile(r"( *)(\d+)\. \S")
+# Who answers a smaller share of changed inputs knows the examples alone: the lowest of ours is 0.33. The
+# largest share of inputs that one of ours gives back as they are is 0.4.
+LEAST_ANSWERED = 0.2
+MOST_GIVEN_BACK = 0.7
+# A literal grid of fewer cells may be a shape of the rule.
+_LEAST_CELLS = 4
+HIDDEN = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of a solution; `problems` is empty for a good one."""
+
+    task_id: str
+    problems: tuple[str, ...]
+    right: int
+    """Of the task's own pairs, how many come out right, of `pairs`."""
+    pairs: int
+    hidden_right: int
+    hidden: int
+    kept: tuple[str, ...]
+    """Symmetries that keep the rule, by their names in `arc.transforms`."""
+    lines: int
+    """Of code, without signature and docstring."""
+    cells: int
+    """Of the task's largest grid."""
 
 
 def reward(result: RunResult, examples: Sequence[Example]) -> float:
@@ -24,102 +56,174 @@ def reward(result: RunResult, examples: Sequence[Example]) -> float:
     return float(list(result.outputs) == [example.output for example in examples])
 
 
-def check_solution(task: Task, source: str) -> list[str]:
-    """List what is wrong with a solution: format, wrong examples. Raises `ArcError` without a sandbox."""
+def check_pairs(task: Task, source: str) -> tuple[list[str], int]:
+    """List what is wrong in a solution's text and on its task's pairs, and count the pairs that are right.
+
+    Raises `ArcError` without a sandbox.
+    """
     problems = check_format(source)
     names = [f"{part} {i + 1}" for part in ("train", "test") for i in range(len(getattr(task, part)))]
     result = run_solve(source, [example.input for example in task.examples], Limits(seconds=10.0))
     if result.error:
         problems.append(f"a run failed: {result.error}")
+    right = 0
     for name, output, example in zip(names, result.outputs, task.examples, strict=True):
+        right += output == example.output
         if output is not None and output != example.output:
             problems.append(f"{name}: the output is not the expected one")
-    return problems
+    return problems, right
 
 
-def check_format(source: str) -> list[str]:
-    """List what keeps the source from being in the golden format."""
-    problems = _check_text(source)
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        return [*problems, f"it does not compile: {error}"]
-    match tree.body:
-        case [ast.FunctionDef(name="solve") as function]:
-            return problems + _check_function(function, source)
-        case _:
-            return [*problems, "the function solve must be its one top-level statement"]
+def check_solution(task: Task, source: str, reference: str | None = None, seed: int = 0) -> Report:
+    """Check a solution: its format, the task's pairs, and hidden inputs.
 
+    Args:
+        task: that it is to solve.
+        source: its text.
+        reference: another solution, trusted to answer hidden inputs; without one the solution answers them
+            itself, and only has to be a rule.
+        seed: of the hidden inputs.
 
-def _check_text(source: str) -> list[str]:
-    rules = {
-        f"it must start with {CODE_PREFIX!r} and a newline": source.startswith(CODE_PREFIX + "\n"),
-        "it must be ASCII": source.isascii(),
-        "it must have no tab and no carriage return": "\t" not in source and "\r" not in source,
-        f"it must have no {FENCE}, which ends a completion": FENCE not in source,
-        "it must end with one newline": source.endswith("\n") and not source.endswith("\n\n"),
-    }
-    problems = [rule for rule, holds in rules.items() if not holds]
-    for number, line in enumerate(source.split("\n"), 1):
-        if len(line) > MAX_LINE:
-            problems.append(f"line {number} is longer than {MAX_LINE} characters")
-        if number > 1 and line and line[0] != " ":
-            problems.append(f"line {number} must be indented, since a completion ends before it")
-    return problems
-
-
-def _check_function(function: ast.FunctionDef, source: str) -> list[str]:
-    problems = _check_docstring(ast.get_docstring(function) or "")
-    match function.body:
-        case [*_, ast.Assign(targets=[ast.Name(id="result")]), ast.Return(value=ast.Name(id="result"))]:
-            pass
-        case _:
-            problems.append("its last two statements must be `result = ...` and `return result`")
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    if not any(token.type == tokenize.COMMENT for token in tokens):
-        problems.append("its code must have a comment")
-    return problems
-
-
-def _check_docstring(docstring: str) -> list[str]:
-    """List where it is not `Observation:`, numbered lines, `Procedure:`, numbered lines.
-
-    A line may go on in the next ones, which are indented deeper than its number.
+    Raises `ArcError` without a sandbox.
     """
-    headings = ["Observation:", "Procedure:"]
-    sections: list[tuple[str, int]] = []
+    problems, right = check_pairs(task, source)
+    lines = 0
+    if not any(problem.startswith("it does not compile") for problem in problems):
+        lines = _code_lines(source)
+        problems += _literal_outputs(task, source)
+    kept = find_kept(task, reference or source) if reference or not problems else None
+    hidden = siblings(task, reference or source, HIDDEN, seed, kept=kept) if kept else []
+    outputs = run_all(source, [pair.input for pair in hidden])
+    hidden_right = sum(output == pair.output for output, pair in zip(outputs, hidden, strict=True))
+    if hidden_right < len(hidden):
+        problems.append(f"hidden inputs: {len(hidden) - hidden_right} of {len(hidden)} come out wrong")
+    if not problems:
+        problems += _memory(task, source, seed)
+    if kept and not hidden:
+        problems.append("hidden inputs: none could be made: what it makes of changed inputs does not hang together")
+    cells = max(len(grid) * len(grid[0]) for e in task.examples for grid in (e.input, e.output))
+    counts = (right, len(task.examples), hidden_right, len(hidden))
+    return Report(task.id, tuple(problems), *counts, kept.symmetries if kept else (), lines, cells)
+
+
+def _code_lines(source: str) -> int:
+    """Count the lines after the docstring, blank ones left out."""
+    function = ast.parse(source).body[0]
+    first = function.body[0] if isinstance(function, ast.FunctionDef) else function
+    return sum(bool(line.strip()) for line in source.split("\n")[first.end_lineno :])
+
+
+def _literal_outputs(task: Task, source: str) -> list[str]:
+    """List the grids of the task that are written out in the code."""
+    grids = [grid for e in task.examples for grid in (e.input, e.output)]
+    return [
+        f"line {line} holds a grid of the task"
+        for line, rows in literal_grids(source)
+        if rows in grids and sum(map(len, rows)) >= _LEAST_CELLS
+    ]
+
+
+def _memory(task: Task, source: str, seed: int) -> list[str]:
+    """List the signs that a solution knows the task's examples, and not its rule."""
+    inputs = changed_inputs(task, seed)
+    outputs = run_all(source, inputs)
+    answered = [(grid, output) for grid, output in zip(inputs, outputs, strict=True) if output is not None]
     problems = []
-    indent = 0
-    for line in docstring.split("\n"):
-        item = _ITEM.match(line)
-        if line in headings:
-            sections.append((line, 0))
-        elif item and sections:
-            name, count = sections[-1]
-            sections[-1] = name, count + 1
-            indent = len(item[1])
-            if int(item[2]) != count + 1:
-                problems.append(f"under {name} number {count + 1} is missing before {line!r}")
-        elif line and not (sections and sections[-1][1] and line.startswith(" " * (indent + 1))):
-            problems.append(f"the docstring line {line!r} is no heading, number or continuation")
-    if [name for name, _ in sections] != headings:
-        problems.append("the docstring must have the headings Observation: and Procedure:, in this order")
-    return problems + [f"{name} has no numbered line" for name, count in sections if not count]
+    if len(answered) < LEAST_ANSWERED * len(inputs):
+        problems.append(f"it has an answer to {len(answered)} of {len(inputs)} changed inputs alone")
+    back = sum(grid == output for grid, output in answered)
+    if back > MOST_GIVEN_BACK * len(inputs):
+        problems.append(f"it gives {back} of {len(inputs)} changed inputs back as they are")
+    first = answered[0][1] if answered else None
+    several = any(e.output != task.train[0].output for e in task.examples)
+    if several and len(answered) > 1 and all(output == first for _, output in answered):
+        problems.append(f"it has one answer for all of {len(answered)} changed inputs")
+    return problems
+
+
+def print_table(
+    reports: Sequence[Report], tokens: Callable[[str], int], source_of: Callable[[str], str]
+) -> None:
+    """Print one row a solution, and what they come to."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    names = ("pairs", "hidden", "symmetries", "cells", "lines", "tokens")
+    table = Table("task", *(Column(name, justify="right") for name in names), "problems", box=None)
+    for r in reports:
+        numbers = (f"{r.right}/{r.pairs}", f"{r.hidden_right}/{r.hidden}", len(r.kept), r.cells, r.lines)
+        problems = "; ".join(r.problems).replace("[", r"\[") or "ok"
+        table.add_row(r.task_id, *map(str, numbers), str(tokens(source_of(r.task_id))), problems)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    good = [r for r in reports if not r.problems]
+    median = sorted(r.lines for r in reports)[len(reports) // 2]
+    large = sum(r.cells >= 169 for r in reports)
+    console.print(
+        f"{len(good)} of {len(reports)} solutions are good; median of {median} lines of code; "
+        f"{large} have a grid of 169 cells or more"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status, 0 where every solution is right."""
-    parser = argparse.ArgumentParser(prog="python -m arc.check", description="Check golden solutions.")
-    parser.add_argument("ids", nargs="*", metavar="id", help="task ids (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m arc.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("ids", nargs="*", metavar="id", help="task ids (default: all that have a solution)")
+    parser.add_argument(
+        "--golden", type=Path, metavar="FOLDER", help="solutions of one's own: files <task id>.py"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the hidden inputs (default: 0)")
+    parser.add_argument(
+        "--tokenizer", metavar="MODEL", help="whose tokens are counted (default: the demo model)"
+    )
+    options = parser.parse_args(arguments)
     try:
-        ids = parser.parse_args(arguments).ids or golden_ids()
-        problems = {task_id: check_solution(load_task(task_id), golden_source(task_id)) for task_id in ids}
+        ids = options.ids or golden_ids(options.golden)
+        sources = {task_id: golden_source(task_id, options.golden) for task_id in ids}
+        tasks = [load_task(task_id) for task_id in ids]
+        shipped = set(golden_ids()) if options.golden else set()
+        reports = []
+        for task in _progress(tasks):
+            reference = golden_source(task.id) if task.id in shipped else None
+            reports.append(check_solution(task, sources[task.id], reference, options.seed))
+        tokens = _token_counter(options.tokenizer)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for task_id, of_task in problems.items():
-        print(f"{task_id}: {'; '.join(of_task) or 'ok'}")
-    return int(any(problems.values()))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    print_table(reports, tokens, sources.__getitem__)
+    return int(any(report.problems for report in reports))
+
+
+def _progress(tasks: Sequence[Task]) -> Sequence[Task]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(tasks, "checking", console=Console(stderr=True), transient=True)  # type: ignore[return-value]
+
+
+def _token_counter(model: str | None) -> Callable[[str], int]:
+    """Make what counts the tokens of a solution as a completion; here, since it imports torch."""
+    from minillm import MinillmError, Tokenizer
+    from minillm.checkpoint import hub
+
+    try:
+        tokenizer = Tokenizer.from_folder(hub.resolve(model or hub.DEMO_MODEL))
+    except MinillmError as error:
+        raise ArcError(str(error)) from error
+
+    def count(source: str) -> int:
+        try:
+            text = completion_text(source)
+        except ArcError:  # its format is wrong, and the table says so
+            text = source
+        return len(tokenizer.encode(text, add_special_tokens=False))
+
+    return count
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import pytest
 
-from arc.check import check_format, check_solution, main, reward
+from arc.check import check_pairs, check_solution, main, reward
+from arc.golden_format import check_format
 from arc.sandbox import RunResult
-from arc.tasks import Example, Task, golden_ids, golden_source, load_task
+from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
 
 GOOD = '''def solve(grid: list[list[int]]) -> list[list[int]]:
     """
@@ -27,12 +31,17 @@ TASK = Task("toy", (Example([[1, 2]], [[2, 1]]),), (Example([[3, 4]], [[4, 3]]),
 
 @pytest.mark.parametrize("task_id", golden_ids())
 def test_golden_solution(task_id: str) -> None:
-    assert check_solution(load_task(task_id), golden_source(task_id)) == []
+    task = load_task(task_id)
+    assert check_pairs(task, golden_source(task_id)) == ([], len(task.examples))
 
 
 def test_good() -> None:
     assert check_format(GOOD) == []
-    assert check_solution(TASK, GOOD) == []
+    report = check_solution(TASK, GOOD)
+    assert report.problems == () and (report.right, report.pairs, report.lines, report.cells) == (2, 2, 5, 2)
+    assert report.hidden_right == report.hidden == 20
+    # On rows alone neither turning by 90 nor flipping rows changes what the rule sees.
+    assert {"as it is", "rows flipped", "columns flipped"} <= set(report.kept)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +83,100 @@ def test_bad_format(old: str, new: str, problem: str) -> None:
 
 def test_wrong_solution() -> None:
     wrong = GOOD.replace("for row in rows]", "for row in rows] if grid != [[3, 4]] else grid")
-    assert check_solution(TASK, wrong) == ["test 1: the output is not the expected one"]
+    assert check_pairs(TASK, wrong) == (["test 1: the output is not the expected one"], 1)
     failing = GOOD.replace("copy.deepcopy(grid)", "grid[2]")
-    problems = check_solution(TASK, failing)
-    assert problems == ["a run failed: IndexError: list index out of range, line 13"]
+    assert check_pairs(TASK, failing) == (["a run failed: IndexError: list index out of range, line 13"], 0)
+
+
+# ---------------------------------------------------------------- solutions that remember
+
+RIGHT = golden_source("007bbfb7")
+FRACTAL = load_task("007bbfb7")
+
+
+def planted(*body: str) -> str:
+    """A solution in the format with another body."""
+    head = RIGHT[: RIGHT.index('"""', RIGHT.index('"""') + 3) + 3]
+    return "\n".join(
+        [head, "    # 1. What it does.", *(f"    {line}" for line in body), "    return result", ""]
+    )
+
+
+def flat(grids: Iterable[Grid]) -> list[str]:
+    return ["".join(str(cell) for row in grid for cell in row) for grid in grids]
+
+
+INPUTS = [e.input for e in FRACTAL.examples]
+OUTPUTS = [e.output for e in FRACTAL.examples]
+PICKED = " ".join(f"{sum(map(sum, i))}" for i in INPUTS)
+BAD = {
+    "a dictionary of outputs": (
+        f"outputs = {dict(zip(flat(INPUTS), OUTPUTS, strict=True))}",
+        "result = outputs[''.join(str(cell) for row in grid for cell in row)]",
+    ),
+    "a dictionary that falls back": (
+        f"outputs = {dict(zip(flat(INPUTS), OUTPUTS, strict=True))}",
+        "result = outputs.get(''.join(str(cell) for row in grid for cell in row), grid)",
+    ),
+    "a hash": (
+        f"numbers = {[int(text) for text in flat(OUTPUTS)]}",
+        "digits = str(numbers[hash(str(grid)) % 6]).rjust(81, '0')",
+        "result = [[int(digits[9 * r + c]) for c in range(9)] for r in range(9)]",
+    ),
+    "a text": (
+        f"text = {' '.join(flat(OUTPUTS))!r}",
+        "digits = text.split()[0]",
+        "result = [[int(digits[9 * r + c]) for c in range(9)] for r in range(9)]",
+    ),
+    "one literal grid": (f"result = {OUTPUTS[0]}",),
+    "a literal grid among rows": (
+        f"small = {INPUTS[0]}",
+        f"result = {OUTPUTS[0]} if grid == small else grid",
+    ),
+    "a branch for one example": (
+        "if grid[0][0] == 0 and grid[0][1] == 7:",
+        "    grid = [row[::-1] for row in grid[::-1]]",
+        "    grid = [row[::-1] for row in grid[::-1]]",
+        f"if sum(map(sum, grid)) in ({', '.join(sorted(set(PICKED.split()), key=int))}):",
+        "    grid = [[grid[r // 3][c // 3] * (grid[r % 3][c % 3] > 0) for c in range(9)] for r in range(9)]",
+        "result = grid",
+    ),
+    "a module that unpacks": ("import zlib", "result = grid"),
+    "eval": ("result = eval('grid')",),
+    "another rule": (
+        "result = [[cell for cell in row for _ in range(3)] for row in grid for _ in range(3)]",
+    ),
+    "the input": ("result = grid",),
+    "a rule for one size and color": (
+        "kept = [[grid[r // 3][c // 3] and grid[r % 3][c % 3] for c in range(9)] for r in range(9)]",
+        "result = [[7 if cell else 0 for cell in row] for row in kept]",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_remembers_is_refused(kind: str) -> None:
+    report = check_solution(FRACTAL, planted(*BAD[kind]), RIGHT)
+    assert report.problems
+    if report.right == report.pairs:  # what the task's own pairs do not tell, hidden ones do
+        assert report.hidden_right < report.hidden or "data in place" in " ".join(report.problems)
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        ("{1: [[2, 1]], 3: [[4, 3]]}[grid[0][0]]", "none could be made"),
+        ("[[2, 1]] if grid == [[1, 2]] else [[4, 3]]", "it has one answer for all"),
+        ("[[2, 1]] if grid == [[1, 2]] else [[4, 3]] if grid == [[3, 4]] else grid", "changed inputs back"),
+    ],
+)
+def test_alone_a_solution_must_be_a_rule(result: str, problem: str) -> None:
+    """Without another to compare with, it has to answer changed inputs, each for itself."""
+    good = check_solution(FRACTAL, RIGHT)
+    assert good.problems == () and good.hidden == 20 and len(good.kept) == 8
+    source = GOOD.replace("[row[::-1] for row in rows]", result)
+    report = check_solution(TASK, source)
+    assert report.right == report.pairs and any(problem in found for found in report.problems)
 
 
 def test_reward() -> None:
@@ -89,12 +188,14 @@ def test_reward() -> None:
     assert reward(RunResult(([[2, 1]],), None), examples) == 0.0
 
 
-def test_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    task_id = golden_ids()[0]
-    assert main([task_id]) == 0
-    assert capsys.readouterr().out == f"{task_id}: ok\n"
-    monkeypatch.setattr("arc.check.golden_source", lambda _: GOOD)
-    assert main([task_id]) == 1
-    assert "the output is not the expected one" in capsys.readouterr().out
-    assert main(["zzz"]) == 1
-    assert capsys.readouterr().err == "error: no ARC task has the id 'zzz'\n"
+def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["007bbfb7"]) == 0
+    row = next(line for line in capsys.readouterr().out.split("\n") if "007bbfb7" in line).split()
+    assert row[1:4] == ["6/6", "20/20", "8"] and row[-1] == "ok" and int(row[-2]) > 100
+    (tmp_path / "007bbfb7.py").write_text(planted("result = grid"))
+    assert main(["--golden", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "train 1: the output is not the expected one" in " ".join(out.split())
+    assert "0 of 1 solutions are good" in out
+    assert main(["007bbfb8"]) == 1
+    assert "near it are 007bbfb7" in capsys.readouterr().err
