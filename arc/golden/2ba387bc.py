@@ -2,7 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The background is the most common color.
-    2. The input has squares of one color each, all of the same size, with background between them.
+    2. The input has squares of one color each, all of the same size, at least three cells wide,
+       with background between them.
     3. Some squares are solid, the others are hollow: outlines one cell thick with background
        inside.
     4. The output is two squares wide: the hollow ones are at the left, the solid ones at the right.
