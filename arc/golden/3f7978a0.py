@@ -36,7 +36,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             # 4. A candidate is right if its four corners have the same color, which is neither
             #    background nor the line color, and the color fills the two sides between the
             #    corners.
-            corners = {grid[r][c] for r in (first_row, last_row) for c in (first_column, last_column)}
+            end_rows, end_columns = (first_row, last_row), (first_column, last_column)
+            corners = {grid[r][c] for r in end_rows for c in end_columns}
             sides = {grid[r][c] for r in range(top, bottom + 1) for c in (left, right)}
             if first_row == top:
                 sides = {grid[r][c] for r in (top, bottom) for c in range(left, right + 1)}

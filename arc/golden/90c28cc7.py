@@ -2,12 +2,12 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The output is smaller than the input, and the background is 0.
-    2. The input has one big rectangle without background, made of rectangular fields of one color.
-    3. The fields form rows and columns: those side by side have the same height, and those one
-       above the other have the same width.
-    4. The output has one cell for each field.
-    5. So next to a row of the rectangle that is the same as the row above it, only one of the two
-       is kept; and the same is true for columns.
+    2. The input has one big rectangular part without background, made of fields of one color.
+    3. The borders between fields lie on a few horizontal and vertical lines, which divide the part
+       into rows and columns of rectangles. A field fills one of these rectangles, or several.
+    4. The output has one cell for each of these rectangles, in its color.
+    5. So of neighboring rows of the part that are equal only one is kept, and the same is true for
+       columns.
     Procedure:
     1. Cut out the smallest rectangle around all cells that are not 0.
     2. Go through its rows from top to bottom; keep a row if it is the first one or differs from the
