@@ -3,15 +3,17 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The most common color is the background.
-    3. There is one figure of one color that is its own mirror image from left to right.
+    3. There is one figure of one color that is its own mirror image, from left to right or from
+       top to bottom.
     4. A solid rectangle of another color, the block, hides a part of the figure.
     5. In the output the block is gone, and the figure is complete.
     Procedure:
     1. Find the background and the two other colors.
     2. The block is the color whose cells just fill the rectangle around them; if both do, it is
        the rarer color. The other color is the figure.
-    3. Try each vertical mirror line (a column, or the line between two columns). It fits if the
-       mirror cell of each figure cell belongs to the figure or to the block.
+    3. Try each upright and each flat mirror line (in the middle of a column or row, or between two
+       of them). It fits if the mirror cell of each figure cell belongs to the figure or to the
+       block.
     4. Take the line that fits and needs the fewest new cells.
     5. Remove the block, and add the mirror cells of all figure cells to the figure.
     """
@@ -35,11 +37,13 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         else:
             figure = places
             figure_color = color
-    # 3. Try each vertical mirror line (a column, or the line between two columns). It fits if the
-    # mirror cell of each figure cell belongs to the figure or to the block.
+    # 3. Try each upright and each flat mirror line (in the middle of a column or row, or between
+    # two of them). It fits if the mirror cell of each figure cell belongs to the figure or to the
+    # block.
+    images = [[(r, total - c) for r, c in figure] for total in range(2 * width - 1)]
+    images += [[(total - r, c) for r, c in figure] for total in range(2 * height - 1)]
     best = None
-    for total in range(2 * width - 1):
-        mirrored = [(r, total - c) for r, c in figure]
+    for mirrored in images:
         if not all(cell in figure or cell in block for cell in mirrored):
             continue
         # 4. Take the line that fits and needs the fewest new cells.
