@@ -6,7 +6,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. Each room has one color; the most common room color is the background.
     4. The lines and the rooms of other colors stay as they are.
     5. Where two rooms of the same color stand in one row or one column of rooms, with nothing but
-       background rooms between them, the rooms between them get this color.
+       background rooms between them, the rooms between them get this color. Stretches of
+       different colors do not cross.
     Procedure:
     1. List the first row of each row of rooms: row 0 and each row below a full line.
     2. List the first column of each column of rooms in the same way.

@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The most common color is the background; all other cells have one color, the markers.
     3. Some markers lie in the first or in the last row, the others in the first or in the last
-       column; all other cells are background.
+       column; all other cells are background. At least one marker of the former is not in a
+       corner.
     4. In the output a cell is 2 where the column of a marker of the first kind crosses the row of
        a marker of the second kind. The markers are kept.
     Procedure:

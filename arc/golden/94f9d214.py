@@ -3,7 +3,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input consists of two halves of equal size, one above the other or side by side.
     2. The background color occurs in both halves, and each half has one other color that the
-       other half does not have.
+       other half does not have. Where the upper and the lower half of a grid are like that, they
+       are meant, and not the left and the right half.
     3. The output has the size of a half.
     4. A cell of the output is 2 if the cells at this place are background in both halves; all
        other cells have the background color.
