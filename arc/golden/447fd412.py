@@ -7,7 +7,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. One group of touching cells (by sides or corners) has both colors: the template. It is
        drawn with single cells: a body and some markers, which do not touch each other by sides.
     4. All other cells that are not background are markers too. They form solid squares, which
-       show some of the template's markers enlarged: a marker cell becomes a square of k x k cells,
+       show all the template's markers enlarged: a marker cell becomes a square of k x k cells,
        and the distances grow by the factor k too. The squares do not touch each other by sides.
     5. In the output the body of the template is drawn at these markers, enlarged by the same
        factor; what lies outside the grid is left out.

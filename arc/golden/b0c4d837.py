@@ -5,7 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. One color draws a cup: three sides of a rectangle, one cell thick; the fourth side is open.
     3. The other color fills the cup from its bottom up to some level, in full layers.
     4. The empty part of the cup, from the level up to the edge, has some layers too.
-    5. There are at most nine empty layers. The output has 3x3 cells of background, and as many cells of the filling color as there are
+       There are at most nine of them.
+    5. The output has 3x3 cells of background, and as many cells of the filling color as there are
        empty layers. They stand on a snake line: first row from left to right, second row from
        right to left, third row from left to right.
     Procedure:
