@@ -18,7 +18,7 @@ from minillm.errors import MinillmError
 from minillm.inputs import Prompt, chat_text
 from minillm.llm import LLM
 from minillm.serve import protocol
-from minillm.serve.answer import Answer
+from minillm.serve.answer import Answer, ReasoningTokens
 from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.tool_use import ToolUse
@@ -96,7 +96,10 @@ class Served:
 
 @dataclass
 class SampleProgress:
-    """What of a sample of the prompt at `place` has been given out: up to `offset`, in so many tokens."""
+    """What of a sample of the prompt at `place` has been given out: up to `offset`, in so many tokens.
+
+    So many of them were `reasoning`.
+    """
 
     place: int
     decoder: IncrementalDecoder
@@ -104,6 +107,7 @@ class SampleProgress:
     finished: bool = False
     offset: int = 0
     tokens: int = 0
+    reasoning: int = 0
 
 
 class Exchange:
@@ -183,7 +187,7 @@ class Exchange:
             for sample in output.outputs:
                 choice = self._choice(self._at(place, sample), output, sample)
                 choices.append({**self.choice_nulls, **choice})
-        answer = {**self._head, "object": self.object, "choices": choices, "usage": self._usage()}
+        answer = {**self._head, "object": self.object, "choices": choices, "usage": self._whole_usage()}
         return {**self.answer_nulls, **answer, **extras}
 
     async def chunks(self, outputs: Outputs) -> AsyncIterator[Json]:
@@ -197,10 +201,10 @@ class Exchange:
                 if self._has_news(progress := self._at(place, sample), sample):
                     extras = {} if progress.started else self._extras(output)
                     if self._usage_in_chunks:
-                        extras["usage"] = _usage([output], progress.tokens)
+                        extras["usage"] = self._usage([output], [progress])
                     yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
         if self._usage_at_end:
-            yield {**head, "choices": [], "usage": self._usage()}
+            yield {**head, "choices": [], "usage": self._whole_usage()}
 
     def error(self, error: ApiError) -> Json:
         """Write the chunk that ends a stream in which something went wrong."""
@@ -267,9 +271,19 @@ class Exchange:
         for sample in output.outputs:
             self._at(place, sample).tokens += len(sample.token_ids)
 
-    def _usage(self) -> Json:
-        tokens = sum(progress.tokens for progress in self._progress.values())
-        return _usage(self._prompts_read.values(), tokens)
+    def _whole_usage(self) -> Json:
+        return self._usage(list(self._prompts_read.values()), list(self._progress.values()))
+
+    def _usage(self, prompts: Sequence[RequestOutput], samples: Sequence[SampleProgress]) -> Json:
+        """Count the tokens of these prompts and samples."""
+        prompt_tokens = sum(len(output.prompt_token_ids) for output in prompts)
+        completion_tokens = sum(sample.tokens for sample in samples)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(output.num_cached_tokens for output in prompts)},
+        }
 
     def _name(self, token: int) -> str:
         return f"token_id:{token}" if self._names_by_id else self.served.tokenizer.name_of(token)
@@ -422,7 +436,8 @@ class ChatExchange(Exchange):
         self._text += "" if self._continues else parsers.opening(use)
         continued = self._messages[-1]["content"] if self._continues else None
         reasons = parsers.reasons(self._text, continued, options)
-        self._use, self._reasons, self._answers = use, reasons, dict[int, Answer]()
+        self._use, self._reasons = use, reasons
+        self._answers, self._reasoning = dict[int, Answer](), dict[int, ReasoningTokens]()
         structure = params.structured_outputs
         if use.is_forced:
             if structure is not None:
@@ -445,7 +460,21 @@ class ChatExchange(Exchange):
             if sample.index not in self._answers:
                 parser = self.served.parsers.parser(self._use, self._reasons)
                 self._answers[sample.index] = Answer(parser, self._include_reasoning, self._use.parallel)
+                if (reader := self.served.parsers.reasoning_reader(self._reasons)) is not None:
+                    shown = self.params.skip_special_tokens, self.params.shown_special_token_ids
+                    decoder = IncrementalDecoder(self.served.tokenizer, *shown)
+                    self._reasoning[sample.index] = ReasoningTokens(reader, decoder)
             self._answers[sample.index].read(sample.text, sample.finished())
+            if (counted := self._reasoning.get(sample.index)) is not None:
+                counted.add(sample.token_ids, sample.finished())
+                self._at(place, sample).reasoning = counted.count
+
+    def _usage(self, prompts: Sequence[RequestOutput], samples: Sequence[SampleProgress]) -> Json:
+        usage = super()._usage(prompts, samples)
+        if self.served.parsers.know_reasoning:
+            reasoning = sum(sample.reasoning for sample in samples)
+            usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+        return usage
 
     def _adds(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
         return bool(self._answers[sample.index].new)
@@ -495,17 +524,6 @@ class ChatExchange(Exchange):
 
 def _one_text(i: int, content: str | list[Json]) -> str:
     return content if isinstance(content, str) else text_of(i, content)
-
-
-def _usage(prompts: Iterable[RequestOutput], completion_tokens: int) -> Json:
-    prompts = list(prompts)
-    prompt_tokens = sum(len(output.prompt_token_ids) for output in prompts)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": sum(output.num_cached_tokens for output in prompts)},
-    }
 
 
 def finite(entry: Logprob) -> float:
