@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -36,6 +36,9 @@ from minillm.llm import LLM
 from minillm.progress import progress_bar
 from minillm.serve.flags import own_flags
 from minillm.tokenizer.chat_templates import given_template
+
+if TYPE_CHECKING:
+    from minillm.serve.options import ServerOptions
 
 
 # Where tyro finds what an option is, besides a command's own docstring.
@@ -114,6 +117,11 @@ class Serve(Model):
             default nothing does, but for gpt-oss.
         chat_template: a file, or Jinja itself, in place of the model's chat template.
         trust_request_chat_template: let requests bring a chat template, which is a program.
+        return_tokens_as_token_ids: name the tokens of logprobs by their ids, "token_id:5", unless a request
+            says otherwise.
+        enable_force_include_usage: end every stream with usage.
+        enable_tokenizer_info_endpoint: serve /tokenizer_info, which shows the chat template too.
+        skip_tokenizer_init: load no tokenizer: token ids come in and go out.
         enable_lora: let adapters of PEFT be models to ask for; loading them while it runs needs
             VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 too.
         lora_modules: adapters that are there from the start on: NAME=FOLDER, or JSON such as
@@ -142,6 +150,10 @@ class Serve(Model):
     reasoning_parser: Name = None
     chat_template: Name = None
     trust_request_chat_template: bool = False
+    return_tokens_as_token_ids: bool = False
+    enable_force_include_usage: bool = False
+    enable_tokenizer_info_endpoint: bool = False
+    skip_tokenizer_init: bool = False
     enable_lora: bool = False
     lora_modules: tuple[str, ...] = ()
     max_loras: int = 1
@@ -161,7 +173,7 @@ class Serve(Model):
     def run(self) -> None:
         """Serve until told to stop."""
         try:
-            from minillm.serve import adapters, parsers, server
+            from minillm.serve import server
         except ImportError as error:
             reason = f"serving needs packages that are not there ({error})"
             raise MinillmError(f"{reason}; {install_hint('serve')}") from error
@@ -169,26 +181,15 @@ class Serve(Model):
         keys = self.api_key or tuple(os.environ[name] for name in variables if name in os.environ)[:1]
         if "" in keys:
             raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
-        if self.lora_modules and not self.enable_lora:
-            raise MinillmError("--lora-modules need --enable-lora; give that too")
         names = self.served_model_name or (self.model,)
-        options = server.ServerOptions(
-            self.trust_request_chat_template,
-            self.server_dev_mode or _is_set("VLLM_SERVER_DEV_MODE"),
-            self.root_path,
-            _listed(self.allowed_origins),
-            _listed(self.allowed_methods),
-            _listed(self.allowed_headers),
-            self.allow_credentials,
-            parsers.ParserOptions(self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice),
-            adapters.read_modules(self.lora_modules, names),
-            _is_set("VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
-        )
+        options = self._options(names)
         limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
         template = None if self.chat_template is None else given_template(self.chat_template)
         server.check_certificate(self.ssl_certfile, self.ssl_keyfile)
         with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            llm = self.load("enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras")
+            llm = self.load(
+                "skip_tokenizer_init", "enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras"
+            )
             if template is not None:
                 llm.get_tokenizer().chat_template = template
             around = {
@@ -198,6 +199,30 @@ class Serve(Model):
                 "ssl_keyfile": self.ssl_keyfile,
             }
             server.serve(llm, names, listener, keys, limits, options, **around)
+
+    def _options(self, names: Sequence[str]) -> ServerOptions:
+        """Make what the server allows of these options; `MinillmError` where they contradict each other."""
+        from minillm.serve import adapters, options, parsers
+
+        if self.lora_modules and not self.enable_lora:
+            raise MinillmError("--lora-modules need --enable-lora; give that too")
+        if self.skip_tokenizer_init and self.chat_template is not None:
+            raise MinillmError("--chat-template needs a tokenizer; leave out --skip-tokenizer-init")
+        given: dict[str, Any] = {
+            field.name: getattr(self, field.name, None) for field in fields(options.ServerOptions)
+        }
+        of_parsers = (self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice)
+        given |= {
+            "dev_mode": self.server_dev_mode or _is_set("VLLM_SERVER_DEV_MODE"),
+            "parsers": parsers.ParserOptions(*of_parsers),
+            "lora_modules": adapters.read_modules(self.lora_modules, names),
+            "allow_runtime_lora_updating": _is_set("VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
+            **{
+                f"allowed_{x}": _listed(getattr(self, f"allowed_{x}"))
+                for x in ("origins", "methods", "headers")
+            },
+        }
+        return options.ServerOptions(**given)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from minillm.api.lora_request import LoRARequest
@@ -19,11 +20,12 @@ from minillm.inputs import Prompt, chat_text
 from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.answer import Answer, ReasoningTokens
+from minillm.serve.options import ServerOptions
 from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.tool_use import ToolUse
 from minillm.tokenizer.chat_templates import text_of
-from minillm.tokenizer.tokenizer import IncrementalDecoder
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
 
@@ -36,28 +38,38 @@ LOWEST_LOGPROB = -9999.0
 class Served:
     """What an exchange knows of the model: the names it is served by, and how its tokens look.
 
-    Answers have the first name, or that of an adapter. `trusts_templates` lets clients bring a chat template
-    of their own.
+    Answers have the first name, or that of an adapter.
 
     Attributes:
         names: of the model itself.
         adapters: those that may be asked for, by name.
+        options: of the server.
+        has_tokenizer: whether there is text at all.
     """
 
-    def __init__(
-        self,
-        llm: LLM,
-        names: Sequence[str],
-        trusts_templates: bool = False,
-        parsers: ParserOptions | None = None,
-        adapters: Sequence[LoRARequest] = (),
-    ) -> None:
-        self.names, self.name, self._trusts_templates = list(names), names[0], trusts_templates
-        self.adapters = {adapter.lora_name: adapter for adapter in adapters}
+    def __init__(self, llm: LLM, names: Sequence[str], options: ServerOptions) -> None:
+        self.names, self.name, self.options = list(names), names[0], options
+        self.adapters = {adapter.lora_name: adapter for adapter in options.lora_modules}
         self.created, self.max_model_len = int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
-        self.tokenizer = llm.get_tokenizer()
-        self.parsers = Parsers(self.tokenizer, parsers or ParserOptions())
+        self._tokenizer, self.has_tokenizer = llm.tokenizer, llm.tokenizer is not None
+        if self.has_tokenizer or options.parsers not in (None, ParserOptions()):
+            self.parsers  # noqa: B018 (whose errors are of the start)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; `ApiError` where there is none."""
+        if self._tokenizer is None:
+            raise ApiError(
+                "this server has no tokenizer: send token ids, to /v1/completions as prompt or to "
+                "/inference/v1/generate as token_ids, or start it without --skip-tokenizer-init"
+            )
+        return self._tokenizer
+
+    @cached_property
+    def parsers(self) -> Parsers:
+        """What reads the answers of chats; `ApiError` without a tokenizer."""
+        return Parsers(self.tokenizer, self.options.parsers or ParserOptions())
 
     @property
     def max_tokens(self) -> int | None:
@@ -81,7 +93,7 @@ class Served:
         Jinja is a program: one that runs long would hold up everybody.
         """
         template: str | None = arguments.pop("chat_template", None)
-        if template is not None and not self._trusts_templates:
+        if template is not None and not self.options.trust_request_chat_template:
             raise ApiError(
                 "chat_template: this server takes none from requests; start it with "
                 "--trust-request-chat-template",
@@ -102,7 +114,7 @@ class SampleProgress:
     """
 
     place: int
-    decoder: IncrementalDecoder
+    decoder: IncrementalDecoder | None
     started: bool = False
     finished: bool = False
     offset: int = 0
@@ -136,7 +148,8 @@ class Exchange:
             self.model = served.name
         self.stream: bool = arguments.pop("stream", False)
         options = arguments.pop("stream_options", None)
-        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream)
+        always = self.stream and served.options.enable_force_include_usage
+        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream, always)
         self.priority: int = arguments.pop("priority", 0)
         given_id = arguments.pop("request_id", None) or uuid.uuid4().hex
         self.request_id = f"{self.id_prefix}-{request_id or given_id}"
@@ -144,8 +157,9 @@ class Exchange:
         self._kept: int | None = arguments.pop("truncate_prompt_tokens", None)
         self._keeps_start = arguments.pop("truncation_side", "left") == "right"
         self._echo: bool = arguments.pop("echo", False)
-        self._returns_ids: bool = arguments.pop("return_token_ids", False)
-        self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", False)
+        by_id = served.options.return_tokens_as_token_ids or not served.has_tokenizer
+        self._returns_ids: bool = arguments.pop("return_token_ids", not served.has_tokenizer)
+        self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", by_id)
         self._shows_prompt = "prompt_logprobs" in arguments
         self.params = self._params(arguments)
         if self.stream and self._shows_prompt:
@@ -173,7 +187,8 @@ class Exchange:
                 ids = prompt["prompt_token_ids"]
                 if len(ids) > self._kept:
                     ids = ids[: self._kept] if self._keeps_start else ids[len(ids) - self._kept :]
-                    prompt |= {"prompt": llm.get_tokenizer().decode(ids, False), "prompt_token_ids": ids}
+                    text = self.served.tokenizer.decode(ids, False) if self.served.has_tokenizer else ""
+                    prompt |= {"prompt": text, "prompt_token_ids": ids}
         return prompts
 
     async def whole(self, outputs: Outputs) -> Json:
@@ -253,7 +268,9 @@ class Exchange:
     def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
         index = place * self.params.n + sample.index
         if index not in self._progress:
-            decoder = IncrementalDecoder(self.served.tokenizer, self.params.skip_special_tokens)
+            decoder = None
+            if self.served.has_tokenizer:
+                decoder = IncrementalDecoder(self.served.tokenizer, self.params.skip_special_tokens)
             self._progress[index] = SampleProgress(place, decoder)
         return self._progress[index]
 
@@ -321,13 +338,12 @@ class CompletionExchange(Exchange):
         return params
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        tokenizer = llm.get_tokenizer()
         prompts: list[Prompt] = []
         for prompt in self._prompts:
             if isinstance(prompt, str):
-                ids, text = tokenizer.encode(prompt, self._special_tokens), prompt
+                ids, text = self.served.tokenizer.encode(prompt, self._special_tokens), prompt
             else:
-                ids, text = prompt, tokenizer.decode(prompt, False) if self._echo else ""
+                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if self._echo else ""
             prompts.append({"prompt": text, "prompt_token_ids": ids})
         return prompts
 
@@ -366,7 +382,7 @@ class CompletionExchange(Exchange):
         self,
         columns: Json,
         tokens: Iterable[tuple[int, dict[int, Logprob] | None]],
-        decoder: IncrementalDecoder,
+        decoder: IncrementalDecoder | None,
         offset: int,
     ) -> int:
         """Add tokens to logprobs in the shape of completions, keyed by name; return the next offset."""
@@ -380,7 +396,7 @@ class CompletionExchange(Exchange):
             row = (self._name(token), logprob, top, offset)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
-            offset += len(decoder.add([token]))
+            offset += len(decoder.add([token])) if decoder is not None else 0
         return offset
 
 
@@ -451,7 +467,7 @@ class ChatExchange(Exchange):
         return replace(params, structured_outputs=structure, shown_special_token_ids=shown)
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        ids = llm.get_tokenizer().encode(self._text, add_special_tokens=False)
+        ids = self.served.tokenizer.encode(self._text, add_special_tokens=False)
         return [{"prompt": self._text, "prompt_token_ids": ids}]
 
     def _count(self, place: int, output: RequestOutput) -> None:
