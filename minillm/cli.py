@@ -17,10 +17,9 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from inspect import getdoc
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -29,56 +28,13 @@ from rich.text import Text
 
 from minillm.api.outputs import Logprob, RequestOutput
 from minillm.api.sampling_params import RequestOutputKind, SamplingParams
-from minillm.cli_options import File, Length, Name, Number, Object, Whole, arg, offering, options
-from minillm.errors import MinillmError, install_hint
+from minillm.cli_options import File, Model, Name, arg, offering, options
+from minillm.cli_serve import Serve
+from minillm.errors import MinillmError
 from minillm.inputs import Prompt, chat_prompt
 from minillm.llm import LLM
 from minillm.progress import progress_bar
 from minillm.serve.flags import own_flags
-from minillm.tokenizer.chat_templates import given_template
-
-
-# Where tyro finds what an option is, besides a command's own docstring.
-class _Arguments:
-    __doc__ = f"{getdoc(SamplingParams)}\n\n{getdoc(LLM)}"
-
-
-@dataclass(frozen=True)
-class Model(_Arguments):
-    """Which model, and how it runs.
-
-    Attributes:
-        model: a folder, a Hugging Face hub id, or the packaged demo model, smollm2-135m-instruct.
-        tokenizer: folder of another tokenizer than the model's.
-        dtype: float32, bfloat16, float16, float64 or auto (the checkpoint's), instead of a precision.
-        precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64; by default fp32.
-        device: where it runs, such as cpu or cuda.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, arg(metavar="MODEL")]
-    tokenizer: Name = None
-    dtype: Name = None
-    precision: Name = None
-    device: str = "cpu"
-    seed: int = 0
-    max_model_len: Length = None
-    max_num_seqs: int = 64
-    max_num_batched_tokens: Length = 2048
-    enable_prefix_caching: bool = True
-    gpu_memory_utilization: Number = None
-    kv_cache_memory_bytes: Length = None
-    max_logprobs: int = 20
-    logprobs_mode: str = "tempered_logprobs"
-    generation_config: str = "auto"
-    override_generation_config: Object = None
-    hf_overrides: Object = None
-    scheduling_policy: str = "fcfs"
-
-    def load(self, *more: str) -> LLM:
-        """Load the model, ready to sample from; `more` are further options that `LLM` takes."""
-        print(f"loading {self.model} in {self.precision or self.dtype or 'fp32'}", file=sys.stderr)
-        names = [*(field.name for field in fields(Model)), *more]
-        return LLM(**{name: getattr(self, name) for name in names})
 
 
 class Sampling(Model):
@@ -88,116 +44,6 @@ class Sampling(Model):
         """Return the model's defaults with this command's options, and `more`."""
         chosen = {n: x for n in options(SamplingParams) if (x := getattr(self, n, None)) is not None}
         return replace(llm.get_default_sampling_params(), **{"max_tokens": None, **chosen, **more})
-
-
-@dataclass(frozen=True)
-class Serve(Model):
-    """Serve a model over HTTP with OpenAI's API: completions, chat completions, models, metrics.
-
-    SIGTERM and Ctrl-C let running requests finish, and refuse new ones.
-
-    Attributes:
-        host: address to serve at; 0.0.0.0 is all of them.
-        port: 0 takes a free one and prints it.
-        api_key: what clients must bring as `Authorization: Bearer KEY`, one or several; by default the
-            environment variable MINILLM_API_KEY or VLLM_API_KEY, which other users of the machine cannot read
-            off the command line.
-        served_model_name: the names that clients ask for, the first of which is in answers; by default MODEL
-            as it is given.
-        max_body_bytes: most bytes of one request.
-        max_concurrent_requests: more than so many at a time are refused.
-        shutdown_timeout: seconds that running requests still have when the server is told to stop.
-        tool_call_parser: how the model writes calls of tools: hermes, llama3_json, mistral or openai
-            (gpt-oss); by default, what its chat template shows.
-        enable_auto_tool_choice: refuse to start where nothing says how calls are written.
-        reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1 or openai (gpt-oss); by
-            default nothing does, but for gpt-oss.
-        chat_template: a file, or Jinja itself, in place of the model's chat template.
-        trust_request_chat_template: let requests bring a chat template, which is a program.
-        enable_lora: let adapters of PEFT be models to ask for; loading them while it runs needs
-            VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 too.
-        lora_modules: adapters that are there from the start on: NAME=FOLDER, or JSON such as
-            {"name": "a", "path": "a/folder", "base_model_name": "one of served-model-name"}.
-        server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
-        root_path: the path that a proxy serves this server under.
-        allowed_origins: pages that may ask from a browser, "*" for all; none by default.
-        allowed_methods: with which they may ask.
-        allowed_headers: that they may send.
-        allow_credentials: let them send cookies.
-        ssl_certfile: a certificate, by which it speaks HTTPS.
-        ssl_keyfile: the certificate's key, where that is in a file of its own.
-        uvicorn_log_level: of the HTTP server; from "info" on it logs each request.
-        disable_uvicorn_access_log: it logs no requests all the same.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    api_key: tuple[str, ...] = ()
-    served_model_name: tuple[str, ...] = ()
-    max_body_bytes: int = 8 << 20
-    max_concurrent_requests: int = 256
-    shutdown_timeout: int = 60
-    tool_call_parser: Name = None
-    enable_auto_tool_choice: bool = False
-    reasoning_parser: Name = None
-    chat_template: Name = None
-    trust_request_chat_template: bool = False
-    enable_lora: bool = False
-    lora_modules: tuple[str, ...] = ()
-    max_loras: int = 1
-    max_lora_rank: int = 16
-    max_cpu_loras: Whole = None
-    server_dev_mode: bool = False
-    root_path: str = ""
-    allowed_origins: tuple[str, ...] = ()
-    allowed_methods: tuple[str, ...] = ("*",)
-    allowed_headers: tuple[str, ...] = ("*",)
-    allow_credentials: bool = False
-    ssl_certfile: Name = None
-    ssl_keyfile: Name = None
-    uvicorn_log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "warning"
-    disable_uvicorn_access_log: bool = False
-
-    def run(self) -> None:
-        """Serve until told to stop."""
-        try:
-            from minillm.serve import adapters, parsers, server
-        except ImportError as error:
-            reason = f"serving needs packages that are not there ({error})"
-            raise MinillmError(f"{reason}; {install_hint('serve')}") from error
-        variables = ("MINILLM_API_KEY", "VLLM_API_KEY")
-        keys = self.api_key or tuple(os.environ[name] for name in variables if name in os.environ)[:1]
-        if "" in keys:
-            raise MinillmError("the API key is empty; give one, or neither --api-key nor MINILLM_API_KEY")
-        if self.lora_modules and not self.enable_lora:
-            raise MinillmError("--lora-modules need --enable-lora; give that too")
-        names = self.served_model_name or (self.model,)
-        options = server.ServerOptions(
-            self.trust_request_chat_template,
-            self.server_dev_mode or _is_set("VLLM_SERVER_DEV_MODE"),
-            self.root_path,
-            _listed(self.allowed_origins),
-            _listed(self.allowed_methods),
-            _listed(self.allowed_headers),
-            self.allow_credentials,
-            parsers.ParserOptions(self.tool_call_parser, self.reasoning_parser, self.enable_auto_tool_choice),
-            adapters.read_modules(self.lora_modules, names),
-            _is_set("VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
-        )
-        limits = server.ServerLimits(self.max_body_bytes, self.max_concurrent_requests, self.shutdown_timeout)
-        template = None if self.chat_template is None else given_template(self.chat_template)
-        server.check_certificate(self.ssl_certfile, self.ssl_keyfile)
-        with server.bind(self.host, self.port) as listener:  # before the model is loaded, which takes long
-            llm = self.load("enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras")
-            if template is not None:
-                llm.get_tokenizer().chat_template = template
-            around = {
-                "log_level": self.uvicorn_log_level,
-                "access_log": not self.disable_uvicorn_access_log,
-                "ssl_certfile": self.ssl_certfile,
-                "ssl_keyfile": self.ssl_keyfile,
-            }
-            server.serve(llm, names, listener, keys, limits, options, **around)
 
 
 @dataclass(frozen=True)
@@ -382,20 +228,6 @@ def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams
         signal.signal(signal.SIGINT, before)
         print()
     return answer
-
-
-def _is_set(variable: str) -> bool:
-    """Tell whether a variable of the environment switches something on."""
-    return os.environ.get(variable, "").lower() not in ("", "0", "false")
-
-
-def _listed(words: Sequence[str]) -> list[str]:
-    """Read words, or vLLM's JSON list of them."""
-    try:
-        listed = json.loads(words[0]) if len(words) == 1 and words[0].startswith("[") else list(words)
-    except ValueError as error:
-        raise MinillmError(f"{words[0]} is no JSON list ({error}); give words") from error
-    return [str(word) for word in listed]
 
 
 def _parsed(line: str, number: int) -> Prompt:

@@ -1,17 +1,23 @@
-"""How the command line takes what it takes: the types of its options, and those that parameters declare."""
+"""How the command line takes what it takes: the types of its options, those that parameters declare, and
+those of the model, which all commands have."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import tyro
 
 from minillm.api.parameters import parameters
+from minillm.api.sampling_params import SamplingParams
 from minillm.errors import Class
+from minillm.llm import LLM
 
 arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
@@ -94,3 +100,46 @@ def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Cla
         return cls
 
     return wrap
+
+
+# Where tyro finds what an option is, besides a command's own docstring.
+class _Arguments:
+    __doc__ = f"{getdoc(SamplingParams)}\n\n{getdoc(LLM)}"
+
+
+@dataclass(frozen=True)
+class Model(_Arguments):
+    """Which model, and how it runs.
+
+    Attributes:
+        model: a folder, a Hugging Face hub id, or the packaged demo model, smollm2-135m-instruct.
+        tokenizer: folder of another tokenizer than the model's.
+        dtype: float32, bfloat16, float16, float64 or auto (the checkpoint's), instead of a precision.
+        precision: fp32, bf16, fp32-attn-bf16, bf16-master-fp32, int8, int4 or fp64; by default fp32.
+        device: where it runs, such as cpu or cuda.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, arg(metavar="MODEL")]
+    tokenizer: Name = None
+    dtype: Name = None
+    precision: Name = None
+    device: str = "cpu"
+    seed: int = 0
+    max_model_len: Length = None
+    max_num_seqs: int = 64
+    max_num_batched_tokens: Length = 2048
+    enable_prefix_caching: bool = True
+    gpu_memory_utilization: Number = None
+    kv_cache_memory_bytes: Length = None
+    max_logprobs: int = 20
+    logprobs_mode: str = "tempered_logprobs"
+    generation_config: str = "auto"
+    override_generation_config: Object = None
+    hf_overrides: Object = None
+    scheduling_policy: str = "fcfs"
+
+    def load(self, *more: str) -> LLM:
+        """Load the model, ready to sample from; `more` are further options that `LLM` takes."""
+        print(f"loading {self.model} in {self.precision or self.dtype or 'fp32'}", file=sys.stderr)
+        names = [*(field.name for field in fields(Model)), *more]
+        return LLM(**{name: getattr(self, name) for name in names})

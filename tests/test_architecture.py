@@ -50,6 +50,7 @@ ORDERS: dict[str, Order] = {
         "__init__",
         ("serve", "harness"),
         "cli_options",
+        "cli_serve",
         "cli",
         ("__main__", "examples"),
     ),

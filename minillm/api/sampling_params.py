@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -385,6 +386,18 @@ class SamplingParams:
 def _changing(cls: type) -> list[tuple[str, Any]]:
     """List the parameters that can change the distribution: each row of a step asks for them."""
     return [(name, parameter) for name, parameter in parameters(cls).items() if parameter.changes is not None]
+
+
+def _with_signature(cls: type) -> None:
+    """Let `inspect.signature` of `from_optional` list the fields, which whoever fills it looks for."""
+    function: Any = vars(cls)["from_optional"].__func__
+    taken = inspect.Parameter("cls", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = inspect.signature(cls).parameters.values()
+    fields = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in given]
+    function.__signature__ = inspect.Signature([taken, *fields])
+
+
+_with_signature(SamplingParams)
 
 
 @cache

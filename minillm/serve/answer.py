@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from minillm.serve.reading import Call, Delta, Parser
+from minillm.serve.reading import Call, Delta, Parser, Reader
+from minillm.tokenizer.tokenizer import IncrementalDecoder
 
 Json = dict[str, Any]
+
+
+class ReasoningTokens:
+    """Counts the tokens of reasoning in an answer, whose marks are not among them.
+
+    A token without a text of its own, as of half a character, goes with the next that has one. By the tokens
+    themselves it is the same count however their text is cut, and whatever of it is held back.
+
+    Attributes:
+        count: so many there were.
+    """
+
+    def __init__(self, parser: Reader, decoder: IncrementalDecoder) -> None:
+        self._parser, self._decoder = parser, decoder
+        self.count = self._waiting = 0
+
+    def add(self, token_ids: Sequence[int], is_last: bool) -> None:
+        """Take the next tokens."""
+        for token in token_ids:
+            self._waiting += 1
+            self._read(self._decoder.add([token]))
+        if is_last:
+            self._read(self._decoder.flush())
+            self._take(self._parser.flush())
+
+    def _read(self, text: str) -> None:
+        self._take(self._parser.add(text))
+        if text and not self._parser.is_holding:  # of a mark nothing is given
+            self._waiting = 0
+
+    def _take(self, delta: Delta) -> None:
+        if delta.reasoning:
+            self.count += self._waiting
+        if delta:
+            self._waiting = 0
 
 
 @dataclass

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from minillm.api.lora_request import LoRARequest
@@ -18,12 +19,13 @@ from minillm.errors import MinillmError
 from minillm.inputs import Prompt, chat_text
 from minillm.llm import LLM
 from minillm.serve import protocol
-from minillm.serve.answer import Answer
+from minillm.serve.answer import Answer, ReasoningTokens
+from minillm.serve.options import ServerOptions
 from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.tool_use import ToolUse
 from minillm.tokenizer.chat_templates import text_of
-from minillm.tokenizer.tokenizer import IncrementalDecoder
+from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
 
@@ -36,28 +38,38 @@ LOWEST_LOGPROB = -9999.0
 class Served:
     """What an exchange knows of the model: the names it is served by, and how its tokens look.
 
-    Answers have the first name, or that of an adapter. `trusts_templates` lets clients bring a chat template
-    of their own.
+    Answers have the first name, or that of an adapter.
 
     Attributes:
         names: of the model itself.
         adapters: those that may be asked for, by name.
+        options: of the server.
+        has_tokenizer: whether there is text at all.
     """
 
-    def __init__(
-        self,
-        llm: LLM,
-        names: Sequence[str],
-        trusts_templates: bool = False,
-        parsers: ParserOptions | None = None,
-        adapters: Sequence[LoRARequest] = (),
-    ) -> None:
-        self.names, self.name, self._trusts_templates = list(names), names[0], trusts_templates
-        self.adapters = {adapter.lora_name: adapter for adapter in adapters}
+    def __init__(self, llm: LLM, names: Sequence[str], options: ServerOptions) -> None:
+        self.names, self.name, self.options = list(names), names[0], options
+        self.adapters = {adapter.lora_name: adapter for adapter in options.lora_modules}
         self.created, self.max_model_len = int(time.time()), llm.max_model_len
         self.defaults = llm.get_default_sampling_params()
-        self.tokenizer = llm.get_tokenizer()
-        self.parsers = Parsers(self.tokenizer, parsers or ParserOptions())
+        self._tokenizer, self.has_tokenizer = llm.tokenizer, llm.tokenizer is not None
+        if self.has_tokenizer or options.parsers not in (None, ParserOptions()):
+            self.parsers  # noqa: B018 (whose errors are of the start)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; `ApiError` where there is none."""
+        if self._tokenizer is None:
+            raise ApiError(
+                "this server has no tokenizer: send token ids, to /v1/completions as prompt or to "
+                "/inference/v1/generate as token_ids, or start it without --skip-tokenizer-init"
+            )
+        return self._tokenizer
+
+    @cached_property
+    def parsers(self) -> Parsers:
+        """What reads the answers of chats; `ApiError` without a tokenizer."""
+        return Parsers(self.tokenizer, self.options.parsers or ParserOptions())
 
     @property
     def max_tokens(self) -> int | None:
@@ -81,7 +93,7 @@ class Served:
         Jinja is a program: one that runs long would hold up everybody.
         """
         template: str | None = arguments.pop("chat_template", None)
-        if template is not None and not self._trusts_templates:
+        if template is not None and not self.options.trust_request_chat_template:
             raise ApiError(
                 "chat_template: this server takes none from requests; start it with "
                 "--trust-request-chat-template",
@@ -96,14 +108,18 @@ class Served:
 
 @dataclass
 class SampleProgress:
-    """What of a sample of the prompt at `place` has been given out: up to `offset`, in so many tokens."""
+    """What of a sample of the prompt at `place` has been given out: up to `offset`, in so many tokens.
+
+    So many of them were `reasoning`.
+    """
 
     place: int
-    decoder: IncrementalDecoder
+    decoder: IncrementalDecoder | None
     started: bool = False
     finished: bool = False
     offset: int = 0
     tokens: int = 0
+    reasoning: int = 0
 
 
 class Exchange:
@@ -132,7 +148,8 @@ class Exchange:
             self.model = served.name
         self.stream: bool = arguments.pop("stream", False)
         options = arguments.pop("stream_options", None)
-        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream)
+        always = self.stream and served.options.enable_force_include_usage
+        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream, always)
         self.priority: int = arguments.pop("priority", 0)
         given_id = arguments.pop("request_id", None) or uuid.uuid4().hex
         self.request_id = f"{self.id_prefix}-{request_id or given_id}"
@@ -140,8 +157,9 @@ class Exchange:
         self._kept: int | None = arguments.pop("truncate_prompt_tokens", None)
         self._keeps_start = arguments.pop("truncation_side", "left") == "right"
         self._echo: bool = arguments.pop("echo", False)
-        self._returns_ids: bool = arguments.pop("return_token_ids", False)
-        self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", False)
+        by_id = served.options.return_tokens_as_token_ids or not served.has_tokenizer
+        self._returns_ids: bool = arguments.pop("return_token_ids", not served.has_tokenizer)
+        self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", by_id)
         self._shows_prompt = "prompt_logprobs" in arguments
         self.params = self._params(arguments)
         if self.stream and self._shows_prompt:
@@ -169,7 +187,8 @@ class Exchange:
                 ids = prompt["prompt_token_ids"]
                 if len(ids) > self._kept:
                     ids = ids[: self._kept] if self._keeps_start else ids[len(ids) - self._kept :]
-                    prompt |= {"prompt": llm.get_tokenizer().decode(ids, False), "prompt_token_ids": ids}
+                    text = self.served.tokenizer.decode(ids, False) if self.served.has_tokenizer else ""
+                    prompt |= {"prompt": text, "prompt_token_ids": ids}
         return prompts
 
     async def whole(self, outputs: Outputs) -> Json:
@@ -183,7 +202,7 @@ class Exchange:
             for sample in output.outputs:
                 choice = self._choice(self._at(place, sample), output, sample)
                 choices.append({**self.choice_nulls, **choice})
-        answer = {**self._head, "object": self.object, "choices": choices, "usage": self._usage()}
+        answer = {**self._head, "object": self.object, "choices": choices, "usage": self._whole_usage()}
         return {**self.answer_nulls, **answer, **extras}
 
     async def chunks(self, outputs: Outputs) -> AsyncIterator[Json]:
@@ -197,10 +216,10 @@ class Exchange:
                 if self._has_news(progress := self._at(place, sample), sample):
                     extras = {} if progress.started else self._extras(output)
                     if self._usage_in_chunks:
-                        extras["usage"] = _usage([output], progress.tokens)
+                        extras["usage"] = self._usage([output], [progress])
                     yield {**head, "choices": [self._choice(progress, output, sample)], **extras}
         if self._usage_at_end:
-            yield {**head, "choices": [], "usage": self._usage()}
+            yield {**head, "choices": [], "usage": self._whole_usage()}
 
     def error(self, error: ApiError) -> Json:
         """Write the chunk that ends a stream in which something went wrong."""
@@ -249,7 +268,9 @@ class Exchange:
     def _at(self, place: int, sample: CompletionOutput) -> SampleProgress:
         index = place * self.params.n + sample.index
         if index not in self._progress:
-            decoder = IncrementalDecoder(self.served.tokenizer, self.params.skip_special_tokens)
+            decoder = None
+            if self.served.has_tokenizer:
+                decoder = IncrementalDecoder(self.served.tokenizer, self.params.skip_special_tokens)
             self._progress[index] = SampleProgress(place, decoder)
         return self._progress[index]
 
@@ -267,9 +288,19 @@ class Exchange:
         for sample in output.outputs:
             self._at(place, sample).tokens += len(sample.token_ids)
 
-    def _usage(self) -> Json:
-        tokens = sum(progress.tokens for progress in self._progress.values())
-        return _usage(self._prompts_read.values(), tokens)
+    def _whole_usage(self) -> Json:
+        return self._usage(list(self._prompts_read.values()), list(self._progress.values()))
+
+    def _usage(self, prompts: Sequence[RequestOutput], samples: Sequence[SampleProgress]) -> Json:
+        """Count the tokens of these prompts and samples."""
+        prompt_tokens = sum(len(output.prompt_token_ids) for output in prompts)
+        completion_tokens = sum(sample.tokens for sample in samples)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(output.num_cached_tokens for output in prompts)},
+        }
 
     def _name(self, token: int) -> str:
         return f"token_id:{token}" if self._names_by_id else self.served.tokenizer.name_of(token)
@@ -307,13 +338,12 @@ class CompletionExchange(Exchange):
         return params
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        tokenizer = llm.get_tokenizer()
         prompts: list[Prompt] = []
         for prompt in self._prompts:
             if isinstance(prompt, str):
-                ids, text = tokenizer.encode(prompt, self._special_tokens), prompt
+                ids, text = self.served.tokenizer.encode(prompt, self._special_tokens), prompt
             else:
-                ids, text = prompt, tokenizer.decode(prompt, False) if self._echo else ""
+                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if self._echo else ""
             prompts.append({"prompt": text, "prompt_token_ids": ids})
         return prompts
 
@@ -352,7 +382,7 @@ class CompletionExchange(Exchange):
         self,
         columns: Json,
         tokens: Iterable[tuple[int, dict[int, Logprob] | None]],
-        decoder: IncrementalDecoder,
+        decoder: IncrementalDecoder | None,
         offset: int,
     ) -> int:
         """Add tokens to logprobs in the shape of completions, keyed by name; return the next offset."""
@@ -366,7 +396,7 @@ class CompletionExchange(Exchange):
             row = (self._name(token), logprob, top, offset)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
-            offset += len(decoder.add([token]))
+            offset += len(decoder.add([token])) if decoder is not None else 0
         return offset
 
 
@@ -422,7 +452,8 @@ class ChatExchange(Exchange):
         self._text += "" if self._continues else parsers.opening(use)
         continued = self._messages[-1]["content"] if self._continues else None
         reasons = parsers.reasons(self._text, continued, options)
-        self._use, self._reasons, self._answers = use, reasons, dict[int, Answer]()
+        self._use, self._reasons = use, reasons
+        self._answers, self._reasoning = dict[int, Answer](), dict[int, ReasoningTokens]()
         structure = params.structured_outputs
         if use.is_forced:
             if structure is not None:
@@ -436,7 +467,7 @@ class ChatExchange(Exchange):
         return replace(params, structured_outputs=structure, shown_special_token_ids=shown)
 
     def prompts(self, llm: LLM) -> list[Prompt]:
-        ids = llm.get_tokenizer().encode(self._text, add_special_tokens=False)
+        ids = self.served.tokenizer.encode(self._text, add_special_tokens=False)
         return [{"prompt": self._text, "prompt_token_ids": ids}]
 
     def _count(self, place: int, output: RequestOutput) -> None:
@@ -445,7 +476,21 @@ class ChatExchange(Exchange):
             if sample.index not in self._answers:
                 parser = self.served.parsers.parser(self._use, self._reasons)
                 self._answers[sample.index] = Answer(parser, self._include_reasoning, self._use.parallel)
+                if (reader := self.served.parsers.reasoning_reader(self._reasons)) is not None:
+                    shown = self.params.skip_special_tokens, self.params.shown_special_token_ids
+                    decoder = IncrementalDecoder(self.served.tokenizer, *shown)
+                    self._reasoning[sample.index] = ReasoningTokens(reader, decoder)
             self._answers[sample.index].read(sample.text, sample.finished())
+            if (counted := self._reasoning.get(sample.index)) is not None:
+                counted.add(sample.token_ids, sample.finished())
+                self._at(place, sample).reasoning = counted.count
+
+    def _usage(self, prompts: Sequence[RequestOutput], samples: Sequence[SampleProgress]) -> Json:
+        usage = super()._usage(prompts, samples)
+        if self.served.parsers.know_reasoning:
+            reasoning = sum(sample.reasoning for sample in samples)
+            usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+        return usage
 
     def _adds(self, progress: SampleProgress, sample: CompletionOutput) -> bool:
         return bool(self._answers[sample.index].new)
@@ -495,17 +540,6 @@ class ChatExchange(Exchange):
 
 def _one_text(i: int, content: str | list[Json]) -> str:
     return content if isinstance(content, str) else text_of(i, content)
-
-
-def _usage(prompts: Iterable[RequestOutput], completion_tokens: int) -> Json:
-    prompts = list(prompts)
-    prompt_tokens = sum(len(output.prompt_token_ids) for output in prompts)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": sum(output.num_cached_tokens for output in prompts)},
-    }
 
 
 def finite(entry: Logprob) -> float:

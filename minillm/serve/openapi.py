@@ -202,6 +202,7 @@ CHAT, CHAT_EVENT = _answers(
     {"message": _all(role=_STRING, content=or_null(_STRING)), "token_ids": or_null(_IDS)},
     {"delta": {"type": "object"}},
 )
+INVOCATION_EVENT = {"anyOf": [*CHAT_EVENT["anyOf"], *COMPLETION_EVENT["anyOf"]]}
 _GENERATED = {"index": _WHOLE, "token_ids": _IDS, "logprobs": or_null(_CHAT_LOGPROBS)}
 GENERATED = _all(
     request_id=_STRING,

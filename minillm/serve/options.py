@@ -41,6 +41,9 @@ class ServerOptions:
         allowed_headers: that they may send.
         allow_credentials: let them send cookies.
         parsers: how calls of tools and reasoning are told from content.
+        return_tokens_as_token_ids: name the tokens of logprobs by their ids where a request says nothing.
+        enable_force_include_usage: end every stream with usage, asked for or not.
+        enable_tokenizer_info_endpoint: serve `/tokenizer_info`, chat template included.
         lora_modules: adapters that may be asked for from the start on.
         allow_runtime_lora_updating: let clients load and unload adapters.
     """
@@ -53,6 +56,9 @@ class ServerOptions:
     allowed_headers: Sequence[str] = ("*",)
     allow_credentials: bool = False
     parsers: ParserOptions | None = None
+    return_tokens_as_token_ids: bool = False
+    enable_force_include_usage: bool = False
+    enable_tokenizer_info_endpoint: bool = False
     lora_modules: Sequence[LoRARequest] = ()
     allow_runtime_lora_updating: bool = False
 

@@ -122,6 +122,15 @@ class Parsers:
             calls = Reader()
         return Chain(ThinkReader(), calls) if reasons else calls
 
+    def reasoning_reader(self, reasons: bool) -> Reader | None:
+        """Make what tells an answer's reasoning from all the rest; None where no parser here knows any."""
+        return ThinkReader() if reasons else HarmonyReader(takes_calls=False) if self.is_harmony else None
+
+    @property
+    def know_reasoning(self) -> bool:
+        """Whether answers can have reasoning."""
+        return self._thinks or self.is_harmony
+
     def shown_ids(self, use: ToolUse, reasons: bool) -> list[int]:
         """List the special tokens that a parser must see in the text."""
         marks = ThinkReader.marks if reasons else ()

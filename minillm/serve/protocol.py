@@ -276,10 +276,13 @@ def described(known: Mapping[str, Kind]) -> Json:
     return _maybe(**{name: kind.described for name, kind in known.items()})
 
 
-def usage_wanted(options: Json | None, stream: bool) -> tuple[bool, bool]:
-    """Tell whether `stream_options` ask for usage at the end of the stream, and in each chunk too."""
+def usage_wanted(options: Json | None, stream: bool, always: bool = False) -> tuple[bool, bool]:
+    """Tell whether usage stands at the end of the stream, and in each chunk too, by `stream_options`.
+
+    `always` puts it at the end of each stream.
+    """
     if options is None:
-        return False, False
+        return always, False
     if not stream:
         raise MinillmError("stream_options go with stream: true; leave out one")
     known = STREAM_OPTIONS.narrowed["properties"]
@@ -288,7 +291,7 @@ def usage_wanted(options: Json | None, stream: bool) -> tuple[bool, bool]:
             raise MinillmError(f"stream_options: there is no {reprlib.repr(name)}, only {', '.join(known)}")
         if value is not None and type(value) is not bool:
             raise MinillmError(f"stream_options: {name} must be true or false")
-    at_end = bool(options.get("include_usage"))
+    at_end = bool(options.get("include_usage")) or always
     return at_end, at_end and bool(options.get("continuous_usage_stats"))
 
 

@@ -86,6 +86,11 @@ class Reader:
         self._give()
         return self._taken()
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether there is text that may become something else."""
+        return bool(self._held)
+
     def _read(self) -> Reading[NoReturn]:
         while True:
             yield from self._until(self._content)

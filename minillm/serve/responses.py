@@ -171,8 +171,7 @@ class ResponseWriter:
         self._events = 0
         self._open: OpenItem | None = None
         # Of tokens that have not made text yet: they belong to what comes next.
-        self._tokens, self._logprobs = 0, list[Json]()
-        self._reasoning_tokens = 0
+        self._logprobs: list[Json] = []
         self._finish_reason: str | None = None
 
     def start(self) -> Iterator[Json]:
@@ -183,13 +182,11 @@ class ResponseWriter:
     def add(self, chunk: Json) -> Iterator[Json]:
         """Write a chunk's events."""
         if chunk.get("usage"):
-            self.response["usage"] = _usage(chunk["usage"], self._reasoning_tokens)
+            self.response["usage"] = _usage(chunk["usage"])
         for choice in chunk["choices"]:
             delta = choice["delta"]
-            self._tokens += len(choice["token_ids"])
             self._logprobs += (choice.get("logprobs") or {}).get("content") or []
             if text := delta.get("reasoning_content"):
-                self._reasoning_tokens += self._tokens
                 yield from self._write("reasoning", text)
             if text := delta.get("content"):
                 yield from self._write("message", text)
@@ -259,7 +256,7 @@ class ResponseWriter:
         """Write a piece of the open item's text."""
         assert self._open is not None
         self._open.pieces.append(text)
-        logprobs, self._tokens, self._logprobs = self._logprobs, 0, []
+        logprobs, self._logprobs = self._logprobs, []
         fields: Json = {**self._open.place, "delta": text}
         if self._open.kind is KINDS["message"]:
             self._open.target["logprobs"] += logprobs
@@ -348,7 +345,7 @@ SHOWN: Json = {
 }  # fmt: skip
 
 
-def _usage(usage: Json, reasoning_tokens: int) -> Json:
+def _usage(usage: Json) -> Json:
     """Write a chat's usage as that of a response."""
     prompt, cached = usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
     return {
@@ -356,6 +353,6 @@ def _usage(usage: Json, reasoning_tokens: int) -> Json:
         # What was not read from the KV cache has been written to it.
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": prompt - cached},
         "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
+        "output_tokens_details": usage.get("completion_tokens_details", {"reasoning_tokens": 0}),
         "total_tokens": usage["total_tokens"],
     }

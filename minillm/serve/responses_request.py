@@ -89,7 +89,7 @@ def chat_body(arguments: Json, items: Sequence[Any]) -> Json:
     """Write the body of the streamed chat that these fields and items, earlier ones included, ask for."""
     text, reasoning = _text(arguments.get("text", {})), _reasoning(arguments.get("reasoning", {}))
     chat: Json = {name: arguments[name] for name in SAME if name in arguments}
-    chat |= {"stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True}
+    chat |= {"stream": True, "stream_options": {"include_usage": True}}
     chat |= text | reasoning
     chat["messages"] = _with_instructions(arguments.get("instructions"), _messages(items))
     if _continues(items):

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from minillm import __version__
-from minillm.api.parameters import Kind
+from minillm.api.parameters import FLAG, WHOLE, Kind
 from minillm.async_llm import AsyncLLM, EngineError
 from minillm.errors import MinillmError
 from minillm.llm import LLM
@@ -65,6 +65,7 @@ def make_app(
     for endpoints, is_open, closed in (
         (_for_trainers(server), options.dev_mode, _NOT_IN_DEV_MODE),
         (_for_adapters(server), options.allow_runtime_lora_updating, _NOT_AT_RUN_TIME),
+        (_of_tokenizer(server), options.enable_tokenizer_info_endpoint, _NOT_SHOWN),
     ):
         if is_open:
             shown += endpoints
@@ -134,6 +135,10 @@ def _sampling(server: _Server) -> list[Endpoint]:
             "POST", "/v1/responses/{name}/cancel", server.cancel,
             "Refuse: responses do not run by themselves", openapi.RESPONSE,
             errors={404: "there is no such response"},
+        ),
+        Endpoint(
+            "POST", "/invocations", _Generate(server, _invoked), "Answer a chat or continue a text",
+            {"anyOf": [openapi.CHAT, openapi.COMPLETION]}, INVOCATION, streams=openapi.INVOCATION_EVENT,
         ),
         Endpoint(
             "POST", "/inference/v1/generate", _Generate(server, tokens.GenerateExchange),
@@ -228,6 +233,30 @@ def _for_adapters(server: _Server) -> list[Endpoint]:
     ]
 
 
+def _of_tokenizer(server: _Server) -> list[Endpoint]:
+    async def shown(request: Request) -> Response:
+        return answer(tokens.tokenizer_info(server.served))
+
+    path, summary = "/tokenizer_info", "Show how the tokenizer is set up"
+    return [Endpoint("GET", path, shown, summary, openapi.short(tokenizer_class="string"))]
+
+
+# What a body of SageMaker's path may have: that of a chat, or of a completion.
+INVOCATION = {
+    **protocol.COMPLETION, **protocol.CHAT,
+    "logprobs": Kind({"anyOf": [FLAG.schema, WHOLE.schema]}, "true, false or a number"),
+}  # fmt: skip
+
+
+def _invoked(body: Any, served: Served, request_id: str | None) -> Exchange:
+    """Read a body that does not say by its path what it asks for."""
+    if type(body) is not dict or "messages" in body:
+        return ChatExchange(body, served, request_id)
+    if "prompt" in body:
+        return CompletionExchange(body, served, request_id)
+    raise ApiError("the body has neither messages, as of a chat, nor prompt, as of a completion; give one")
+
+
 class _Server:
     """What the endpoints share, and those that sample nothing."""
 
@@ -235,8 +264,7 @@ class _Server:
         self.llm, self.limits = AsyncLLM(llm), limits
         for adapter in options.lora_modules:
             llm.add_lora(adapter)
-        trusts = options.trust_request_chat_template
-        self.served = Served(llm, names, trusts, options.parsers, options.lora_modules)
+        self.served = Served(llm, names, options)
         self.adapters = Adapters(self.llm, self.served)
         self.responses = ResponseStore()
         self._running = 0
@@ -331,6 +359,9 @@ _NOT_AT_RUN_TIME = (
     "is closed; start the server with --enable-lora, and with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its "
     "environment"
 )
+
+
+_NOT_SHOWN = "is closed; start the server with --enable-tokenizer-info-endpoint"
 
 
 async def _refuse(why: str, request: Request) -> Response:

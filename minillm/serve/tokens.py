@@ -89,7 +89,7 @@ class GenerateExchange(Exchange):
 def tokenized(body: Any, served: Served, llm: LLM) -> Json:
     """Answer `/tokenize`: a text, or a chat as the model's template writes it, as token ids."""
     arguments = _read(body, TOKENIZE, served)
-    tokenizer = llm.get_tokenizer()
+    tokenizer = served.tokenizer
     template = served.chat_template(arguments)
     if ("prompt" in arguments) == ("messages" in arguments):
         raise ApiError("give prompt, a text, or messages, a chat", param="prompt")
@@ -122,7 +122,15 @@ def detokenized(body: Any, served: Served, llm: LLM) -> Json:
     size = llm.model.config.vocab_size
     if wrong := [i for i in arguments["tokens"] if i >= size]:
         raise ApiError(f"tokens: token id {wrong[0]} is outside the vocabulary of {size}", param="tokens")
-    return {"prompt": llm.get_tokenizer().decode(arguments["tokens"], skip_special_tokens=False)}
+    return {"prompt": served.tokenizer.decode(arguments["tokens"], skip_special_tokens=False)}
+
+
+def tokenizer_info(served: Served) -> Json:
+    """Answer `/tokenizer_info`: what tokenizer_config.json has, and the chat template."""
+    tokenizer = served.tokenizer
+    named = [{"name": name, "template": text} for name, text in tokenizer.chat_templates.items()]
+    template = tokenizer.chat_template if len(named) < 2 else named
+    return {**tokenizer.init_kwargs, "tokenizer_class": type(tokenizer).__name__, "chat_template": template}
 
 
 def _read(body: Any, known: Mapping[str, Kind], served: Served) -> Json:

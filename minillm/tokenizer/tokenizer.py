@@ -281,6 +281,15 @@ class Tokenizer(HuggingFaceMethods):
         encoding = self(shown, add_special_tokens=False, **options)
         return encoding if return_dict else encoding.input_ids
 
+    @property
+    def init_kwargs(self) -> dict[str, Any]:
+        """What tokenizer_config.json says of a tokenizer, as it is now."""
+        return {
+            **self.special_tokens_map,
+            "extra_special_tokens": self.extra_special_tokens,
+            **{name: getattr(self, name) for name in (*SIDE_NAMES, "model_max_length")},
+        }
+
     def save_pretrained(self, save_directory: str | Path, **others: Any) -> tuple[str, ...]:
         """Write tokenizer.json, tokenizer_config.json and the chat templates into a folder.
 
@@ -295,10 +304,8 @@ class Tokenizer(HuggingFaceMethods):
             raise MinillmError(
                 f"this tokenizer has no tokenizer.json to write; copy its files from {self.name_or_path!r}"
             )
-        config: dict[str, Any] = {
-            **self.special_tokens_map,
-            "extra_special_tokens": self.extra_special_tokens,
-            **{name: getattr(self, name) for name in (*SIDE_NAMES, "model_max_length")},
+        config = {
+            **self.init_kwargs,
             "split_special_tokens": self._backend.splits_special,
             "tokenizer_class": "PreTrainedTokenizerFast",
         }

@@ -108,6 +108,7 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
             "text": {"format": {"type": "json_schema", "name": "a", "schema": PARAMETERS}},
         },
     ],
+    "/invocations": [{"prompt": "a", "max_tokens": 2}, {"messages": [{"role": "user", "content": "a"}]}],
     "/inference/v1/generate": [{"token_ids": [1, 2], "sampling_params": {"max_tokens": 2, "logprobs": 1}}],
     "/tokenize": [
         {"prompt": "a", "add_special_tokens": True, "return_token_strs": True},
@@ -140,6 +141,7 @@ def server(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
     command = [sys.executable, "-m", "minillm", "serve", str(folder), "--served-model-name", "tiny"]
     command += ["--port", "0", "--kv-cache-memory-bytes", "8388608"]
     command += ["--trust-request-chat-template", "--server-dev-mode", "--enable-lora"]
+    command += ["--enable-tokenizer-info-endpoint"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import sys
@@ -389,6 +390,14 @@ def test_from_optional() -> None:
     assert params == SamplingParams(n=3, top_p=0.5, logit_bias={7: 100.0, 8: -1.5})
     assert "logit_bias" in refusal(lambda: SamplingParams.from_optional(logit_bias={"a": 1}))
     assert "did you mean top_p?" in refusal(lambda: SamplingParams.from_optional(top_pp=None))
+    # Whoever passes on what it takes looks here.
+    of_class = inspect.signature(SamplingParams).parameters
+    taken = inspect.signature(SamplingParams.from_optional).parameters
+    assert [*taken] == [*of_class] == [*parameters(SamplingParams)]
+    assert all(taken[name].default == of_class[name].default for name in taken)
+    assert (
+        SamplingParams.from_optional(**{name: one.default for name, one in taken.items()}) == SamplingParams()
+    )
 
 
 def test_extra_args_are_carried() -> None:

@@ -763,6 +763,46 @@ def test_reasoning_is_apart_from_content(serve: Callable[..., Running], parser: 
         assert choice["message"] == {"role": "assistant", "content": "It is sunny."}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_of_reasoning_are_counted(serve: Callable[..., Running], stream: bool) -> None:
+    server = serve(reasoning_parser="qwen3")
+    encode = server.llm.get_tokenizer().encode
+
+    def counted(script: str, **fields: Any) -> int:
+        choices = server.ask(script, stream, **fields)
+        return int(choices[0]["usage"]["completion_tokens_details"]["reasoning_tokens"])
+
+    for thought in ("\nRome.\n", "", "\n", "Ω≈ç√ 👩‍🚀 é", "a <b and </b> < thinking"):
+        tokens = len(encode(thought, False))
+        # The marks are no reasoning, wherever the first of them stands.
+        for script in (f"<think>{thought}</think>\n\nIt is sunny.", f"{thought}</think>Sunny. </think>"):
+            assert counted(script) == counted(script, include_reasoning=False) == tokens
+        assert counted(f"{thought}</think>Sunny.", n=2) == 2 * tokens
+        for most in range(1, tokens + 3):
+            assert counted(f"<think>{thought}</think>", max_tokens=most) == min(most - 1, tokens)
+        assert counted(f"{thought}</think>x", stop="x") == tokens
+        assert counted(thought, chat_template_kwargs={"enable_thinking": False}) == 0
+    server = serve(tool_call_parser="openai")
+    script = (
+        "<|channel|>analysis<|message|>In Rome.<|end|><|start|>assistant<|channel|>final<|message|>Sunny."
+    )
+    assert counted(script) == len(encode("In Rome.", False))
+    assert "completion_tokens_details" not in serve().ask("a", stream)[0]["usage"]
+
+
+def test_each_chunk_counts_the_tokens_of_reasoning_so_far(serve: Callable[..., Running]) -> None:
+    server = serve(reasoning_parser="qwen3")
+    server.llm.script = THOUGHT
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    body: Any = {"model": "tiny", "messages": ASK, "max_tokens": 200, "stream": True}
+    chunks = server.client.chat.completions.create(**body, stream_options=options)
+    usages = [chunk.usage for chunk in chunks if chunk.usage is not None]
+    found = [usage.completion_tokens_details.reasoning_tokens or 0 for usage in usages]  # type: ignore[union-attr]
+    most = len(server.llm.get_tokenizer().encode("\nRome.\n", False))
+    assert found == sorted(found) and (found[0], found[-2], found[-1]) == (0, most, most)
+    assert {*found} == {*range(most + 1)}
+
+
 def test_without_a_reasoning_parser_it_is_content(serve: Callable[..., Running]) -> None:
     (choice,) = serve().ask(THOUGHT, skip_special_tokens=False)
     assert choice["message"]["content"] == f"{THOUGHT}"
