@@ -21,7 +21,10 @@ def read_by_path_descriptor():
 
 
 def read_by_handle():
-    handle, mount = ctypes.create_string_buffer(struct.pack("II", 128, 0), 136), ctypes.create_string_buffer(4)
+    handle, mount = (
+        ctypes.create_string_buffer(struct.pack("II", 128, 0), 136),
+        ctypes.create_string_buffer(4),
+    )
     return worked("name_to_handle_at", FAR, text(VICTIM), handle, mount, 0)
 
 
@@ -30,13 +33,31 @@ def read_by_link_of_proc():
 
 
 def read_devices():
-    places = ("/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/tty", "/dev/ptmx", "/dev/zero", "/dev/fuse")
+    places = (
+        "/dev/mem",
+        "/dev/kmsg",
+        "/dev/sda",
+        "/dev/vda",
+        "/dev/tty",
+        "/dev/ptmx",
+        "/dev/zero",
+        "/dev/fuse",
+    )
     return any(raised(open, place, "rb") for place in (*places, "/dev/urandom", "/dev/random"))
 
 
 def read_the_system():
-    places = ("/etc/passwd", "/etc/shadow", "/proc/cpuinfo", "/proc/meminfo", "/sys/kernel/mm", "/proc/self/maps")
-    return any(raised(open, place) for place in places) or any(raised(os.listdir, p) for p in ("/", "/proc", "/root"))
+    places = (
+        "/etc/passwd",
+        "/etc/shadow",
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/sys/kernel/mm",
+        "/proc/self/maps",
+    )
+    return any(raised(open, place) for place in places) or any(
+        raised(os.listdir, p) for p in ("/", "/proc", "/root")
+    )
 
 
 def read_open_descriptors():
@@ -193,7 +214,9 @@ def folder():
 
 
 def pipe_and_device():
-    return raised(os.mkfifo, VICTIM + ".pipe") or worked("mknodat", FAR, text(VICTIM + ".zero"), 0o20666, 0x105)
+    return raised(os.mkfifo, VICTIM + ".pipe") or worked(
+        "mknodat", FAR, text(VICTIM + ".zero"), 0o20666, 0x105
+    )
 
 
 def watch():
@@ -217,7 +240,9 @@ def working_folder():
 
 
 def file_system():
-    return worked("statfs", text(VICTIM), ctypes.create_string_buffer(256)) or worked("syncfs", library_file())
+    return worked("statfs", text(VICTIM), ctypes.create_string_buffer(256)) or worked(
+        "syncfs", library_file()
+    )
 
 
 def quota():

@@ -56,11 +56,16 @@ def capabilities_regained():
 
 
 def privileges_by_new_programs():
-    return LIBC.prctl(39, 0, 0, 0, 0) != 1
+    return LIBC.prctl(39, 0, 0, 0, 0) == 0
 
 
 def users():
-    return worked("setuid", 0) or worked("setresuid", 0, 0, 0) or worked("setgid", 0) or worked("setgroups", 0, None)
+    return (
+        worked("setuid", 0)
+        or worked("setresuid", 0, 0, 0)
+        or worked("setgid", 0)
+        or worked("setgroups", 0, None)
+    )
 
 
 def users_of_files():
@@ -87,7 +92,9 @@ def clocks():
     # To what they show, so that nothing is lost where it works.
     import time
 
-    return raised(time.clock_settime_ns, time.CLOCK_REALTIME, time.time_ns()) or worked("settimeofday", None, None)
+    return raised(time.clock_settime_ns, time.CLOCK_REALTIME, time.time_ns()) or worked(
+        "settimeofday", None, None
+    )
 
 
 def clock_adjusted():
@@ -146,9 +153,9 @@ def personality():
 
 
 def process_options():
-    # dumpable, ptracer, subreaper, securebits, keep capabilities, death signal, timer slack, mm
-    return any(LIBC.prctl(*option, 0, 0) == 0 for option in ((4, 1, 0), (0x59616D61, -1, 0), (36, 1, 0), (28, 0, 0),
-               (8, 1, 0), (1, 0, 0), (29, 1, 0), (35, 8, 0)))  # fmt: skip
+    # dumpable, ptracer, subreaper, securebits, keep capabilities, death signal, timer slack, memory map
+    options = ((4, 1), (0x59616D61, -1), (36, 1), (28, 0), (8, 1), (1, 0), (29, 1), (35, 8))
+    return any(LIBC.prctl(*option, 0, 0, 0) == 0 for option in options)
 
 
 def segments():

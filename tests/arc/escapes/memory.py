@@ -15,7 +15,8 @@ def growing_stack():
     # A mapping that grows down as it is touched: no call but the first asks for memory.
     infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     raised(resource.setrlimit, resource.RLIMIT_STACK, infinite)
-    high = LIBC.mmap(None, ctypes.c_size_t(4096), 3, 0x122, -1, 0)  # private, anonymous, grows down
+    # Private, anonymous, grows down; far from everything else.
+    high = LIBC.mmap(ctypes.c_void_p(1 << 40), ctypes.c_size_t(4096), 3, 0x122, -1, 0)
     if high in (None, ctypes.c_void_p(-1).value):
         return False
     for below in range(0, PAST, 4096):

@@ -99,9 +99,7 @@ def netlink():
 
 def every_family():
     # Unix, the Internet, and all that the kernel may load a module for.
-    return any(
-        call("socket", family, kind, 0) >= 0 for family in range(1, 46) for kind in (1, 2, 3, 4, 5, 6)
-    )
+    return any(call("socket", family, kind, 0) >= 0 for family in range(1, 46) for kind in (1, 2, 3, 4, 5, 6))
 
 
 def encryption():

@@ -1,12 +1,15 @@
 """Answers and those who read them: forged, torn, flooded, lying; and programs that will not end."""
 
+# Written so that it is nowhere in the source that holds it.
+SECRET = bytes(byte ^ 1 for byte in b"ODHFICNTS^RDBSDU")
+
 
 def others_jobs():
-    # Sources and outputs of the batch's other programs, anywhere in this one's memory.
+    # Sources and outputs of the batch's other programs, in whatever Python still holds.
     import gc
 
-    held = [o for o in gc.get_objects() if isinstance(o, str | bytes | list)]
-    return any("NEIGHBOUR" + "_SECRET" in repr(o) for o in held)
+    held = [item for o in gc.get_objects() if isinstance(o, list | tuple) for item in o]
+    return any(SECRET.decode() in item for item in held if isinstance(item, str))
 
 
 def others_jobs_in_memory():
@@ -14,12 +17,12 @@ def others_jobs_in_memory():
     LIBC.sbrk.restype = ctypes.c_void_p
     end = LIBC.sbrk(0)
     heap = ctypes.string_at(end - (3 << 19), 3 << 19)
-    return (b"NEIGHBOUR" + b"_SECRET") in heap
+    return SECRET in heap
 
 
 def others_jobs_in_arenas():
     places = {id(object()) & ~0xFFFFF for _ in range(10_000)} | {id([[i]]) & ~0xFFFFF for i in range(10_000)}
-    return any((b"NEIGHBOUR" + b"_SECRET") in ctypes.string_at(place, 1 << 20) for place in places)
+    return any(SECRET in ctypes.string_at(place, 1 << 20) for place in places)
 
 
 def frames():

@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arc import sandbox
+from arc import sandbox_server
 from arc.sandbox import Limits, RunResult, run_many
 
 HERE = Path(__file__).parent
 KINDS = ("processes", "network", "files", "memory", "kernel", "results")
-LIMITS = Limits(seconds=2.0, memory_mb=64)
+# The second where neighbours ran out of time: a busy machine is no harm.
+LIMITS = Limits(seconds=0.5, memory_mb=64), Limits(seconds=15.0, memory_mb=64)
 MARK = f"escapes-{os.getpid()}"
 GRID = [[1, 2], [3, 4]]
 NEIGHBOUR = """
@@ -100,7 +101,9 @@ class Outside:
                 server.accept()[0].close()
                 found.append(f"{name} connection")
         now = self.state()
-        found += [f"{name}: {self.before[name]} -> {now[name]}" for name in now if now[name] != self.before[name]]
+        found += [
+            f"{name}: {self.before[name]} -> {now[name]}" for name in now if now[name] != self.before[name]
+        ]
         self.before = now
         return found
 
@@ -115,12 +118,12 @@ def marked() -> Iterator[tuple[int, str]]:
                 yield int(stat.parent.name), text
 
 
-def attempt(source: str, outside: Outside) -> list[str]:
+def attempt(source: str, outside: Outside, limits: Limits) -> list[str]:
     """Run one attempt between neighbours; tell what went wrong outside it."""
     right = [RunResult(([[2, 1, n], [4, 3, n]],), None) for n in range(4)]
     jobs = [(NEIGHBOUR.format(number=n), [GRID]) for n in range(4)]
     jobs.insert(2, (outside.names() + source, [GRID]))
-    results = run_many(jobs, LIMITS, workers=2)
+    results = run_many(jobs, limits, workers=2)
     tried = results.pop(2)
     found = ["won"] if tried.outputs == ([[1]],) else []
     found += [f"neighbour: {result}" for result, due in zip(results, right, strict=True) if result != due]
@@ -131,12 +134,15 @@ def main() -> None:
     known = attempts()
     if missing := [name for name in sys.argv[1:] if name not in known]:
         sys.exit(f"no such attempt: {', '.join(missing)}")
-    command = sandbox._command()
-    sandbox._command = lambda: (*command, MARK)  # type: ignore[assignment]
+    command = sandbox_server._command()
+    sandbox_server._command = lambda: (*command, MARK)  # type: ignore[assignment]
     results = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Outside(Path(folder))) as outside:
         for name in sys.argv[1:] or known:
-            results[name] = attempt(known[name], outside)
+            for limits in LIMITS:
+                results[name] = attempt(known[name], outside, limits)
+                if "timeout" not in str(results[name]):
+                    break
             if results[name]:
                 print(f"{name}: {'; '.join(results[name])}"[:300], flush=True)
     won = sum(bool(found) for found in results.values())
