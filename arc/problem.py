@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Literal
 
 from arc.check import reward
+from arc.errors import ArcError
 from arc.prompt import ASSISTANT_PREFIX, STOP, PromptOptions, completion_text, messages, program
 from arc.sandbox import Limits, run_many
-from arc.tasks import golden_source, load_task
+from arc.tasks import Task
 
 Render = Callable[[list[dict[str, str]]], list[int]]
 Encode = Callable[[str], list[int]]
 Decode = Callable[[Sequence[int]], str]
+RewardOn = Literal["all", "train"]
 
 
 class ArcProblem:
     """One task with its golden solution.
 
     Args:
-        task_id: of a task that `arc.golden` has a solution for; `ArcError` otherwise.
+        task: the task.
+        source: its golden solution; `ArcError` where it is not in the golden format.
         render: chat messages -> token ids, up to where the assistant's answer begins.
         encode: text -> token ids without special tokens.
         decode: the inverse of encode.
         options: how the task is shown.
         limits: of each run of a program.
+        reward_on: pairs that a program has to get right: "all", or those of "train", which are all that a
+            test task gives. `ArcError` for "all" where a test output is not known.
     """
 
     def __init__(
         self,
-        task_id: str,
+        task: Task,
+        source: str,
         render: Render,
         encode: Encode,
         decode: Decode,
         options: PromptOptions,
         limits: Limits,
+        reward_on: RewardOn = "all",
     ) -> None:
-        source = golden_source(task_id)
-        self.task = load_task(task_id)
-        self.id = task_id
+        if reward_on == "all" and not task.answered:
+            raise ArcError(f"task {task.id} has a test output that is not known; use --reward-on train")
+        self.task, self.id = task, task.id
+        self.examples = task.train if reward_on == "train" else task.examples
         # The answer's beginning is given; what the model writes starts at the first observation.
         self.prompt_ids = [*render(messages(self.task, options)), *encode(ASSISTANT_PREFIX)]
         self.golden_ids = encode(completion_text(source))
@@ -46,15 +57,36 @@ class ArcProblem:
         self._right: set[str] = set()
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
-        """Give 1.0 for each completion whose program is right on all train and test examples, else 0.0.
+        """Give 1.0 for each completion whose program is right on all examples that count, else 0.0.
 
         A program that was right is not run again. A wrong one is, for it may only have run out of time.
         """
-        inputs = [example.input for example in self.task.examples]
+        inputs = [example.input for example in self.examples]
         sources = [program(self._decode(ids)) for ids in completions]
         unknown = [source for source in dict.fromkeys(sources) if source not in self._right]
         results = run_many([(source, inputs) for source in unknown], self._limits)
         for source, result in zip(unknown, results, strict=True):
-            if reward(result, self.task.examples) == 1.0:
+            if reward(result, self.examples) == 1.0:
                 self._right.add(source)
         return [float(source in self._right) for source in sources]
+
+    def explain(self, completion: Sequence[int]) -> str:
+        """Say in one line why a completion does not earn 1: its first error, or what comes out wrong."""
+        job = program(self._decode(completion)), [example.input for example in self.examples]
+        (result,) = run_many([job], self._limits)
+        if result.error:
+            limits = ", ".join(f"{name} {value:g}" for name, value in asdict(self._limits).items())
+            return f"{result.error} (limits: {limits})"
+        pairs = zip(result.outputs, self.examples, strict=True)
+        wrong = [number for number, (output, example) in enumerate(pairs) if output != example.output]
+        names = [f"train {n + 1}" for n in range(len(self.task.train))]
+        names += [f"test {n + 1}" for n in range(len(self.task.test))]
+        places = ", ".join(names[number] for number in wrong)
+        return f"its output for {places} is not the expected one" if wrong else "it is right now"
+
+
+def check_limits(limits: Limits) -> None:
+    """Raise `ArcError` for a limit of the sandbox that lets no program run: 0, negative, or no number."""
+    for name, value in asdict(limits).items():
+        if not (value > 0 and isfinite(value)):
+            raise ArcError(f"limits.{name} must be above 0 and finite, got {value:g}: no program could run")

@@ -5,11 +5,14 @@ The assistant's turn opens with `ASSISTANT_PREFIX`, so a completion begins insid
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Literal
 
 from arc.errors import ArcError
-from arc.tasks import Grid, Task
+from arc.features import Feature, describe
+from arc.tasks import Example, Grid, Task
 
 SIGNATURE = "def solve(grid: list[list[int]]) -> list[list[int]]:"
 CODE_PREFIX = f'{SIGNATURE}\n    """\n    Observation:'
@@ -20,14 +23,22 @@ STOP = (FENCE,)
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """What the prompt shows of each grid, and of how many examples."""
+    """What the prompt shows of each grid, and which examples in which order."""
 
     transposed: bool = False
     """Also show each grid transposed, so that its columns can be read as rows."""
     size: bool = True
     """Name each grid's size, rows x columns."""
     max_examples: int | None = None
-    """Show only the first this many train examples; all of them where it is None."""
+    """Show only the first this many train examples of their order; all of them where it is None."""
+    order: Literal["given", "reversed", "smallest first", "largest first", "shuffled"] = "given"
+    """Order of the train examples: as the task has them, or by the cells of input and output, or drawn."""
+    seed: int = 0
+    """Of the order "shuffled"."""
+    features: tuple[Feature, ...] = ()
+    """What is said of each grid in words: its colors, components, symmetries."""
+    test_inputs: bool = True
+    """Also show the test inputs."""
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < 1:
@@ -37,10 +48,11 @@ class PromptOptions:
 def user_message(task: Task, options: PromptOptions = PromptOptions()) -> str:
     """Write the request: train examples, test inputs, and never a test output."""
     texts = [f"Write `{SIGNATURE}` that turns each input into its output."]
-    for example in task.train[: options.max_examples]:
+    for example in _ordered(task, options)[: options.max_examples]:
         texts.append(_grid_text("Input", example.input, options))
         texts.append(_grid_text("Output", example.output, options))
-    texts.extend(_grid_text("Test input", example.input, options) for example in task.test)
+    if options.test_inputs:
+        texts.extend(_grid_text("Test input", example.input, options) for example in task.test)
     return "\n\n".join(texts)
 
 
@@ -68,12 +80,29 @@ def program(completion: str) -> str:
     return CODE_PREFIX + "\n".join((first, *kept)).rstrip() + "\n"
 
 
+def _ordered(task: Task, options: PromptOptions) -> list[Example]:
+    """Put the train examples into the order of the options."""
+    examples = list(task.train)
+    match options.order:
+        case "reversed":
+            examples.reverse()
+        case "smallest first" | "largest first":
+            examples.sort(key=_cells, reverse=options.order == "largest first")
+        case "shuffled":
+            random.Random(f"{options.seed} {task.id}").shuffle(examples)
+    return examples
+
+
+def _cells(example: Example) -> int:
+    return sum(len(row) for grid in (example.input, example.output) for row in grid)
+
+
 def _grid_text(name: str, grid: Grid, options: PromptOptions) -> str:
     size = f" {len(grid)}x{len(grid[0])}" if options.size else ""
     text = f"{name}{size}:\n{_digits(grid)}"
     if options.transposed:
         text += f"\nTransposed:\n{_digits([list(column) for column in zip(*grid, strict=True)])}"
-    return text
+    return "\n".join([text, *(describe(grid, feature) for feature in options.features)])
 
 
 def _digits(grid: Grid) -> str:

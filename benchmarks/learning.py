@@ -28,7 +28,8 @@ from rich.table import Table
 
 from arc.prompt import PromptOptions
 from arc.tasks import golden_ids
-from arc.train import PROBE, Config, make_problems
+from arc.train_options import Config
+from arc.training import PROBE, make_problems
 from benchmarks import record
 from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, Tokenizer, load_model

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from arc.train import Config as ArcConfig
-from arc.train import train
+from arc.train_options import Config as ArcConfig
+from arc.training import train
 from benchmarks import record
 from benchmarks.generate import load_theirs
 from minillm import LLM, SamplingParams, Tokenizer, load_model, token_logprobs

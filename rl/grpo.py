@@ -7,7 +7,7 @@ bias it, and its penalty for leaving the reference are options.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import fsum
@@ -18,9 +18,10 @@ import torch
 from minillm.errors import MinillmError
 from minillm.model.logprobs import token_logprobs
 from rl.config import GRPOConfig as GRPOConfig
+from rl.estimate import Work
 from rl.rollout import Start, roll_out, seed_of
 from rl.run import AdamWMethod, Round, Run, RunState, batches, rollout_metrics
-from rl.types import Entry, Rollout, redact
+from rl.types import Entry, Problem, Rollout, redact
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ class GRPO(AdamWMethod[GRPOConfig]):
         if self.config.kl and run.reference is None:
             raise MinillmError("kl is a penalty for leaving the reference; give the trainer one, or kl=0")
         super().begin(run, kept)
+
+    def work(self, states: Sequence[tuple[Problem, int]]) -> Work:
+        """Count prefixes, completions as long as they may be, and steps on all of them."""
+        config = self.config
+        prefixes = [len(p.prompt_ids) + len(p.golden_ids) - k for p, k in states]
+        longest = [k + config.extra_tokens for _, k in states]
+        return Work(
+            read=sum(prefixes),
+            sampled=config.group * sum(longest),
+            trained=config.inner_steps * config.group * (sum(prefixes) + sum(longest)),
+        )
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Sample a group of each problem, step on all of them, and set the next redactions."""

@@ -12,7 +12,7 @@ import torch
 
 from minillm.errors import MinillmError
 from minillm.llm import LLM
-from rl.types import Problem
+from rl.types import Explains, Problem
 
 
 def rewards_of(problem: Problem, completions: Sequence[Sequence[int]], timeout: float) -> list[float]:
@@ -92,4 +92,5 @@ def check_problems(
             )
         (reward,) = rewards_of(problem, [problem.golden_ids], timeout)
         if reward != 1.0:
-            raise MinillmError(f"{who} its golden solution earns {reward}, not 1")
+            why = f": {problem.explain(problem.golden_ids)}" if isinstance(problem, Explains) else ""
+            raise MinillmError(f"{who} its golden solution earns {reward:g}, not 1{why}")

@@ -11,6 +11,7 @@ import torch
 from rl.config import AdamWConfig as AdamWConfig
 from rl.config import Settings as Settings
 from rl.curriculum import Redaction
+from rl.estimate import Work
 from rl.evaluate import ProbeTexts
 from rl.options import check_options
 from rl.reference import Reference
@@ -43,8 +44,8 @@ class ProblemState:
 class Evaluation:
     """The policy after `trained` iterations.
 
-    `rewards` has each trained problem's mean reward at its first k, `means` that of each split's
-    measurements; `drift` is the mean KL over the probe texts from the start of the run.
+    `rewards` has each problem's mean reward at its first k, also of those held out, `means` that of each
+    split's measurements; `drift` is the mean KL over the probe texts from the start of the run.
     """
 
     trained: int
@@ -98,6 +99,9 @@ class Method(Protocol):
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
         """Kept from one iteration to the next, and with checkpoints; None where each starts afresh."""
+
+    def work(self, states: Sequence[tuple[Problem, int]]) -> Work:
+        """Estimate what an iteration over these problems, with their redactions, asks for."""
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Make the optimizer, whose state is loaded later; resume from what an earlier `state_dict` gave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,8 +10,9 @@ import torch
 
 from minillm.model.logprobs import token_logprobs
 from rl.config import SFTConfig as SFTConfig
+from rl.estimate import Work
 from rl.run import AdamWMethod, Round, Run, RunState, batches
-from rl.types import Entry, redact
+from rl.types import Entry, Problem, redact
 
 
 @dataclass(kw_only=True)
@@ -23,6 +25,10 @@ class SFTEntry(Entry):
 
 class SFT(AdamWMethod[SFTConfig]):
     """One optimizer step an iteration, over all problems: the mean of their mean losses of a golden token."""
+
+    def work(self, states: Sequence[tuple[Problem, int]]) -> Work:
+        """Count the tokens of all solutions."""
+        return Work(trained=sum(len(p.prompt_ids) + len(p.golden_ids) for p, _ in states))
 
     def iterate(self, run: Run, state: RunState, iteration: int) -> Round:
         """Step down the gradient of the golden tokens' loss."""

@@ -17,6 +17,7 @@ from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
 from rl.allocation import more_rollouts
 from rl.config import MethodConfig as MethodConfig
+from rl.estimate import Work
 from rl.journal import read_records
 from rl.options import check_options
 from rl.rollout import collect, seed_of
@@ -51,6 +52,17 @@ class SingleToken:
             raise MinillmError(f'stale must be "rescore" or "drop", got {stale!r}')
         self.config, self.stale = config, stale
         self.saved = [] if warm_start is None else saved_entries(warm_start)
+
+    def work(self, states: Sequence[tuple[Problem, int]]) -> Work:
+        """Count prefixes before and after the update, the first round of rollouts, and all steps."""
+        config = self.config
+        whole = [len(p.prompt_ids) + len(p.golden_ids) for p, _ in states]
+        rollouts = config.states * (config.actions + 1) * config.rollouts
+        return Work(
+            read=2 * config.states * sum(whole),
+            sampled=rollouts * sum(k - 1 + config.extra_tokens for _, k in states),
+            trained=config.inner_steps * sum(whole),
+        )
 
     def begin(self, run: Run, kept: Mapping[str, Any]) -> None:
         """Resume from what `state_dict` gave, or start again."""

@@ -15,9 +15,10 @@ import torch
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.lora import LoRA
+from rl.estimate import Work, measure
 from rl.evaluate import Measurement, ProbeTexts, evaluate, kl
 from rl.journal import Journal
-from rl.metrics import Clock, MetricsLog
+from rl.metrics import Clock, MetricsLog, read_metrics
 from rl.options import check_options
 from rl.reference import Reference
 from rl.rewards import check_problems
@@ -38,6 +39,7 @@ class Summary:
     """How one problem fared; rewards are those of completions sampled at its first k.
 
     A move is checked where an action has a target, and confirmed where the sampler's logprob went that way.
+    Of a problem of the split "held out" there are no moves, and its k stays.
     """
 
     problem_id: str
@@ -47,6 +49,7 @@ class Summary:
     reward_after: float
     moves_checked: int = 0
     moves_confirmed: int = 0
+    split: str = "trained"
 
 
 class Trainer:
@@ -123,7 +126,34 @@ class Trainer:
                 if every and state.trained % every == 0:
                     self._evaluate(progress)
             self._evaluate(progress)
-        return [self._summary(problem.id) for problem in self.problems]
+        return [self._summary(problem.id) for problem in (*self.problems, *self.held_out)]
+
+    def iterations_done(self, journal: Journal) -> int:
+        """Count the iterations of the run that the journal holds, but those of saved entries."""
+        return from_dict(RunState, journal.state["run"]).trained if journal.state else 0
+
+    def expected_seconds(self, journal: Journal, iterations: int) -> float:
+        """Estimate how long `run` will take, from earlier iterations or else from a few measured tokens."""
+        left = max(0, iterations - self.iterations_done(journal))
+        every, split = self.settings.evaluate_every, (*self.problems, *self.held_out)
+        evaluations = 1 + (not journal.state) + (max(0, left - 1) // every if every else 0)
+        lines = [
+            ("evaluation/drift" in line, sum(value for name, value in line.items() if "seconds/" in name))
+            for line in read_metrics(journal.folder)
+        ]
+        spent = {kind: [seconds for measures, seconds in lines if measures is kind] for kind in (False, True)}
+        if all(spent.values()):
+            return left * fmean(spent[False]) + evaluations * fmean(spent[True])
+        config, first = self.method.config, self._first
+        speed = measure(self.llm, self._run.trainable, self.problems)
+        share = min(config.batch or len(self.problems), len(self.problems)) / len(self.problems)
+        iteration = share * speed.seconds(self.method.work([(p, first[p.id]) for p in self.problems]))
+        states = [(p, k) for p in split for k in {first[p.id], *self.settings.evaluate_k}]
+        evaluation = Work(
+            read=sum(len(p.prompt_ids) + len(p.golden_ids) - k for p, k in states),
+            sampled=self.settings.evaluate_rollouts * sum(k + config.extra_tokens for _, k in states),
+        )
+        return left * iteration + evaluations * speed.seconds(evaluation)
 
     def _begin(self) -> None:
         """Resume the run that the journal holds, or start a new one."""
@@ -190,8 +220,8 @@ class Trainer:
             for start in starts
         ]
         means = {split: fmean(start.mean_reward for start in starts) for split, starts in measured.items()}
-        trained = [start for start in measured["trained"] if start.state.k == first[start.problem.id]]
-        rewards = {start.problem.id: start.mean_reward for start in trained}
+        every = [start for starts in measured.values() for start in starts]
+        rewards = {s.problem.id: s.mean_reward for s in every if s.state.k == first[s.problem.id]}
         state.evaluations.append(Evaluation(state.trained, rewards, means, drift))
         self._commit(entries)
         named = {f"evaluation/{split}": mean for split, mean in means.items()}
@@ -218,9 +248,11 @@ class Trainer:
                 raise OSError(f"{OPTIMIZER}: {error}") from error
 
     def _summary(self, name: str) -> Summary:
-        end, evaluations = self.state.problems[name], self.state.evaluations
+        first, evaluations = self._first[name], self.state.evaluations
         before, after = evaluations[0].rewards[name], evaluations[-1].rewards[name]
-        return Summary(name, self._first[name], end.k, before, after, end.moves_checked, end.moves_confirmed)
+        if (end := self.state.problems.get(name)) is None:
+            return Summary(name, first, first, before, after, split="held out")
+        return Summary(name, first, end.k, before, after, end.moves_checked, end.moves_confirmed)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from math import fsum
-from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 from minillm.errors import MinillmError
 
@@ -39,6 +39,14 @@ class Problem(Protocol):
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
         """Reward, from 0 to 1, of each completion: the ids of everything after the prompt."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A problem that can say why a completion did not earn 1."""
+
+    def explain(self, completion: Sequence[int]) -> str:
+        """Say it in one line, limits that it passed included."""
 
 
 @dataclass(frozen=True)

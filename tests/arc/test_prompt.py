@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,34 @@ def test_options() -> None:
     )
     with pytest.raises(ArcError, match="max_examples must be at least 1, and not 0"):
         PromptOptions(max_examples=0)
+
+
+def test_order_of_examples_and_no_test_inputs() -> None:
+    def order(**options: Any) -> list[int]:
+        text = user_message(task, PromptOptions(test_inputs=False, size=False, **options))
+        return [int(part.removeprefix("Input:\n")[0]) for part in text.split("\n\n")[1::2]]
+
+    grids = [[[1] * 2], [[2] * 3], [[3]], [[4] * 2], [[5]]]
+    task = Task("toy", tuple(Example(grid, grid) for grid in grids), TASK.test)
+    assert order() == [1, 2, 3, 4, 5]
+    assert order(order="reversed") == [5, 4, 3, 2, 1]
+    assert order(order="smallest first") == [3, 5, 1, 4, 2]
+    assert order(order="largest first") == [2, 1, 4, 3, 5]
+    assert order(order="largest first", max_examples=2) == [2, 1]
+    shuffled = [order(order="shuffled", seed=seed) for seed in range(10)]
+    assert all(sorted(one) == [1, 2, 3, 4, 5] for one in shuffled)
+    assert len(set(map(tuple, shuffled))) > 5 and shuffled[3] == order(order="shuffled", seed=3)
+    assert "Test input" not in user_message(task, PromptOptions(test_inputs=False))
+
+
+def test_features() -> None:
+    options = PromptOptions(features=("symmetries", "colors"), max_examples=1)
+    assert user_message(TASK, options).split("\n\n", 1)[1] == (
+        "Input 2x3:\n030\n111\nSymmetries: left-right\nColors: 0 x 2, 1 x 3, 3 x 1\n\n"
+        "Output 1x1:\n4\nSymmetries: left-right, up-down, half turn, diagonal, other diagonal, quarter turn, "
+        "quarter turn back\nColors: 4 x 1\n\n"
+        "Test input 1x2:\n82\nSymmetries: up-down\nColors: 2 x 1, 8 x 1"
+    )
 
 
 @pytest.mark.parametrize("task_id", golden_ids())

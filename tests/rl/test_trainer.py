@@ -305,7 +305,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(folder: Path, tmp_path: Path) -
 
 def test_bad_problems_are_refused_by_name(folder: Path) -> None:
     wrong = GoodLetters("wrong", golden_ids=[3, 3, 3, 3, 3, EOS])
-    with pytest.raises(MinillmError, match=r"problem wrong: its golden solution earns 0\.0"):
+    with pytest.raises(MinillmError, match=r"problem wrong: its golden solution earns 0, not 1"):
         trainer_of(folder, [GoodLetters("right"), wrong])
     long = GoodLetters("long")
     room = CONTEXT - len(long.golden_ids) - METHOD.extra_tokens
