@@ -2,7 +2,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size.
-    2. Full lines of one color, one cell thick, cut the grid into rooms.
+    2. Full rows and full columns of one color, one cell thick, cut the grid into rooms.
     3. Each room has one color; the most common room color is the background.
     4. The lines and the rooms of other colors stay as they are.
     5. Where two rooms of the same color stand in one row or one column of rooms, with nothing but

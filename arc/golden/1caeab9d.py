@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The most common color is the background.
-    3. All cells of one other color form an object. The objects all have the same height, and no
+    3. The cells of each other color form one object. The objects all have the same height, and no
        two of them share a column.
     4. There is an object of color 1, which does not move.
     5. In the output all other objects have moved straight up or down, and lie in the same rows as

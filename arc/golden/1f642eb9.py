@@ -8,7 +8,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     4. Some single cells of other colors, the dots, lie around it. Each dot is in a row or in a
        column of the block.
     5. In the output each dot has painted with its color the cell of the block that it would meet
-       first when it moved straight towards it. The dots themselves stay where they are.
+       first when it moved straight towards it. No two dots meet the same cell. The dots
+       themselves stay where they are.
     Procedure:
     1. Find the background.
     2. The block has the most common of the other colors. Find its first and last row and its

@@ -8,8 +8,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     5. So a dot is the only kind of cell that is not background and has exactly three neighbors
        of one other color that is not background either. The fourth neighbor is background or
        outside the grid.
-    6. In the output a line of the dot's color starts at the tip of the triangle, opposite to the
-       dot, and runs straight away from it to the border of the grid.
+    6. In the output a line of the dot's color starts just beyond the tip of the triangle, opposite
+       to the dot, and runs straight away from it to the border of the grid.
     Procedure:
     1. Find the background.
     2. For each cell that is not background, look at its four neighbors. It is a dot if exactly

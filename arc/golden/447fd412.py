@@ -15,8 +15,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. Find the background, and collect the groups of touching cells that are not background.
     2. The group with two colors is the template. Its markers have the color of the other groups.
     3. Go through all cells outside the template in reading order. An unused marker cell is the
-       upper left corner of the enlarged first marker of the template; k is the number of marker
-       cells in the row from there on to the right.
+       upper left corner of the enlarged first marker of the template (also in reading order); k is
+       the number of marker cells in the row from there on to the right, up to the first other
+       cell.
     4. Compute the squares of all template markers for this place and factor, and check that they
        are unused marker cells. If so, they are used now.
     5. Then draw each body cell of the template as a square of k x k cells in its place.
@@ -53,8 +54,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     markers = [(r, c) for r, c in template if grid[r][c] in marker_colors]
     body = [(r, c) for r, c in template if grid[r][c] not in marker_colors]
     # 3. Go through all cells outside the template in reading order. An unused marker cell is the
-    # upper left corner of the enlarged first marker of the template; k is the number of marker
-    # cells in the row from there on to the right.
+    # upper left corner of the enlarged first marker of the template (also in reading order); k is
+    # the number of marker cells in the row from there on to the right, up to the first other cell.
     output = [list(row) for row in grid]
     used = set()
     def square(cell, start, k):

@@ -2,8 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size.
-    2. The grid is covered by a pattern that repeats itself, so that moving it by certain steps
-       of rows and columns leaves it unchanged.
+    2. The grid is covered by a pattern that repeats itself, so that moving it by certain steps,
+       of at most half the height and half the width of the grid, leaves it unchanged.
     3. Some rectangles of one color hide parts of the pattern; this mask color is not part of
        the pattern.
     4. The output is the complete pattern, with no mask.

@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The most common color is the background.
-    3. There are some objects: groups of cells of other colors that touch by sides or corners.
+    3. There are some objects: groups of cells of one other color that touch by sides or corners.
     4. In the output the objects are kept, and the smallest rectangle around each object has been
        filled up: its background cells have become 7.
     Procedure:

@@ -10,7 +10,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the background.
     2. For each other color, find the rectangle around its cells. The frame is the color that has
-       all the cells of the border of its rectangle and no others.
+       all the cells of the border of its rectangle and no others; if there are several, it is
+       the one with the most cells.
     3. Cut out the smallest rectangle around all cells that are neither background nor frame: the
        pattern.
     4. Divide the inner height and width of the frame by the height and width of the pattern.
@@ -23,7 +24,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     cells = [value for row in grid for value in row]
     background = max(set(cells), key=cells.count)
     # 2. For each other color, find the rectangle around its cells. The frame is the color that
-    # has all the cells of the border of its rectangle and no others.
+    # has all the cells of the border of its rectangle and no others; if there are several, it is
+    # the one with the most cells.
     def rectangle(colors):
         places = [(r, c) for r in range(height) for c in range(width) if grid[r][c] in colors]
         rows = [r for r, c in places]

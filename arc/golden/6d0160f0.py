@@ -5,8 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. Full rows and columns of one color, one cell thick, cut the grid into rooms of equal size.
        There are as many rows of rooms as rows of cells in a room, and as many columns of rooms as
        columns of cells in a room.
-    3. Outside the lines, most cells have the background color, the others have several colors. A
-       cell of the lines' color inside a room means nothing; it counts as background.
+    3. Outside the lines, most cells have the background color, the others have several colors. If
+       a cell inside a room has the color of the lines, it counts as background.
     4. One cell in the whole grid has the color 4. Its place in its room names a room: if it is,
        for example, in the second row and the third column of its room, then it means the second
        room from the top and the third room from the left.

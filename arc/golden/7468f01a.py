@@ -1,7 +1,7 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The most common color outside, the one of the border of the grid, is the background.
+    1. The most common color of the border of the grid is the background.
     2. There is one solid rectangle of two other colors on it.
     3. The output has the size of the rectangle.
     4. The output is the rectangle, mirrored from left to right.

@@ -7,7 +7,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        and its width are odd numbers, so it has a middle cell.
     4. Elsewhere there are single cells of one more color, the markers.
     5. In the output the object is kept, and each marker is replaced by a copy of the object, whose
-       middle lies at the place of the marker.
+       middle lies at the place of the marker; what would lie outside the grid is left out.
     Procedure:
     1. Find the background.
     2. Collect the groups of touching cells that are not background. The largest is the object, the
@@ -15,7 +15,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. Find the middle row and the middle column of the object.
     4. Remove each marker.
     5. Draw the cells of the object around the place of each marker, as far from it as they are
-       from the middle of the object.
+       from the middle of the object; leave out what lies outside the grid.
     """
     height = len(grid)
     width = len(grid[0])
@@ -50,7 +50,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     for r, c in markers:
         output[r][c] = background
     # 5. Draw the cells of the object around the place of each marker, as far from it as they are
-    # from the middle of the object.
+    # from the middle of the object; leave out what lies outside the grid.
     for row, column in markers:
         for r, c in shape:
             new_row = row + r - middle_row

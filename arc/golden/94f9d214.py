@@ -9,21 +9,24 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     4. A cell of the output is 2 if the cells at this place are background in both halves; all
        other cells have the background color.
     Procedure:
-    1. Cut the grid into an upper and a lower half. If the height is odd, or if more than one color
-       occurs in both of them, cut it into a left and a right half instead.
+    1. Cut the grid into an upper and a lower half. If the height is odd, if a half has more than
+       two colors, or if not just one color occurs in both halves, cut the grid into a left and a
+       right half instead.
     2. The background is the color that occurs in both halves.
     3. Compare the halves cell by cell: write 2 where both are background, else background.
     """
     height = len(grid)
     width = len(grid[0])
-    # 1. Cut the grid into an upper and a lower half. If the height is odd, or if more than one
-    # color occurs in both of them, cut it into a left and a right half instead.
+    # 1. Cut the grid into an upper and a lower half. If the height is odd, if a half has more than
+    # two colors, or if not just one color occurs in both halves, cut the grid into a left and a
+    # right half instead.
     def colors_of(half):
         return set(value for row in half for value in row)
     first = grid[:height // 2]
     second = grid[height // 2:]
     shared = colors_of(first) & colors_of(second)
-    if height % 2 == 1 or len(shared) != 1:
+    most = max(len(colors_of(first)), len(colors_of(second)))
+    if height % 2 == 1 or most > 2 or len(shared) != 1:
         first = [row[:width // 2] for row in grid]
         second = [row[width // 2:] for row in grid]
         shared = colors_of(first) & colors_of(second)

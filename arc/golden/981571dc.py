@@ -5,8 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The output is a rich pattern of many colors, without any 0.
     3. In the input some rectangles of the pattern are hidden: their cells are 0.
     4. The pattern is its own mirror image at an upright line and at a flat line. Both lines lie
-       near the middle of the grid, but not always exactly there, so that some rows or columns at
-       a border may have no mirror image inside the grid.
+       near the middle of the grid, but need not be exactly there, so that some rows and columns
+       at the border have no mirror image inside the grid.
     5. A cell and its mirror cell have the same color, unless one of them is hidden. For each hidden
        cell at least one mirror cell (at one of the lines or at both) is visible.
     Procedure:

@@ -2,7 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input consists of two halves of equal size, with a line of one color between them; the
-       line is the middle row or the middle column of the grid.
+       line is the middle row or the middle column of the grid, and its color is found nowhere
+       else.
     2. The background color occurs in both halves, and each half has one other color that the
        other half does not have.
     3. The output has the size of a half.

@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The most common color is the background.
     3. There is one straight line of another color. It starts at one border of the grid and runs
-       straight away from it, but not along another border.
+       straight away from it, but not along another border and not up to the opposite one.
     4. Seen so that the line starts at the left border, the output has a staircase: all rows above
        the line have a bar of color 3 at the left border, and rows below it have a bar of color 1.
     5. Each bar is one cell longer than the bar in the row below it; bars do not go beyond the right

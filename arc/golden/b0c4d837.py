@@ -1,7 +1,8 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The most common color around is the background, and there are two other colors.
+    1. The most common color of the border of the grid is the background. There are two other
+       colors.
     2. One color draws a cup: three sides of a rectangle, one cell thick; the fourth side is open.
     3. The other color fills the cup from its bottom up to some level, in full layers.
     4. The empty part of the cup, from the level up to the edge, has some layers too.

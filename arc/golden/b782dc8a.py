@@ -3,9 +3,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The grid is a maze: walls of one color, and paths of another color, one cell wide.
-    3. On a path there is one cell of a third color, the source, and at least one neighbor of it by
-       side has a fourth color. The source is a cell of its color that occurs once; all path cells
-       next to it have the fourth color.
+    3. On a path there is the only cell of a third color, the source. There is at least one path
+       cell next to it by side, and all of them have a fourth color.
     4. In the output the two colors have spread from there along all connected paths, in turns:
        path cells at an even distance from the source, measured along the paths, have its color,
        the others have the fourth color. Paths that are not connected with it do not change.

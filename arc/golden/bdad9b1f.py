@@ -5,7 +5,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The most common color is the background.
     3. There are straight pieces of lines, at least two cells long, each of one color. A piece
        starts at a border of the grid and runs straight away from it. Some are flat, others are
-       upright.
+       upright. No two pieces touch each other.
     4. In the output each piece has become a full line from border to border, in its color.
     5. Where a flat and an upright line cross, the cell is 4.
     Procedure:

@@ -1,8 +1,8 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input consists of three panels of equal size, side by side, with two upright lines
-       between them. The lines have the same color.
+    1. The input consists of three panels of equal size, side by side, with two upright lines,
+       one cell wide, between them. The lines have the same color.
     2. The background color occurs in all panels, and each panel has one other color of its own.
     3. The output has the size of a panel.
     4. It shows the three panels laid on top of each other: the left one is on top, the middle one

@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The most common color is the background.
     3. There is one bar of another color, one or more cells thick and at least two cells long. It
-       starts at one border of the grid and runs straight away from it, not along another border.
+       starts at one border of the grid and runs straight away from it, not along another border
+       and not up to the opposite one.
     4. In the output there are more bars of the same thickness on both sides of it, parallel to it
        and starting at the same border. Each one is one cell shorter than its neighbor nearer to
        the first bar. At the end of the border a bar may be cut off.

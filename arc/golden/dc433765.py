@@ -18,7 +18,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     background = max(set(cells), key=cells.count)
     for r in range(len(grid)):
         for c in range(len(grid[0])):
-            if grid[r][c] == 4 and background != 4:
+            if grid[r][c] == 4:
                 target = (r, c)
             elif grid[r][c] != background:
                 place = (r, c)

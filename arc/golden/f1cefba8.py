@@ -10,7 +10,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     5. A bump in the upper or lower part of the frame gives a line along its whole column, a bump
        in the left or right part gives a line along its whole row.
     6. These lines have the frame color where they cross the inner rectangle, and the inner color
-       where they cross the background. The frame itself is not changed.
+       where they cross the background. Apart from the bumps, the frame is not changed.
     Procedure:
     1. Find the frame color: the rectangle around its cells has only this color on its border, and
        just one other color, the inner color, inside.

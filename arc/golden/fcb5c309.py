@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The most common color is the background; there are two other colors.
     2. One color forms boxes: closed rectangular frames, one cell thick, with a free inside. They
        do not touch each other by sides.
-    3. The other color is that of many single cells, the dots. Some lie inside the boxes.
+    3. The other color is that of many cells strewn over the grid, the dots. Some lie inside the
+       boxes.
     4. The output shows one of the boxes with its inside: the one with the most dots inside.
     5. In the output the box has the color of the dots.
     Procedure:
