@@ -3,8 +3,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size; the background is the most common color.
     2. All cells that are not background are in a rectangular part of the grid, the pattern.
-    3. Either the columns of the pattern are a sequence that repeats, or its rows are, never both;
-       the last repetition may be incomplete.
+    3. The columns of the pattern are a sequence that repeats, or its rows are, or neither, but
+       never both; the last repetition may be incomplete.
     4. If nothing in the pattern repeats, all of it is the sequence, which goes along the longer
        side of the pattern, or from left to right if it is square.
     5. In the output the sequence goes on repeating up to both edges of the grid.
