@@ -7,8 +7,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. The rectangle stays where it is.
     4. The other object moves straight towards the rectangle until it touches it with a side of a
        cell.
-    5. It moves up or down if both have cells in the same column, and left or right if both have
-       cells in the same row.
+    5. Both objects have cells in the same column or in the same row, never both. In the first case
+       the other object moves up or down, in the second case left or right.
     Procedure:
     1. Find the background, and collect the cells of each other color.
     2. The resting object is the color whose cells fill the whole smallest rectangle around them;

@@ -7,7 +7,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     4. The cross divides the grid into four quarters; one of them has a shape.
     5. The output has no cross, so it is one row and one column smaller.
     6. The output has the shape in all four quarters, mirrored at both lines of the cross.
-    7. The shape has the color of the lines.
+    7. In the output the shape has the color of the lines.
     Procedure:
     1. Take the color of the lines from the center.
     2. Find the background: the most common color besides that one.

@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size; the background is the most common color.
     2. The input has two more colors.
     3. All cells of one color form a small X: a center and the four cells diagonal to it.
-    4. The cells of the other color form a shape on one side of the X.
+    4. The cells of the other color form a shape beside one corner of the X: all of it is above or
+       all below the center of the X, and all left or all right of it.
     5. In the output the shape is there four times, mirrored up and down, and left and right.
     6. Both mirrors go through the center of the X, so the X itself does not change.
     Procedure:

@@ -2,53 +2,52 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The background is the most common color, and the output is small.
-    2. The input has several objects of one color each, all with more than one cell.
-    3. The cells of an object touch by sides or corners.
-    4. In one of the objects one cell has another color; it touches no cell of its own color.
-    5. The output is that object alone, cut out of the grid.
-    6. In it the odd cell gets the color of the object.
+    2. The input has several objects, all with more than two cells. The cells of an object touch by
+       sides or corners; different objects do not touch each other.
+    3. Each object has one color, but in one of the objects one cell has another color.
+    4. The output is that object alone, cut out of the grid.
+    5. In it the odd cell gets the color of the object.
     Procedure:
     1. Find the background: the most common color.
-    2. Find the odd cell: not background, and of the up to eight cells that touch it, by side or
-       corner, none has its color but some are not background.
-    3. The color of the object is the most frequent one of these that is not background.
-    4. Start at the odd cell, and add all cells of that color that touch it, by side or corner, then
-       those that touch these, until none is left to add.
-    5. The output is the smallest rectangle around these cells: the object's color where they are,
-       else background.
+    2. Find each object: start at a cell that is not background, and add all cells that touch it, by
+       side or corner, and are not background, then those that touch these, and so on.
+    3. Look for the object that has two colors. Its color is the more frequent one of the two.
+    4. Make a picture of background, as large as the smallest rectangle around the object.
+    5. Give all cells of the object the color of the object.
     """
     height = len(grid)
     width = len(grid[0])
-
-    def touching(r, c):
-        rows = range(max(r - 1, 0), min(r + 2, height))
-        columns = range(max(c - 1, 0), min(c + 2, width))
-        return [(y, x) for y in rows for x in columns if (y, x) != (r, c)]
-
     # 1. Find the background: the most common color.
     flat = [cell for row in grid for cell in row]
     background = max(set(flat), key=flat.count)
-    # 2. Find the odd cell: not background, and of the up to eight cells that touch it, by side or
-    #    corner, none has its color but some are not background.
+    seen = set()
     for r in range(height):
         for c in range(width):
-            near = [grid[y][x] for y, x in touching(r, c)]
-            others = [color for color in near if color != background]
-            if grid[r][c] != background and others and grid[r][c] not in others:
-                odd_cell = (r, c)
-                # 3. The color of the object is the most frequent one of these that is not
-                #    background.
-                main = max(set(others), key=others.count)
-    # 4. Start at the odd cell, and add all cells of that color that touch it, by side or corner,
-    #    then those that touch these, until none is left to add.
-    cells = [odd_cell]
-    for r, c in cells:
-        for y, x in touching(r, c):
-            if grid[y][x] == main and (y, x) not in cells:
-                cells.append((y, x))
-    # 5. The output is the smallest rectangle around these cells: the object's color where they are,
-    #    else background.
-    rows = range(min(r for r, c in cells), max(r for r, c in cells) + 1)
-    columns = range(min(c for r, c in cells), max(c for r, c in cells) + 1)
-    result = [[main if (r, c) in cells else background for c in columns] for r in rows]
+            if grid[r][c] == background or (r, c) in seen:
+                continue
+            # 2. Find each object: start at a cell that is not background, and add all cells that
+            #    touch it, by side or corner, and are not background, then those that touch these,
+            #    and so on.
+            seen.add((r, c))
+            cells = [(r, c)]
+            for y, x in cells:
+                for ny in range(max(y - 1, 0), min(y + 2, height)):
+                    for nx in range(max(x - 1, 0), min(x + 2, width)):
+                        if grid[ny][nx] != background and (ny, nx) not in seen:
+                            seen.add((ny, nx))
+                            cells.append((ny, nx))
+            # 3. Look for the object that has two colors. Its color is the more frequent one of the
+            #    two.
+            colors = [grid[y][x] for y, x in cells]
+            if len(set(colors)) == 2:
+                found = cells
+                main = max(set(colors), key=colors.count)
+    # 4. Make a picture of background, as large as the smallest rectangle around the object.
+    top, bottom = min(y for y, x in found), max(y for y, x in found)
+    left, right = min(x for y, x in found), max(x for y, x in found)
+    output = [[background] * (right - left + 1) for _ in range(bottom - top + 1)]
+    # 5. Give all cells of the object the color of the object.
+    for y, x in found:
+        output[y - top][x - left] = main
+    result = output
     return result

@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The background is the most common color, and the output is small.
     2. The input has two more colors.
     3. One color has many single cells, scattered over the grid.
-    4. The other color makes a big shape of square blocks of one size.
+    4. The other color makes a big shape of square blocks of one size, as large as they can be.
     5. The blocks lie in rows and columns, as the cells of a small picture do; its blocks without
        the color show background or scattered cells.
     6. The output is this picture with one cell for a block, in the color of the scattered cells.
@@ -37,8 +37,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     part = [row[columns[0]:columns[-1] + 1] for row in grid[rows[0]:rows[-1] + 1]]
     picture = [[cell == shape for cell in row] for row in part]
     # 4. In it, note the distance from the top to each row where the shape differs from the row
-    #    above,
-    #    and the same for columns from the left. Note the height and the width, too.
+    #    above, and the same for columns from the left. Note the height and the width, too.
     height = len(picture)
     width = len(picture[0])
     turned = list(zip(*picture))

@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The output is smaller than the input; the background is the most common color.
     2. Two horizontal and two vertical lines go from edge to edge, each in its own color.
     3. All other rows and columns have some background.
-    4. Single cells are scattered in the grid; all have the color of one of the lines.
+    4. Single cells are scattered in the grid; all have one color, that of one of the lines.
     5. The output is the rectangle that the four lines enclose, with the lines around it.
     6. Inside, each scattered cell is extended in a straight line to the line of its color.
     Procedure:

@@ -1,9 +1,9 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. A line of one color, which is nowhere else, divides the input into two equal halves, one
-       above the other or side by side.
-    2. Each half has two colors; the color that both have is the background.
+    1. A line of one color, which is nowhere else, divides the input into two halves of equal size,
+       one above the other or side by side.
+    2. Each half has two colors; the only color that both have is the background.
     3. The output is as large as a half and has only the background and the color 3.
     4. A cell of the output is 3 if it is background in both halves, else it is background.
     Procedure:

@@ -5,10 +5,11 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. There are two straight bars of one color at opposite edges: all cells of that color are in
        the first and the last column, or all are in the first and the last row.
     3. The two bars have the same length, at least 2, and do not face each other.
-    4. In some rows (or columns) of the bars there is a single cell of a third color, the dot.
+    4. In some rows (or columns) of one of the bars there is a single cell of a third color, the
+       dot.
     5. In the output a line of the dot's color joins each dot to the bar, and the dot itself is 4.
-    6. In the row of the other bar with the same number, counted from the top of the bar,
-       all cells but the bar get the dot's color.
+    6. In the row (or column) of the other bar with the same number, counted from the top (or the
+       left) end of the bar, all cells but the bar get the dot's color.
     Procedure:
     1. If the bars are not in the first and the last column, swap rows and columns.
     2. List the rows of the left bar and the rows of the right bar, from top to bottom.

@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The background is the most common color, and the output is a small square.
     2. The input has two objects of one color each.
-    3. Moved together, without turning, they fill a square without gap and overlap.
+    3. Moved together, without turning, they fill a square without gap and overlap, in only one way.
     4. The output is this square. Its number of cells is that of both objects together.
     Procedure:
     1. Find the background, and collect the cells of each of the two other colors.

@@ -9,7 +9,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     4. Elsewhere there are solid squares of the two other colors.
     5. Each of them is part of exactly one incomplete enlarged copy of the model, in which each cell
        has become a square, and which may be mirrored: up and down, left and right, or both. It
-       lacks the squares of the main color.
+       lacks the squares of the main color. No square fits into two such copies.
     6. In the output all the copies are complete.
     Procedure:
     1. Find the background: the most common color.

@@ -55,8 +55,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     block_height = shape_height // (bottom - top + 1)
     block_width = shape_width // (right - left + 1)
     # 6. For each cell of the rectangle look at the top left cell of the shape's block in that
-    #    place:
-    #    keep the cell if that one is not background, else make it background.
+    #    place: keep the cell if that one is not background, else make it background.
     output = []
     for r in range(top, bottom + 1):
         output.append([background] * (right - left + 1))

@@ -28,8 +28,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     full = [row for row in grid if background not in row][0]
     output = []
     for row in grid:
-        # 4. For each other row with colored cells, note which color it has in the places of
-        #    each color of the full line.
+        # 4. For each other row with colored cells, note which color it has in the places of each
+        #    color of the full line.
         colors = {}
         for cell, color in zip(row, full):
             if cell != background:

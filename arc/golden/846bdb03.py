@@ -2,7 +2,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The output is smaller than the input; the background is the most common color.
-    2. Four cells of one color are the corners of a rectangle, the frame.
+    2. Just one color has exactly four cells that are the corners of a rectangle, the frame.
     3. Two opposite sides of the frame, either left and right or top and bottom, are lines between
        the corners, in two different colors.
     4. Outside the frame there is one object of the same two colors, as large as the frame's inside.

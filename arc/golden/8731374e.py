@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The output is smaller than the input.
     2. The input is full of cells of random colors, but for one large rectangle.
     3. The rectangle has one color, with a few single cells of a second color in it.
-    4. No rectangle in the input that has at most two colors has more cells.
+    4. No other rectangle in the input that has at most two colors has as many cells.
     5. The output is the rectangle, with a line of the second color from edge to edge, horizontal
        and vertical, through each of the single cells.
     Procedure:
@@ -18,9 +18,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     height = len(grid)
     width = len(grid[0])
     # 1. Find the rectangle with the most cells that has at most two colors: for each top left
-    #    corner
-    #    go down row by row, and in each row as far right as all rows so far together have at most
-    #    two colors.
+    #    corner go down row by row, and in each row as far right as all rows so far together have at
+    #    most two colors.
     best = (0, 0, 0, 0, 0)
     for top in range(height):
         for left in range(width):

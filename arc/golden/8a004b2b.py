@@ -12,7 +12,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        the frame's edge cells.
     Procedure:
     1. Find the background, and the corners: the color with exactly four cells, which are the
-       corners of the smallest rectangle around them.
+       corners of the smallest rectangle around them, the largest one if several colors are like
+       that.
     2. Cut out the frame, and list its cells that are neither background nor corners.
     3. Cut out the pattern: the smallest rectangle around all cells outside the frame that are not
        background.
@@ -22,17 +23,20 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     5. Draw the enlarged pattern in the first size and place that fits, without its background.
     """
     # 1. Find the background, and the corners: the color with exactly four cells, which are the
-    #    corners of the smallest rectangle around them.
+    #    corners of the smallest rectangle around them, the largest one if several colors are like
+    #    that.
     flat = [cell for row in grid for cell in row]
     background = max(set(flat), key=flat.count)
     places = [(r, c) for r in range(len(grid)) for c in range(len(grid[0]))]
+    frames = []
     for color in set(flat):
         cells = [(r, c) for r, c in places if grid[r][c] == color]
         (top, left), (bottom, right) = cells[0], cells[-1]
         if cells == [(top, left), (top, right), (bottom, left), (bottom, right)]:
             if bottom > top and right > left:
-                corners = (top, left, bottom, right)
-    top, left, bottom, right = corners
+                area = (bottom - top + 1) * (right - left + 1)
+                frames.append((area, top, left, bottom, right))
+    area, top, left, bottom, right = max(frames)
     # 2. Cut out the frame, and list its cells that are neither background nor corners.
     frame = [row[left:right + 1] for row in grid[top:bottom + 1]]
     height, width = len(frame), len(frame[0])

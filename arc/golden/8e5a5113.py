@@ -13,8 +13,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. List the top left cells of all blocks, from the first to the last. Each block begins one cell
        after the end of the one before it, to the right if the grid is wider than high, else below.
     3. Find the number of the block with more than one color, and cut out its picture.
-    4. For each block, turn the picture by a quarter to the right as often as the block's number is
-       higher than that one. If it is lower, add 4 until it is not.
+    4. For each block, subtract that number from the block's own number, and add 4 if the result is
+       below 0, until it is not. Turn the picture by a quarter to the right so many times.
     5. To turn it, make each column a row, the leftmost column first, read from bottom to top.
     6. Copy the turned picture into the block.
     """
@@ -36,8 +36,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             picture = block
     output = [row[:] for row in grid]
     for number, (top, left) in enumerate(starts):
-        # 4. For each block, turn the picture by a quarter to the right as often as the block's
-        #    number is higher than that one. If it is lower, add 4 until it is not.
+        # 4. For each block, subtract that number from the block's own number, and add 4 if the
+        #    result is below 0, until it is not. Turn the picture by a quarter to the right so many
+        #    times.
         turned = picture
         for _ in range((number - source) % 4):
             # 5. To turn it, make each column a row, the leftmost column first, read from bottom to

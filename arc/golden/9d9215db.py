@@ -3,7 +3,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size; the background is the most common color.
     2. Height and width are odd.
-    3. The input has a few single cells of other colors, at odd distances from the edges.
+    3. The input has a few single cells of other colors, at odd distances from the edges: a cell in
+       the outermost row or column has distance 0.
     4. In the output each of these cells is there four times, mirrored left and right and up and
        down.
     5. A cell that is as far from the nearest edge above or below as from the nearest edge at left
@@ -12,6 +13,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        dotted line: every second cell between them gets the color.
     7. A cell nearer to the edge at left or right is joined in the same way with its mirror image in
        the same column.
+    8. The copies and lines of different cells do not meet.
     Procedure:
     1. Find the background: the most common color.
     2. For each cell that is not background, find its distance from the nearest edge above or below

@@ -9,7 +9,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the background: the most common color.
     2. Find the frame: the color with exactly four cells, which are the corners of the smallest
-       rectangle around them.
+       rectangle around them, the largest one if several colors are like that.
     3. Collect the cells of the object, and find its first row and its first column.
     4. It has to move so that its first row is just below the first row of the frame, and its first
        column just right of the first column of the frame.
@@ -21,13 +21,16 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     flat = [cell for row in grid for cell in row]
     background = max(set(flat), key=flat.count)
     # 2. Find the frame: the color with exactly four cells, which are the corners of the smallest
-    #    rectangle around them.
+    #    rectangle around them, the largest one if several colors are like that.
+    largest = 0
     places = [(r, c) for r in range(height) for c in range(width)]
     for color in set(flat):
         cells = [(r, c) for r, c in places if grid[r][c] == color]
         (top, left), (bottom, right) = cells[0], cells[-1]
         corners = [(top, left), (top, right), (bottom, left), (bottom, right)]
-        if cells == corners and top < bottom and left < right:
+        area = (bottom - top) * (right - left)
+        if cells == corners and area > largest:
+            largest = area
             frame = corners
     # 3. Collect the cells of the object, and find its first row and its first column.
     cells = [(r, c) for r, c in places if grid[r][c] != background and (r, c) not in frame]

@@ -2,8 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size; the background is the most common color.
-    2. The input has rectangular boxes that do not touch each other by a side. A box has an outline
-       one cell thick and is filled with another color.
+    2. The input has rectangular boxes, at least three cells high and wide, that do not overlap. A
+       box has an outline one cell thick and is filled with one other color.
     3. The outline of a box has color 8 or 2.
     4. In the output the boxes with outline 8 have moved straight to the left, and those with
        outline 2 straight to the right.
@@ -12,8 +12,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the background: the most common color.
     2. Find the boxes: go through the cells row by row. A cell of color 8 or 2 that is in no box yet
-       is the top left corner of a box. Go right and down from it as long as the color is the same,
-       to find its width and height.
+       is the top left corner of a box. Its filling begins one cell further down and to the right.
+       Go right and down from there as long as the color is the same; the outline comes next.
     3. Make an output of background.
     4. Take the boxes with outline 8 one by one, the leftmost one first. Each one gets the column
        right of the last column that is taken in one of its rows by the boxes placed before, or the
@@ -28,8 +28,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     flat = [cell for row in grid for cell in row]
     background = max(set(flat), key=flat.count)
     # 2. Find the boxes: go through the cells row by row. A cell of color 8 or 2 that is in no box
-    #    yet is the top left corner of a box. Go right and down from it as long as the color is the
-    #    same, to find its width and height.
+    #    yet is the top left corner of a box. Its filling begins one cell further down and to the
+    #    right. Go right and down from there as long as the color is the same; the outline comes
+    #    next.
     boxes = []
     seen = set()
     for r in range(height):
@@ -37,10 +38,11 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             color = grid[r][c]
             if color not in (2, 8) or (r, c) in seen:
                 continue
-            bottom, right = r, c
-            while right + 1 < width and grid[r][right + 1] == color:
+            filling = grid[r + 1][c + 1]
+            bottom, right = r + 2, c + 2
+            while grid[r + 1][right] == filling:
                 right += 1
-            while bottom + 1 < height and grid[bottom + 1][c] == color:
+            while grid[bottom][c + 1] == filling:
                 bottom += 1
             boxes.append((c, r, right, bottom, color))
             seen |= {(y, x) for y in range(r, bottom + 1) for x in range(c, right + 1)}

@@ -2,7 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size; the background is the most common color.
-    2. The input has objects, outlines of rectangles and solid ones, in colors besides background.
+    2. The input has outlines of rectangles, one cell thick, and solid rectangles, in colors besides
+       the background. They do not touch each other.
     3. In the output what an outline encloses is 3, everything else is background.
     Procedure:
     1. Find the background: the most common color.

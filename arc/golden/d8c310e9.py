@@ -3,11 +3,11 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size; the background is the most common color.
     2. All cells that are not background are in a rectangular part of the grid, the pattern.
-    3. Either the columns of the pattern are a sequence that repeats, or its rows are, never both.
-       It is there more than once, and the last repetition may be incomplete. If it is there only
-       once, the sequence goes along the longer side of the pattern, or from left to right if it is
-       square.
-    4. In the output the sequence goes on repeating up to both edges of the grid.
+    3. The columns of the pattern are a sequence that repeats, or its rows are, or neither, but
+       never both; the last repetition may be incomplete.
+    4. If nothing in the pattern repeats, all of it is the sequence, which goes along the longer
+       side of the pattern, or from left to right if it is square.
+    5. In the output the sequence goes on repeating up to both edges of the grid.
     Procedure:
     1. Find the background: the most common color.
     2. Find the first and the last column with cells that are not background.
@@ -18,6 +18,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        less than theirs and there are not fewer columns than rows, take the columns, else the rows.
     6. Make each column (or row) of the grid equal to one from first to last whose distance from it
        is a multiple of the period.
+    7. If these were columns, turn them back into rows.
     """
     # 1. Find the background: the most common color.
     flat = [cell for row in grid for cell in row]

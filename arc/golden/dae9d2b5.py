@@ -1,7 +1,7 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input is made of two equal halves, side by side or one above the other.
+    1. The input is made of two halves of equal size, side by side or one above the other.
     2. Each half has two colors; the color that both have is the background.
     3. The two other colors are different from each other.
     4. The output is as large as a half and has only the background and the color 6.

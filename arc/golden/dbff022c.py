@@ -14,7 +14,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the table: start at a cell that is not 0 and add all cells that are not 0 and touch it,
        by side or corner, then those that touch these. The table is the group with the most colors.
-    2. Pair the keys, the cells of the table at the edge of the grid, with their values.
+    2. The keys are the table's cells in the top or the bottom row of the grid, if the table is two
+       rows high and touches one of these, else its cells in the first or the last column of the
+       grid. Pair each key with its value.
     3. Group the cells of color 0 in the same way, but only by sides.
     4. Such a group is a hole if none of its cells is at the edge of the grid and all cells beside
        it that are not 0 have the same color.
@@ -50,7 +52,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     #    colors.
     groups = find_groups(False, sides + corners)
     table = max(groups, key=lambda cells: len({grid[y][x] for y, x in cells}))
-    # 2. Pair the keys, the cells of the table at the edge of the grid, with their values.
+    # 2. The keys are the table's cells in the top or the bottom row of the grid, if the table is
+    #    two rows high and touches one of these, else its cells in the first or the last column of
+    #    the grid. Pair each key with its value.
     rows, columns = sorted({y for y, x in table}), sorted({x for y, x in table})
     if len(rows) == 2 and (rows[0] == 0 or rows[1] == height - 1):
         first, second = rows if rows[0] == 0 else rows[::-1]

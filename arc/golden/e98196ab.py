@@ -1,9 +1,10 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. A line of one color, which is nowhere else, divides the input into two equal halves, one
-       above the other or side by side.
-    2. Each half has a background, the same in both, and some cells of another color.
+    1. A line of one color, which is nowhere else, divides the input into two halves of equal size,
+       one above the other or side by side.
+    2. Each half has two colors: the background, which is the same in both, and another color, which
+       is not in the other half.
     3. No place is colored in both halves.
     4. The output is as large as a half and has the colored cells of both.
     Procedure:
