@@ -7,8 +7,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        do not touch each other, and they stay the same.
     4. The other cells form filled rectangles of one color each, with more than one cell.
        Rectangles of the same color do not touch side by side.
-    5. Each rectangle has one single cell in its columns (or in its rows, if the single cells are
-       on the left or right side), and it gets the color of this cell.
+    5. Each rectangle has exactly one single cell in its columns (or in its rows, if the single
+       cells are on the left or right side), and it gets the color of this cell.
     Procedure:
     1. Find the background.
     2. Find the groups of cells of one color that touch side by side. Groups of one cell are the
@@ -48,7 +48,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     in_one_row = {r for r, _ in singles} in ({0}, {height - 1})
     output = [list(row) for row in grid]
     for rectangle in rectangles:
-        for r, c in reversed(singles):
+        for r, c in singles:
             if in_one_row:
                 matches = c in {x for _, x in rectangle}
             else:
