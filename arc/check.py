@@ -5,23 +5,24 @@ task, or else by the solution itself: what only remembers the task's pairs is wr
 
     python -m arc.check                         # all golden solutions
     python -m arc.check 007bbfb7 --golden mine  # or some of one's own, files <task id>.py in a folder
+    python -m arc.check --pairs re_arc/tasks    # and how many of other people's pairs come out right
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from arc.catalogue import LARGE, largest
 from arc.errors import ArcError
-from arc.golden_format import check_format, literal_grids
+from arc.golden_format import check_format, code_lines, literal_grids
 from arc.prompt import completion_text
 from arc.sandbox import Limits, RunResult, run_solve
 from arc.siblings import changed_inputs, find_kept, run_all, siblings
-from arc.tasks import Example, Task, golden_ids, golden_source, load_task
+from arc.tasks import Example, Task, golden_ids, golden_source, load_task, read_pairs
 
 # Who answers a smaller share of changed inputs knows the examples alone: the lowest of ours is 0.33. The
 # largest share of inputs that one of ours gives back as they are is 0.4.
@@ -44,11 +45,14 @@ class Report:
     hidden_right: int
     hidden: int
     kept: tuple[str, ...]
-    """Symmetries that keep the rule, by their names in `arc.transforms`."""
+    """Symmetries that keep the rule, by their names in `arc.augment`."""
     lines: int
     """Of code, without signature and docstring."""
     cells: int
     """Of the task's largest grid."""
+    others_right: int = 0
+    """Of `others` pairs that came from elsewhere, how many come out right."""
+    others: int = 0
 
 
 def reward(result: RunResult, examples: Sequence[Example]) -> float:
@@ -74,7 +78,13 @@ def check_pairs(task: Task, source: str) -> tuple[list[str], int]:
     return problems, right
 
 
-def check_solution(task: Task, source: str, reference: str | None = None, seed: int = 0) -> Report:
+def check_solution(
+    task: Task,
+    source: str,
+    reference: str | None = None,
+    seed: int = 0,
+    others: Sequence[Example] = (),
+) -> Report:
     """Check a solution: its format, the task's pairs, and hidden inputs.
 
     Args:
@@ -83,13 +93,14 @@ def check_solution(task: Task, source: str, reference: str | None = None, seed: 
         reference: another solution, trusted to answer hidden inputs; without one the solution answers them
             itself, and only has to be a rule.
         seed: of the hidden inputs.
+        others: further pairs, which are counted alone: their makers may read the rule otherwise.
 
     Raises `ArcError` without a sandbox.
     """
     problems, right = check_pairs(task, source)
     lines = 0
     if not any(problem.startswith("it does not compile") for problem in problems):
-        lines = _code_lines(source)
+        lines = code_lines(source)
         problems += _literal_outputs(task, source)
     kept = find_kept(task, reference or source) if reference or not problems else None
     hidden = siblings(task, reference or source, HIDDEN, seed, kept=kept) if kept else []
@@ -100,17 +111,15 @@ def check_solution(task: Task, source: str, reference: str | None = None, seed: 
     if not problems:
         problems += _memory(task, source, seed)
     if kept and not hidden:
-        problems.append("hidden inputs: none could be made: what it makes of changed inputs does not hang together")
-    cells = max(len(grid) * len(grid[0]) for e in task.examples for grid in (e.input, e.output))
+        problems.append(
+            "hidden inputs: none could be made: what it makes of changed inputs does not hang together"
+        )
+    cells = largest(task)
     counts = (right, len(task.examples), hidden_right, len(hidden))
-    return Report(task.id, tuple(problems), *counts, kept.symmetries if kept else (), lines, cells)
-
-
-def _code_lines(source: str) -> int:
-    """Count the lines after the docstring, blank ones left out."""
-    function = ast.parse(source).body[0]
-    first = function.body[0] if isinstance(function, ast.FunctionDef) else function
-    return sum(bool(line.strip()) for line in source.split("\n")[first.end_lineno :])
+    answers = run_all(source, [pair.input for pair in others])
+    others_right = sum(output == pair.output for output, pair in zip(answers, others, strict=True))
+    found = (kept.symmetries if kept else (), lines, cells, others_right, len(others))
+    return Report(task.id, tuple(problems), *counts, *found)
 
 
 def _literal_outputs(task: Task, source: str) -> list[str]:
@@ -148,21 +157,32 @@ def print_table(
     from rich.console import Console
     from rich.table import Column, Table
 
-    names = ("pairs", "hidden", "symmetries", "cells", "lines", "tokens")
+    names = ["pairs", "hidden", "symmetries", "cells", "lines", "tokens"]
+    has_others = any(r.others for r in reports)
+    names.insert(2, "others") if has_others else None
     table = Table("task", *(Column(name, justify="right") for name in names), "problems", box=None)
     for r in reports:
-        numbers = (f"{r.right}/{r.pairs}", f"{r.hidden_right}/{r.hidden}", len(r.kept), r.cells, r.lines)
+        numbers = [f"{r.right}/{r.pairs}", f"{r.hidden_right}/{r.hidden}", len(r.kept), r.cells, r.lines]
+        if has_others:
+            numbers.insert(2, f"{r.others_right}/{r.others}" if r.others else "-")
         problems = "; ".join(r.problems).replace("[", r"\[") or "ok"
         table.add_row(r.task_id, *map(str, numbers), str(tokens(source_of(r.task_id))), problems)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     good = [r for r in reports if not r.problems]
     median = sorted(r.lines for r in reports)[len(reports) // 2]
-    large = sum(r.cells >= 169 for r in reports)
+    large = sum(r.cells >= LARGE for r in reports)
     console.print(
         f"{len(good)} of {len(reports)} solutions are good; median of {median} lines of code; "
-        f"{large} have a grid of 169 cells or more"
+        f"{large} have a grid of {LARGE} cells or more"
     )
+    if asked := [r for r in reports if r.others]:
+        right, total = sum(r.others_right for r in asked), sum(r.others for r in asked)
+        most = sum(r.others_right >= 0.95 * r.others for r in asked)
+        console.print(
+            f"others' pairs of {len(asked)} tasks: {right} of {total} come out right ({right / total:.1%}); "
+            f"{most} solutions have 95% or more"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("ids", nargs="*", metavar="id", help="task ids (default: all that have a solution)")
     parser.add_argument(
         "--golden", type=Path, metavar="FOLDER", help="solutions of one's own: files <task id>.py"
+    )
+    parser.add_argument(
+        "--pairs", type=Path, metavar="FOLDER", help="more pairs, in re-arc's layout, files <id>.json"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the hidden inputs (default: 0)")
     parser.add_argument(
@@ -187,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports = []
         for task in _progress(tasks):
             reference = golden_source(task.id) if task.id in shipped else None
-            reports.append(check_solution(task, sources[task.id], reference, options.seed))
+            others = _others(options.pairs, task.id)
+            reports.append(check_solution(task, sources[task.id], reference, options.seed, others))
         tokens = _token_counter(options.tokenizer)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -197,6 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print_table(reports, tokens, sources.__getitem__)
     return int(any(report.problems for report in reports))
+
+
+def _others(folder: Path | None, task_id: str) -> list[Example]:
+    """Read other people's pairs of a task, where there are any."""
+    if folder is None or not (path := folder / f"{task_id}.json").exists():
+        return []
+    return read_pairs(path)
 
 
 def _progress(tasks: Sequence[Task]) -> Sequence[Task]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from arc.augment import SYMMETRIES
+from arc.objects import background, objects
 from arc.tasks import Grid
 
 Feature = Literal["colors", "components", "symmetries"]
@@ -34,29 +35,10 @@ class Component:
         return max(row for row, _ in self.cells) - top + 1, max(column for _, column in self.cells) - left + 1
 
 
-def background(grid: Grid) -> int:
-    """Take the most common color; of two that are equally common, the smaller one."""
-    counts = Counter(cell for row in grid for cell in row)
-    return min(counts, key=lambda color: (-counts[color], color))
-
-
 def components(grid: Grid) -> list[Component]:
     """Find the components that are not of the background's color, from the top left on."""
-    empty = background(grid)
-    left = {(r, c) for r, row in enumerate(grid) for c, cell in enumerate(row) if cell != empty}
-    found = []
-    while left:
-        start = min(left)
-        color, cells, todo = grid[start[0]][start[1]], {start}, [start]
-        while todo:
-            r, c = todo.pop()
-            near = {(r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)} & left - cells
-            new = {(y, x) for y, x in near if grid[y][x] == color}
-            cells |= new
-            todo += new
-        left -= cells
-        found.append(Component(color, frozenset(cells)))
-    return found
+    found = objects(grid, background(grid), one_color=True, diagonal=False)
+    return [Component(grid[cells[0][0]][cells[0][1]], frozenset(cells)) for cells in found]
 
 
 def symmetries(grid: Grid) -> list[str]:

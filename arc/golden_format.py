@@ -162,3 +162,10 @@ def literal_grids(source: str) -> list[tuple[int, list[list[int]]]]:
                 continue
             found.append((node.lineno, rows))
     return found
+
+
+def code_lines(source: str) -> int:
+    """Count the lines after the docstring, blank ones left out."""
+    function = ast.parse(source).body[0]
+    first = function.body[0] if isinstance(function, ast.FunctionDef) else function
+    return sum(bool(line.strip()) for line in source.split("\n")[first.end_lineno :])

@@ -20,11 +20,11 @@ from itertools import combinations
 from pathlib import Path
 from random import Random
 
+from arc.augment import SYMMETRIES, Guise
 from arc.errors import ArcError
 from arc.objects import Cell, background, objects
 from arc.sandbox import Limits, is_grid, run_many
 from arc.tasks import Example, Grid, Task, golden_source, read_tasks
-from arc.transforms import SYMMETRIES, recolor, transpose
 
 COLORS = range(10)
 LIMITS = Limits(seconds=20.0)
@@ -32,6 +32,7 @@ LIMITS = Limits(seconds=20.0)
 _TOGETHER = 40
 # Changed inputs that are tried for each sibling that is wanted, at most.
 _TRIES = 12
+_TRANSPOSE = SYMMETRIES["diagonal"]
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,19 @@ def find_kept(task: Task, source: str, limits: Limits = LIMITS) -> Kept:
     Colors that no example has count as well, with each other. Raises `ArcError` without a sandbox.
     """
 
-    def keeps(changes: Sequence[Callable[[Grid], Grid]]) -> list[bool]:
-        pairs = [(change(e.input), change(e.output)) for change in changes for e in task.examples]
+    def keeps(guises: Sequence[Guise]) -> list[bool]:
+        pairs = [(guise.put_on(e.input), guise.put_on(e.output)) for guise in guises for e in task.examples]
         outputs = run_all(source, [pair[0] for pair in pairs], limits)
         right = [output == pair[1] for output, pair in zip(outputs, pairs, strict=True)]
         size = len(task.examples)
-        return [all(right[i * size : (i + 1) * size]) for i in range(len(changes))]
+        return [all(right[i * size : (i + 1) * size]) for i in range(len(guises))]
 
-    held = zip(SYMMETRIES, keeps(list(SYMMETRIES.values())), strict=True)
+    held = zip(SYMMETRIES, keeps([Guise(name) for name in SYMMETRIES]), strict=True)
     seen = {cell for e in task.examples for grid in (e.input, e.output) for row in grid for cell in row}
     # Of colors that no example has one stands for all, and only what is drawn is asked again.
     tried = [*sorted(seen), *[color for color in COLORS if color not in seen][:1]]
     swaps = list(combinations(tried, 2))
-    results = zip(swaps, keeps([_swap(a, b) for a, b in swaps]), strict=True)
+    results = zip(swaps, keeps([_exchange(a, b) for a, b in swaps]), strict=True)
     kept_swaps = {swap for swap, kept in results if kept}
     classes: list[list[int]] = []
     for color in tried:
@@ -118,7 +119,7 @@ def siblings(
         outputs = iter(run_all(source, [grid for d in drafts for grid in (d.plain, d.input)], limits))
         for draft, plain, output in zip(drafts, outputs, outputs, strict=True):
             # The rule is asked before and after the symmetry, so one that holds here too is seen.
-            if plain is None or output is None or draft.change(plain) != output:
+            if plain is None or output is None or draft.guise.put_on(plain) != output:
                 continue
             if len(made) < count and premise.holds(draft.plain, plain):
                 made.append(Sibling(draft.input, output, draft.how))
@@ -137,7 +138,7 @@ def changed_inputs(task: Task, seed: int = 0) -> list[Grid]:
     """Change a task's inputs in all ways that siblings try, within the rule or not; no two are the same."""
     random, inputs = Random(f"{task.id} {seed}"), [example.input for example in task.examples]
     grids = [change(grid) for change in SYMMETRIES.values() for grid in inputs]
-    grids += [recolor(grid, random.sample(COLORS, len(COLORS))) for grid in inputs]
+    grids += [Guise(colors=tuple(random.sample(COLORS, len(COLORS)))).put_on(grid) for grid in inputs]
     grids += [g for change in _CONTENT.values() for grid in inputs if (g := change(grid, inputs, random))]
     distinct = {json.dumps(grid): grid for grid in grids if is_grid(grid) and grid not in inputs}
     return list(distinct.values())
@@ -207,13 +208,13 @@ def _measures(given: Grid, output: Grid) -> Iterator[tuple[str, float]]:
 class _Draft:
     plain: Grid
     """An example's input, changed in its content or not."""
-    change: Callable[[Grid], Grid]
-    """A symmetry and an exchange of colors that the rule keeps."""
+    guise: Guise
+    """A symmetry and colors that the rule keeps."""
     how: str
 
     @property
     def input(self) -> Grid:
-        return self.change(self.plain)
+        return self.guise.put_on(self.plain)
 
 
 def _draft(task: Task, kept: Kept, random: Random, taken: set[str]) -> _Draft | None:
@@ -222,20 +223,17 @@ def _draft(task: Task, kept: Kept, random: Random, taken: set[str]) -> _Draft | 
     start = random.choice(inputs)
     name = random.choice(list(_CONTENT))
     plain = _CONTENT[name](start, inputs, random)
+    if plain is None or not is_grid(plain):
+        return None
     symmetry = random.choice(kept.symmetries or ("as it is",))
     color_of = list(COLORS)
     for colors in kept.colors:
         for color, other in zip(colors, random.sample(colors, len(colors)), strict=True):
             color_of[color] = other
-
-    def change(grid: Grid) -> Grid:
-        return recolor(SYMMETRIES[symmetry](grid), color_of)
-
-    if plain is None or not is_grid(plain):
-        return None
-    recolored = ["recolored"] if recolor(plain, color_of) != plain else []
-    words = [name, *([] if symmetry == "as it is" else [symmetry]), *recolored]
-    draft = _Draft(plain, change, ", ".join(word for word in words if word) or "as it is")
+    guise = Guise(symmetry, tuple(color_of))
+    recolored = any(cell != color_of[cell] for row in plain for cell in row)
+    words = [name, symmetry if symmetry != "as it is" else "", "recolored" if recolored else ""]
+    draft = _Draft(plain, guise, ", ".join(filter(None, words)) or "as it is")
     key = json.dumps(draft.input)
     if key in taken:
         return None
@@ -243,10 +241,10 @@ def _draft(task: Task, kept: Kept, random: Random, taken: set[str]) -> _Draft | 
     return draft
 
 
-def _swap(a: int, b: int) -> Callable[[Grid], Grid]:
+def _exchange(a: int, b: int) -> Guise:
     color_of = list(COLORS)
     color_of[a], color_of[b] = b, a
-    return lambda grid: recolor(grid, color_of)
+    return Guise(colors=tuple(color_of))
 
 
 # ---------------------------------------------------------------- changes of content
@@ -260,11 +258,11 @@ def _stretched(grid: Grid, inputs: Sequence[Grid], random: Random) -> Grid | Non
     """Double one to three rows or columns that have one color."""
     for _ in range(random.randint(1, 3)):
         turned = random.random() < 0.5
-        rows = transpose(grid) if turned else [list(row) for row in grid]
+        rows = _TRANSPOSE(grid) if turned else [list(row) for row in grid]
         if even := [i for i, row in enumerate(rows) if len(set(row)) == 1]:
             place = random.choice(even)
             rows.insert(place, list(rows[place]))
-        grid = transpose(rows) if turned else rows
+        grid = _TRANSPOSE(rows) if turned else rows
     return grid
 
 
@@ -272,11 +270,11 @@ def _shrunk(grid: Grid, inputs: Sequence[Grid], random: Random) -> Grid | None:
     """Take out one to three rows or columns that have one color and an equal neighbour."""
     for _ in range(random.randint(1, 3)):
         turned = random.random() < 0.5
-        rows = transpose(grid) if turned else [list(row) for row in grid]
+        rows = _TRANSPOSE(grid) if turned else [list(row) for row in grid]
         twice = [i for i, row in enumerate(rows) if i and rows[i - 1] == row and len(set(row)) == 1]
         if twice:
             rows.pop(random.choice(twice))
-        grid = transpose(rows) if turned else rows
+        grid = _TRANSPOSE(rows) if turned else rows
     return grid
 
 
