@@ -56,7 +56,7 @@ def catalogue() -> str:
     cells = {task_id: largest(task) for task_id, task in tasks.items()}
     public = len(evaluation & set(tasks))
     rows = [
-        f"{len(tasks)} golden solutions: {len(tasks) - public} of training tasks of ARC-AGI-2 and {public} of "
+        f"{len(tasks)} golden solutions: {len(tasks) - public} of training tasks of ARC-AGI-2, {public} of "
         f"its public evaluation; the median has {median(lines.values()):g} lines of code, and "
         f"{sum(n >= LARGE for n in cells.values())} tasks have a grid of {LARGE} cells or more. Many are of "
         "several kinds.",

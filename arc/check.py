@@ -114,12 +114,21 @@ def check_solution(
         problems.append(
             "hidden inputs: none could be made: what it makes of changed inputs does not hang together"
         )
-    cells = largest(task)
-    counts = (right, len(task.examples), hidden_right, len(hidden))
     answers = run_all(source, [pair.input for pair in others])
     others_right = sum(output == pair.output for output, pair in zip(answers, others, strict=True))
-    found = (kept.symmetries if kept else (), lines, cells, others_right, len(others))
-    return Report(task.id, tuple(problems), *counts, *found)
+    return Report(
+        task_id=task.id,
+        problems=tuple(problems),
+        right=right,
+        pairs=len(task.examples),
+        hidden_right=hidden_right,
+        hidden=len(hidden),
+        kept=kept.symmetries if kept else (),
+        lines=lines,
+        cells=largest(task),
+        others_right=others_right,
+        others=len(others),
+    )
 
 
 def _literal_outputs(task: Task, source: str) -> list[str]:
