@@ -53,7 +53,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         best = (0, 0)
         for start in range(len(strip)):
             end = start
-            while end < len(strip) and len(set(grid[r][c] for r, c in strip[start : end + 1])) == 1:
+            while end < len(strip) and len({grid[r][c] for r, c in strip[start : end + 1]}) == 1:
                 end += 1
             best = max(best, (end - start, -start))
         return best[0], -best[1]
