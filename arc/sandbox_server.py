@@ -32,6 +32,8 @@ START_SECONDS = 60.0
 KILL_SECONDS = 5.0
 OPEN_FILES = 64
 STACK_BYTES = 8 << 20
+# The kernel counts no threads for a process alone: we look, this often, and end it where there are more.
+THREADS, WATCH_SECONDS = 256, 0.05
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,29 @@ class Server:
         return answer, ending
 
     def _exchange(self, job: bytes) -> tuple[bytes, str]:
-        limits, answer, ending = self._limits, bytearray(), ""
+        limits, answer, pid, ending = self._limits, bytearray(), 0, ""
         deadline = time.monotonic() + limits.seconds
         self._send(b"j", job)
         while True:
-            kind, data = self._receive(deadline)
-            if not kind:
-                lost = self._stop()
-                return bytes(answer), ending or lost
+            kind, data = self._receive(min(deadline, time.monotonic() + WATCH_SECONDS))
+            late = time.monotonic() > deadline
             if kind == b"e":
                 return bytes(answer), ending or self._ending(data)
-            if ending and kind == b"late":
-                self._stop()
-                return bytes(answer), ending
+            if kind == b"" or (late and ending):
+                lost = self._stop()
+                return bytes(answer), ending or lost
             if ending:
                 continue
-            answer += data
-            if kind == b"late":
-                ending = self._timeout()
-            elif len(answer) > limits.output_bytes:
+            if kind == b"p":
+                pid = int.from_bytes(data, "little")
+            elif kind == b"d":
+                answer += data
+            if len(answer) > limits.output_bytes:
                 ending = f"answered with more than {limits.output_bytes} bytes"
+            elif late:
+                ending = self._timeout()
+            elif kind == b"late" and _threads(pid) > THREADS:
+                ending = f"killed for using more than {THREADS} threads"
             if ending:
                 self._send(b"k")
                 deadline = time.monotonic() + KILL_SECONDS
@@ -114,7 +119,7 @@ class Server:
         received = self._received
         while True:
             kind = bytes(received[:1])
-            start, size = 1, 8 if kind == b"e" else 0
+            start, size = 1, {b"p": 4, b"e": 8}.get(kind, 0)
             if kind == b"d":
                 start, size = 5, int.from_bytes(received[1:5], "little")
             if kind and len(received) >= start + size:
@@ -169,9 +174,9 @@ class Server:
         self._poll.unregister(process.stdout)
         self._received.clear()
         with self._stack:
-            if not process.stdin.closed:
-                process.stdin.close()
-            result = process.wait(0.5)
+            # All its processes, whether it has ended or not.
+            process.kill()
+            result = process.wait(KILL_SECONDS)
         reasons = _sandlock().ExitReason
         endings = {
             reasons.TIMEOUT: self._timeout(),
@@ -179,6 +184,14 @@ class Server:
             reasons.SIGNALED: f"killed by signal {result.signal}",
         }
         return endings.get(result.reason, f"ended with exit code {result.exit_code} before it answered")
+
+
+def _threads(pid: int) -> int:
+    """Count a process's threads; 0 where it is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except FileNotFoundError:
+        return 0
 
 
 def _policy(limits: Limits) -> Any:

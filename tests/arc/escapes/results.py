@@ -71,7 +71,7 @@ def answer_closed():
 
 def answer_left_open():
     # In a thread that goes on after the answer was given.
-    threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=False).start()
+    threading.Thread(target=lambda: any(False for _ in iter(int, 1)), daemon=False).start()
     return False
 
 
@@ -193,7 +193,7 @@ def endless_alarm():
 def endless_threads():
     threading.stack_size(32768)
     for _ in range(1000):
-        threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()
+        threading.Thread(target=lambda: any(False for _ in iter(int, 1))).start()
     while True:
         pass
 
