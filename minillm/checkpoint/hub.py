@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from minillm.errors import MinillmError
-from minillm.tokenizer.tokenizer import resolves_tokenizers
+from minillm.tokenizer.finding import finds_tokenizers
 
 DEMO_MODEL = "smollm2-135m-instruct"
 """Name of the packaged demo model, SmolLM2-135M-Instruct (Apache-2.0)."""
@@ -79,7 +79,7 @@ def resolve(name: str | Path) -> Path:
     return folder
 
 
-@resolves_tokenizers
+@finds_tokenizers
 def resolve_tokenizer(name: str | Path, **fetching: Any) -> Path:
     """Find the local folder of the tokenizer called `name`, which needs no weights and no config.json.
 

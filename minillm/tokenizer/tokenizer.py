@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ParamSpec
+from typing import Any
 
 import tokenizers
 
 from minillm.errors import MinillmError
+from minillm.tokenizer import finding
 from minillm.tokenizer.arguments import (
     FETCHING,
     OF_FROM_PRETRAINED,
@@ -35,19 +36,9 @@ from minillm.tokenizer.from_huggingface import read_hugging_face
 from minillm.tokenizer.huggingface import HuggingFaceMethods
 from minillm.tokenizer.settings import ROLES, read_json, special_tokens, unnamed_special_tokens
 
-P = ParamSpec("P")
-
 _REPLACEMENT = "\ufffd"
 # What `from_pretrained` may change.
 _CHANGES = (*SIDE_NAMES, "model_max_length", "chat_template", *ROLES)
-# What finds folders by name stands above this package, and gives itself in.
-_resolvers: list[Callable[..., Path]] = []
-
-
-def resolves_tokenizers(function: Callable[P, Path]) -> Callable[P, Path]:
-    """Let `Tokenizer.from_pretrained` find folders by this function of a name and `FETCHING`."""
-    _resolvers.append(function)
-    return function
 
 
 class Tokenizer(HuggingFaceMethods):
@@ -138,7 +129,7 @@ class Tokenizer(HuggingFaceMethods):
         fetching = {name: options.pop(name) for name in FETCHING if options.get(name) is not None}
         changes = {name: options.pop(name) for name in _CHANGES if name in options}
         refuse("from_pretrained", {n: x for n, x in options.items() if n not in FETCHING}, OF_FROM_PRETRAINED)
-        tokenizer = cls.from_folder(_resolvers[-1](pretrained_model_name_or_path, **fetching))
+        tokenizer = cls.from_folder(finding.find(pretrained_model_name_or_path, **fetching))
         tokenizer.name_or_path = str(pretrained_model_name_or_path)
         for name, value in changes.items():
             if name in SIDE_NAMES:
