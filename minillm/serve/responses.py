@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 from minillm.api.sampling_params import SamplingParams
 from minillm.errors import MinillmError
 from minillm.inputs import Prompt
-from minillm.llm import LLM
 from minillm.serve import protocol, responses_request
 from minillm.serve.exchange import ChatExchange, Outputs, Served
 from minillm.serve.protocol import ApiError, Json
@@ -60,10 +59,10 @@ class ResponseStore:
         self._bytes -= len(self._kept.pop(name, ""))
 
     def _get(self, name: str, what: str, param: str | None, code: str | None) -> Any:
-        if name not in self._kept:
+        if (kept := self._kept.get(name)) is None:  # another thread may add one meanwhile
             message = f"{what} not found; it had store: false, or was one of the oldest, which have to go"
             raise ApiError(message, status=404, param=param, code=code)
-        return json.loads(self._kept[name])
+        return json.loads(kept)
 
 
 class ResponsesExchange:
@@ -94,10 +93,10 @@ class ResponsesExchange:
         self.priority, self.adapter = self._chat.priority, self._chat.adapter
         self._writer = ResponseWriter(_head(arguments, self._chat.model, self.params))
 
-    def cut_prompts(self, llm: LLM) -> list[Prompt]:
+    def cut_prompts(self) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
         with _our_names():
-            return self._chat.cut_prompts(llm)
+            return self._chat.cut_prompts()
 
     async def whole(self, outputs: Outputs) -> Json:
         """Write the response."""

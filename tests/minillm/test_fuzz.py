@@ -151,6 +151,8 @@ def server(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
                 for path, bodies in SEEDS.items():
                     for body in bodies:
                         send(url, "POST", path, json.dumps(body).encode())
+            longest = {"prompt": "a" * 2000, "prompt_logprobs": 1, "max_tokens": 2}
+            assert send(url, "POST", "/v1/completions", json.dumps(longest).encode())[0] == 200
             yield psutil.Process(process.pid), url
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
