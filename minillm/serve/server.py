@@ -44,7 +44,8 @@ from minillm.serve.openapi import Endpoint
 from minillm.serve.options import ServerLimits as ServerLimits
 from minillm.serve.options import ServerOptions as ServerOptions
 from minillm.serve.protocol import ApiError, Json
-from minillm.serve.responses import ResponsesExchange, ResponseStore
+from minillm.serve.response_store import PAGE, ResponseStore
+from minillm.serve.responses import ResponsesExchange
 
 T = TypeVar("T")
 
@@ -137,6 +138,10 @@ def _sampling(server: _Server) -> list[Endpoint]:
             "DELETE", "/v1/responses/{name}", server.delete_response, "Forget a response",
             openapi.short(id="string", object="string", deleted="boolean"),
             errors={404: "there is no such response"},
+        ),
+        Endpoint(
+            "GET", "/v1/responses/{name}/input_items", server.input_items, "List what led to a response",
+            openapi.ITEMS, query=PAGE, errors={404: "there is no such response"},
         ),
         Endpoint(
             "POST", "/v1/responses/{name}/cancel", server.cancel,
@@ -331,6 +336,11 @@ class _Server:
             shown = reprlib.repr(asked[0])
             raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=asked[0])
         return answer(self.responses.response(request.path_params["name"]))
+
+    async def input_items(self, request: Request) -> Response:
+        with _fields_named(PAGE):
+            query = control.given_query(request, PAGE)
+            return answer(self.responses.input_items(request.path_params["name"], query))
 
     async def delete_response(self, request: Request) -> Response:
         self.responses.remove(name := request.path_params["name"])

@@ -107,6 +107,7 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
             "tools": [{"type": "function", **FUNCTION}], "tool_choice": "auto", "metadata": {"a": "b"},
             "text": {"format": {"type": "json_schema", "name": "a", "schema": PARAMETERS}},
         },
+        {"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "a"}]},
     ],
     "/invocations": [{"prompt": "a", "max_tokens": 2}, {"messages": [{"role": "user", "content": "a"}]}],
     "/inference/v1/generate": [{"token_ids": [1, 2], "sampling_params": {"max_tokens": 2, "logprobs": 1}}],
