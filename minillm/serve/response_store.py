@@ -66,7 +66,7 @@ class ResponseStore:
         raise ApiError(message, status=404, param="input")
 
     def input_items(self, name: str, query: Json) -> Json:
-        """List a page of what led to a response; `ApiError` without one, or without an item to go on after."""
+        """List a page of what led to a response; `ApiError` where there is none, or no item `after` it."""
         kept = self._get(name, f"Response with id {name!r}", param=None, code=None)
         items: list[Json] = kept["items"][: len(kept["items"]) - len(kept["response"]["output"])]
         if query.get("order", "desc") == "desc":
