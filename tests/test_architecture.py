@@ -35,7 +35,7 @@ ORDERS: dict[str, Order] = {
         "ops",
     ),
     "minillm": (
-        ("_shadow", "errors"),
+        ("_shadow", "errors", "apart"),
         "tokenizer",
         "api",
         "model",
