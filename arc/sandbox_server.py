@@ -190,7 +190,7 @@ def _threads(pid: int) -> int:
     """Count a process's threads; 0 where it is gone."""
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,15 @@ def solve(grid):
 """
 
 
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait for something that other processes do."""
+    for _ in range(600):
+        if done():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it does not come")
+
+
 def exists(group: int) -> bool:
     """Tell whether a group of processes has a member."""
     try:
@@ -180,11 +192,7 @@ def test_processes_are_counted_and_end_with_the_program(processes: int, started:
     results = run_many([(s, [GRID]) for s in sources], Limits(seconds=20.0, processes=processes), workers=1)
     assert results == [RunResult(([[processes - 1]],), None)] * 2
     # Killed, they are gone as soon as somebody has taken note.
-    for _ in range(200):
-        if not any(exists(group) for group in started):
-            break
-        time.sleep(0.05)
-    assert not any(exists(group) for group in started)
+    wait_until(lambda: not any(exists(group) for group in started))
 
 
 def test_memory_of_several_processes_is_one_limit() -> None:
@@ -238,3 +246,30 @@ def test_an_error_of_one_worker_ends_all(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Server, "_start", fail)
     with pytest.raises(ArcError, match="no more"):
         run_many([(answering(n), [GRID]) for n in range(9)], PATIENT, workers=2)
+
+
+def test_nothing_is_left_when_the_one_who_asked_is_killed(tmp_path: Path) -> None:
+    mark = f"left-{os.getpid()}"
+    program = tmp_path / "ask.py"
+    program.write_text(
+        "from arc import sandbox_server\n"
+        "from arc.sandbox import Limits, run_many\n"
+        f"command = sandbox_server._command() + ({mark!r},)\n"
+        "sandbox_server._command = lambda: command\n"
+        f"jobs = [({SLEEPS!r} + f'# {{i}}', [[[1]]]) for i in range(4)]\n"
+        "run_many(jobs, Limits(seconds=500.0), workers=2)\n"
+    )
+
+    def left() -> int:
+        """Count the sandboxes' processes: a server and a fork each."""
+        count = 0
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                count += mark.encode() in line.read_bytes()
+        return count
+
+    root = str(Path(sandbox_server.__file__).parents[1])
+    with subprocess.Popen([sys.executable, str(program)], env={**os.environ, "PYTHONPATH": root}) as asking:
+        wait_until(lambda: left() == 4)
+        asking.kill()
+    wait_until(lambda: left() == 0)
