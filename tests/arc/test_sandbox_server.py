@@ -151,6 +151,39 @@ def test_a_program_does_the_same_each_time(program: str) -> None:
     assert run_solve(program, [GRID, GRID], PATIENT) == first
 
 
+def test_a_program_finds_nothing_of_the_one_before() -> None:
+    leave = """
+import builtins, collections, copy, gc, os, random, resource, signal, sys
+mark = sys.modules["mark"] = builtins.mark = os.mark = collections.mark = random.mark = object()
+os.environ["MARK"] = "1"
+random.seed(7)
+copy.deepcopy = lambda x: [[9]]
+sys.path.append("mark")
+sys.setrecursionlimit(77)
+sys.setswitchinterval(1.0)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+gc.disable()
+os.umask and os.dup2(1, 0)
+def solve(grid):
+    return grid
+"""
+    look = """
+import builtins, collections, copy, gc, os, random, resource, signal, sys
+marks = [hasattr(m, "mark") for m in (builtins, os, collections, random)] + ["mark" in sys.modules]
+marks += ["MARK" in os.environ, "mark" in sys.path, copy.deepcopy([]) != [], not gc.isenabled()]
+marks += [sys.getrecursionlimit() == 77, sys.getswitchinterval() == 1.0]
+marks += [signal.getsignal(signal.SIGTERM) == signal.SIG_IGN, bool(signal.pthread_sigmask(0, []))]
+def solve(grid):
+    return [[int(mark) for mark in marks], [int(c) for c in f"{random.random():.13f}"[2:]]]
+"""
+    alone = run_solve(look, [GRID], PATIENT)
+    assert alone.outputs[0] is not None and alone.outputs[0][0] == [0] * 13
+    left, after = run_many([(leave, [GRID]), (look, [GRID])], PATIENT, workers=1)
+    assert left == RunResult((GRID,), None)
+    assert after == alone
+
+
 FORKS = """
 import os
 def solve(grid):

