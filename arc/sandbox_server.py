@@ -11,6 +11,7 @@ import marshal
 import math
 import os
 import resource
+import secrets
 import select
 import signal
 import sys
@@ -43,9 +44,9 @@ class Limits:
     seconds: float = 2.0
     """Wall time, from when the job is handed to the sandbox; and time on all cores together, rounded up."""
     memory_mb: int = 256
-    """Memory, in units of 2**20 bytes: all that is mapped. Python's own share is about 15."""
+    """Memory of all processes, in units of 2**20 bytes: what is mapped. Python's own share is about 15."""
     processes: int = 1
-    """Processes at a time, the run's own included; threads do not count."""
+    """Processes at a time, the run's own included; threads do not count, up to 256."""
     output_bytes: int = 1 << 20
     """Size of everything the run answers."""
 
@@ -190,14 +191,17 @@ def _threads(pid: int) -> int:
     """Count a process's threads; 0 where it is gone."""
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
 def _policy(limits: Limits) -> Any:
     return _sandlock().Sandbox(
         fs_readable=_readable(),
-        fs_denied=_denied(),
+        # In these two `sandlock` would show files that it makes up.
+        fs_denied=[*_denied(), "/proc", "/etc"],
+        # A program can read it; unlike `sandlock`'s own names it tells nothing.
+        name=f"sandbox-{secrets.token_hex(8)}",
         # Neither writing nor the network has to be refused: what is not granted is refused.
         extra_deny_syscalls=["memfd_create", "socketpair", "io_uring_setup"],
         # Of one process the kernel itself limits the memory; of several `sandlock` counts it.

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,39 @@ def test_a_program_does_the_same_each_time(program: str) -> None:
     assert run_solve(program, [GRID, GRID], PATIENT) == first
 
 
+def test_a_program_finds_nothing_of_the_one_before() -> None:
+    leave = """
+import builtins, collections, copy, gc, os, random, resource, signal, sys
+mark = sys.modules["mark"] = builtins.mark = os.mark = collections.mark = random.mark = object()
+os.environ["MARK"] = "1"
+random.seed(7)
+copy.deepcopy = lambda x: [[9]]
+sys.path.append("mark")
+sys.setrecursionlimit(77)
+sys.setswitchinterval(1.0)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+gc.disable()
+os.umask and os.dup2(1, 0)
+def solve(grid):
+    return grid
+"""
+    look = """
+import builtins, collections, copy, gc, os, random, resource, signal, sys
+marks = [hasattr(m, "mark") for m in (builtins, os, collections, random)] + ["mark" in sys.modules]
+marks += ["MARK" in os.environ, "mark" in sys.path, copy.deepcopy([]) != [], not gc.isenabled()]
+marks += [sys.getrecursionlimit() == 77, sys.getswitchinterval() == 1.0]
+marks += [signal.getsignal(signal.SIGTERM) == signal.SIG_IGN, bool(signal.pthread_sigmask(0, []))]
+def solve(grid):
+    return [[int(mark) for mark in marks], [int(c) for c in f"{random.random():.13f}"[2:]]]
+"""
+    alone = run_solve(look, [GRID], PATIENT)
+    assert alone.outputs[0] is not None and alone.outputs[0][0] == [0] * 13
+    left, after = run_many([(leave, [GRID]), (look, [GRID])], PATIENT, workers=1)
+    assert left == RunResult((GRID,), None)
+    assert after == alone
+
+
 FORKS = """
 import os
 def solve(grid):
@@ -165,6 +201,15 @@ def solve(grid):
 """
 
 
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait for something that other processes do."""
+    for _ in range(600):
+        if done():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it does not come")
+
+
 def exists(group: int) -> bool:
     """Tell whether a group of processes has a member."""
     try:
@@ -180,11 +225,7 @@ def test_processes_are_counted_and_end_with_the_program(processes: int, started:
     results = run_many([(s, [GRID]) for s in sources], Limits(seconds=20.0, processes=processes), workers=1)
     assert results == [RunResult(([[processes - 1]],), None)] * 2
     # Killed, they are gone as soon as somebody has taken note.
-    for _ in range(200):
-        if not any(exists(group) for group in started):
-            break
-        time.sleep(0.05)
-    assert not any(exists(group) for group in started)
+    wait_until(lambda: not any(exists(group) for group in started))
 
 
 def test_memory_of_several_processes_is_one_limit() -> None:
@@ -238,3 +279,30 @@ def test_an_error_of_one_worker_ends_all(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Server, "_start", fail)
     with pytest.raises(ArcError, match="no more"):
         run_many([(answering(n), [GRID]) for n in range(9)], PATIENT, workers=2)
+
+
+def test_nothing_is_left_when_the_one_who_asked_is_killed(tmp_path: Path) -> None:
+    mark = f"left-{os.getpid()}"
+    program = tmp_path / "ask.py"
+    program.write_text(
+        "from arc import sandbox_server\n"
+        "from arc.sandbox import Limits, run_many\n"
+        f"command = sandbox_server._command() + ({mark!r},)\n"
+        "sandbox_server._command = lambda: command\n"
+        f"jobs = [({SLEEPS!r} + f'# {{i}}', [[[1]]]) for i in range(4)]\n"
+        "run_many(jobs, Limits(seconds=500.0), workers=2)\n"
+    )
+
+    def left() -> int:
+        """Count the sandboxes' processes: a server and a fork each."""
+        count = 0
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                count += mark.encode() in line.read_bytes()
+        return count
+
+    root = str(Path(sandbox_server.__file__).parents[1])
+    with subprocess.Popen([sys.executable, str(program)], env={**os.environ, "PYTHONPATH": root}) as asking:
+        wait_until(lambda: left() == 4)
+        asking.kill()
+    wait_until(lambda: left() == 0)
