@@ -26,9 +26,6 @@ from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
 from arc.train import main, table
 from arc.train_options import Config
 from minillm import Tokenizer
-from minillm.checkpoint.keys import hf_shapes
-from minillm.checkpoint.read_config import read_config
-from minillm.checkpoint.safetensors import save_tensors
 from rl.journal import read_records
 from rl.metrics import read_metrics
 from rl.trainer import Summary
@@ -38,38 +35,6 @@ TASK = "e9afcf9a"
 ITERATIONS = 3
 KILLS = 20
 WEIGHTS = "model.safetensors"
-TINY = {
-    "model_type": "llama",
-    "vocab_size": 49152,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-}
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, demo_model_path: Path) -> Path:
-    """A model folder with the demo model's tokenizer and a tiny random llama."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copyfile(demo_model_path / name, folder / name)
-    (folder / "config.json").write_text(json.dumps(TINY))
-    generator = torch.Generator().manual_seed(0)
-    save_tensors(
-        folder,
-        {
-            name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
-            for name, shape in hf_shapes(read_config(folder)).items()
-        },
-    )
-    return folder
 
 
 def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
@@ -115,11 +80,6 @@ def test_what_a_run_may_be_gone_on_with() -> None:
 
 
 # ---------------------------------------------------------------- the problem
-
-
-@pytest.fixture(scope="session")
-def tokenizer(demo_model_path: Path) -> Tokenizer:
-    return Tokenizer.from_folder(demo_model_path)
 
 
 def problem_of(task_id: str, tokenizer: Tokenizer) -> ArcProblem:
@@ -239,7 +199,8 @@ def add_tensor(folder: Path) -> None:
 
 
 def shorten_context(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({**TINY, "max_position_embeddings": 100}))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 100}))
 
 
 def unknown_key(folder: Path) -> None:
