@@ -1,4 +1,4 @@
-"""`python -m arc.evaluate`: what is sampled, kept and voted on, with a scripted model; killed, with a real."""
+"""`python -m arc.evaluate`: what is sampled, kept and voted on, with a script; killed, with a model."""
 
 from __future__ import annotations
 
