@@ -24,7 +24,7 @@ from arc.prompt import ASSISTANT_PREFIX, completion_text, golden_docstring, prog
 from arc.submission import read_submission
 from arc.tasks import golden_source, load_task, read_tasks
 from minillm import RequestOutput, SamplingParams, Tokenizer
-from minillm.engine.metrics import Counter
+from minillm.engine.metrics import Counter, Histogram
 
 FLIP, REPEAT = "67a3c6ac", "e9afcf9a"  # left to right; two colors by turns
 GARBAGE = '\n    1. It is.\n    """\n    return grid[:1]\n```'
@@ -40,13 +40,14 @@ class Scripted:
         self.prompts: list[str] = []
         self.counts: list[int] = []
         self.running: dict[str, tuple[list[str | None], SamplingParams]] = {}
-        self.tokens = 0
+        self.tokens = self.firsts = self.waiting = 0
 
     def get_tokenizer(self) -> Tokenizer:
         return self._tokenizer
 
-    def get_metrics(self) -> list[Counter]:
-        return [Counter("vllm:generation_tokens", value=self.tokens)]
+    def get_metrics(self) -> list[Counter | Histogram]:
+        firsts = Histogram("vllm:time_to_first_token_seconds", count=self.firsts)
+        return [Counter("vllm:generation_tokens", value=self.tokens), firsts]
 
     def add_request(self, name: None, prompt: dict[str, list[int]], params: SamplingParams) -> str:
         text = self._tokenizer.decode(prompt["prompt_token_ids"], skip_special_tokens=False)
@@ -54,9 +55,11 @@ class Scripted:
         self.prompts.append(text)
         self.counts.append(params.n)
         self.running[str(len(self.prompts))] = answers, params
+        self.waiting += params.n
         return str(len(self.prompts))
 
     def step(self) -> list[RequestOutput]:
+        self.firsts, self.waiting = self.firsts + self.waiting, 0
         ended = [name for name, (answers, _) in self.running.items() if None not in answers]
         time.sleep(0 if ended else 0.05)
         return [self._output(name) for name in ended]
