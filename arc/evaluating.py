@@ -98,14 +98,18 @@ class Evaluation:
     def run(self, progress: Progress) -> Report:
         """Sample all phases, each within its share of the time; vote, write, report."""
         bar = progress.add_task("", total=60 * self.config.minutes, completed=int(self.spent))
+        told = self.spent
         whole = max(0.0, 60 * self.config.minutes - _LAST)
         self._write()
         for number, (phase, wanted) in enumerate(self.phases, 1):
             # What a phase leaves of its time, the next ones have.
             end = whole * number / len(self.phases)
             for _ in self._sample(phase, wanted, end):
-                found = f"{len(self.candidates)} programs, of {len(self._fit)} tasks one that fits"
-                progress.update(bar, completed=self.spent, description=f"{phase}: {found}")
+                text = f"{phase}: {len(self.candidates)} programs, of {len(self._fit)} tasks one that fits"
+                progress.update(bar, completed=self.spent, description=text)
+                if self.spent > told + 60 and not progress.console.is_terminal:
+                    told = self.spent
+                    progress.console.print(f"{told / 60:.1f} minutes, {text}")
         report = self._write()
         (self._log.folder / "report.json").write_text(json.dumps(report.data(), indent=1) + "\n")
         return report

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +32,39 @@ TINY = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True,
 }
+
+
+# Tells when a command has run its first lines: a signal before that is Python's own.
+STARTED = """
+import runpy, signal, sys
+real = signal.signal
+def tell(*args):
+    result = real(*args)
+    if args[0] is signal.SIGINT:
+        signal.signal = real
+        print("started")
+    return result
+signal.signal = tell
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.fixture
+def interrupted() -> Callable[..., str]:
+    """`interrupted(module, arguments, wait)`: what a command says to ctrl-C after so many seconds."""
+
+    def run(module: str, arguments: Sequence[str], wait: float) -> str:
+        command = [sys.executable, "-u", "-c", STARTED, module, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"started\n"
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read().decode()
+        assert process.wait() == 130
+        return error
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -251,8 +251,8 @@ def test_a_prompt_that_does_not_fit_is_noted(
 
 def command(run: Path, model: Path, *more: str) -> list[str]:
     fixed = ["--model", str(model), "--run", str(run), "--tasks", FLIP, REPEAT, "00576224"]
-    limits = ["--samples", "12", "--max-tokens", "40", "--max-num-seqs", "4", "--guises", "2"]
-    return [*fixed, *limits, *more]
+    limits = {"--samples": "12", "--max-tokens": "40", "--max-num-seqs": "4", "--guises": "2"}
+    return [*fixed, *(part for pair in limits.items() if pair[0] not in more for part in pair), *more]
 
 
 def test_killed_it_goes_on(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,6 +289,16 @@ def test_killed_it_goes_on(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "lock", "candidates.jsonl", "submission.json", "report.json")
     }
+
+
+@pytest.mark.parametrize("wait", [0.3, 6.0])
+def test_interrupted_it_ends_in_one_line(
+    wait: float, interrupted: Callable[..., str], tiny: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    error = interrupted("arc.evaluate", command(run, tiny, "--samples", "1000"), wait)
+    known = ("stopped before anything was done\n", f"stopped; the same command goes on from {run}\n")
+    assert error in known
 
 
 def test_what_an_evaluation_may_be_gone_on_with(tmp_path: Path) -> None:

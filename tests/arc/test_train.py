@@ -338,37 +338,16 @@ def test_help_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.3, 1.5, 4.0, 8.0])
-def test_interrupted_at_any_time_it_ends_in_one_line(wait: float, tiny: Path, tmp_path: Path) -> None:
+def test_interrupted_at_any_time_it_ends_in_one_line(
+    wait: float, interrupted: Callable[..., str], tiny: Path, tmp_path: Path
+) -> None:
     """By ctrl-C, from the first line of the program on: while it imports, loads, estimates and trains."""
     run = tmp_path / "run"
-    start = [sys.executable, "-u", "-c", STARTED, *command(tiny, run)[3:], "--iterations", "100000"]
-    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline() == b"started\n"
-    time.sleep(wait)
-    process.send_signal(signal.SIGINT)
-    error = process.stderr.read().decode()
-    assert process.wait() == 130
+    error = interrupted("arc.train", [*arguments(tiny, run), "--iterations", "100000"], wait)
     known = ("stopped before anything was done\n", f"stopped; the same command goes on from {run}\n")
     assert error in known
     if run.exists():
         list(read_records(run))
-
-
-# Tells when arc.train has run its first lines: a signal before that is Python's own.
-STARTED = """
-import runpy, signal, sys
-real = signal.signal
-def tell(*args):
-    result = real(*args)
-    if args[0] is signal.SIGINT:
-        signal.signal = real
-        print("started")
-    return result
-signal.signal = tell
-sys.argv[0] = "arc.train"
-runpy.run_module("arc.train", run_name="__main__")
-"""
 
 
 def test_the_module_exits_with_the_error(tmp_path: Path) -> None:
