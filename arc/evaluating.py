@@ -125,7 +125,7 @@ class Evaluation:
             if self.spent >= end - to_run * bool(drafts):
                 break
             if asks is None:  # the time was not over before it began: now a model is needed
-                pace = Pace(self.config.max_tokens)
+                pace = Pace(self.config.max_tokens, self.config.max_num_seqs)
                 sampling = Sampling(self.llm, pace, self.config.max_num_seqs, self._params)
                 asks = self._asks(phase, wanted, end, sampling.flying, pace)
             sampling.fill(asks, end - self.spent)

@@ -8,15 +8,20 @@ class Pace:
 
     A step gives a token to each program that is being sampled: `width` of them.
 
+    A step reads the weights once for all programs, and takes a share of that time more for each: here a
+    sixteenth, as on two cores; a GPU's is less. It matters only until as many are measured.
+
     Args:
         longest: most tokens of a program, which is what one is expected to have before any has ended.
+        most: programs that are sampled at a time.
     """
 
     # Programs of a request before anything is known.
     FIRST = 4
+    _SHARES = 16
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, longest: int, most: int) -> None:
+        self._longest, self._most = longest, most
         self._read: float | None = None
         self._step: float | None = None
         self._width = 1.0
@@ -44,19 +49,19 @@ class Pace:
         return max(1.0, self._tokens / self._programs) if self._programs else float(self._longest)
 
     def fits(self, seconds: float, prompts: int, width: int) -> bool | None:
-        """Tell whether prompts of so many tokens and `width` programs end within `seconds`; None: not known.
-
-        A step is taken to last as long for few programs as for those measured, and longer for more in
-        proportion, which is more than it does.
-        """
+        """Tell whether prompts of so many tokens and `width` programs end in time; None: not known."""
         if self._read is None or self._step is None:
             return None
-        step = self._step * max(1.0, width / self._width)
-        return prompts * self._read + self.length * step <= seconds
+        return prompts * self._read + self.length * self._step_of(width) <= seconds
 
     def count(self, seconds: float, prompt: int) -> int:
         """Count the programs of a task that can be sampled in its share of the time, at least 1."""
         if self._read is None or self._step is None:
             return self.FIRST
-        left = seconds - prompt * self._read
-        return max(1, int(left * self._width / (self._step * self.length)))
+        speed = self._most / self._step_of(self._most)
+        return max(1, int((seconds - prompt * self._read) * speed / self.length))
+
+    def _step_of(self, width: int) -> float:
+        """Estimate the seconds of a step of so many programs."""
+        assert self._step is not None
+        return self._step * (self._SHARES + width) / (self._SHARES + self._width)

@@ -1,7 +1,7 @@
 """Requests for programs that run together in one `LLM`, begun in bulks that will end in time.
 
 While prompts are read, programs that are being sampled hardly move on; so requests are not begun one by one
-as others end, but many at a time, when half of the places are free.
+as others end, but many at a time, when half of them have.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Sampling:
         self._llm, self._pace, self._most, self._params = llm, pace, most, params
         self.flying: dict[str, Ask] = {}
         self._held: Ask | None = None
+        # Programs after the last bulk; before the first, as if all places were taken.
+        self._peak = most
         # Of a bulk that is being read: its beginning, its prompts' tokens, and the first tokens to wait for.
         self._bulk: tuple[float, int, int] | None = None
         self._mark = (time.monotonic(), 0)
@@ -64,13 +66,14 @@ class Sampling:
         return sum(ask.count for ask in self.flying.values())
 
     def fill(self, asks: Iterator[Ask], seconds: float) -> None:
-        """Begin a bulk of requests that will end within `seconds`, once half of the places are free.
+        """Begin a bulk of requests that will end within `seconds`, once half of the last one has ended.
 
         Before anything is known it is one request. Where nothing runs one is begun in any case: it may be
         short.
         """
-        if self.flying and (self._bulk or self.begun > self._most // 2):
+        if self.flying and (self._bulk or self.begun > self._peak // 2):
             return
+        known = self._pace.fits(seconds, 0, 0) is not None
         prompts = samples = 0
         while self.begun < self._most and (ask := self._held or next(asks, None)):
             length = len(ask.variant.prompt_ids)
@@ -83,6 +86,7 @@ class Sampling:
             prompts += length
             samples += ask.count
         if samples:
+            self._peak = self.begun if known else self._most
             self._bulk = time.monotonic(), prompts, self._counts()[1] + samples
 
     def step(self) -> list[tuple[Ask, CompletionOutput]]:
