@@ -37,7 +37,7 @@ class Config:
         given_docstring: samples of each task with a golden solution whose docstring the model is given. They
             are counted by themselves, and are in no attempt.
         golden: a folder of golden solutions of one's own, `<task id>.py`; by default those that ship.
-        temperature: of sampling; 0 for the likeliest token.
+        temperature: of sampling.
         max_tokens: most tokens of a program, its docstring included.
         seed: of all draws.
         precision: fp32, bf16, fp32-attn-bf16 or bf16-master-fp32.
@@ -78,8 +78,9 @@ class Config:
         for name in ("max_tokens", "max_num_seqs"):
             if getattr(self, name) < 1:
                 raise ArcError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (self.minutes > 0 and isfinite(self.minutes)):
-            raise ArcError(f"minutes must be above 0 and finite, got {self.minutes:g}")
+        for name in ("minutes", "temperature"):
+            if not ((value := getattr(self, name)) > 0 and isfinite(value)):
+                raise ArcError(f"{name} must be above 0 and finite, got {value:g}")
         if not self.tasks:
             raise ArcError("there are no tasks to evaluate; name some with --tasks")
         check_limits(self.limits)

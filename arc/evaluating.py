@@ -12,7 +12,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
@@ -26,13 +25,13 @@ from arc.evaluate_options import Config
 from arc.pace import Pace
 from arc.prompt import ASSISTANT_PREFIX, STOP, golden_docstring, messages, program, refinement
 from arc.report import GIVEN, Report, make_report
+from arc.sampling import Ask, Sampling, Variant
 from arc.sandbox import run_many
 from arc.submission import write_submission
 from arc.tasks import Task, golden_ids, golden_source, read_tasks
 from arc.vote import attempts
-from minillm import LLM, MinillmError, RequestOutput, SamplingParams
+from minillm import LLM, CompletionOutput, SamplingParams
 from minillm.checkpoint import hub
-from minillm.engine.metrics import Counter as Count
 from rl.line_log import LineLog
 from rl.rollout import seed_of
 
@@ -44,31 +43,6 @@ _MOST, _PARENTS = 8, 4
 _BATCH, _PATIENCE = 16, 10.0
 # Seconds kept for the vote and the report.
 _LAST = 3.0
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to ask for a program: the guise of the task, the prompt, and how the program begins."""
-
-    guise: Guise
-    prompt_ids: list[int]
-    given: str = ""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request of some samples of a task, of which it has `number` already."""
-
-    task_id: str
-    phase: str
-    variant: Variant
-    number: int
-    count: int
-
-
-def _begun(flying: dict[str, Ask]) -> int:
-    """Count the programs that are being sampled."""
-    return sum(ask.count for ask in flying.values())
 
 
 class Evaluation:
@@ -90,7 +64,7 @@ class Evaluation:
         self._fit: set[str] = set()
         self._add([Candidate.from_record(record) for record in found])
         self.notes: dict[str, str] = {r["note"][0]: r["note"][1] for r in log.records if "note" in r}
-        self._logged = self._wrote = self._measured = time.monotonic()
+        self._logged = self._wrote = time.monotonic()
         # Seconds that a program takes in the sandbox; what is measured takes its place.
         self._run_seconds = 0.1
 
@@ -124,14 +98,18 @@ class Evaluation:
     def run(self, progress: Progress) -> Report:
         """Sample all phases, each within its share of the time; vote, write, report."""
         bar = progress.add_task("", total=60 * self.config.minutes, completed=int(self.spent))
+        told = self.spent
         whole = max(0.0, 60 * self.config.minutes - _LAST)
         self._write()
         for number, (phase, wanted) in enumerate(self.phases, 1):
             # What a phase leaves of its time, the next ones have.
             end = whole * number / len(self.phases)
             for _ in self._sample(phase, wanted, end):
-                found = f"{len(self.candidates)} programs, of {len(self._fit)} tasks one that fits"
-                progress.update(bar, completed=self.spent, description=f"{phase}: {found}")
+                text = f"{phase}: {len(self.candidates)} programs, of {len(self._fit)} tasks one that fits"
+                progress.update(bar, completed=self.spent, description=text)
+                if self.spent > told + 60 and not progress.console.is_terminal:
+                    told = self.spent
+                    progress.console.print(f"{told / 60:.1f} minutes, {text}")
         report = self._write()
         (self._log.folder / "report.json").write_text(json.dumps(report.data(), indent=1) + "\n")
         return report
@@ -140,48 +118,33 @@ class Evaluation:
 
     def _sample(self, phase: str, wanted: int, end: float) -> Iterator[None]:
         """Sample a phase until its end in seconds; yield after each step."""
-        flying: dict[str, Ask] = {}
         drafts: list[Draft] = []
-        pace = Pace(self.config.max_tokens)
-        asks = self._asks(phase, wanted, end, flying, pace)
+        asks = None
         while True:
             to_run = self.config.limits.seconds + self._run_seconds * len(drafts)
             if self.spent >= end - to_run * bool(drafts):
                 break
-            while (begun := _begun(flying)) < self.config.max_num_seqs and pace.room(end - self.spent, begun):
-                if (ask := next(asks, None)) is None:
-                    break
-                flying[self._start(ask)] = ask
-            if not flying:
+            if asks is None:  # the time was not over before it began: now a model is needed
+                pace = Pace(self.config.max_tokens, self.config.max_num_seqs)
+                sampling = Sampling(self.llm, pace, self.config.max_num_seqs, self._params)
+                asks = self._asks(phase, wanted, end, sampling.flying, pace)
+            sampling.fill(asks, end - self.spent)
+            if not sampling.flying:
                 break
-            ended = [draft for output in self.llm.step() for draft in self._ended(output, flying)]
-            drafts += ended
-            self._measure(pace, ended)
-            since = time.monotonic() - self._logged
-            if len(drafts) >= _BATCH or since > _PATIENCE:
+            drafts += map(self._draft, sampling.step())
+            if len(drafts) >= _BATCH or time.monotonic() - self._logged > _PATIENCE:
                 self._finish(drafts, end)
                 drafts = []
             yield
-        if flying:
-            aborted = self.llm.abort_request(list(flying))
-            drafts += [draft for output in aborted for draft in self._ended(output, flying)]
+        if asks is not None:
+            drafts += map(self._draft, sampling.abort())
         self._finish(drafts, end)
-
-    def _measure(self, pace: Pace, ended: Sequence[Draft]) -> None:
-        """Tell the pace how long programs were, and once a second how many tokens have come."""
-        for draft in ended:
-            pace.ended(draft.tokens)
-        if time.monotonic() - self._measured >= 1.0:
-            self._measured = time.monotonic()
-            counts = {metric.name: metric for metric in self.llm.get_metrics()}
-            tokens = counts["vllm:generation_tokens"]
-            assert isinstance(tokens, Count)
-            pace.note(self.spent, tokens.value)
 
     def _asks(self, phase: str, wanted: int, end: float, flying: dict[str, Ask], pace: Pace) -> Iterator[Ask]:
         """Ask for samples of all tasks by turns, as many at a time as the measured speed has room for."""
         asked = Counter(candidate.task_id for candidate in self.candidates if candidate.phase == phase)
-        pending = [task for task in self._tasks_of(phase) if asked[task.id] < wanted]
+        # Those with small grids first: if not all can be sampled, so can more of them.
+        pending = sorted(self._tasks_of(phase), key=_cells)
         variants: dict[str, list[Variant]] = {}
         while pending := [t for t in pending if asked[t.id] < wanted and variants.get(t.id) != []]:
             for place, task in enumerate(pending):
@@ -191,8 +154,9 @@ class Evaluation:
                     continue
                 share = ceil(wanted / len(ways))
                 way, offset = divmod(asked[task.id], share)
-                room = pace.room(end - self.spent, _begun(flying)) // (len(pending) - place)
-                count = min(max(1, room), _MOST, share - offset, wanted - asked[task.id])
+                left = (end - self.spent) / (len(pending) - place + len(flying))
+                most = min(_MOST, pace.count(left, len(ways[way].prompt_ids)))
+                count = min(most, share - offset, wanted - asked[task.id])
                 yield Ask(task.id, phase, ways[way], asked[task.id], count)
                 asked[task.id] += count
 
@@ -248,34 +212,24 @@ class Evaluation:
         (result,) = run_many([(parent.source, inputs)], self.config.limits)
         return refinement(dressed, parent.source, result.outputs, result.error, self.config.prompt)
 
-    def _start(self, ask: Ask) -> str:
-        """Queue a request; return its id."""
-        config, ids = self.config, ask.variant.prompt_ids
+    def _params(self, ask: Ask) -> SamplingParams:
+        """Make the sampling parameters of a request."""
         # Who goes on after a kill draws anew: what was lost is not known.
         place = ask.task_id, ask.phase, ask.number, self._before
-        params = SamplingParams(
+        return SamplingParams(
             n=ask.count,
-            max_tokens=config.max_tokens,
-            temperature=config.temperature,
-            seed=seed_of(config.seed, *place),
+            max_tokens=self.config.max_tokens,
+            temperature=self.config.temperature,
+            seed=seed_of(self.config.seed, *place),
             stop=STOP,
         )
-        return self.llm.add_request(None, {"prompt_token_ids": ids}, params)
 
-    def _ended(self, output: RequestOutput, flying: dict[str, Ask]) -> Iterator[Draft]:
-        """Make drafts of what a request sampled to its end."""
-        if not output.finished:
-            return
-        ask = flying.pop(output.request_id)
-        tokenizer = self.llm.get_tokenizer()
-        for completion in output.outputs:
-            if completion.finish_reason == "error":
-                raise MinillmError(f"task {ask.task_id}: sampling failed: {completion.stop_reason}")
-            if completion.finish_reason in ("stop", "length"):
-                source = program(ask.variant.given + tokenizer.decode(completion.token_ids))
-                tokens = len(completion.token_ids)
-                place = ask.task_id, ask.phase, ask.variant.guise
-                yield Draft(*place, source, tokens, completion.finish_reason)
+    def _draft(self, ended: tuple[Ask, CompletionOutput]) -> Draft:
+        """Make a completion a program that can be run."""
+        ask, completion = ended
+        source = program(ask.variant.given + self.llm.get_tokenizer().decode(completion.token_ids))
+        place, tokens = (ask.task_id, ask.phase, ask.variant.guise), len(completion.token_ids)
+        return Draft(*place, source, tokens, completion.finish_reason or "")
 
     # ---------------------------------------------------------------- running, writing
 
@@ -312,6 +266,13 @@ class Evaluation:
         self._wrote = time.monotonic()
         tasks = list(self.tasks.values())
         return make_report(tasks, self.candidates, chosen, self.notes, self.spent)
+
+
+def _cells(task: Task) -> int:
+    """Count the cells that a model is shown of a task."""
+    grids = [grid for example in task.train for grid in (example.input, example.output)]
+    grids += [example.input for example in task.test]
+    return sum(len(row) for grid in grids for row in grid)
 
 
 def evaluate(config: Config, console: Console, begin: float) -> Report:

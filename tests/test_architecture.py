@@ -58,7 +58,7 @@ ORDERS: dict[str, Order] = {
 # The programs that join arc to rl and minillm; the rest of arc knows neither, nor torch.
 ARC_PROGRAMS = (
     *("arc.train", "arc.train_options", "arc.training"),
-    *("arc.evaluate", "arc.evaluate_options", "arc.evaluating"),
+    *("arc.evaluate", "arc.evaluate_options", "arc.evaluating", "arc.sampling"),
     "arc.show",
 )
 NOT_IN_ARC = ("torch", "kernels", "minillm", "rl", *ARC_PROGRAMS)
