@@ -24,7 +24,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     squares = [(r, c) for r in range(height) for c in range(width) if grid[r][c] == square]
     reached = [squares[0]]
     seen = set(reached)
-    # 3. Add each cell that is not 0 and touches an added cell, until there is no more.
+    # 3. Add each cell that is not 0 and one step from an added cell, until there is no more.
     for r, c in reached:
         for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
             inside = 0 <= y < height and 0 <= x < width

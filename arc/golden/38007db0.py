@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input has lines of one color: whole rows and whole columns, and the border of the grid.
     2. The lines divide the grid into blocks of the same size, which form rows of blocks.
-    3. In each row of blocks all blocks are equal but one.
+    3. Each row of blocks has three blocks or more, and all of them are equal but one.
     4. The output is as high as the input. It has one block for each row of blocks, with the lines
        around it.
     5. It is the block that differs from the others of its row.

@@ -7,6 +7,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. Only the largest figures count: those with the most cells. There may be one or more.
     4. The output has one column for each of them, in its color.
     5. The columns are ordered from left to right, by the leftmost cells of the figures.
+       No two of the largest figures start in the same column.
     6. The output has as many rows as a largest figure has cells.
     Procedure:
     1. Find the background and the figures.
