@@ -46,7 +46,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         line = []
         for c in columns:
             # 3. For each hidden cell list its images: with and without mirrored row, with and
-            #    without mirrored column, and all of these with row and column swapped.
+            #    without mirrored column, and after these the same with row and column swapped.
             images = [(y, x) for y in (r, row_sum - r) for x in (c, column_sum - c)]
             images += [(x, y) for y, x in images]
             # 4. Take the color of the first image that is in the grid and not 8.
