@@ -25,11 +25,12 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     # 1. Turn the grid by quarter turns to the right until the last row has one color that no other
     #    row has. Count the turns.
-    for turns in range(4):
-        above = [cell for row in grid[:-1] for cell in row]
-        if len(set(grid[-1])) == 1 and grid[-1][0] not in above:
-            break
+    turns = 0
+    above = [cell for row in grid[:-1] for cell in row]
+    while turns < 4 and (len(set(grid[-1])) > 1 or grid[-1][0] in above):
         grid = turn(grid)
+        above = [cell for row in grid[:-1] for cell in row]
+        turns += 1
     background = max(set(above), key=above.count)
     height = len(grid)
     width = len(grid[0])
