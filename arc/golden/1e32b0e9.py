@@ -11,8 +11,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     6. In the output the missing cells of the shape have the line color.
     Procedure:
     1. Find the lines: rows and columns of one color that is not the background.
-    2. The number of the first line row is the height of a tile, that of the first line column is
-       its width.
+    2. The number of rows above the first line row is the height of a tile, the number of columns
+       left of the first line column is its width.
     3. For each cell that is not on a line find its place within its tile.
     4. Collect the places where some tile has the shape.
     5. Go through the cells again: where the place is one of these but the cell is background,
@@ -28,8 +28,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         if grid[0][c] != background and len({row[c] for row in grid}) == 1:
             columns.append(c)
     line = grid[rows[0]][0] if rows else grid[0][columns[0]]
-    # 2. The number of the first line row is the height of a tile, that of the first line column is
-    #    its width.
+    # 2. The number of rows above the first line row is the height of a tile, the number of columns
+    #    left of the first line column is its width.
     tile_height = rows[0] if rows else height
     tile_width = columns[0] if columns else width
     places = {}

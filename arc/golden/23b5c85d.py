@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The output is smaller than the input and has only one color.
     2. The most common color of the input is the background. On it there are rectangles, each of
-       another color.
+       a color of its own.
     3. Some rectangles cover a part of others. Of these others a cut shape is left.
     4. The output is the smallest rectangle that is complete, so that no other one covers it.
     Procedure:

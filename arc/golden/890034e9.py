@@ -6,8 +6,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. One color, the frame color, occurs only once as the outline of a rectangle. Inside there is
        only one color, the hole color.
     4. In the output the same frame is drawn at one more place. Nothing else changes.
-    5. There is exactly one other place where a rectangle of the size of the inside has only the
-       hole color. The frame is drawn around it.
+    5. There is exactly one other place where the whole frame fits into the grid and the cells
+       inside have only the hole color. The frame is drawn there.
     Procedure:
     1. For each color find the smallest rectangle that contains all its cells.
     2. The frame color is the one whose cells are exactly the outline of this rectangle, with one

@@ -14,8 +14,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        only background is filled. With one object its cells are filled, too.
     7. Where rectangles overlap, the pair that is higher in the list wins.
     Procedure:
-    1. Find the list: go through all pairs of neighboring columns and find rows side by side with
-       different colors, not background, in the left column and only background around the pair.
+    1. Find the list: go through all pairs of neighboring columns and find two or more rows below
+       each other with different colors, not background, in the left column, and with only
+       background around these cells of the two columns.
     2. If the background is not 0, the colors with filling 0 count as background. Leave out their
        pairs. Go through the other pairs from the last to the first.
     3. Find the cells of the left color outside of the list, and the number of its objects: groups
@@ -31,8 +32,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     def color_at(r, c):
         return grid[r][c] if 0 <= r < height and 0 <= c < width else background
 
-    # 1. Find the list: go through all pairs of neighboring columns and find rows side by side with
-    #    different colors, not background, in the left column and only background around the pair.
+    # 1. Find the list: go through all pairs of neighboring columns and find two or more rows below
+    #    each other with different colors, not background, in the left column, and with only
+    #    background around these cells of the two columns.
     pairs = []
     for left in range(width - 1):
         for top in range(height - 1):

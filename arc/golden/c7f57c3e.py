@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size. The background is the most common color.
     2. There are some objects. Their cells touch by sides or corners.
     3. All objects have the same core, in one color, but in different scales: in an object of scale
-       2 each cell is a 2x2 block, and so on.
+       2 each cell is a 2x2 block, and so on. The smallest object has scale 1.
     4. To the core belong some cells of other colors. There are two kinds of objects, which differ
        in these cells.
     5. In the output each object has its place, core and scale, but has become of the other kind.

@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size. The background is 0.
     2. There are some pieces. The cells of a piece touch by sides or corners. Each piece has a body
-       of one color and two or more cells of 2 at its ends, the connectors.
+       of one color and one or more cells of 2 at its ends, the connectors.
     3. One body has a filled 2x2 square: this piece is the base. The others are thin lines.
     4. In the output all pieces are joined, without turning. The base has not moved.
     5. Where two pieces are joined they share a connector: both have a connector in the same cell.

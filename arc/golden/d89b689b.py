@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size. The background is the most common color.
     2. There is one 2x2 block of one color and four single cells of other colors.
-    3. Each of the single cells lies nearest to another corner of the block.
+    3. Each of the single cells lies nearest to a different corner of the block.
     4. In the output the single cells are gone, and the block consists of their four colors.
     5. Each corner of the block has the color of the single cell that was nearest to it.
     Procedure:

@@ -1,7 +1,8 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input and the output have the same size. The colors are 2, 3, 6, 7 and 9.
+    1. The input and the output have the same size. There are no other colors
+       than 2, 3, 6, 7 and 9.
     2. There is one 3x3 block: eight cells of 3 around a cell of 2.
     3. Cells of 6 are walls, cells of 7 are free ground, and there are some cells of 9.
     4. Some cells of 9 have become 7, and as many cells of the block have become 9.

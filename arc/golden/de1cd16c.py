@@ -2,7 +2,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The output is a single cell.
-    2. The input consists of a few large rectangles, each of another color.
+    2. The input consists of a few large rectangles, each of a color of its own.
     3. Scattered cells of one more color lie on the rectangles: the dots.
     4. One rectangle has more dots than each other one.
     5. The output is the color of this rectangle.

@@ -15,8 +15,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. Go through the colored cells row by row. If at least three of the cells above, below, left
        and right have the same other color, give the cell that color. Holes do not count, and cells
        that have changed already count with their new color.
-    4. For each hole color the 8 cells around it with the one of the two colors that is not the
-       color around it.
+    4. For each hole, row by row, color the 8 cells around it with the one of the two colors that is
+       not the color around it.
     5. Color all holes with 8.
     """
     height = len(grid)
@@ -48,8 +48,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         for c in range(width):
             if grid[r][c] != 0:
                 output[r][c] = color_around(r, c, holes)
-    # 4. For each hole color the 8 cells around it with the one of the two colors that is not the
-    #    color around it.
+    # 4. For each hole, row by row, color the 8 cells around it with the one of the two colors that
+    #    is not the color around it.
     for r, c in holes:
         for y in range(max(0, r - 1), min(height, r + 2)):
             for x in range(max(0, c - 1), min(width, c + 2)):
