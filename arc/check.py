@@ -1,4 +1,4 @@
-"""Checks golden solutions: their format, their task's pairs, and hidden inputs. Also scores programs.
+"""Checks golden solutions: their format, their task's pairs, and hidden inputs.
 
 Hidden inputs are siblings of the task's own (`arc.siblings`), made by the golden solution that ships with the
 task, or else by the solution itself: what only remembers the task's pairs is wrong on them, or has no answer.
@@ -20,7 +20,7 @@ from arc.catalogue import LARGE, largest
 from arc.errors import ArcError
 from arc.golden_format import check_format, code_lines, literal_grids
 from arc.prompt import completion_text
-from arc.sandbox import Limits, RunResult, run_solve
+from arc.sandbox import Limits, run_solve
 from arc.siblings import changed_inputs, find_kept, run_all, siblings
 from arc.tasks import Example, Task, golden_ids, golden_source, load_task, read_pairs
 
@@ -53,11 +53,6 @@ class Report:
     others_right: int = 0
     """Of `others` pairs that came from elsewhere, how many come out right."""
     others: int = 0
-
-
-def reward(result: RunResult, examples: Sequence[Example]) -> float:
-    """1.0 where the outputs are those of the examples, all and in order; else 0.0."""
-    return float(list(result.outputs) == [example.output for example in examples])
 
 
 def check_pairs(task: Task, source: str) -> tuple[list[str], int]:

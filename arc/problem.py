@@ -7,16 +7,20 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Literal
 
-from arc.check import reward
 from arc.errors import ArcError
 from arc.prompt import ASSISTANT_PREFIX, STOP, PromptOptions, completion_text, messages, program
-from arc.sandbox import Limits, run_many
-from arc.tasks import Task
+from arc.sandbox import Limits, RunResult, run_many
+from arc.tasks import Example, Task
 
 Render = Callable[[list[dict[str, str]]], list[int]]
 Encode = Callable[[str], list[int]]
 Decode = Callable[[Sequence[int]], str]
 RewardOn = Literal["all", "train"]
+
+
+def all_right(result: RunResult, examples: Sequence[Example]) -> bool:
+    """Tell whether the outputs are those of the examples, all and in order."""
+    return list(result.outputs) == [example.output for example in examples]
 
 
 class ArcProblem:
@@ -66,7 +70,7 @@ class ArcProblem:
         unknown = [source for source in dict.fromkeys(sources) if source not in self._right]
         results = run_many([(source, inputs) for source in unknown], self._limits)
         for source, result in zip(unknown, results, strict=True):
-            if reward(result, self.examples) == 1.0:
+            if all_right(result, self.examples):
                 self._right.add(source)
         return [float(source in self._right) for source in sources]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arc.check import check_pairs, check_solution, main, reward
+from arc.check import check_pairs, check_solution, main
 from arc.golden_format import check_format
 from arc.sandbox import RunResult
 from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
@@ -177,15 +177,6 @@ def test_alone_a_solution_must_be_a_rule(result: str, problem: str) -> None:
     source = GOOD.replace("[row[::-1] for row in rows]", result)
     report = check_solution(TASK, source)
     assert report.right == report.pairs and any(problem in found for found in report.problems)
-
-
-def test_reward() -> None:
-    examples = TASK.examples
-    assert reward(RunResult(([[2, 1]], [[4, 3]]), None), examples) == 1.0
-    assert reward(RunResult(([[2, 1]], [[4, 4]]), None), examples) == 0.0
-    assert reward(RunResult(([[2, 1]], None), "timeout"), examples) == 0.0
-    assert reward(RunResult(([[4, 3]], [[2, 1]]), None), examples) == 0.0
-    assert reward(RunResult(([[2, 1]],), None), examples) == 0.0
 
 
 def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
