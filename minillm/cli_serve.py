@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from minillm.cli_options import Model, Name, Whole
-from minillm.errors import MinillmError, install_hint
+from minillm.errors import MinillmError, install_hint, note
 from minillm.tokenizer.chat_templates import given_template
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Serve(Model):
         reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1, glm45 or openai (gpt-oss); by
             default nothing does, but for gpt-oss.
         chat_template: a file, or Jinja itself, in place of the model's chat template.
-        trust_request_chat_template: let requests bring a chat template, which is a program.
+        trust_request_chat_template: let requests bring a chat template, which is a program; it runs in a
+            process of its own, for 3 s at most.
         return_tokens_as_token_ids: name the tokens of logprobs by their ids, "token_id:5", unless a request
             says otherwise.
         enable_force_include_usage: end every stream with usage.
@@ -129,6 +130,10 @@ class Serve(Model):
 
         if self.lora_modules and not self.enable_lora:
             raise MinillmError("--lora-modules need --enable-lora; give that too")
+        for name in () if self.enable_lora else ("max_loras", "max_lora_rank", "max_cpu_loras"):
+            if (value := getattr(self, name)) != getattr(Serve, name):
+                flag = f"--{name.replace('_', '-')} {value}"
+                note(f"serve.{name}", f"{flag} asks for nothing here without --enable-lora")
         if self.skip_tokenizer_init and self.chat_template is not None:
             raise MinillmError("--chat-template needs a tokenizer; leave out --skip-tokenizer-init")
         given: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import tyro
 
-from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, cli
+from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, cli, errors
 from minillm.serve.options import ServerOptions
 from minillm.serve.parsers import ParserOptions
 from minillm.serve.server import make_app
@@ -205,7 +206,9 @@ def test_parsers_need_a_tokenizer(model: Transformer) -> None:
         pass
 
 
-def test_the_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_has_them_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     flags = ["--enable-force-include-usage", "--return-tokens-as-token-ids"]
     flags += ["--enable-tokenizer-info-endpoint", "--allowed-origins", "*"]
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
@@ -222,5 +225,9 @@ def test_the_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
         parsers=ParserOptions(), allow_runtime_lora_updating=True, lora_modules=[],
         allowed_origins=[], allowed_methods=["*"], allowed_headers=["*"],
     )  # fmt: skip
+    monkeypatch.setattr(errors, "_noted", set())
+    with caplog.at_level(logging.WARNING, "minillm"):
+        tyro.cli(cli.Serve, args=["M", "--max-loras", "1", "--max-lora-rank", "8"])._options(["M"])
+    assert caplog.messages == ["--max-lora-rank 8 asks for nothing here without --enable-lora"]
     with pytest.raises(MinillmError, match="--chat-template needs a tokenizer"):
         tyro.cli(cli.Serve, args=["M", "--skip-tokenizer-init", "--chat-template", "{}"])._options(["M"])
