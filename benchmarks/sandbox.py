@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def run(config: Config, console: Console) -> int:
         for name, runs in found.items():
             for figure in ("per_second", "cpu_ms"):
                 row[f"{name}_{figure}"] = statistics.median(run[figure] for run in runs[1:])
-        for name in found:
+        for name in found.keys() - {"served"}:
             ratios = [
                 a["per_second"] / b["per_second"] for a, b in zip(found["served"], found[name], strict=True)
             ]
@@ -167,7 +167,9 @@ def run(config: Config, console: Console) -> int:
         )
     title = f"{config.workers} at a time, batches of {config.batch} ({config.endless} endless)"
     console.print(record.table(title, columns, lines))
-    record.finish(console, "sandbox", config, rows=rows)
+    # Of a path only its last part is anybody's business.
+    kept = replace(config, checkout=config.checkout and Path(config.checkout.name))
+    record.finish(console, "sandbox", kept, rows=rows)
     return 0
 
 
