@@ -60,24 +60,21 @@ class Sampling:
         self._mark = (time.monotonic(), 0)
         self._steps = 0
 
-    @property
-    def begun(self) -> int:
-        """Count the programs that are being sampled."""
-        return sum(ask.count for ask in self.flying.values())
-
     def fill(self, asks: Iterator[Ask], seconds: float) -> None:
         """Begin a bulk of requests that will end within `seconds`, once half of the last one has ended.
 
         Before anything is known it is one request. Where nothing runs one is begun in any case: it may be
         short.
         """
-        if self.flying and (self._bulk or self.begun > self._peak // 2):
+        # Programs that end leave their request, which is returned when all of it has ended.
+        _, firsts, running = self._counts()
+        if self.flying and (self._bulk or running > self._peak // 2):
             return
         known = self._pace.fits(seconds, 0, 0) is not None
         prompts = samples = 0
-        while self.begun < self._most and (ask := self._held or next(asks, None)):
+        while running + samples < self._most and (ask := self._held or next(asks, None)):
             length = len(ask.variant.prompt_ids)
-            fits = self._pace.fits(seconds, prompts + length, self.begun + ask.count)
+            fits = self._pace.fits(seconds, prompts + length, running + samples + ask.count)
             self._held = ask if self.flying and not fits else None
             if self._held:
                 break
@@ -86,8 +83,8 @@ class Sampling:
             prompts += length
             samples += ask.count
         if samples:
-            self._peak = self.begun if known else self._most
-            self._bulk = time.monotonic(), prompts, self._counts()[1] + samples
+            self._peak = running + samples if known else self._most
+            self._bulk = time.monotonic(), prompts, firsts + samples
 
     def step(self) -> list[tuple[Ask, CompletionOutput]]:
         """Run one step; return the programs that ended, each with its request."""
@@ -97,7 +94,7 @@ class Sampling:
         self._steps += 1
         if self._bulk:
             begin, prompts, firsts = self._bulk
-            tokens, had = self._counts()
+            tokens, had, _ = self._counts()
             if had >= firsts:
                 self._pace.read(prompts, time.monotonic() - begin)
                 self._bulk, self._steps, self._mark = None, 0, (time.monotonic(), tokens)
@@ -125,8 +122,9 @@ class Sampling:
                     found.append((ask, completion))
         return found
 
-    def _counts(self) -> tuple[int, int]:
-        """Count the tokens that were sampled so far, and the programs that have their first one."""
+    def _counts(self) -> tuple[int, int, int]:
+        """Count the tokens so far, the programs that had their first one, and those that have not ended."""
         metrics: dict[str, Any] = {metric.name: metric for metric in self._llm.get_metrics()}
-        firsts = metrics["vllm:time_to_first_token_seconds"]
-        return metrics["vllm:generation_tokens"].value, firsts.count
+        running = sum(metrics[f"vllm:num_requests_{state}"].value for state in ("running", "waiting"))
+        firsts = metrics["vllm:time_to_first_token_seconds"].count
+        return metrics["vllm:generation_tokens"].value, firsts, int(running)

@@ -22,13 +22,14 @@ class LineLog(AbstractContextManager["LineLog"]):
 
     Attributes:
         folder: the run folder.
-        records: all records, those of earlier processes first.
+        records: the records of earlier processes.
     """
 
     def __init__(self, held: RunFolder, name: str) -> None:
         self.folder, self._held, self._path = held.path, held, held.path / name
         self.records = self._read()
         self._file = self._path.open("ab")
+        self._appended = False
 
     @classmethod
     def open(cls, folder: str | Path, config: Mapping[str, Any], version: int | str, name: str) -> LineLog:
@@ -58,7 +59,7 @@ class LineLog(AbstractContextManager["LineLog"]):
                 f"cannot write {self._path}: {error.strerror or error}; what was written before is kept: "
                 "make room and start again with the same folder"
             ) from error
-        self.records += [json.loads(line) for line in lines]
+        self._appended = True
 
     def close(self) -> None:
         """Release the folder."""
@@ -69,7 +70,7 @@ class LineLog(AbstractContextManager["LineLog"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release the folder; one that was born for a run that an error ends before it began is removed."""
-        if isinstance(error, Exception) and self._held.born and not self.records:
+        if isinstance(error, Exception) and self._held.born and not self._appended:
             self._held.discard()
         self.close()
 

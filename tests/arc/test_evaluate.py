@@ -24,7 +24,7 @@ from arc.prompt import ASSISTANT_PREFIX, completion_text, golden_docstring, prog
 from arc.submission import read_submission
 from arc.tasks import golden_source, load_task, read_tasks
 from minillm import RequestOutput, SamplingParams, Tokenizer
-from minillm.engine.metrics import Counter, Histogram
+from minillm.engine.metrics import Counter, Gauge, Histogram, Metric
 
 FLIP, REPEAT = "67a3c6ac", "e9afcf9a"  # left to right; two colors by turns
 GARBAGE = '\n    1. It is.\n    """\n    return grid[:1]\n```'
@@ -45,9 +45,13 @@ class Scripted:
     def get_tokenizer(self) -> Tokenizer:
         return self._tokenizer
 
-    def get_metrics(self) -> list[Counter | Histogram]:
+    def get_metrics(self) -> list[Metric]:
         firsts = Histogram("vllm:time_to_first_token_seconds", count=self.firsts)
-        return [Counter("vllm:generation_tokens", value=self.tokens), firsts]
+        running = sum(params.n for _, params in self.running.values())
+        gauges = [
+            Gauge(f"vllm:num_requests_{s}", value=running * (s == "running")) for s in ("running", "waiting")
+        ]
+        return [Counter("vllm:generation_tokens", value=self.tokens), firsts, *gauges]
 
     def add_request(self, name: None, prompt: dict[str, list[int]], params: SamplingParams) -> str:
         text = self._tokenizer.decode(prompt["prompt_token_ids"], skip_special_tokens=False)

@@ -405,6 +405,25 @@ def test_a_run_trains_and_journals(reference: Path) -> None:
         assert all(4 <= len(action["rollouts"]) <= 8 for action in record["actions"])
 
 
+def test_tasks_and_solutions_of_ones_own(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test output that is not known needs rewards from train pairs alone."""
+    task = load_task(TASK)
+    train = [{"input": example.input, "output": example.output} for example in task.train]
+    (tmp_path / "tasks").mkdir()
+    hidden = {"train": train, "test": [{"input": task.test[0].input}]}
+    (tmp_path / "tasks" / "mine.json").write_text(json.dumps(hidden))
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "golden" / "mine.py").write_text(golden_source(TASK))
+    own = ("--tasks", str(tmp_path / "tasks"), "--golden", str(tmp_path / "golden"), "--iterations", "1")
+    fails(capsys, arguments(tiny, tmp_path / "run", *own), "task mine has a test output that is not known")
+    assert main(arguments(tiny, tmp_path / "run", *own, "--reward-on", "train")) == 0
+    assert {record["state"]["problem_id"] for record in read_records(tmp_path / "run")} == {"mine"}
+    more = (*own, "--held-out", str(tmp_path / "tasks" / "mine.json"), "--reward-on", "train")
+    fails(capsys, arguments(tiny, tmp_path / "other", *more), "task mine is named twice")
+
+
 def test_what_it_says_before_and_after(
     tiny: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

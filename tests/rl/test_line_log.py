@@ -26,6 +26,8 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "run" / "lines.jsonl").read_text().splitlines()[1])["n"] == 2
     with opened(tmp_path / "run") as log:
         log.append([{"n": 3}])
+        assert [record["n"] for record in log.records] == [1, 2]
+    with opened(tmp_path / "run") as log:
         assert [record["n"] for record in log.records] == [1, 2, 3]
 
 
