@@ -135,7 +135,7 @@ def _draw(context: RolloutContext, batch: _Batch, config: AtlasConfig) -> None:
         starts += [Start(problem, redact(problem, k), earlier=drawn[k]) for k in counts]
         wanted += counts.values()
     roll_out(context, starts, wanted, seed_of(config.seed, "atlas"))
-    for problem, part, counts in batch:
+    for problem, part, _ in batch:
         entries = {entry.k: entry for entry in part.entries}
         for start in starts:
             if start.problem is problem:
