@@ -189,7 +189,7 @@ def _begin(llm: LLM, problem: Problem, config: AtlasConfig) -> ProblemAtlas:
         rows_RV = llm.next_token_logprobs([redact(problem, k).prefix_ids for k in ks])
         for k, row_V in zip(ks, rows_RV, strict=True):
             own = row_V[golden[-k]]
-            values_L, ids_L = row_V.topk(min(_LIKELIEST, len(row_V)))
+            values_L, ids_L = row_V.topk(min(_LIKELIEST, int(row_V.isfinite().sum())))
             entries.append(
                 AtlasEntry(
                     k=k,
