@@ -61,6 +61,7 @@ ARC_PROGRAMS = (
     *("arc.evaluate", "arc.evaluate_options", "arc.evaluating", "arc.sampling"),
     "arc.show",
     "arc.check",
+    "arc.atlas",
 )
 NOT_IN_ARC = ("torch", "kernels", "minillm", "rl", *ARC_PROGRAMS)
 

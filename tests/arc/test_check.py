@@ -7,7 +7,6 @@ import pytest
 
 from arc.check import check_pairs, check_solution, main
 from arc.golden_format import check_format
-from arc.sandbox import RunResult
 from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
 
 GOOD = '''def solve(grid: list[list[int]]) -> list[list[int]]:
