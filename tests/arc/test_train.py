@@ -158,14 +158,16 @@ def test_rewards_of_train_pairs_alone(tokenizer: Tokenizer) -> None:
 def test_why_a_completion_earns_nothing(tokenizer: Tokenizer) -> None:
     problem = problem_of(TASK, tokenizer)
     golden = golden_source(TASK)
-    wrong = golden.replace("[[a, b] * 3, [b, a] * 3]", "grid")
-    failing = golden.replace("grid[0][0]", "grid[9][9]")
+    wrong = golden.replace("    return result\n", "    return grid\n")
+    failing = golden.replace("    return result\n", "    return grid[99]\n")
+    line = failing.count("\n")
 
     def explain(source: str) -> str:
         return problem.explain(tokenizer.encode(completion_text(source), add_special_tokens=False))
 
     assert explain(wrong).startswith("its output for train 1, train 2, test 1 is not the expected")
-    assert explain(failing).startswith("IndexError: list index out of range, line 13 (limits: seconds 10, ")
+    error = f"IndexError: list index out of range, line {line} (limits: seconds 10, "
+    assert explain(failing).startswith(error)
     assert isinstance(problem, Explains)
 
 
@@ -257,7 +259,6 @@ def test_a_model_folder_that_does_not_fit_is_one_line(
         (("--limits.seconds", "inf"), ("limits.seconds must be above 0 and finite",)),
         # A golden solution that earns nothing says why.
         (("--limits.seconds", "0.001"), (TASK, "earns 0, not 1: timeout after 0.001 s (limits: seconds")),
-        (("--limits.memory-mb", "4"), (TASK, "earns 0, not 1: ", "(limits: seconds 30, memory_mb 4")),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -315,7 +316,8 @@ def test_a_golden_solution_that_is_wrong_says_so(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a folder of one's own, which is where it comes from that one is."""
-    (tmp_path / f"{TASK}.py").write_text(golden_source(TASK).replace("[b, a] * 3]", "[a, b] * 3]"))
+    wrong = golden_source(TASK).replace("    return result\n", "    return grid\n")
+    (tmp_path / f"{TASK}.py").write_text(wrong)
     more = ("--golden", str(tmp_path), "--tasks", "golden")
     parts = (
         f"problem {TASK}",
