@@ -20,7 +20,7 @@ from arc.catalogue import LARGE, largest
 from arc.errors import ArcError
 from arc.golden_format import check_format, code_lines, literal_grids
 from arc.prompt import completion_text
-from arc.sandbox import Limits, run_solve
+from arc.sandbox import Limits, run_solve, warm_sandboxes
 from arc.siblings import changed_inputs, find_kept, run_all, siblings
 from arc.tasks import Example, Task, golden_ids, golden_source, load_task, read_pairs
 
@@ -212,10 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = [load_task(task_id) for task_id in ids]
         shipped = set(golden_ids()) if options.golden else set()
         reports = []
-        for task in _progress(tasks):
-            reference = golden_source(task.id) if task.id in shipped else None
-            others = _others(options.pairs, task.id)
-            reports.append(check_solution(task, sources[task.id], reference, options.seed, others))
+        with warm_sandboxes():
+            for task in _progress(tasks):
+                reference = golden_source(task.id) if task.id in shipped else None
+                others = _others(options.pairs, task.id)
+                reports.append(check_solution(task, sources[task.id], reference, options.seed, others))
         tokens = _token_counter(options.tokenizer)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,9 +18,11 @@ from __future__ import annotations
 import json
 import marshal
 import os
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeGuard
@@ -67,8 +69,7 @@ def run_many(
     results: dict[bytes, RunResult] = {}
 
     def work() -> None:
-        # Its sandbox starts and ends in this thread: with it, the kernel ends the sandbox.
-        with Server(limits) as server:
+        with _server(limits) as server:
             while waiting:
                 try:
                     payload, inputs = waiting.popleft()
@@ -77,7 +78,7 @@ def run_many(
                 results[payload] = _result(*server.run(payload), len(inputs))
 
     count = min(workers or os.cpu_count() or 1, len(waiting))
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(count) if _warm.threads is None else nullcontext(_warm.threads) as pool:
         try:
             for done in [pool.submit(work) for _ in range(count)]:
                 done.result()
@@ -85,6 +86,57 @@ def run_many(
             waiting.clear()
             raise
     return [results[payload] for payload in payloads]
+
+
+class _Warm(threading.local):
+    """Sandboxes that a thread keeps between calls, by their limits; and the threads that keep some."""
+
+    threads: ThreadPoolExecutor | None = None
+    kept: ExitStack | None = None
+
+    def __init__(self) -> None:
+        self.servers: dict[Limits, Server] = {}
+
+
+_warm = _Warm()
+
+
+@contextmanager
+def warm_sandboxes() -> Iterator[None]:
+    """Keep the sandboxes of this thread's calls from one to the next, while the block lasts.
+
+    To start one costs what a dozen short programs cost.
+    """
+    count = os.cpu_count() or 1
+    all_here = threading.Barrier(count)
+
+    def begin() -> None:
+        _warm.kept = ExitStack()
+
+    def end() -> None:
+        all_here.wait()  # so that each thread has one of these
+        assert _warm.kept is not None
+        _warm.kept.close()
+
+    with ThreadPoolExecutor(count, initializer=begin) as _warm.threads:
+        try:
+            yield
+        finally:
+            threads, _warm.threads = _warm.threads, None
+            for done in [threads.submit(end) for _ in range(count)]:
+                done.result()
+
+
+@contextmanager
+def _server(limits: Limits) -> Iterator[Server]:
+    """Give this thread's sandbox. It starts and ends in it: with the thread, the kernel ends the sandbox."""
+    if _warm.kept is None:
+        with Server(limits) as server:
+            yield server
+        return
+    if limits not in _warm.servers:
+        _warm.servers[limits] = _warm.kept.enter_context(Server(limits))
+    yield _warm.servers[limits]
 
 
 def is_grid(value: object) -> TypeGuard[Grid]:

@@ -23,7 +23,7 @@ from random import Random
 from arc.augment import SYMMETRIES, Guise
 from arc.errors import ArcError
 from arc.objects import Cell, background, objects
-from arc.sandbox import Limits, is_grid, run_many
+from arc.sandbox import Limits, is_grid, run_many, warm_sandboxes
 from arc.tasks import Example, Grid, Task, golden_source, read_tasks
 
 COLORS = range(10)
@@ -383,11 +383,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.count < 1:
             raise ArcError(f"--count must be at least 1, got {options.count}")
-        for task in read_tasks(options.tasks, options.golden):
-            pairs = siblings(task, golden_source(task.id, options.golden), options.count, options.seed)
-            print(f"{task.id}: {len(pairs)} siblings")
-            if options.out and len(pairs) > 1:
-                _write(options.out, task, pairs)
+        with warm_sandboxes():
+            for task in read_tasks(options.tasks, options.golden):
+                pairs = siblings(task, golden_source(task.id, options.golden), options.count, options.seed)
+                print(f"{task.id}: {len(pairs)} siblings", flush=True)
+                if options.out and len(pairs) > 1:
+                    _write(options.out, task, pairs)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arc import sandbox, sandbox_server
 from arc.errors import ArcError
-from arc.sandbox import Limits, RunResult, is_grid, run_many, run_solve
+from arc.sandbox import Limits, RunResult, is_grid, run_many, run_solve, warm_sandboxes
 from arc.tasks import Grid, golden_ids, golden_source, load_task
 
 GRID = [[1, 2], [3, 4]]
@@ -362,6 +362,7 @@ def test_only_the_source_and_the_inputs_are_sent() -> None:
 
 
 def test_run_many_runs_alike_jobs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_solve(IDENTITY, [GRID])  # the first run of a process tries the sandbox, too
     real, ran = sandbox.Server.run, []
 
     def count(self: Any, job: bytes) -> tuple[bytes, str]:
@@ -443,3 +444,19 @@ class TestNoSandbox:
         monkeypatch.setattr(sandbox_server, "_command", lambda: ("/bin/false",))
         with pytest.raises(ArcError, match="cannot run Python on this machine: ended with exit"):
             run_solve(IDENTITY, [GRID])
+
+
+def test_warm_sandboxes_stay_between_calls_and_end_with_the_block() -> None:
+    ask = "import os\ndef solve(grid):\n    return [[int(digit) for digit in str(os.getppid())]]\n"
+    same = "def solve(grid):\n    return grid\n"
+
+    def server() -> str:
+        return str(run_solve(ask, [[[0]]]).outputs)
+
+    with warm_sandboxes():
+        assert len({server() for _ in range(6)}) <= (os.cpu_count() or 1)
+        assert run_solve(same, [[[5]]], Limits(seconds=3.0)).outputs == ([[5]],)
+        assert run_many([(same, [[[n]]]) for n in range(9)])[8].outputs == ([[8]],)
+        assert run_solve("import os\nos._exit(3)\n", [[[0]]]).error
+        assert run_solve(same, [[[0]]]).error is None
+    assert len({server() for _ in range(3)}) == 3
