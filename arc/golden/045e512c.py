@@ -4,14 +4,15 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size, and the background is the most common color.
     2. One shape is complete: it is the largest group of touching cells of one color.
     3. Touching here means side by side or corner to corner.
-    4. Around the box of this shape are eight places for copies, one cell away from it.
-    5. Some of the places hold a part of the shape in one other color.
-    6. In such a direction the shape is copied in this color, again and again up to the border.
-    7. A copy that does not fit on the grid is cut off.
+    4. Around the box of this shape are eight places of its size for copies.
+    5. One row or one column lies between the box and a place.
+    6. Some of the places hold a part of the shape in one other color.
+    7. In such a direction the shape is copied in this color, again and again up to the border.
+    8. A copy that does not fit on the grid is cut off.
     Procedure:
     1. Find the groups of touching cells of one color besides the background, take the largest.
     2. Find the box around it.
-    3. Look at the place of the same size in each of the eight directions, one cell away.
+    3. Look at the place of the same size in each of the eight directions, with a gap of one.
     4. If the place has a color, draw the shape there in this color, and step on in this direction
        until a copy is outside the grid.
     """
@@ -32,10 +33,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             for y, x in group:
                 for dy, dx in directions:
                     ny, nx = y + dy, x + dx
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] == grid[r][c]:
-                            seen.add((ny, nx))
-                            group.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] == grid[r][c]:
+                        seen.add((ny, nx))
+                        group.append((ny, nx))
             if len(group) > len(shape):
                 shape = group
     # 2. Find the box around it.
@@ -44,7 +45,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     step_down = max(rows) - min(rows) + 2
     step_right = max(columns) - min(columns) + 2
     output = [list(row) for row in grid]
-    # 3. Look at the place of the same size in each of the eight directions, one cell away.
+    # 3. Look at the place of the same size in each of the eight directions, with a gap of one.
     for dy, dx in directions:
         color = background
         for r in range(min(rows), max(rows) + 1):

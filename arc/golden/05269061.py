@@ -2,43 +2,49 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size.
-    2. The input has some diagonals of color on the background 0.
-    3. The output is full of parallel diagonals, without 0.
-    4. The colors of the diagonals repeat in a fixed order. The period is the number of diagonals
-       after which it starts again. The input shows each diagonal of a period at least once.
-    5. If the diagonals go up to the right, the sum of row and column is the same for all cells of a
-       diagonal. If they go down to the right, it is the column minus the row.
+    2. The input has some parallel lines of color on the background 0. A line runs from border to
+       border and has one color.
+    3. The lines are diagonals that go up to the right or down to the right. Whole rows or whole
+       columns can be handled in the same way.
+    4. The output is full of such lines in the same direction, without 0.
+    5. The colors of the lines repeat in a fixed order. The period is the number of lines after
+       which it starts again. The input shows each line of a period at least once.
+    6. The cells of a line have the same number: row plus column if it goes up to the right, column
+       minus row if it goes down to the right, the row if it is a row, the column if it is a column.
     Procedure:
-    1. Try the periods from 1 upward, and for each both directions of the diagonals.
-    2. For each colored cell compute its number: row plus column, or column minus row. Divide it by
-       the period: the rest tells the place of its color in the order.
+    1. Try the periods from 1 upward, and for each the four directions of the lines.
+    2. Compute the number of each colored cell for this direction. Divide it by the period: the rest
+       tells the place of its color in the order.
     3. The period and direction are right if each place gets exactly one color. Take the first ones
        that are right.
     4. Color each cell of the output with the color of its place.
     """
     height = len(grid)
     width = len(grid[0])
-
-    def place(r, c, period, sign):
-        return (c + sign * r) % period
-
+    # The number of a cell is row_part * row + column_part * column.
+    directions = [(1, 1), (-1, 1), (1, 0), (0, 1)]
     right = []
-    # 1. Try the periods from 1 upward, and for each both directions of the diagonals.
+    # 1. Try the periods from 1 upward, and for each the four directions of the lines.
     for period in range(1, height + width):
-        for sign in (1, -1):
-            # 2. For each colored cell compute its number: row plus column, or column minus row.
-            #    Divide it by the period: the rest tells the place of its color in the order.
+        for row_part, column_part in directions:
+            # 2. Compute the number of each colored cell for this direction. Divide it by the
+            #    period: the rest tells the place of its color in the order.
             order = [set() for i in range(period)]
             for r in range(height):
                 for c in range(width):
                     if grid[r][c] != 0:
-                        order[place(r, c, period, sign)].add(grid[r][c])
+                        number = row_part * r + column_part * c
+                        order[number % period].add(grid[r][c])
             # 3. The period and direction are right if each place gets exactly one color. Take the
             #    first ones that are right.
             if all(len(colors) == 1 for colors in order):
-                right.append((period, sign, [min(colors) for colors in order]))
-    period, sign, order = right[0]
+                colors = [min(colors) for colors in order]
+                right.append((period, row_part, column_part, colors))
+    period, row_part, column_part, colors = right[0]
     # 4. Color each cell of the output with the color of its place.
-    output = [[order[place(r, c, period, sign)] for c in range(width)] for r in range(height)]
+    output = []
+    for r in range(height):
+        row = [colors[(row_part * r + column_part * c) % period] for c in range(width)]
+        output.append(row)
     result = output
     return result

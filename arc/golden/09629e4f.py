@@ -11,19 +11,19 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     5. The output shows the tile with the fewest colored cells, enlarged: each of its cells fills
        the tile at the same place.
     Procedure:
-    1. Find the first row and the first column that have only one color. They are lines, and their
-       numbers are the height and the width of a tile.
+    1. Find the first row and the first column that have only one color. They are lines. The number
+       of rows above and of columns to the left is the height and the width of a tile.
     2. Find the background: the most common color of the cells that are on no line.
     3. Count the colored cells of each tile, and take the tile with the fewest.
     4. Fill each tile of the grid with the cell at the same place in this tile.
     """
-    # 1. Find the first row and the first column that have only one color. They are lines, and
-    #    their numbers are the height and the width of a tile.
+    # 1. Find the first row and the first column that have only one color. They are lines. The
+    #    number of rows above and of columns to the left is the height and the width of a tile.
     high = 0
     while len(set(grid[high])) > 1:
         high += 1
     wide = 0
-    while len(set(row[wide] for row in grid)) > 1:
+    while len({row[wide] for row in grid}) > 1:
         wide += 1
     places = []
     for r in range(len(grid)):

@@ -3,8 +3,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The input has a background and lines of one other color.
-    3. There are two full rows and two full columns of this color. They cut the grid into 3x3
-       parts.
+    3. There are two full rows and two full columns of this color. They cut the grid into nine
+       parts, three rows of three.
     4. The lines and the four corner parts stay the same.
     5. The other parts are filled: the top one with 2, the left one with 4, the middle one with 6,
        the right one with 3, the bottom one with 1.

@@ -5,7 +5,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The input has only one color.
     3. The output has a line of 3 that starts in the top left cell and goes to the right.
     4. The line winds inwards as a spiral: it turns right again and again.
-    5. Between two turns of the spiral lies a path of one cell of the old color.
+    5. Between two turns of the spiral lies a path of the old color, one cell wide.
     Procedure:
     1. Color the top left cell with 3 and look to the right.
     2. The way is blocked if the next cell is outside the grid or colored, or if the cell after the

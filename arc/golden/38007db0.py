@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input has lines of one color: whole rows and whole columns, and the border of the grid.
     2. The lines divide the grid into blocks of the same size, which form rows of blocks.
-    3. In each row of blocks all blocks are equal but one.
+    3. Each row of blocks has three blocks or more, and all of them are equal but one.
     4. The output is as high as the input. It has one block for each row of blocks, with the lines
        around it.
     5. It is the block that differs from the others of its row.
@@ -22,10 +22,12 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     columns = [c for c, column in enumerate(zip(*grid)) if set(column) == {line}]
     output = []
     # 2. Go through the rows of blocks, between a line and the next one.
-    for top, bottom in zip(rows, rows[1:]):
+    for i in range(len(rows) - 1):
+        top, bottom = rows[i], rows[i + 1]
         # 3. Cut out the blocks of this row, each with its line on the left and on the right.
         blocks = []
-        for left, right in zip(columns, columns[1:]):
+        for k in range(len(columns) - 1):
+            left, right = columns[k], columns[k + 1]
             blocks.append([row[left : right + 1] for row in grid[top + 1 : bottom]])
         # 4. Find the block that comes only once.
         different = min(blocks, key=blocks.count)

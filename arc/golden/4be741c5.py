@@ -5,7 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. Every color has one band.
     3. The bands lie side by side from left to right, or one below the other.
     4. Each band reaches from one edge of the grid to the opposite edge.
-    5. The output has one cell for each band: one row, or one column, in the order of the bands.
+    5. The first row has only one color if the bands lie one below the other.
+    6. The output has one cell for each band: one row, or one column, in the order of the bands.
     Procedure:
     1. If the first row has several colors, the bands lie side by side, else one below the other.
     2. Go along the first row, or along the first column, and list each new color.

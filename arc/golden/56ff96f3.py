@@ -5,7 +5,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The background is the most common color.
     3. Each other color comes in two single cells.
     4. The two cells are opposite corners of a rectangle.
-    5. The output has these rectangles, filled with their color.
+    5. The output has these rectangles, filled with their color. They do not overlap.
     Procedure:
     1. Find the background, and list the other colors.
     2. Find the rows and the columns of the two cells of each color.

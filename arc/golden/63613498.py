@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size. The background is the most common
        color.
     2. A horizontal and a vertical line of one color cut off the top left corner of the grid. They
-       start at the left and at the top border and meet at a corner.
+       start at the left and at the top border and meet at a corner. (If they cut off another
+       corner, the grid can be turned.)
     3. In this corner there is one object, the model. Outside there are several objects of other
        colors. Cells of one object have one color and are joined by their sides.
     4. One object outside has the same shape as the model, not turned or mirrored.
@@ -12,26 +13,40 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the row and the column that meet in a cell, so that all cells of the row to the left of
        it and all cells of the column above it have its color, not background. If there are several,
-       take those that cut off the largest corner. The color is that of the lines.
+       take those that cut off the largest corner. Do this for the grid and for its quarter turns to
+       the right, and keep the turn with the largest corner. The color is that of the lines.
     2. Find the objects: cells of one color, not background, that are joined by their sides.
     3. The shape of an object is the distances of its cells from its first row and first column.
     4. The object inside of the corner is the model.
     5. Color each other object that has the shape of the model with the color of the lines.
+    6. Turn the output on to the right, until there are four turns in all.
     """
-    height = len(grid)
-    width = len(grid[0])
+
+    def turn(rows):
+        return [list(column) for column in zip(*rows[::-1], strict=True)]
+
     all_cells = [cell for row in grid for cell in row]
     background = max(set(all_cells), key=all_cells.count)
     # 1. Find the row and the column that meet in a cell, so that all cells of the row to the left
     #    of it and all cells of the column above it have its color, not background. If there are
-    #    several, take those that cut off the largest corner. The color is that of the lines.
+    #    several, take those that cut off the largest corner. Do this for the grid and for its
+    #    quarter turns to the right, and keep the turn with the largest corner. The color is that of
+    #    the lines.
+    turned = grid
     end_r, end_c = 0, 0
-    for r in range(1, height):
-        for c in range(1, width):
-            lines = grid[r][: c + 1] + [row[c] for row in grid[:r]]
-            if len(set(lines)) == 1 and lines[0] != background and r * c > end_r * end_c:
-                end_r, end_c = r, c
-    line = grid[end_r][end_c]
+    for turns in range(4):
+        for r in range(1, len(turned)):
+            for c in range(1, len(turned[0])):
+                lines = turned[r][: c + 1] + [row[c] for row in turned[:r]]
+                if len(set(lines)) == 1 and lines[0] != background and r * c > end_r * end_c:
+                    end_r, end_c = r, c
+                    best_turns = turns
+                    line = turned[r][c]
+        turned = turn(turned)
+    for _ in range(best_turns):
+        grid = turn(grid)
+    height = len(grid)
+    width = len(grid[0])
     # 2. Find the objects: cells of one color, not background, that are joined by their sides.
     seen = set()
     objects = []
@@ -60,15 +75,18 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         shapes.append([(r - top, c - left) for r, c in cells])
     # 4. The object inside of the corner is the model.
     model = []
-    for cells, shape in zip(objects, shapes):
+    for cells, shape in zip(objects, shapes, strict=True):
         if max(r for r, c in cells) < end_r and max(c for r, c in cells) < end_c:
             model = shape
             model_cells = cells
     # 5. Color each other object that has the shape of the model with the color of the lines.
     output = [list(row) for row in grid]
-    for cells, shape in zip(objects, shapes):
+    for cells, shape in zip(objects, shapes, strict=True):
         if shape == model and cells != model_cells:
             for r, c in cells:
                 output[r][c] = line
+    # 6. Turn the output on to the right, until there are four turns in all.
+    for _ in range(4 - best_turns):
+        output = turn(output)
     result = output
     return result

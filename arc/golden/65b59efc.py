@@ -1,12 +1,13 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. Cells of 5 between them cut the input into square tiles of the same size, with some tiles in
-       each of three rows of tiles. To the right and below there can be empty cells of 0.
-    2. Each tile of the first row of tiles shows a shape in one color on 0.
-    3. Each tile of the second row of tiles shows some places, also in one color on 0. The colors
-       are those of the shapes.
-    4. Each tile of the third row of tiles has one colored cell, the paint.
+    1. The input consists of square tiles of the same size in three rows of tiles. Between the tiles
+       there are rows and columns with cells of 5 and of 0. The third row of tiles can be cut off at
+       the bottom. At the right there can be an empty tile.
+    2. Each other tile of the first row of tiles shows a shape in one color on 0.
+    3. Each tile of the second row of tiles shows some places, also in one color on 0, or is empty.
+       The colors are those of the shapes.
+    4. Below each shape the tile of the third row of tiles has one colored cell, the paint.
     5. The output is a square. Its side is the size of a tile multiplied by itself: it has a block
        of the size of a tile for each place in a tile.
     6. At the places of a tile of the second row the output has the shape that has the same color.
@@ -34,7 +35,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     # 3. For each shape note its color and the paint below it.
     shapes = {}
-    for shape, paint_tile in zip(tiles[0], tiles[2]):
+    for shape, paint_tile in zip(tiles[0], tiles[2], strict=True):
         shapes[color_of(shape)] = (shape, color_of(paint_tile))
     # 4. Make an empty output.
     output = [[0] * (size * size) for r in range(size * size)]

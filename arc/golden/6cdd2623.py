@@ -5,8 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The input has a background, the most common color, and many scattered cells of other colors.
     3. The output has only full rows and full columns of one color on the background.
     4. These rows and columns have this color at both ends in the input.
-    5. By chance a few rows or columns have another color at both ends, but no other color has as
-       many of them.
+    5. By chance a row or column can have another color, not background, at both ends, but no other
+       color has as many of them.
     Procedure:
     1. Find the background: the most common color.
     2. For each other color find the rows and the columns that have it at both ends.

@@ -13,7 +13,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        its lowest cells are in the last row of the band.
     Procedure:
     1. Find the rows of the bands: the first cell is not the background, and all cells between the
-       first and the last cell have one color. Rows side by side with the same colors are a band.
+       first and the last cell have one color. Neighboring rows with the same colors are a band.
     2. Find the parts: cells of one color, not background, above the bands, that touch by sides.
     3. Remove all the parts.
     4. For each band take the parts that have its color.
@@ -24,7 +24,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     width = len(grid[0])
     background = max(set(grid[0]), key=grid[0].count)
     # 1. Find the rows of the bands: the first cell is not the background, and all cells between the
-    #    first and the last cell have one color. Rows side by side with the same colors are a band.
+    #    first and the last cell have one color. Neighboring rows with the same colors are a band.
     bands = {}
     band_rows = []
     for r in range(height):

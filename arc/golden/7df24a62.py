@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The input has three colors: the background, which is the most common one, many dots of a
        second color, and one filled box of a third color.
-    3. The box has some dots inside, and no background. Its outermost cells have the third color.
+    3. The box has some dots inside, and no background. Its border, one cell thick, has the third
+       color. In the box without its border, each outer row and column has a dot.
     4. The dots of the box are a pattern, and the pattern comes again elsewhere on the grid.
     5. It may be rotated or mirrored there.
     6. At such a place the dots are just those of the pattern: all other cells of the box would lie

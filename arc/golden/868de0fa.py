@@ -5,8 +5,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The background is the most common color. Lines of one other color form the outlines of
        squares.
     3. The outlines stay the same, the cells inside get a new color.
-    4. The squares inside have a side of 1, 3 or 5 where they become 7, and a side of 2, 4 or 6
-       where they become 2.
+    4. The squares inside have a side of 1, 3 or 5 where they become 7, and a side of 2, 4, 6 or
+       8 where they become 2.
     5. So the new color is 7 when the side of the inner square is odd, and 2 when it is even.
     Procedure:
     1. Find the background: the most common color.

@@ -2,8 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size. The background is the most common color.
-    2. There are some large rectangles, of which only the outline is drawn, each in another color.
-       There is nothing inside.
+    2. There are some large rectangles, of which only the outline is drawn, each in a color of
+       its own. There is nothing inside.
     3. There are also many small objects of several colors. Their cells touch by sides or corners.
     4. In the output the small objects are gone and the outlines stay.
     5. Some cells inside of the outlines have got the color of the outline. There are as many of
@@ -54,8 +54,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         bottom = max(r for r, c in cells)
         left = min(c for r, c in cells)
         right = max(c for r, c in cells)
-        border = set((r, c) for r in range(top, bottom + 1) for c in (left, right))
-        border |= set((r, c) for r in (top, bottom) for c in range(left, right + 1))
+        border = {(r, c) for r in range(top, bottom + 1) for c in (left, right)}
+        border |= {(r, c) for r in (top, bottom) for c in range(left, right + 1)}
         if cells == border and bottom - top >= 4 and right - left >= 4:
             outlines.append((color, cells, (top + bottom) // 2, right))
         else:

@@ -5,6 +5,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     2. The background is the most common color.
     3. The input has single cells of the colors 2, 3 and 8. They stay the same.
     4. In the output each of them has a ring around it: the eight cells that touch it.
+       Rings do not overlap.
     5. The ring is 1 around a 2, it is 6 around a 3, and it is 4 around an 8.
     Procedure:
     1. Find the background.

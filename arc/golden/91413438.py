@@ -2,8 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input is a small pattern of 0 and one other color, with some cells of each.
-    2. The output is larger. It is as many times as high and as wide as the input as the input has
-       cells of 0.
+    2. The output is larger. Count the cells of 0 in the input: the output is so many times as high
+       and so many times as wide as the input.
     3. The output consists of blocks of the size of the input: some are copies of the input, the
        others are all 0.
     4. There are as many copies as cells of the other color. They fill the output row by row, from

@@ -3,8 +3,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. Each column of the output has one color of the input, at its top, then zeros.
     2. Each color comes as many times in the output as in the input.
-    3. The colors are sorted: the most common color is on the left.
-    4. The output is as high as the number of cells of the most common color.
+    3. No two colors come equally often in the input.
+    4. The colors are sorted: the most common color is on the left.
+    5. The output is as high as the number of cells of the most common color.
     Procedure:
     1. List all cells of the input.
     2. Sort the colors from the most common to the least common.

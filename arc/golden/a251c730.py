@@ -18,8 +18,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        touch by sides or corners.
     3. The model is the frame with figures of several cells, the plan is the frame without.
     4. Cut out the plan.
-    5. For each single cell of the plan find a figure of the model with its color. Draw the figure
-       so that its cell of this color lies on the single cell.
+    5. For each single cell of the plan find the figure of the model that has exactly one cell of
+       its color, the key. Draw the figure so that its key lies on the single cell.
     """
     height = len(grid)
     width = len(grid[0])
@@ -50,7 +50,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     plan_cells = []
     for top, left, bottom, right, filling in frames:
         inner = [(r, c) for r in range(top + 1, bottom) for c in range(left + 1, right)]
-        left_over = set((r, c) for r, c in inner if grid[r][c] != filling)
+        left_over = {(r, c) for r, c in inner if grid[r][c] != filling}
         figures = []
         while left_over:
             cells = []
@@ -71,8 +71,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 4. Cut out the plan.
     top, left, bottom, right = plan
     output = [row[left : right + 1] for row in grid[top : bottom + 1]]
-    # 5. For each single cell of the plan find a figure of the model with its color. Draw the figure
-    #    so that its cell of this color lies on the single cell.
+    # 5. For each single cell of the plan find the figure of the model that has exactly one cell of
+    #    its color, the key. Draw the figure so that its key lies on the single cell.
     for plan_r, plan_c in plan_cells:
         for cells in model:
             keys = [(r, c) for r, c in cells if grid[r][c] == grid[plan_r][plan_c]]

@@ -2,8 +2,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The input and the output have the same size.
-    2. On the background, the most common color, there are filled rectangles. Each has one cell of
-       another color, the mark, on one of its sides, not at a corner.
+    2. On the background, the most common color, there are filled rectangles that do not touch. Each
+       has one cell of another color, the mark, on one of its sides, not at a corner.
     3. Each rectangle sends out a beam from the mark, straight away from this side to the border of
        the grid.
     4. The middle of the beam is a line of the color of the mark. On both of its sides there is a

@@ -7,7 +7,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     3. From each of them a line in its own color goes towards the other one.
     4. Each line ends in a bracket: a bar across the line, 5 cells long, and at both ends of the bar
        one more cell towards the other bracket.
-    5. The tips of the two brackets meet in the middle, the bars are two cells farther apart.
+    5. The tips of the two brackets touch in the middle. The bars have two cells between them.
     Procedure:
     1. Find the background and the two cells.
     2. For each of them find the direction to the other one: down, up, right or left.

@@ -8,8 +8,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     4. In the output each tile holds this pattern.
     Procedure:
     1. Find the lines: rows and columns of one color that is not the background.
-    2. The number of the first line row is the height of a tile, that of the first line column is
-       its width.
+    2. The number of rows above the first line row is the height of a tile, the number of columns
+       left of the first line column is its width.
     3. For each cell that is not on a line find its place within its tile.
     4. Note the color of each place where some tile has another color than the background.
     5. Go through the cells again and give each the color of its place.
@@ -22,10 +22,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     rows = [r for r in range(height) if len(set(grid[r])) == 1 and grid[r][0] != background]
     columns = []
     for c in range(width):
-        if len(set(row[c] for row in grid)) == 1 and grid[0][c] != background:
+        if len({row[c] for row in grid}) == 1 and grid[0][c] != background:
             columns.append(c)
-    # 2. The number of the first line row is the height of a tile, that of the first line column is
-    #    its width.
+    # 2. The number of rows above the first line row is the height of a tile, the number of columns
+    #    left of the first line column is its width.
     tile_height = rows[0] if rows else height
     tile_width = columns[0] if columns else width
     places = {}

@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size.
     2. The background is the most common color.
-    3. The input has a few single cells of another color. They stay the same.
+    3. The input has one cell of another color, or several. They stay the same.
     4. A staircase of color 5 goes from each of these cells up to the right, and another one goes
        down to the left.
     5. Each stair is one cell up, then one more cell up and from there two cells to the right.
@@ -13,7 +13,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. Find the background and the colored cells.
     2. Start from each of them, once going up and right, once going down and left.
     3. Go one row on and color the cell with 5.
-    4. Go one more row on, and color this cell and the two cells beside it with 5.
+    4. Go one more row on, and color this cell and the next two cells with 5: to the right when
+       going up, to the left when going down.
     5. Go on from the last of them until the rows end.
     """
     height = len(grid)
@@ -29,7 +30,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             r, c = i // width, i % width
             while 0 <= r < height:
                 # 3. Go one row on and color the cell with 5.
-                # 4. Go one more row on, and color this cell and the two cells beside it with 5.
+                # 4. Go one more row on, and color this cell and the next two cells with 5: to the
+                #    right when going up, to the left when going down.
                 stair = [(r + dr, c)] + [(r + 2 * dr, c + n * dc) for n in range(3)]
                 for y, x in stair:
                     if 0 <= y < height and 0 <= x < width and grid[y][x] == background:

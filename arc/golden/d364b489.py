@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The input has single cells of one color on a background, the most common color. They stay
        the same.
-    3. In the output the four neighbors of each of them are colored, if they are on the grid.
+    3. In the output the four neighbors of each of them are colored, if they are on the grid. No two
+       of the cells have a common neighbor.
     4. The cell above becomes 2, the cell below 8, the cell on the left 7, the one on the right 6.
     Procedure:
     1. Find the background.

@@ -3,7 +3,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Observation:
     1. The input and the output have the same size. The background is the most common color.
     2. There is one 2x2 block of one color and four single cells of other colors.
-    3. Each of the single cells lies nearest to another corner of the block.
+    3. Each of the single cells lies nearest to a different corner of the block.
     4. In the output the single cells are gone, and the block consists of their four colors.
     5. Each corner of the block has the color of the single cell that was nearest to it.
     Procedure:
@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     for r in range(height - 1):
         for c in range(width - 1):
             square = [(r, c), (r, c + 1), (r + 1, c), (r + 1, c + 1)]
-            if len(set(grid[y][x] for y, x in square)) == 1 and grid[r][c] != background:
+            if len({grid[y][x] for y, x in square}) == 1 and grid[r][c] != background:
                 block = square
     top, left = block[0]
     # 3. Start with an empty grid.

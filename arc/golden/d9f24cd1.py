@@ -4,7 +4,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size.
     2. The background is the most common color, and there are two other colors.
     3. All cells of one of them lie on one side of the grid. They are the starts of lines.
-    4. The cells of the other color are obstacles. They do not touch this side.
+    4. The cells of the other color are obstacles. They do not touch this side, and
+       they do not all lie on one other side. No two of them are side by side.
     5. From each start a line in its color goes straight to the opposite side.
     6. If there is an obstacle in the next cell, the line steps one cell aside, to its right, and
        goes on beside the obstacle. Right is meant as seen in the direction of the line.

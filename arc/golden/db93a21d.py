@@ -16,7 +16,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        and its first column down. The longer one is its width.
     3. Draw the shadow of each square: color all cells below it with 1.
     4. Draw the ring of each square: color all cells with 3 that are around it, up to a distance of
-       half its width.
+       half its width in rows and in columns, the corners included.
     5. Draw the squares again.
     """
     height = len(grid)
@@ -49,7 +49,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             for c in range(left, right):
                 output[r][c] = 1
     # 4. Draw the ring of each square: color all cells with 3 that are around it, up to a distance
-    #    of half its width.
+    #    of half its width in rows and in columns, the corners included.
     for top, bottom, left, right in squares:
         ring = max(bottom - top, right - left) // 2
         for r in range(max(top - ring, 0), min(bottom + ring, height)):

@@ -1,7 +1,8 @@
 def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
-    1. The input and the output have the same size. The colors are 2, 3, 6, 7 and 9.
+    1. The input and the output have the same size. There are no other colors
+       than 2, 3, 6, 7 and 9.
     2. There is one 3x3 block: eight cells of 3 around a cell of 2.
     3. Cells of 6 are walls, cells of 7 are free ground, and there are some cells of 9.
     4. Some cells of 9 have become 7, and as many cells of the block have become 9.
@@ -31,9 +32,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         next_wave = set()
         for r, c in wave:
             for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
-                if 0 <= y < height and 0 <= x < width and grid[y][x] in (7, 9):
-                    if (y, x) not in reached:
-                        next_wave.add((y, x))
+                inside = 0 <= y < height and 0 <= x < width
+                if inside and grid[y][x] in (7, 9) and (y, x) not in reached:
+                    next_wave.add((y, x))
         wave = sorted(next_wave)
         reached |= next_wave
         # 3. Collect the cells of 9 in the order of the waves, in one wave row by row. Take the

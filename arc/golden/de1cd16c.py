@@ -2,7 +2,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. The output is a single cell.
-    2. The input consists of a few large rectangles, each of another color.
+    2. The input consists of a few large rectangles, each of a color of its own.
     3. Scattered cells of one more color lie on the rectangles: the dots.
     4. One rectangle has more dots than each other one.
     5. The output is the color of this rectangle.
@@ -17,8 +17,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     width = len(grid[0])
     # 1. Count the single cells of each color: those without a cell of the same color above, below,
     #    left or right. The dots are the color with the most single cells.
-    colors = sorted(set(cell for row in grid for cell in row))
-    singles = {color: 0 for color in colors}
+    colors = sorted({cell for row in grid for cell in row})
+    singles = dict.fromkeys(colors, 0)
     for r in range(height):
         for c in range(width):
             near = []

@@ -9,8 +9,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        5 to a 2x2 block at the top left and one at the bottom right, drawn with 6;
        8 to both diagonals of a square, drawn with 7.
     3. The input can also show some stamps that are drawn already.
-    4. In the output each seed has become its stamp, and the seed was the place of its top left
-       corner. A drawn stamp covers the seed.
+    4. In the output each seed is gone. In its place its stamp is drawn, with its top left corner
+       where the seed was.
     5. But if a drawn stamp of the same kind touches the seed from above left, with its bottom right
        corner, then the seed and this stamp are both gone.
     Procedure:

@@ -26,9 +26,6 @@ from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
 from arc.train import main, table
 from arc.train_options import Config
 from minillm import Tokenizer
-from minillm.checkpoint.keys import hf_shapes
-from minillm.checkpoint.read_config import read_config
-from minillm.checkpoint.safetensors import save_tensors
 from rl.journal import read_records
 from rl.metrics import read_metrics
 from rl.trainer import Summary
@@ -38,38 +35,6 @@ TASK = "e9afcf9a"
 ITERATIONS = 3
 KILLS = 20
 WEIGHTS = "model.safetensors"
-TINY = {
-    "model_type": "llama",
-    "vocab_size": 49152,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-}
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, demo_model_path: Path) -> Path:
-    """A model folder with the demo model's tokenizer and a tiny random llama."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copyfile(demo_model_path / name, folder / name)
-    (folder / "config.json").write_text(json.dumps(TINY))
-    generator = torch.Generator().manual_seed(0)
-    save_tensors(
-        folder,
-        {
-            name: torch.randn(shape, generator=generator) * 0.1 if len(shape) > 1 else torch.ones(shape)
-            for name, shape in hf_shapes(read_config(folder)).items()
-        },
-    )
-    return folder
 
 
 def arguments(model: Path | str, run: Path, *more: str) -> list[str]:
@@ -115,11 +80,6 @@ def test_what_a_run_may_be_gone_on_with() -> None:
 
 
 # ---------------------------------------------------------------- the problem
-
-
-@pytest.fixture(scope="session")
-def tokenizer(demo_model_path: Path) -> Tokenizer:
-    return Tokenizer.from_folder(demo_model_path)
 
 
 def problem_of(task_id: str, tokenizer: Tokenizer) -> ArcProblem:
@@ -239,7 +199,8 @@ def add_tensor(folder: Path) -> None:
 
 
 def shorten_context(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({**TINY, "max_position_embeddings": 100}))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 100}))
 
 
 def unknown_key(folder: Path) -> None:
@@ -377,37 +338,16 @@ def test_help_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.3, 1.5, 4.0, 8.0])
-def test_interrupted_at_any_time_it_ends_in_one_line(wait: float, tiny: Path, tmp_path: Path) -> None:
+def test_interrupted_at_any_time_it_ends_in_one_line(
+    wait: float, interrupted: Callable[..., str], tiny: Path, tmp_path: Path
+) -> None:
     """By ctrl-C, from the first line of the program on: while it imports, loads, estimates and trains."""
     run = tmp_path / "run"
-    start = [sys.executable, "-u", "-c", STARTED, *command(tiny, run)[3:], "--iterations", "100000"]
-    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline() == b"started\n"
-    time.sleep(wait)
-    process.send_signal(signal.SIGINT)
-    error = process.stderr.read().decode()
-    assert process.wait() == 130
+    error = interrupted("arc.train", [*arguments(tiny, run), "--iterations", "100000"], wait)
     known = ("stopped before anything was done\n", f"stopped; the same command goes on from {run}\n")
     assert error in known
     if run.exists():
         list(read_records(run))
-
-
-# Tells when arc.train has run its first lines: a signal before that is Python's own.
-STARTED = """
-import runpy, signal, sys
-real = signal.signal
-def tell(*args):
-    result = real(*args)
-    if args[0] is signal.SIGINT:
-        signal.signal = real
-        print("started")
-    return result
-signal.signal = tell
-sys.argv[0] = "arc.train"
-runpy.run_module("arc.train", run_name="__main__")
-"""
 
 
 def test_the_module_exits_with_the_error(tmp_path: Path) -> None:
