@@ -166,7 +166,7 @@ def table(parts: Sequence[ProblemAtlas]) -> Table:
     result = Table("task", *(Column(name, justify="right") for name in names), "token")
     for part in parts:
         first = part.entries[0]
-        top = max(part.entries, key=lambda entry: entry.jump or 0.0)
+        top = max(part.entries, key=lambda entry: abs(entry.jump or 0.0))
         shared = sum(entry.rollouts for entry in part.entries) - part.drawn
         counts = len(part.entries), part.drawn, shared
         known = first.value is not None
