@@ -162,14 +162,15 @@ def _load(config: Config, training: Training, console: Console) -> tuple[LLM, st
 
 def table(parts: Sequence[ProblemAtlas]) -> Table:
     """Tabulate an atlas: of each problem its rollouts, the value of its first state, and its largest jump."""
-    names = ("states", "drawn", "with shared", "value at the first", "largest jump", "at k")
+    names = ("states", "drawn", "shared", "first value", "largest jump", "at k")
     result = Table("task", *(Column(name, justify="right") for name in names), "token")
     for part in parts:
         first = part.entries[0]
-        top = max(part.entries, key=lambda entry: entry.jump or 0.0)
-        counts = len(part.entries), part.drawn, sum(entry.rollouts for entry in part.entries)
+        top = max(part.entries, key=lambda entry: abs(entry.jump or 0.0))
+        shared = sum(entry.rollouts for entry in part.entries) - part.drawn
+        counts = len(part.entries), part.drawn, shared
         known = first.value is not None
-        value = f"{first.value:.2f} ({first.low:.2f} to {first.high:.2f})" if known else "-"
+        value = f"{first.value:.2f}" if known else "-"
         jump = (f"{top.jump:+.2f}", str(top.k), Text(repr(top.text))) if known else ("-", "-", "-")
         result.add_row(part.problem_id, *map(str, counts), value, *jump)
     return result
