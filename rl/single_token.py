@@ -15,7 +15,7 @@ import torch
 
 from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
-from rl.allocation import more_rollouts
+from rl.allocation import more_rollouts, stop_reasons
 from rl.config import MethodConfig as MethodConfig
 from rl.estimate import Work
 from rl.journal import read_records
@@ -101,23 +101,26 @@ class SingleToken:
         config = self.config
         problems = config.turn(run.problems, state.trained)
         states = self._states(problems, {p.id: state.problems[p.id].k for p in problems}, iteration)
+        limits: dict[str, Any] = {
+            "max_rollouts": config.max_rollouts,
+            "confidence": config.confidence,
+            "min_prob": config.min_prob,
+        }
         tried = collect(
             run,
             states,
             actions=config.actions,
             rollouts=config.rollouts,
-            allocate=partial(
-                more_rollouts,
-                round_size=config.rollouts,
-                max_rollouts=config.max_rollouts,
-                confidence=config.confidence,
-                min_prob=config.min_prob,
-            ),
+            allocate=partial(more_rollouts, round_size=config.rollouts, **limits),
             seed=seed_of(config.seed, iteration),
         )
+        for group in tried:
+            reasons = stop_reasons(*group.counts, **limits)
+            for action, reason in zip(group.actions, reasons, strict=True):
+                action.stopped = reason
         entry = partial(TrainingEntry, iteration=iteration, model_version=state.model_version)
         pairs = zip(states, tried, strict=True)
-        return [entry(kind="training", state=redacted, actions=actions) for (_, redacted), actions in pairs]
+        return [entry(kind="training", state=redacted, **vars(group)) for (_, redacted), group in pairs]
 
     def _states(
         self, problems: Sequence[Problem], k: Mapping[str, int], iteration: int
