@@ -184,7 +184,7 @@ def _tried(logprobs_V: torch.Tensor, tokens: Sequence[int], golden_id: int) -> T
     known_V = logprobs_V[logprobs_V > -torch.inf].double()
     actions = []
     for token in tokens:
-        logprob, rank = logprobs_V[token].item(), int((logprobs_V > logprobs_V[token]).sum())
+        logprob, rank = logprobs_V[token].item(), 1 + int((logprobs_V > logprobs_V[token]).sum())
         actions.append(Action(token, token == golden_id, logprob, [], rank=rank))
     return Tried(
         actions=actions,

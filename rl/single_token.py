@@ -151,8 +151,12 @@ class SingleToken:
         warm = partial(TrainingEntry, kind="warm", iteration=iteration, model_version=state.model_version)
         entries = []
         for entry in usable:
-            actions = [Action(a.token_id, a.golden, a.logprob, a.rollouts) for a in entry.actions]
-            entries.append(warm(state=entry.state, actions=actions))
+            actions = [
+                Action(a.token_id, a.golden, a.logprob, a.rollouts, rank=a.rank, stopped=a.stopped)
+                for a in entry.actions
+            ]
+            seen = {"entropy": entry.entropy, "likeliest": entry.likeliest}
+            entries.append(warm(state=entry.state, actions=actions, **seen))
         for action, logprob in _logprobs(run, entries, run.llm.next_token_logprobs):
             action.logprob = logprob
         if self.stale == "drop":  # an entry of this very policy has its bits

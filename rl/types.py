@@ -105,7 +105,7 @@ class Action:
         moved: whether the sampler's logprob went towards the target; None where it was not meant to move.
         verdict: what became of the move, in the words of `rl.targets.verdict`, "taken back", "there already"
             or "other bits than the trainer's"; None without a target.
-        rank: how many tokens the policy that sampled it held likelier; None in journals from before it.
+        rank: in the policy that sampled it, 1 for its likeliest token; None in journals from before it.
         stopped: why it got no more rollouts, in the words of `rl.allocation.stop_reasons`; None likewise.
     """
 
