@@ -174,6 +174,20 @@ def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
     return _records(folder / _JOURNAL, _read_state(folder)[1])
 
 
+def last_checkpoint(folder: str | Path) -> tuple[int, Path]:
+    """Find the last finished iteration of a run that has one, and its checkpoint, also while it is running.
+
+    Raises `MinillmError` where `folder` holds no run, a damaged one, or one of another `FORMAT`, and before
+    the first iteration is finished.
+    """
+    folder = Path(folder)
+    read_config(folder, FORMAT)
+    iteration, _, _ = _read_state(folder)
+    if not iteration:
+        raise MinillmError(f"{folder} has no checkpoint yet: its first iteration is not finished")
+    return iteration, folder / f"checkpoint-{iteration}"
+
+
 def _records(path: Path, size: int) -> Iterator[dict[str, Any]]:
     if size == 0:
         return

@@ -52,17 +52,26 @@ def sample_actions(logprobs_V: torch.Tensor, golden_id: int, count: int, seed: i
 
 @dataclass
 class Start:
-    """Where rollouts start, a state's prefix and perhaps an action, and those made from there so far."""
+    """Where rollouts start, a state's prefix and perhaps an action, and those made from there so far.
+
+    `earlier` counts others that were made from there before, and are not kept.
+    """
 
     problem: Problem
     state: State
     action: int | None = None
     rollouts: list[Rollout] = field(default_factory=list)
+    earlier: int = 0
 
     @property
     def token_ids(self) -> list[int]:
         """All that stands before a rollout."""
         return [*self.state.prefix_ids, *([] if self.action is None else [self.action])]
+
+    @property
+    def made(self) -> int:
+        """Number of rollouts made so far."""
+        return self.earlier + len(self.rollouts)
 
     @property
     def mean_reward(self) -> float:
@@ -116,7 +125,7 @@ def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[
         SamplingParams(
             n=count,
             max_tokens=start.state.k - (start.action is not None) + context.extra_tokens,
-            seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
+            seed=seed_of(seed, start.problem.id, start.state.k, start.action, start.made),
             stop=start.problem.stop,
             logprobs=0,
         )
