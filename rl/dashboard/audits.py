@@ -26,7 +26,8 @@ def audit_files(folder: Path) -> dict[int, Path]:
 def read_audit(path: Path) -> dict[str, Any]:
     """Read one report, and sum it up. Raises `MinillmError` for a damaged one."""
     try:
-        report = from_dict(UpdateReport, read_json(path))
+        data = read_json(path)
+        report = from_dict(UpdateReport, data)
         weights = {
             by: {name: _sums(t) for name, t in report.weights_by(by).items()} for by in ("layer", "kind")
         }
@@ -38,7 +39,7 @@ def read_audit(path: Path) -> dict[str, Any]:
             "vanished": len(report.vanished),
             **weights,
             "activations": [asdict(activation) for activation in report.activations],
-            "drift": None if report.drift is None else asdict(report.drift),
+            "drift": data["drift"],
         }
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise MinillmError(f"{path} is damaged: {error}") from None
