@@ -20,19 +20,64 @@ from typing import Any
 from minillm.errors import MinillmError
 from rl.dashboard.audits import audit_files, read_audit
 from rl.dashboard.journal_reader import JournalReader
-from rl.dashboard.records import Facts, Record, flag, golden_action, ids_of, rollouts_of, shown, value_of
+from rl.dashboard.records import Facts, Record, golden_action, ids_of, rollouts_of, shown, value_of
 from rl.dashboard.tokens import Tokens
 from rl.looks import LOOKS, read_looks
 from rl.metrics import METRICS, read_metrics
 from rl.pages.chunks import write_chunk
 
 CHUNK_BYTES = 200_000
-_STATE_COLUMNS = "iteration problem k kind value chunk version rollouts flags logprob after".split()
-_ACTION_COLUMNS = "state index token golden logprob reference target trained after mean low high trials advantage flag".split()
-_GOLDEN_COLUMNS = (
-    "state iteration k kind value entropy likeliest logprob reference target trained after rank advantage mean low "
-    "high trials flag".split()
-)
+_STATE_COLUMNS = [
+    "iteration",
+    "problem",
+    "k",
+    "kind",
+    "value",
+    "chunk",
+    "version",
+    "rollouts",
+    "flags",
+    "logprob",
+    "after",
+]
+_ACTION_COLUMNS = [
+    "state",
+    "index",
+    "token",
+    "golden",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "advantage",
+    "flag",
+]
+_GOLDEN_COLUMNS = [
+    "state",
+    "iteration",
+    "k",
+    "kind",
+    "value",
+    "entropy",
+    "likeliest",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "rank",
+    "advantage",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "flag",
+]
 
 
 class RunData:
@@ -100,8 +145,8 @@ class RunData:
         """Take in `looks.jsonl`; name the problems of which it says something."""
         if self._journal.config and not (self.folder / LOOKS).exists():
             messages.append(
-                f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions are "
-                "shown as far as states tell them."
+                f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions "
+                "are shown as far as states tell them."
             )
         changed: set[str] = set()
         for line in read_looks(self.folder) if self._journal.config else ():
@@ -183,7 +228,7 @@ class RunData:
 
     def _add_golden(self, data: dict[str, Any], facts: Facts, column: dict[str, Any]) -> None:
         golden: dict[str, Any] = next((a for a in data["actions"] if a["golden"]), {})
-        named = {n: golden.get(n) for n in "logprob target rank advantage trials flag".split()}
+        named = {n: golden.get(n) for n in ["logprob", "target", "rank", "advantage", "trials", "flag"]}
         likely = [
             [token, logprob, self._tokens.text(token)] for token, logprob in data.get("likeliest") or ()
         ]

@@ -57,7 +57,7 @@ class JournalReader:
             self.restarts, self._offset = self.restarts + 1, 0
         if counted is not None and size < counted:
             self.problems.append(
-                f"{JOURNAL} is damaged: it has {size:,} of the {counted:,} bytes written; what is there is shown."
+                f"{JOURNAL} is damaged: it has {size:,} of {counted:,} bytes written; what is there is shown."
             )
         return self._read(path, size if counted is None else min(size, counted))
 

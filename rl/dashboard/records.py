@@ -1,4 +1,4 @@
-"""What the page shows of a journal's records: states with their actions, and rollouts that are the same as one."""
+"""What the page shows of a journal's records: states, their actions, and rollouts that are the same as one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from rl.looks import digest
 
 Record = Mapping[str, Any]
 CONFIDENCE = 0.95  # of the intervals of mean rewards
-_KEPT = (
-    "token_id golden logprob logprob_reference logprob_after logprob_trained target advantage moved verdict rank "
-    "stopped"
-).split()
+_KEPT = [
+    "token_id",
+    "golden",
+    "logprob",
+    "logprob_reference",
+    "logprob_after",
+    "logprob_trained",
+    "target",
+    "advantage",
+    "moved",
+    "verdict",
+    "rank",
+    "stopped",
+]
 
 
 @dataclass
@@ -132,7 +142,7 @@ def shown(record: Record, number: int, facts: Facts, tokens: Tokens, tolerance: 
 def groups(
     rollouts: Sequence[Record], start: Sequence[int], facts: Facts, tokens: Tokens
 ) -> list[dict[str, Any]]:
-    """Put rollouts of one text together, the most frequent first; `start` is what the solution has before them."""
+    """Put rollouts of one text together, the most frequent first; the solution has `start` before them."""
     found: dict[tuple[str, float], list[Record]] = {}
     for rollout in rollouts:
         found.setdefault((tokens.decode(rollout["token_ids"]), rollout["reward"]), []).append(rollout)

@@ -1,7 +1,8 @@
 """Pages as a folder of files: code and style as they are shipped, and data in chunks.
 
 A page that is opened as a file may load nothing but scripts, so each chunk is one that hands itself over: it
-calls `chunk(name, json)` of `base.js`. Files are written to a temporary name and renamed, so a page that is open sees no torn one.
+calls `chunk(name, json)` of `base.js`. Files are written to a temporary name and renamed, so a page that is
+open sees no torn one.
 """
 
 from __future__ import annotations

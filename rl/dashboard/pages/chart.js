@@ -3,12 +3,12 @@
 
 page.chart = (() => {
   const { el, missing, short } = page;
-  const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6"];
+  const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"];
 
   // A curve card: series are {name, x, y, note}; `range` is [from, to] or null, and zoom(range) is told a new one.
   function curves({ title, series, range, zoom, digits = short, height = 120, note = "", zero = false, stacked = false }) {
     const used = series.filter((one) => one.y.some((y) => !missing(y)));
-    const [width, left, bottom, top] = [420, 44, 20, 8];
+    const [width, left, bottom, top] = [420, 50, 20, 8];
     const xs = used.flatMap((one) => one.x);
     const [x0, x1] = range ?? [Math.min(...xs), Math.max(...xs)];
     const inside = (x) => x >= x0 && x <= x1;
@@ -25,7 +25,7 @@ page.chart = (() => {
     });
     for (const y of [y0, (y0 + y1) / 2, y1]) {
       svg.append(el("line.rule", { x1: left, x2: width - 8, y1: py(y), y2: py(y) }));
-      svg.append(el("text.axis", { x: left - 6, y: py(y) + 3.5, "text-anchor": "end" }, digits(y)));
+      svg.append(el("text.axis", { x: left - 6, y: py(y) + 3.5, "text-anchor": "end" }, tick(y, digits)));
     }
     for (const x of new Set([x0, Math.round((x0 + x1) / 2), x1])) {
       if (Number.isFinite(x)) svg.append(el("text.axis", { x: px(x), y: height - 5, "text-anchor": "middle" }, short(x)));
@@ -42,6 +42,9 @@ page.chart = (() => {
     return el("figure.curve", el("figcaption", { tip: note || null, tabindex: note ? 0 : null },
       el("span.name", title), el("span.last", last(used, totals, digits))), ys.length ? svg : el("p.soft.small", "no numbers yet"), key);
   }
+
+  // A number beside an axis has little room.
+  const tick = (y, digits) => (digits(y).length > 6 ? (Math.abs(y) < 0.01 ? y.toExponential(0) : y.toPrecision(2)).replaceAll("-", "−") : digits(y));
 
   function stack(used) {
     const sums = used[0]?.x.map(() => 0) ?? [];

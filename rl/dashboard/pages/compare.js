@@ -81,7 +81,8 @@ page.compare = (() => {
 
   function earliest(run, i) {
     const { states } = run;
-    const first = states.k.findIndex((k, n) => k === states.k[i] && states.problem[n] === states.problem[i]);
+    const alike = (n) => states.k[n] === states.k[i] && states.problem[n] === states.problem[i] && states.kind[n] === states.kind[i];
+    const first = states.k.findIndex((_, n) => alike(n));
     return String(states.iteration[first]);
   }
 

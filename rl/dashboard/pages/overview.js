@@ -243,7 +243,8 @@ page.overview = (() => {
     const zoom = (span) => go({ iterations: span && span[1] > span[0] ? `${span[0]}-${span[1]}` : null });
     const one = (name, as = name) => ({ name: as, x: iteration, y: values[names.indexOf(name)] ?? [] });
     const shared = { range, zoom };
-    const seconds = names.filter((name) => name.startsWith("seconds/"));
+    const sum = (name) => values[names.indexOf(name)].reduce((all, x) => all + (x ?? 0), 0);
+    const seconds = names.filter((name) => name.startsWith("seconds/")).sort((a, b) => sum(b) - sum(a));
     const known = [
       { title: "reward", series: [one("state_reward", "state reward, training"), one("evaluation/trained", "evaluation, trained"), one("evaluation/held out", "evaluation, held out")], zero: true, digits: (x) => fixed(x), note: "State reward of what was trained in an iteration, and mean rewards at the fixed redactions of evaluations." },
       { title: "k", series: [one("k", "")], digits: (x) => fixed(x, 1), note: "Tokens cut off, mean over tasks; it grows where states are solved." },
