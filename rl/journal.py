@@ -6,6 +6,8 @@ A run folder holds
     journal.jsonl           one JSON object a line
     checkpoint-<iteration>  weights, optimizer: whatever the trainer saves
     metrics.jsonl           numbers of each iteration, times among them (`rl.metrics`)
+    looks.jsonl             problems, and what wrong completions did, for people to look at (`rl.looks`)
+    audit                   reports of audited updates (`rl.audit`)
     tensorboard             the same for TensorBoard
     state.json              the last finished iteration, and how much of the above it covers
     lock                    held by the process that writes
@@ -33,7 +35,7 @@ from minillm.checkpoint.safetensors import fsync_path
 from minillm.errors import MinillmError
 from rl.run_folder import CONFIG, TEMPORARY, RunFolder, hold, read_config, read_json, to_json, write_synced
 
-# Grows with every change of what is written: another format is not read.
+# Grows with every change of what is written but for values that may be absent: another format is not read.
 FORMAT = 3
 
 _JOURNAL, _STATE = "journal.jsonl", "state.json"

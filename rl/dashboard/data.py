@@ -1,0 +1,367 @@
+"""A run's folder as chunks of data for the page, and again after each thing that it writes.
+
+    data/index.js               the runs: number, name, version of their index
+    data/<run>/index.js         numbers of each iteration; each state in a few columns; problems; messages
+    data/<run>/problem-<n>.js   tokens of a problem's prompt and solution; golden actions of its states
+    data/<run>/states-<n>.js    some states with all actions and rollouts
+    data/<run>/actions.js       all actions in columns
+    data/<run>/audit.js         audits
+
+A chunk that may still change is asked for with a version, which the run's index has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minillm.errors import MinillmError
+from rl.dashboard.audits import audit_files, read_audit
+from rl.dashboard.journal_reader import JournalReader
+from rl.dashboard.records import Facts, Record, golden_action, ids_of, rollouts_of, shown, value_of
+from rl.dashboard.tokens import Tokens
+from rl.looks import LOOKS, read_looks
+from rl.metrics import METRICS, read_metrics
+from rl.pages.chunks import write_chunk
+
+CHUNK_BYTES = 200_000
+_STATE_COLUMNS = [
+    "iteration",
+    "problem",
+    "k",
+    "kind",
+    "value",
+    "chunk",
+    "version",
+    "rollouts",
+    "flags",
+    "logprob",
+    "after",
+]
+_ACTION_COLUMNS = [
+    "state",
+    "index",
+    "token",
+    "golden",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "advantage",
+    "flag",
+]
+_GOLDEN_COLUMNS = [
+    "state",
+    "iteration",
+    "k",
+    "kind",
+    "value",
+    "entropy",
+    "likeliest",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "rank",
+    "advantage",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "flag",
+]
+
+
+class RunData:
+    """One run's chunks in a folder of pages.
+
+    Args:
+        folder: the run's.
+        pages: the folder of pages.
+        number: names the run's chunks.
+    """
+
+    def __init__(self, folder: Path, pages: Path, number: int) -> None:
+        self.folder, self.pages, self.number = folder, pages, number
+        self.name = folder.resolve().name
+        self.version = 0
+        self._journal, self._tokens = JournalReader(folder), Tokens()
+        self._seen: Any = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._problems: dict[str, Facts] = {}
+        self._kinds: list[str] = []
+        self._flags: list[str] = []
+        self._states: dict[str, list[Any]] = {name: [] for name in _STATE_COLUMNS}
+        self._actions: dict[str, list[Any]] = {name: [] for name in _ACTION_COLUMNS}
+        self._golden: dict[str, dict[str, list[Any]]] = {}
+        self._chunk, self._open, self._open_bytes = 0, list[dict[str, Any]](), 0
+        self._audits: dict[int, tuple[int, dict[str, Any]]] = {}
+        self._waiting: list[Record] = []
+
+    def update(self) -> bool:
+        """Read what is new, and write what changed; tell whether anything did."""
+        restarts = self._journal.restarts
+        records = self._journal.read()
+        if self._journal.restarts > restarts:
+            self._clear()
+        model = self._journal.config.get("model")
+        named = self._tokens.find(self.folder, model) if self._journal.config else False
+        stamps = [_stamp(self.folder / name) for name in (LOOKS, METRICS)]
+        audits = {number: _stamp(path) for number, path in audit_files(self.folder).items()}
+        seen = (stamps, audits, self._journal.problems, self._journal.restarts, self._journal.config)
+        if not records and not named and seen == self._seen:
+            return False
+        self._seen = seen
+        self.version += 1
+        messages = list(self._journal.problems)
+        changed = self._learn(messages)
+        for record in records:
+            try:
+                changed.add(self._take(record))
+            except (KeyError, TypeError, IndexError, AttributeError, ValueError, MinillmError) as error:
+                message = f"An entry of kind {str(record.get('kind'))!r} is not one of this version: {error}."
+                messages.append(message)
+        self._flush(last=True)
+        for name in changed:
+            self._write_problem(self._problems[name])
+        self._write("actions", {**self._actions, "texts": self._tokens.table(self._actions["token"])})
+        self._write_audits(audits, messages)
+        self._write_index(model, messages)
+        return True
+
+    # ---------------------------------------------------------------- records
+
+    def _learn(self, messages: list[str]) -> set[str]:
+        """Take in `looks.jsonl`; name the problems of which it says something."""
+        if self._journal.config and not (self.folder / LOOKS).exists():
+            messages.append(
+                f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions "
+                "are shown as far as states tell them."
+            )
+        changed: set[str] = set()
+        for line in read_looks(self.folder) if self._journal.config else ():
+            try:
+                self._facts(line["problem_id"]).learn(line)
+                changed |= {line["problem_id"]} if line["kind"] == "problem" else set()
+            except (KeyError, TypeError):
+                messages.append(f"A line of {LOOKS} is damaged, and left out.")
+        return changed
+
+    def _facts(self, problem_id: str) -> Facts:
+        return self._problems.setdefault(problem_id, Facts(len(self._problems), problem_id))
+
+    def _take(self, record: Record) -> str:
+        """Add one entry, and name its problem."""
+        state = record["state"]
+        facts, golden = self._facts(state["problem_id"]), golden_action(record)
+        tolerance = self._tolerance
+        facts.see(state, None if golden is None else golden["token_id"])
+        number = len(self._states["k"])
+        data = shown(record, number, facts, self._tokens, tolerance)
+        size = 250 + sum(
+            150 + sum(len(g["text"]) + 16 * len(g["ids"]) + 150 for g in a["groups"]) + 250
+            for a in data["actions"]
+        )
+        if self._open and self._open_bytes + size > CHUNK_BYTES:
+            self._flush()
+        self._open.append(data)
+        self._open_bytes += size
+        flags = [self._index(self._flags, a["flag"]) for a in data["actions"] if a["flag"]]
+        column = {
+            "iteration": record["iteration"],
+            "problem": facts.number,
+            "k": state["k"],
+            "kind": self._index(self._kinds, record["kind"]),
+            "value": _rounded(value_of(record)),
+            "chunk": self._chunk,
+            "version": record["model_version"],
+            "rollouts": len(rollouts_of(record)),
+            "flags": sum(1 << i for i in set(flags)),
+            "logprob": None if golden is None else golden["logprob"],
+            "after": None if golden is None else golden["logprob_after"],
+        }
+        _add(self._states, column)
+        self._add_actions(data)
+        self._add_golden(data, facts, column)
+        return facts.problem_id
+
+    @property
+    def _tolerance(self) -> float:
+        method = self._journal.config.get("method")
+        value = method.get("tolerance") if isinstance(method, dict) else None
+        return float(value) if isinstance(value, int | float) else 0.05
+
+    def _index(self, names: list[str], name: str) -> int:
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+    def _add_actions(self, data: dict[str, Any]) -> None:
+        for index, action in enumerate(data["actions"]):
+            if action["token_id"] is None:
+                continue
+            own = {name: action[name] for name in ("golden", "logprob", "target", "trials", "advantage")}
+            rounded = {name: _rounded(action[name]) for name in ("mean", "low", "high")}
+            column = {
+                "state": data["number"],
+                "index": index,
+                "token": action["token_id"],
+                "reference": action["logprob_reference"],
+                "trained": action["logprob_trained"],
+                "after": action["logprob_after"],
+                "flag": None if action["flag"] is None else self._index(self._flags, action["flag"]),
+                **own,
+                **rounded,
+            }
+            column["golden"] = int(bool(action["golden"]))
+            _add(self._actions, column)
+
+    def _add_golden(self, data: dict[str, Any], facts: Facts, column: dict[str, Any]) -> None:
+        golden: dict[str, Any] = next((a for a in data["actions"] if a["golden"]), {})
+        named = {n: golden.get(n) for n in ["logprob", "target", "rank", "advantage", "trials", "flag"]}
+        likely = [
+            [token, logprob, self._tokens.text(token)] for token, logprob in data.get("likeliest") or ()
+        ]
+        rows = self._golden.setdefault(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS})
+        _add(
+            rows,
+            {
+                "state": data["number"],
+                **{name: column[name] for name in ("iteration", "k", "kind", "value")},
+                "entropy": _rounded(data.get("entropy")),
+                "likeliest": likely,
+                "reference": golden.get("logprob_reference"),
+                "trained": golden.get("logprob_trained"),
+                "after": golden.get("logprob_after"),
+                **{name: _rounded(golden.get(name)) for name in ("mean", "low", "high")},
+                **named,
+            },
+        )
+
+    # ---------------------------------------------------------------- chunks
+
+    def _write(self, name: str, data: Any) -> None:
+        write_chunk(self.pages, f"{self.number}/{name}", data)
+
+    def _flush(self, last: bool = False) -> None:
+        """Write the chunk of states that is open, and open another unless more will come into it."""
+        if self._open:
+            texts = self._tokens.table(i for state in self._open for i in ids_of(state))
+            self._write(f"states-{self._chunk}", {"states": self._open, "texts": texts})
+        if not last:
+            self._chunk, self._open, self._open_bytes = self._chunk + 1, [], 0
+
+    def _write_problem(self, facts: Facts) -> None:
+        ids = facts.prompt_ids, facts.golden_ids
+        self._write(
+            f"problem-{facts.number}",
+            {
+                "id": facts.problem_id,
+                "prompt": facts.prompt_ids,
+                "golden": facts.golden_ids,
+                "missing": facts.whole - len(facts.prompt_ids) - len(facts.golden_ids),
+                "known": facts.known,
+                "cases": facts.cases,
+                "rows": self._golden.get(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS}),
+                "texts": self._tokens.table(i for part in ids for i in part),
+                "tokenizer": self._tokens.name,
+            },
+        )
+
+    def _write_audits(self, files: dict[int, Any], messages: list[str]) -> None:
+        paths = audit_files(self.folder)
+        for number, stamp in files.items():
+            if number in paths and self._audits.get(number, (None,))[0] != stamp:
+                try:
+                    self._audits[number] = stamp, read_audit(paths[number])
+                except (MinillmError, OSError) as error:
+                    messages.append(f"{error}.")
+        self._write("audit", [audit for _, (_, audit) in sorted(self._audits.items())])
+
+    def _write_index(self, model: Any, messages: Sequence[str]) -> None:
+        config = self._journal.config
+        metrics = [line for line in read_metrics(self.folder) if isinstance(line, dict)] if config else []
+        names = sorted({name for line in metrics for name in line} - {"iteration"})
+        if config and not (self.folder / METRICS).exists():
+            messages = [*messages, f"{METRICS} is missing: there are no curves."]
+        if config and self._states["k"] and self._tokens.name is None:
+            messages = [*messages, "No checkpoint with a tokenizer is there: tokens are shown by number."]
+        held_out = config.get("held_out") or ()
+        self._write(
+            "index",
+            {
+                "name": self.name,
+                "folder": str(self.folder),
+                "version": self.version,
+                "model": model if isinstance(model, str) else None,
+                "algorithm": str(config.get("algorithm", "")) or None,
+                "config": [[name, _text(value)] for name, value in _leaves(config)],
+                "messages": list(dict.fromkeys(messages)),
+                "metrics": {
+                    "iteration": [line.get("iteration") for line in metrics],
+                    "names": names,
+                    "values": [[line.get(name) for line in metrics] for name in names],
+                },
+                "problems": [
+                    {
+                        "id": facts.problem_id,
+                        "prompt": len(facts.prompt_ids),
+                        "golden": facts.whole - len(facts.prompt_ids),
+                        "held_out": facts.problem_id in held_out,
+                    }
+                    for facts in self._problems.values()
+                ],
+                "kinds": self._kinds,
+                "flags": self._flags,
+                "states": self._states,
+                "audits": len(self._audits),
+                "open": self._chunk,
+                "tolerance": self._tolerance,
+                "limits": {n: _number(config, n) for n in ("grow_above", "shrink_below", "confidence")},
+            },
+        )
+
+
+def _number(config: Record, name: str) -> float | None:
+    method = config.get("method")
+    value = method.get(name) if isinstance(method, dict) else None
+    return value if isinstance(value, int | float) else None
+
+
+def _add(columns: dict[str, list[Any]], row: dict[str, Any]) -> None:
+    for name, values in columns.items():
+        values.append(row[name])
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _leaves(config: Record, before: str = "") -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        nested = isinstance(value, dict) and value
+        leaves += _leaves(value, f"{before}{name}.") if nested else [(before + name, value)]
+    return leaves
+
+
+def _text(value: Any) -> str:
+    return re.sub(r"[\[\]'\"]", "", str(value)) if isinstance(value, list) else str(value)
