@@ -6,6 +6,7 @@ The assistant's turn opens with `ASSISTANT_PREFIX`, so a completion begins insid
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal
@@ -19,6 +20,9 @@ CODE_PREFIX = f'{SIGNATURE}\n    """\n    Observation:'
 FENCE = "```"
 ASSISTANT_PREFIX = f"{FENCE}python\n{CODE_PREFIX}"
 STOP = (FENCE,)
+QUOTES = '"""'
+# Of the pairs that a program gets wrong, so many are shown to the model.
+MOST_WRONG = 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,35 @@ def user_message(task: Task, options: PromptOptions = PromptOptions()) -> str:
 def messages(task: Task, options: PromptOptions = PromptOptions()) -> list[dict[str, str]]:
     """Make the conversation up to the assistant's turn, which `ASSISTANT_PREFIX` opens."""
     return [{"role": "user", "content": user_message(task, options)}]
+
+
+def refinement(
+    task: Task, source: str, outputs: Sequence[Grid | None], error: str | None, options: PromptOptions
+) -> list[dict[str, str]]:
+    """Go on with the conversation after a program that is wrong: it, and what it made of the train inputs.
+
+    `outputs` are those of all train pairs, in the task's order; of the wrong ones the first two are shown.
+    """
+    wrong = [number for number, example in enumerate(task.train) if outputs[number] != example.output]
+    texts = ["That is not right yet."]
+    for number in wrong[:MOST_WRONG]:
+        output, example = outputs[number], task.train[number]
+        texts.append(_grid_text("For this input", example.input, options))
+        texts.append("it gives no grid." if output is None else _grid_text("it gives", output, options))
+        texts.append(_grid_text("and the output is", example.output, options))
+    if error:
+        texts.append(f"An error: {error}.")
+    if right := len(task.train) - len(wrong):
+        texts.append(f"It is right on {right} of {len(task.train)} examples.")
+    texts.append(f"Write `{SIGNATURE}` again, corrected.")
+    answer = {"role": "assistant", "content": f"{FENCE}python\n{source.rstrip()}\n{FENCE}"}
+    return [*messages(task, options), answer, {"role": "user", "content": "\n\n".join(texts)}]
+
+
+def golden_docstring(source: str) -> str:
+    """Cut out of a golden solution what lies between `CODE_PREFIX` and its code: the docstring's rest."""
+    text = completion_text(source)
+    return text[: text.index(QUOTES) + len(QUOTES)] + "\n"
 
 
 def completion_text(source: str) -> str:

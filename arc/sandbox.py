@@ -8,8 +8,9 @@ of one program is left for the next. The expected outputs never enter: a program
 nothing keeps two pieces of code in one interpreter apart, but would have to know it.
 
 What a program can learn: by `stat`, which Python needs to import, and which neither Landlock nor seccomp can
-refuse by path, whether a file exists where the user may look for it, its size, owner and times (not what is
-in it, nor what is in a folder); the kernel's version, the machine's load, the time, and its own numbers.
+refuse by path, whether a file or a process exists, where the user may look for it, and a file's size, owner,
+times and where a link points (not what is in it, nor what is in a folder); the kernel's version and load, and
+the time.
 """
 
 from __future__ import annotations

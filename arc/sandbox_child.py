@@ -3,7 +3,7 @@
 Python is started once, for many programs: `serve` forks for each job that it reads from standard input, and
 goes on in the fork alone. The server itself runs nothing of a job and looks into none; it passes on what the
 fork answers, wipes what it has seen, and says how the fork ended. Messages to it are `j` (a job), and `k`
-(kill the fork); from it `r` (ready), `d` (data of an answer), and `e` (the end of a job).
+(kill the fork); from it `r` (ready), `p` (a fork's pid), `d` (data of an answer), and `e` (the end of a job).
 
 A job is the pair (source, inputs) as `marshal` writes it. Each input is answered by one line of ASCII: `+`
 and the output as Python shows it, or `-` and an error. The source can forge the answers, so whoever reads
@@ -21,6 +21,7 @@ import signal
 
 FILE = "<solution>"
 CHUNK = 1 << 16
+COMMON = ("collections", "copy")
 LIBC = ctypes.CDLL(None, use_errno=True)
 # prctl(2); for pidfd_open(2), whose number is the same on all machines, Python has a function not everywhere.
 DEATH_SIGNAL, FILTER, DROP_CAPABILITY, NO_NEW_PRIVILEGES, AMBIENT = 1, 22, 24, 38, 47
@@ -35,7 +36,9 @@ def serve() -> bytes:
     nothing, writer = os.pipe()
     os.close(writer)
     server, passing = os.getpid(), bytearray(CHUNK)
-    # What the first compilation sets up would be set up again in every fork.
+    # What most programs import, and what the first compilation sets up, is there in every fork.
+    for name in COMMON:
+        __import__(name)
     compile("0", FILE, "exec")
     gc.freeze()
     send(b"r")
@@ -53,6 +56,7 @@ def serve() -> bytes:
             return bytes(job)
         os.close(writer)
         job[:] = bytes(len(job))
+        send(b"p" + pid.to_bytes(4, "little"))
         watch(pid, reader, passing)
 
 

@@ -59,7 +59,6 @@ SYSCALLS: dict[str, tuple[int | None, int]] = {
     "mprotect": (10, 226),
     "mremap": (25, 216),
     "brk": (12, 214),
-    "madvise": (28, 233),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
@@ -93,7 +92,6 @@ SYSCALLS: dict[str, tuple[int | None, int]] = {
     "set_robust_list": (273, 99),
     "set_tid_address": (218, 96),
     "rseq": (334, 293),
-    "membarrier": (324, 283),
     "ppoll": (271, 73),
     "pselect6": (270, 72),
     "wait4": (61, 260),
@@ -109,6 +107,7 @@ SYSCALLS: dict[str, tuple[int | None, int]] = {
     "getsid": (124, 156),
     "ioctl": (16, 29),
     "kill": (62, 129),
+    "madvise": (28, 233),
     "mmap": (9, 222),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
@@ -165,6 +164,8 @@ RULES = {
     # Terminal or not, its size; close on exec, and what is there to be read.
     "ioctl": Rule(1, values=(0x5401, 0x5413, 0x5450, 0x5451, 0x541B)),
     "mmap": Rule(3, no_bits=UNCOUNTED),
+    # What memory is for, that it is free, or may be in huge pages; not that pages are shared with equal ones.
+    "madvise": Rule(2, values=(0, 1, 2, 3, 4, 8, 14, 15)),
     "clone": Rule(0, bits=THREAD, otherwise=EAGAIN),
     "kill": Rule(0, values=(OWN_PID,)),
     "tgkill": Rule(0, values=(OWN_PID,)),

@@ -11,6 +11,7 @@ import marshal
 import math
 import os
 import resource
+import secrets
 import select
 import signal
 import sys
@@ -32,6 +33,8 @@ START_SECONDS = 60.0
 KILL_SECONDS = 5.0
 OPEN_FILES = 64
 STACK_BYTES = 8 << 20
+# The kernel counts no threads for a process alone: we look, this often, and end it where there are more.
+THREADS, WATCH_SECONDS = 256, 0.05
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Limits:
     seconds: float = 2.0
     """Wall time, from when the job is handed to the sandbox; and time on all cores together, rounded up."""
     memory_mb: int = 256
-    """Memory, in units of 2**20 bytes: all that is mapped. Python's own share is about 15."""
+    """Memory of all processes, in units of 2**20 bytes: what is mapped. Python's own share is about 15."""
     processes: int = 1
-    """Processes at a time, the run's own included; threads do not count."""
+    """Processes at a time, the run's own included; threads do not count, up to 256."""
     output_bytes: int = 1 << 20
     """Size of everything the run answers."""
 
@@ -78,26 +81,29 @@ class Server:
         return answer, ending
 
     def _exchange(self, job: bytes) -> tuple[bytes, str]:
-        limits, answer, ending = self._limits, bytearray(), ""
+        limits, answer, pid, ending = self._limits, bytearray(), 0, ""
         deadline = time.monotonic() + limits.seconds
         self._send(b"j", job)
         while True:
-            kind, data = self._receive(deadline)
-            if not kind:
-                lost = self._stop()
-                return bytes(answer), ending or lost
+            kind, data = self._receive(min(deadline, time.monotonic() + WATCH_SECONDS))
+            late = time.monotonic() > deadline
             if kind == b"e":
                 return bytes(answer), ending or self._ending(data)
-            if ending and kind == b"late":
-                self._stop()
-                return bytes(answer), ending
+            if kind == b"" or (late and ending):
+                lost = self._stop()
+                return bytes(answer), ending or lost
             if ending:
                 continue
-            answer += data
-            if kind == b"late":
-                ending = self._timeout()
-            elif len(answer) > limits.output_bytes:
+            if kind == b"p":
+                pid = int.from_bytes(data, "little")
+            elif kind == b"d":
+                answer += data
+            if len(answer) > limits.output_bytes:
                 ending = f"answered with more than {limits.output_bytes} bytes"
+            elif late:
+                ending = self._timeout()
+            elif kind == b"late" and _threads(pid) > THREADS:
+                ending = f"killed for using more than {THREADS} threads"
             if ending:
                 self._send(b"k")
                 deadline = time.monotonic() + KILL_SECONDS
@@ -114,7 +120,7 @@ class Server:
         received = self._received
         while True:
             kind = bytes(received[:1])
-            start, size = 1, 8 if kind == b"e" else 0
+            start, size = 1, {b"p": 4, b"e": 8}.get(kind, 0)
             if kind == b"d":
                 start, size = 5, int.from_bytes(received[1:5], "little")
             if kind and len(received) >= start + size:
@@ -169,9 +175,9 @@ class Server:
         self._poll.unregister(process.stdout)
         self._received.clear()
         with self._stack:
-            if not process.stdin.closed:
-                process.stdin.close()
-            result = process.wait(0.5)
+            # All its processes, whether it has ended or not.
+            process.kill()
+            result = process.wait(KILL_SECONDS)
         reasons = _sandlock().ExitReason
         endings = {
             reasons.TIMEOUT: self._timeout(),
@@ -181,10 +187,21 @@ class Server:
         return endings.get(result.reason, f"ended with exit code {result.exit_code} before it answered")
 
 
+def _threads(pid: int) -> int:
+    """Count a process's threads; 0 where it is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
 def _policy(limits: Limits) -> Any:
     return _sandlock().Sandbox(
         fs_readable=_readable(),
-        fs_denied=_denied(),
+        # In these two `sandlock` would show files that it makes up.
+        fs_denied=[*_denied(), "/proc", "/etc"],
+        # A program can read it; unlike `sandlock`'s own names it tells nothing.
+        name=f"sandbox-{secrets.token_hex(8)}",
         # Neither writing nor the network has to be refused: what is not granted is refused.
         extra_deny_syscalls=["memfd_create", "socketpair", "io_uring_setup"],
         # Of one process the kernel itself limits the memory; of several `sandlock` counts it.

@@ -68,20 +68,20 @@ class AsyncLLM(EngineThread):
         Leaving the loop aborts it. Raises what `LLM.add_request` does, and `EngineError` where a step fails.
         """
         ids = None if request_id is None else [request_id]
-        async with self.requests(lambda _: [prompt], sampling_params, priority, ids, lora_request) as outputs:
+        async with self.requests([prompt], sampling_params, priority, ids, lora_request) as outputs:
             async for _, output in outputs:
                 yield output
 
     @asynccontextmanager
     async def requests(
         self,
-        prompts: Callable[[LLM], Sequence[Prompt]],
+        prompts: Sequence[Prompt],
         params: SamplingParams,
         priority: int = 0,
         request_ids: Sequence[str] | None = None,
         lora_request: LoRARequest | None = None,
     ) -> AsyncIterator[AsyncIterator[tuple[int, RequestOutput]]]:
-        """Sample from what `prompts(llm)` gives on the thread: an iterator of (place of the prompt, output).
+        """Sample from prompts: an iterator of (place of the prompt, output).
 
         Leaving the block aborts what has not finished. Raises what `LLM.add_request` does, before anything of
         these prompts runs, and `EngineError` where a step fails. `request_ids` are by default numbers.
@@ -92,7 +92,7 @@ class AsyncLLM(EngineThread):
             if self._is_dead:
                 raise EngineError(f"the sampler has stopped for good ({self.error}); start it again")
             try:
-                for place, prompt in enumerate(prompts(llm)):
+                for place, prompt in enumerate(prompts):
                     asked = None if request_ids is None else request_ids[place]
                     request_id = llm.add_request(
                         asked, prompt, params, lora_request=lora_request, priority=priority
@@ -104,9 +104,14 @@ class AsyncLLM(EngineThread):
                 raise
             return len(inbox.running)
 
+        held = None  # the grammar, for as long as somebody may look for it
+        if not (self._is_stopped or self._llm.is_prepared(params)):
+            loop = asyncio.get_running_loop()
+            held = await loop.run_in_executor(self._preparing, self._llm.prepare, params)
         try:
             yield _until_finished(inbox, await self._call(add, when_open=True))
         finally:
+            del held
             inbox.is_left = True
             # Commands keep their order: should `add` still be waiting, it comes first.
             self._commands.put(lambda: self._abort(inbox))

@@ -33,10 +33,10 @@ class Serve(Model):
         max_body_bytes: most bytes of one request.
         max_concurrent_requests: more than so many at a time are refused.
         shutdown_timeout: seconds that running requests still have when the server is told to stop.
-        tool_call_parser: how the model writes calls of tools: hermes, llama3_json, mistral or openai
-            (gpt-oss); by default, what its chat template shows.
+        tool_call_parser: how the model writes calls of tools: hermes, llama3_json, mistral, openai (gpt-oss),
+            qwen3_coder or glm45; by default, what its chat template shows.
         enable_auto_tool_choice: refuse to start where nothing says how calls are written.
-        reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1 or openai (gpt-oss); by
+        reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1, glm45 or openai (gpt-oss); by
             default nothing does, but for gpt-oss.
         chat_template: a file, or Jinja itself, in place of the model's chat template.
         trust_request_chat_template: let requests bring a chat template, which is a program.

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -66,6 +66,8 @@ class EngineThread:
         self._held_back: list[Callable[[], None]] = []
         self._drained: list[Future[None]] = []  # to be told once nothing runs
         self._lock = threading.Lock()
+        # Where what a request needs is compiled, which would hold up all others.
+        self._preparing = ThreadPoolExecutor(1, "minillm-grammars")
         self._thread = threading.Thread(target=self._run, name="minillm-engine", daemon=True)
 
     @refusing({"timeout": anything()})

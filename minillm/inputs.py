@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NotRequired, TypedDict, TypeVar
 
-from minillm.api.grammars import Grammars
+from minillm.api.grammars import Grammar, Grammars
 from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
 from minillm.api.parameters import is_list
 from minillm.api.sampling_params import SamplingParams
+from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sequence import EngineSequence
 from minillm.engine.served_loras import ServedLoRA
@@ -303,6 +304,8 @@ class RequestBuilder:
         self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
         self.max_model_len, self._max_logprobs = max_model_len, max_logprobs
         self._numbers = count()
+        self._made_grammars: Grammars | None = None
+        self._lock = threading.Lock()
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """Raise `MinillmError` for a prompt that is empty, too long, or has ids outside the vocabulary."""
@@ -395,9 +398,28 @@ class RequestBuilder:
                     "allowed_token_ids: min_tokens and bad_words leave none of them; allow more"
                 )
 
-    @cached_property
+    def is_prepared(self, params: SamplingParams) -> bool:
+        """Tell whether `build` takes no time, since nothing has to be compiled for it."""
+        structure, grammars = params.structured_outputs, self._made_grammars
+        if not isinstance(structure, StructuredOutputsParams):
+            return True
+        return grammars is not None and grammars.has(structure)
+
+    def prepare(self, params: SamplingParams) -> Grammar | None:
+        """Compile what a request needs, on any thread, for `build` to find while somebody holds it.
+
+        Raises `MinillmError` as that does, for a grammar that cannot be used.
+        """
+        structure = params.structured_outputs
+        return None if structure is None else self._grammars.grammar(structure)
+
+    @property
     def _grammars(self) -> Grammars:
-        return Grammars(expect_tokenizer(self._tokenizer), self._model.config.vocab_size)
+        with self._lock:
+            if self._made_grammars is None:
+                tokenizer = expect_tokenizer(self._tokenizer)
+                self._made_grammars = Grammars(tokenizer, self._model.config.vocab_size)
+            return self._made_grammars
 
 
 def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:

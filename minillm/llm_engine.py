@@ -108,6 +108,17 @@ class LLMEngine:
         self._submit(request)
         return request.output.request_id
 
+    def is_prepared(self, params: SamplingParams) -> bool:
+        """Tell whether `add_request` takes no time for such parameters."""
+        return self._builder.is_prepared(params)
+
+    def prepare(self, params: SamplingParams) -> object:
+        """Compile the grammar of a request to come, which can take seconds; this alone may be on any thread.
+
+        What it returns is to be held until the request is added. Raises `MinillmError` as that does.
+        """
+        return self._builder.prepare(params)
+
     @torch.no_grad()
     def step(self) -> list[RequestOutput]:
         """Run one forward; return what the `output_kind` of each request that got a token shows."""

@@ -35,7 +35,7 @@ ORDERS: dict[str, Order] = {
         "ops",
     ),
     "minillm": (
-        ("_shadow", "errors"),
+        ("_shadow", "errors", "apart"),
         "tokenizer",
         "api",
         "model",
@@ -56,7 +56,11 @@ ORDERS: dict[str, Order] = {
     ),
 }
 # The programs that join arc to rl and minillm; the rest of arc knows neither, nor torch.
-ARC_PROGRAMS = ("arc.train", "arc.train_options", "arc.training", "arc.show")
+ARC_PROGRAMS = (
+    *("arc.train", "arc.train_options", "arc.training"),
+    *("arc.evaluate", "arc.evaluate_options", "arc.evaluating"),
+    "arc.show",
+)
 NOT_IN_ARC = ("torch", "kernels", "minillm", "rl", *ARC_PROGRAMS)
 
 # Where code may ask which device a tensor is on: one place, and a backend's own memory and launches.

@@ -32,10 +32,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             for y, x in group:
                 for dy, dx in directions:
                     ny, nx = y + dy, x + dx
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] == grid[r][c]:
-                            seen.add((ny, nx))
-                            group.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] == grid[r][c]:
+                        seen.add((ny, nx))
+                        group.append((ny, nx))
             if len(group) > len(shape):
                 shape = group
     # 2. Find the box around it.

@@ -23,7 +23,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     #    the sums that put the mirror line nearest to the middle of the grid first, and take the
     #    first one for which all pairs of rows agree. Cells of 8 agree with everything.
     def agree(first, second):
-        return all(a == b or hidden in (a, b) for a, b in zip(first, second))
+        return all(a == b or hidden in (a, b) for a, b in zip(first, second, strict=True))
 
     def mirror_sum(lines):
         for s in sorted(range(2 * size - 1), key=lambda s: abs(s - (size - 1))):

@@ -23,7 +23,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     while len(set(grid[high])) > 1:
         high += 1
     wide = 0
-    while len(set(row[wide] for row in grid)) > 1:
+    while len({row[wide] for row in grid}) > 1:
         wide += 1
     places = []
     for r in range(len(grid)):

@@ -26,7 +26,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 2. Find the patterns: colored cells that are at most two rows and two columns apart from
     #    another cell of the pattern belong together.
     positions = [(r, c) for r in range(height) for c in range(width)]
-    left_over = set((r, c) for r, c in positions if grid[r][c] != background)
+    left_over = {(r, c) for r, c in positions if grid[r][c] != background}
     output = [list(row) for row in grid]
     while left_over:
         cells = []

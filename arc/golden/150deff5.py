@@ -43,7 +43,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 #    piece and try the next kind for it.
                 others = fill(free - piece)
                 if others is not None:
-                    return [(color, piece)] + others
+                    return [(color, piece), *others]
         return None
 
     # 5. When no free cell is left, color the squares with 8 and the bars with 2.

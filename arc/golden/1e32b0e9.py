@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     rows = [r for r in range(height) if len(set(grid[r])) == 1 and grid[r][0] != background]
     columns = []
     for c in range(width):
-        if grid[0][c] != background and len(set(row[c] for row in grid)) == 1:
+        if grid[0][c] != background and len({row[c] for row in grid}) == 1:
             columns.append(c)
     line = grid[rows[0]][0] if rows else grid[0][columns[0]]
     # 2. The number of the first line row is the height of a tile, that of the first line column is
@@ -39,7 +39,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             if r not in rows and c not in columns:
                 places[(r, c)] = (r % (tile_height + 1), c % (tile_width + 1))
     # 4. Collect the places where some tile has the shape.
-    shape = set(places[(r, c)] for r, c in places if grid[r][c] != background)
+    shape = {places[(r, c)] for r, c in places if grid[r][c] != background}
     # 5. Go through the cells again: where the place is one of these but the cell is background,
     #    color the cell with the line color.
     output = [list(row) for row in grid]

@@ -27,10 +27,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 3. Add each cell that is not 0 and touches an added cell, until there is no more.
     for r, c in reached:
         for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
-            if 0 <= y < height and 0 <= x < width and (y, x) not in seen:
-                if grid[y][x] != 0:
-                    seen.add((y, x))
-                    reached.append((y, x))
+            inside = 0 <= y < height and 0 <= x < width
+            if inside and (y, x) not in seen and grid[y][x] != 0:
+                seen.add((y, x))
+                reached.append((y, x))
     # 4. If all cells of the squares were added, return the color of paths, else 0.
     joined = all(place in seen for place in squares)
     result = [[path]] if joined else [[0]]

@@ -24,7 +24,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         columns = [c for c in range(len(grid[0])) if color in [row[c] for row in grid]]
         part = [row[columns[0] : columns[-1] + 1] for row in grid[rows[0] : rows[-1] + 1]]
         # 3. Keep the parts that have only one color: these are the complete rectangles.
-        if len(set(cell for row in part for cell in row)) == 1:
+        if len({cell for row in part for cell in row}) == 1:
             complete.append(part)
     # 4. Take the one with the fewest cells.
     smallest = min(complete, key=lambda part: len(part) * len(part[0]))

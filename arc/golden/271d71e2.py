@@ -65,7 +65,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             #    were plus one for each step. The others are 5.
             full = len([place for place in inside if color_at(*place) == 7]) + steps
             inside.sort(key=lambda p: (-p[0] * down - p[1] * right, p[0] * right - p[1] * down))
-            colors = {place: 0 for place in cells}
+            colors = dict.fromkeys(cells, 0)
             for number, place in enumerate(inside):
                 colors[place] = 7 if number < full else 5
             for place in bar:

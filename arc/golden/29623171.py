@@ -38,7 +38,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 left = len([column for column in line_columns if column < c])
                 tiles[(r, c)] = (above, left)
     # 3. Count the dots of each tile.
-    counts = {tile: 0 for tile in tiles.values()}
+    counts = dict.fromkeys(tiles.values(), 0)
     dot = background
     for r, c in tiles:
         if grid[r][c] != background:

@@ -22,7 +22,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     left = right = position % width
     # 2. Find the lines: rows with only one color and columns with only one color.
     line_rows = [r for r in range(height) if len(set(grid[r])) == 1]
-    line_columns = [c for c in range(width) if len(set(row[c] for row in grid)) == 1]
+    line_columns = [c for c in range(width) if len({row[c] for row in grid}) == 1]
     # 3. Go from the odd cell up, down, left and right until the next cell is on a line or outside.
     while top > 0 and top - 1 not in line_rows:
         top -= 1

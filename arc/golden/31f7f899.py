@@ -21,7 +21,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 1. Find the background, and the row without background.
     cells = [cell for row in grid for cell in row]
     background = max(set(cells), key=cells.count)
-    middle = [r for r in range(height) if background not in grid[r]][0]
+    middle = next(r for r in range(height) if background not in grid[r])
     row = grid[middle]
     line = max(set(row), key=row.count)
     # 2. Find the bars: columns side by side where this row has the same color, not that of the
@@ -49,7 +49,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     output = [[background] * width for r in range(height)]
     output[middle] = list(row)
     # 6. Draw the bars from left to right with the sorted pairs, above and below the row.
-    for columns, (up, down) in zip(bars, pairs):
+    for columns, (up, down) in zip(bars, pairs, strict=True):
         for r in range(middle - up, middle + down + 1):
             for c in columns:
                 output[r][c] = row[c]

@@ -22,10 +22,12 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     columns = [c for c, column in enumerate(zip(*grid)) if set(column) == {line}]
     output = []
     # 2. Go through the rows of blocks, between a line and the next one.
-    for top, bottom in zip(rows, rows[1:]):
+    for i in range(len(rows) - 1):
+        top, bottom = rows[i], rows[i + 1]
         # 3. Cut out the blocks of this row, each with its line on the left and on the right.
         blocks = []
-        for left, right in zip(columns, columns[1:]):
+        for k in range(len(columns) - 1):
+            left, right = columns[k], columns[k + 1]
             blocks.append([row[left : right + 1] for row in grid[top + 1 : bottom]])
         # 4. Find the block that comes only once.
         different = min(blocks, key=blocks.count)

@@ -22,7 +22,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     cells = [cell for row in grid for cell in row]
     background = max(set(cells), key=cells.count)
     # 1. The color of the roof is the one in the first row that is not background.
-    roof = [cell for cell in grid[0] if cell != background][0]
+    roof = next(cell for cell in grid[0] if cell != background)
     output = [[cell if cell == roof else background for cell in row] for row in grid]
     for c in range(width):
         column = [row[c] for row in grid]

@@ -47,7 +47,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         if len(group) == 1:
             for dy, dx, color in shapes.get(grid[r][c], []):
                 # 4. Mirror the shape left to right if the color is 2.
-                y, x = r + dy, c - dx if grid[r][c] == 2 else c + dx
+                y = r + dy
+                x = c - dx if grid[r][c] == 2 else c + dx
                 if 0 <= y < height and 0 <= x < width:
                     output[y][x] = color
     result = output

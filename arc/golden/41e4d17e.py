@@ -30,14 +30,17 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             for r in range(size):
                 for c in range(size):
                     on_border = r in (0, size - 1) or c in (0, size - 1)
-                    (border if on_border else inside).add(grid[top + r][left + c])
+                    if on_border:
+                        border.add(grid[top + r][left + c])
+                    else:
+                        inside.add(grid[top + r][left + c])
             if len(border) > 1 or background in border or inside != {background}:
                 continue
             # 3. Set all background cells in the middle row and the middle column of a frame to 6.
             for r in range(height):
                 for c in range(width):
-                    if r == top + size // 2 or c == left + size // 2:
-                        if grid[r][c] == background:
-                            output[r][c] = 6
+                    in_middle = r == top + size // 2 or c == left + size // 2
+                    if in_middle and grid[r][c] == background:
+                        output[r][c] = 6
     result = output
     return result

@@ -62,10 +62,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 #    box, or in the column to its left or right. Leave out what is outside of the
                 #    grid.
                 line = []
-                if r == top or r == bottom:
+                if r in (top, bottom):
                     line_r = top - 1 if r == top else bottom + 1
                     line = [(line_r, x) for x in range(left, right + 1)]
-                elif c == left or c == right:
+                elif c in (left, right):
                     line_c = left - 1 if c == left else right + 1
                     line = [(y, line_c) for y in range(top, bottom + 1)]
                 for y, x in line:

@@ -43,7 +43,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 columns = group[-1][1] - group[0][1] + 1
                 if rows * columns == len(group) and columns == len({c for _, c in group}):
                     rectangle = group
-                    background = sum(colors) - color
+                    background = min(colors - {color})
     # 3. Count the colors without the background, and draw each cell as a block of that size.
     size = len({cell for row in grid for cell in row if cell != background})
     output = []

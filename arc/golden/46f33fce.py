@@ -22,7 +22,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             # 3. Repeat each of these cells 4 times to the right.
             wide_row += [cell] * scale
         # 4. Repeat each of these rows 4 times downward.
-        for copy in range(scale):
+        for _ in range(scale):
             output.append(list(wide_row))
     result = output
     return result

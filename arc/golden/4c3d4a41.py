@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     height = len(grid)
     width = len(grid[0])
     # 1. Find the left wall: the first column with a cell that is not 0 in the first row.
-    wall = [c for c in range(width) if grid[0][c] != 0][0]
+    wall = next(c for c in range(width) if grid[0][c] != 0)
     # 2. All colored cells to the left of it are the stairs.
     stairs = [(r, c) for r in range(height) for c in range(wall) if grid[r][c] != 0]
     # 3. Find the bars: the columns between the left wall and the last column with a colored cell in

@@ -20,7 +20,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     output = [list(row) for row in grid]
     # 1. Find the color of the lines: all cells of it lie in a whole row or column of this color.
     colors = {cell for row in grid for cell in row}
-    for r, row in enumerate(grid):
+    for row in grid:
         for c, color in enumerate(row):
             if set(row) != {color} and {other[c] for other in grid} != {color}:
                 colors.discard(color)
@@ -35,10 +35,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in part:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] not in colors:
-                            seen.add((ny, nx))
-                            part.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] not in colors:
+                        seen.add((ny, nx))
+                        part.append((ny, nx))
             # 3. Find the color of the part that comes only once in it.
             part_colors = [grid[y][x] for y, x in part]
             color = min(part_colors, key=part_colors.count)

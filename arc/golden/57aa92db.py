@@ -45,7 +45,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 3. The key color is the color that all objects have.
     shared = set(all_cells)
     for cells in objects:
-        shared &= set(grid[r][c] for r, c in cells)
+        shared &= {grid[r][c] for r, c in cells}
     key = min(shared)
     # 4. The scale of an object is the side of its key block. Its size is its number of cells
     #    divided by scale times scale. The figure is the object with the largest size.
@@ -69,7 +69,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         key_cells = sorted((r, c) for r, c in cells if grid[r][c] == key)
         top, left = key_cells[0]
         scale = key_cells[-1][0] - top + 1
-        body = [grid[r][c] for r, c in cells if grid[r][c] != key][0]
+        body = next(grid[r][c] for r, c in cells if grid[r][c] != key)
         for y, x in places - {(0, 0)}:
             for r in range(top + y * scale, top + (y + 1) * scale):
                 for c in range(left + x * scale, left + (x + 1) * scale):

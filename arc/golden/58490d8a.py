@@ -35,7 +35,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 outside.append((r, c))
     colors = [grid[r][c] for r, c in outside]
     background = max(set(colors), key=colors.count)
-    left_over = set((r, c) for r, c in outside if grid[r][c] != background)
+    left_over = {(r, c) for r, c in outside if grid[r][c] != background}
     # 3. Count the objects of each color.
     counts = {}
     while left_over:

@@ -60,13 +60,13 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         shapes.append([(r - top, c - left) for r, c in cells])
     # 4. The object inside of the corner is the model.
     model = []
-    for cells, shape in zip(objects, shapes):
+    for cells, shape in zip(objects, shapes, strict=True):
         if max(r for r, c in cells) < end_r and max(c for r, c in cells) < end_c:
             model = shape
             model_cells = cells
     # 5. Color each other object that has the shape of the model with the color of the lines.
     output = [list(row) for row in grid]
-    for cells, shape in zip(objects, shapes):
+    for cells, shape in zip(objects, shapes, strict=True):
         if shape == model and cells != model_cells:
             for r, c in cells:
                 output[r][c] = line

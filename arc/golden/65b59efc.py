@@ -34,7 +34,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     # 3. For each shape note its color and the paint below it.
     shapes = {}
-    for shape, paint_tile in zip(tiles[0], tiles[2]):
+    for shape, paint_tile in zip(tiles[0], tiles[2], strict=True):
         shapes[color_of(shape)] = (shape, color_of(paint_tile))
     # 4. Make an empty output.
     output = [[0] * (size * size) for r in range(size * size)]

@@ -30,10 +30,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in group:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] == grid[r][c]:
-                            seen.add((ny, nx))
-                            group.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] == grid[r][c]:
+                        seen.add((ny, nx))
+                        group.append((ny, nx))
             # 2. Find the first and the last row and column of each group. It is a filled rectangle
             #    if it has all cells of this box.
             top, bottom = min(y for y, _ in group), max(y for y, _ in group)

@@ -51,7 +51,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             whole.append(cells)
     shape = max(whole, key=len)
     output = [list(row) for row in grid]
-    for c in sorted(set(column for row, column in shape)):
+    for c in sorted({column for row, column in shape}):
         # 4. In each column of the shape find its lowest cell.
         lowest = max(row for row, column in shape if column == c)
         # 5. If there is a dot below this cell in the column, color all cells below it with the

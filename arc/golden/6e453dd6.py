@@ -4,7 +4,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     1. The input and the output have the same size, and the background is the most common color.
     2. One column has only the color 5: it is a wall. The wall stays the same.
     3. On the left of the wall there are figures of color 0. Cells that touch, side by side or
-       corner to corner, are one figure, and no figure is above another one.
+       corner to corner, are one figure. No two figures have a common row.
     4. Each figure moves to the right until it touches the wall.
     5. In some rows a cell of the moved figure touches the wall, the cell on its left is background,
        and the figure has another cell further to the left in this row.

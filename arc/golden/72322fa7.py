@@ -51,9 +51,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                     moved = [(y + dy, x + dx) for y, x in part]
                     # 4. It fits if each of its cells lies on its color, and each cell of the
                     #    other part lies on background or outside the grid.
-                    fits = all(
-                        0 <= y < height and 0 <= x < width and grid[y][x] == color for y, x in moved
-                    )
+                    fits = True
+                    for y, x in moved:
+                        inside = 0 <= y < height and 0 <= x < width
+                        fits = fits and inside and grid[y][x] == color
                     for y, x in rest:
                         if 0 <= y + dy < height and 0 <= x + dx < width:
                             fits = fits and grid[y + dy][x + dx] == background

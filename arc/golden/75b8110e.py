@@ -25,9 +25,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 2. Order them: top right, bottom left, bottom right, top left.
     layers = [top_right, bottom_left, bottom_right, top_left]
     # 3. The own color of a quarter is the one that is not in all the other quarters.
-    shared = set(cell for row in grid for cell in row)
+    shared = {cell for row in grid for cell in row}
     for layer in layers:
-        shared &= set(cell for row in layer for cell in row)
+        shared &= {cell for row in layer for cell in row}
     # 4. For each place take the first quarter in this order that has its own color there. If none
     #    has, take the background.
     output = []

@@ -17,8 +17,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     def ranges(gaps, size):
         starts = [0] + [gap + 1 for gap in gaps]
-        ends = gaps + [size]
-        return [(start, end) for start, end in zip(starts, ends) if start < end]
+        ends = [*gaps, size]
+        return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
     # 1. Find the rows and the columns that have only one color. The most common color of them is
     #    the background, and those of the background are the gaps.

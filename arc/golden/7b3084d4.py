@@ -51,9 +51,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     turned = []
     for cells in pieces:
         ways = []
-        for turn in range(4):
+        for _ in range(4):
             cells = [(c, -r, color) for r, c, color in cells]
-            first_r, first_c, first_color = min(cells)
+            first_r, first_c, _ = min(cells)
             ways.append([(r - first_r, c - first_c, color) for r, c, color in sorted(cells)])
         turned.append(ways)
 

@@ -29,10 +29,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     added = set(outside)
     for r, c in outside:
         for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
-            if 0 <= y < height and 0 <= x < width and (y, x) not in added:
-                if grid[y][x] == background:
-                    added.add((y, x))
-                    outside.append((y, x))
+            inside = 0 <= y < height and 0 <= x < width
+            if inside and (y, x) not in added and grid[y][x] == background:
+                added.add((y, x))
+                outside.append((y, x))
     # 4. Color the added cells with 3 and the other background cells with 2.
     output = [list(row) for row in grid]
     for r in range(height):

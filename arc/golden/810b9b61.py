@@ -36,7 +36,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     background = max(set(cells), key=cells.count)
     # 2. Find the objects: cells of one color that are joined by their sides.
     positions = [(r, c) for r in range(height) for c in range(width)]
-    left_over = set((r, c) for r, c in positions if grid[r][c] != background)
+    left_over = {(r, c) for r, c in positions if grid[r][c] != background}
     output = [list(row) for row in grid]
     while left_over:
         shape = fill(min(left_over), left_over, sides)
@@ -48,7 +48,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         columns = [c for r, c in shape]
         top, bottom = min(rows) - 1, max(rows) + 1
         left, right = min(columns) - 1, max(columns) + 1
-        box = set((r, c) for r in range(top, bottom + 1) for c in range(left, right + 1))
+        box = {(r, c) for r in range(top, bottom + 1) for c in range(left, right + 1)}
         outside = fill((top, left), box - shape, sides + corners)
         # 4. If some cells of the rectangle are neither reached nor part of the object, the object
         #    is closed: color it with 3.

@@ -31,14 +31,14 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     # 1. For each color find the smallest rectangle that contains all its cells.
     positions = [(r, c) for r in range(height) for c in range(width)]
-    for color in sorted(set(cell for row in grid for cell in row)):
+    for color in sorted({cell for row in grid for cell in row}):
         cells = [(r, c) for r, c in positions if grid[r][c] == color]
         rows = [r for r, c in cells]
         columns = [c for r, c in cells]
         edge, inside = split(min(rows), min(columns), max(rows), max(columns))
         # 2. The frame color is the one whose cells are exactly the outline of this rectangle, with
         #    one color inside.
-        inside_colors = set(grid[r][c] for r, c in inside)
+        inside_colors = {grid[r][c] for r, c in inside}
         if cells == edge and len(inside_colors) == 1:
             frame = color
             hole = min(inside_colors)

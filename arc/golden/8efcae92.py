@@ -28,10 +28,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in group:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] != background:
-                            seen.add((ny, nx))
-                            group.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] != background:
+                        seen.add((ny, nx))
+                        group.append((ny, nx))
             # 3. Count the dots of each rectangle: the cells that do not have its most common
             #    color.
             colors = [grid[y][x] for y, x in group]

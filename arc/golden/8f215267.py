@@ -54,8 +54,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         bottom = max(r for r, c in cells)
         left = min(c for r, c in cells)
         right = max(c for r, c in cells)
-        border = set((r, c) for r in range(top, bottom + 1) for c in (left, right))
-        border |= set((r, c) for r in (top, bottom) for c in range(left, right + 1))
+        border = {(r, c) for r in range(top, bottom + 1) for c in (left, right)}
+        border |= {(r, c) for r in (top, bottom) for c in range(left, right + 1)}
         if cells == border and bottom - top >= 4 and right - left >= 4:
             outlines.append((color, cells, (top + bottom) // 2, right))
         else:

@@ -46,14 +46,14 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             around += [color_at(r, c) for r in (top - 1, bottom) for c in (left, left + 1)]
             if len(keys) >= 2 and len(set(keys)) == len(keys) and set(around) == {background}:
                 pairs = [(r, left, grid[r][left], grid[r][left + 1]) for r in rows]
-    in_list = set((r, c) for r, left, key, filling in pairs for c in (left, left + 1))
+    in_list = {(r, c) for r, left, key, filling in pairs for c in (left, left + 1)}
     output = [list(row) for row in grid]
     # 2. If the background is not 0, the colors with filling 0 count as background. Leave out their
     #    pairs. Go through the other pairs from the last to the first.
     empty = {background}
     if background != 0:
-        empty |= set(key for r, c, key, filling in pairs if filling == 0)
-    for list_r, list_c, key, filling in pairs[::-1]:
+        empty |= {key for r, c, key, filling in pairs if filling == 0}
+    for _, _, key, filling in pairs[::-1]:
         if key in empty:
             continue
         # 3. Find the cells of the left color outside of the list, and the number of its objects:

@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
 
     def cut(colors):
         rows = [r for r in range(height) if set(grid[r]) & colors]
-        columns = [c for c in range(width) if set(row[c] for row in grid) & colors]
+        columns = [c for c in range(width) if {row[c] for row in grid} & colors]
         return [row[columns[0] : columns[-1] + 1] for row in grid[rows[0] : rows[-1] + 1]]
 
     # 2. The figure is the color whose cells are in more than one row and more than one column. Cut

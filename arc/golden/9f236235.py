@@ -17,7 +17,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     width = len(grid[0])
     # 1. Find the lines: rows with only one color and columns with only one color.
     line_rows = [r for r in range(height) if len(set(grid[r])) == 1]
-    line_columns = [c for c in range(width) if len(set(row[c] for row in grid)) == 1]
+    line_columns = [c for c in range(width) if len({row[c] for row in grid}) == 1]
 
     def starts(lines, size):
         return [i for i in range(size) if i not in lines and (i == 0 or i - 1 in lines)]

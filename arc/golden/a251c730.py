@@ -50,7 +50,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     plan_cells = []
     for top, left, bottom, right, filling in frames:
         inner = [(r, c) for r in range(top + 1, bottom) for c in range(left + 1, right)]
-        left_over = set((r, c) for r, c in inner if grid[r][c] != filling)
+        left_over = {(r, c) for r, c in inner if grid[r][c] != filling}
         figures = []
         while left_over:
             cells = []

@@ -30,10 +30,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in figure:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] == grid[r][c]:
-                            seen.add((ny, nx))
-                            figure.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] == grid[r][c]:
+                        seen.add((ny, nx))
+                        figure.append((ny, nx))
             figures.append(figure)
     # 2. Find the number of cells of the largest figure.
     size = max(len(figure) for figure in figures)

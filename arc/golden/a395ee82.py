@@ -49,7 +49,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     stamp_color = grid[stamp[0][0]][stamp[0][1]]
     dots = [cells[0] for cells in objects if cells != stamp]
     # 2. The center is the cell of the map that has the color of the stamp.
-    center_r, center_c = [(r, c) for r, c in dots if grid[r][c] == stamp_color][0]
+    center_r, center_c = next((r, c) for r, c in dots if grid[r][c] == stamp_color)
     rows = [r for r, c in stamp]
     columns = [c for r, c in stamp]
     stamp_height = max(rows) - min(rows) + 1

@@ -26,7 +26,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     for r in range(height - 1):
         for c in range(width - 1):
             square = [(r, c), (r, c + 1), (r + 1, c), (r + 1, c + 1)]
-            if grid[r][c] != background and len(set(grid[y][x] for y, x in square)) == 1:
+            if grid[r][c] != background and len({grid[y][x] for y, x in square}) == 1:
                 block.update(square)
     # 2. Find the first and last row and the first and last column of the block. Take them together
     #    with one more row or column on each side.

@@ -32,10 +32,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in piece:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] == grid[r][c]:
-                            seen.add((ny, nx))
-                            piece.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] == grid[r][c]:
+                        seen.add((ny, nx))
+                        piece.append((ny, nx))
             # 2. Cut out the box of each piece.
             rows = [y for y, _ in piece]
             columns = [x for _, x in piece]

@@ -28,10 +28,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             seen.add((r, c))
             for y, x in figure:
                 for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                    if 0 <= ny < height and 0 <= nx < width and (ny, nx) not in seen:
-                        if grid[ny][nx] != background:
-                            seen.add((ny, nx))
-                            figure.append((ny, nx))
+                    inside = 0 <= ny < height and 0 <= nx < width
+                    if inside and (ny, nx) not in seen and grid[ny][nx] != background:
+                        seen.add((ny, nx))
+                        figure.append((ny, nx))
             # 3. Count the cells of color 1 in each figure.
             count = sum(1 for y, x in figure if grid[y][x] == 1)
             figures.append((count, min(figure), max(figure)))

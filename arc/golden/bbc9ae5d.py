@@ -19,6 +19,6 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     for _ in range(len(row) // 2):
         # 3. Add the row, then move it right by one cell, with the first color at the left end.
         output.append(row)
-        row = [color] + row[:-1]
+        row = [color, *row[:-1]]
     result = output
     return result

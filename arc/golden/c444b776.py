@@ -22,7 +22,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     rows = [r for r in range(height) if len(set(grid[r])) == 1 and grid[r][0] != background]
     columns = []
     for c in range(width):
-        if len(set(row[c] for row in grid)) == 1 and grid[0][c] != background:
+        if len({row[c] for row in grid}) == 1 and grid[0][c] != background:
             columns.append(c)
     # 2. The number of the first line row is the height of a tile, that of the first line column is
     #    its width.

@@ -47,7 +47,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     #    common one.
     shared = set(all_cells)
     for cells in objects:
-        shared &= set(grid[r][c] for r, c in cells)
+        shared &= {grid[r][c] for r, c in cells}
     core_color = max(shared, key=all_cells.count)
     # 4. The smallest core has scale 1. The scale of another object times itself is the number of
     #    its core cells divided by that of the smallest core.
@@ -55,7 +55,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     smallest = min(len(core) for core in cores)
     kinds = []
     frames = []
-    for cells, core in zip(objects, cores):
+    for cells, core in zip(objects, cores, strict=True):
         scale = 1
         while scale * scale * smallest < len(core):
             scale += 1
@@ -63,13 +63,13 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         #    column of the core and divided by the scale, and its color.
         top = min(r for r, c in core)
         left = min(c for r, c in core)
-        kind = set(((r - top) // scale, (c - left) // scale, grid[r][c]) for r, c in cells)
+        kind = {((r - top) // scale, (c - left) // scale, grid[r][c]) for r, c in cells}
         kinds.append(kind)
         frames.append((top, left, scale))
     # 6. Remove the objects. Draw each object again with the cells of the other kind, as blocks of
     #    its scale, counted from the first row and column of its core.
     output = [[background] * width for row in grid]
-    for kind, (top, left, scale) in zip(kinds, frames):
+    for kind, (top, left, scale) in zip(kinds, frames, strict=True):
         others = [other for other in kinds if other != kind]
         for y, x, color in others[0] if others else kind:
             for r in range(top + y * scale, top + (y + 1) * scale):

@@ -23,7 +23,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     """
 
     def swap(rows):
-        return [list(column) for column in zip(*rows)]
+        return [list(column) for column in zip(*rows, strict=True)]
 
     def mirror(rows):
         return [row[::-1] for row in rows]

@@ -42,11 +42,11 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     def is_base(cells):
         for r, c in cells:
             square = [(r, c), (r, c + 1), (r + 1, c), (r + 1, c + 1)]
-            if len(set(cells.get(place, 0) for place in square)) == 1:
+            if len({cells.get(place, 0) for place in square}) == 1:
                 return True
         return False
 
-    base = [cells for cells in pieces if is_base(cells)][0]
+    base = next(cells for cells in pieces if is_base(cells))
     others = [cells for cells in pieces if cells is not base]
 
     # 3. Take the first connector of the placed pieces that is not shared yet, row by row.
@@ -67,7 +67,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 moved = {}
                 for r, c in cells:
                     moved[(r + goal_r - key_r, c + goal_c - key_c)] = cells[(r, c)]
-                links = set(place for place in moved if moved[place] == 2)
+                links = {place for place in moved if moved[place] == 2}
                 inside = all(0 <= r < height and 0 <= c < width for r, c in moved)
                 overlap = set(moved) & set(placed)
                 if inside and overlap <= links & unshared:
@@ -77,7 +77,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                         return full
         return {}
 
-    unshared = set(place for place in base if base[place] == 2)
+    unshared = {place for place in base if base[place] == 2}
     placed = join(base, unshared, list(range(len(others)))) or base
     output = [[placed.get((r, c), 0) for c in range(width)] for r in range(height)]
     result = output

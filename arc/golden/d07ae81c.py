@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 2. For each dot color count the cells of each area color next to its dots, above, below, left
     #    and right. It belongs to the area color that it has more of.
     line_colors = {}
-    for dot_color in sorted(set(grid[r][c] for r, c in dots)):
+    for dot_color in sorted({grid[r][c] for r, c in dots}):
         near = []
         for r, c in dots:
             if grid[r][c] == dot_color:

@@ -20,10 +20,10 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 1. The size of the list is the number of cells before the first 3 in the first row. Its colors
     #    are those of its cells besides 7.
     size = grid[0].index(3)
-    wanted = set(cell for row in grid[:size] for cell in row[:size]) - {7}
+    wanted = {cell for row in grid[:size] for cell in row[:size]} - {7}
     # 2. Find the rooms: cells that are not 7, outside of the list with its border of 3, and that
     #    are joined by their sides.
-    seen = set((r, c) for r in range(size + 1) for c in range(size + 1))
+    seen = {(r, c) for r in range(size + 1) for c in range(size + 1)}
     output = [list(row) for row in grid]
     for start_r in range(height):
         for start_c in range(width):
@@ -39,7 +39,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
                 cells.append((r, c))
                 stack += [(r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)]
             # 3. Find the colors of each room.
-            colors = set(grid[r][c] for r, c in cells)
+            colors = {grid[r][c] for r, c in cells}
             # 4. If all colors of the list are among them, fill the room with 7.
             if wanted <= colors:
                 for r, c in cells:

@@ -25,7 +25,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     for r in range(height - 1):
         for c in range(width - 1):
             square = [(r, c), (r, c + 1), (r + 1, c), (r + 1, c + 1)]
-            if len(set(grid[y][x] for y, x in square)) == 1 and grid[r][c] != background:
+            if len({grid[y][x] for y, x in square}) == 1 and grid[r][c] != background:
                 block = square
     top, left = block[0]
     # 3. Start with an empty grid.

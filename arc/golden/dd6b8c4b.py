@@ -31,9 +31,9 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
         next_wave = set()
         for r, c in wave:
             for y, x in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
-                if 0 <= y < height and 0 <= x < width and grid[y][x] in (7, 9):
-                    if (y, x) not in reached:
-                        next_wave.add((y, x))
+                inside = 0 <= y < height and 0 <= x < width
+                if inside and grid[y][x] in (7, 9) and (y, x) not in reached:
+                    next_wave.add((y, x))
         wave = sorted(next_wave)
         reached |= next_wave
         # 3. Collect the cells of 9 in the order of the waves, in one wave row by row. Take the

@@ -17,8 +17,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     width = len(grid[0])
     # 1. Count the single cells of each color: those without a cell of the same color above, below,
     #    left or right. The dots are the color with the most single cells.
-    colors = sorted(set(cell for row in grid for cell in row))
-    singles = {color: 0 for color in colors}
+    colors = sorted({cell for row in grid for cell in row})
+    singles = dict.fromkeys(colors, 0)
     for r in range(height):
         for c in range(width):
             near = []

@@ -21,8 +21,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     left = [row[:middle] for row in grid]
     right = [row[middle + 1 :] for row in grid]
     # 2. Find the background: the color that both halves have.
-    left_colors = set(cell for row in left for cell in row)
-    right_colors = set(cell for row in right for cell in row)
+    left_colors = {cell for row in left for cell in row}
+    right_colors = {cell for row in right for cell in row}
     background = min(left_colors & right_colors)
     output = []
     # 3. Go through the places of a half.

@@ -1,19 +1,13 @@
-"""A program that tries grammars, each in a process of its own: of one that is hostile, it is that which dies.
+"""Grammars as llguidance has them; and whether it can compile one, tried in a process of its own first.
 
 Compiling a grammar can take llguidance forever, or all memory, or its stack, and nothing can stop it from
-within. `minillm.api.grammars` starts this file by itself, so it imports nothing of minillm's: first it reads
-a line of the bytes of all tokens, then a line for each grammar, and it answers each by a line. All are JSON.
+within. `minillm.apart` runs this file by itself, so it imports nothing of minillm's.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import resource
-import sys
-import threading
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +15,7 @@ import llguidance
 from llguidance import LLMatcher, regex_to_lark
 from llguidance.gbnf_to_lark import any_to_lark
 
-SECONDS, MEMORY = 3, 1 << 30
-# Less than threads have: what fits here fits where the grammar is compiled again.
-_STACK = 4 << 20
+TASK = "to compile"
 
 # Otherwise bytes that the grammar forces become the tokens that encode() gives for them alone, which are
 # others than in a text, and special ones where the bytes look so.
@@ -74,7 +66,13 @@ def _lark(asked: Mapping[str, Any]) -> str:
     return f"start: %json {json.dumps(schema)}"
 
 
-def _try(tokenizer: llguidance.LLTokenizer, asked: Mapping[str, Any]) -> dict[str, str]:
+def prepare(tokens: Sequence[str]) -> llguidance.LLTokenizer:
+    """Make the tokenizer of the bytes of all tokens, which stand there as characters."""
+    return make_tokenizer([text.encode("latin-1") for text in tokens])
+
+
+def answer(tokenizer: llguidance.LLTokenizer, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Try a grammar: write it as llguidance's own, or what it complains of."""
     try:
         grammar = grammar_of(asked)
         compiled(tokenizer, grammar).compute_bitmask()
@@ -82,42 +80,3 @@ def _try(tokenizer: llguidance.LLTokenizer, asked: Mapping[str, Any]) -> dict[st
     # The conversion from GBNF raises bare exceptions, and a panic of the library is not even that.
     except BaseException as error:
         return {"complaint": str(error)}
-
-
-def _answer(tokenizer: llguidance.LLTokenizer, line: bytes) -> None:
-    """Try one grammar within the limits, in this process."""
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if (statm := Path("/proc/self/statm")).exists():  # elsewhere, time and stack alone are limited
-        in_use = int(statm.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
-    answers: list[dict[str, str]] = []
-    thread = threading.Thread(target=lambda: answers.append(_try(tokenizer, json.loads(line))))
-    thread.start()
-    thread.join()
-    _write(answers[0])
-
-
-def _write(answer: Mapping[str, str]) -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def main() -> None:
-    """Answer until there is nothing more to read."""
-    threading.stack_size(_STACK)
-    lines = iter(sys.stdin.buffer.readline, b"")
-    tokenizer = make_tokenizer([text.encode("latin-1") for text in json.loads(next(lines))])
-    for line in lines:
-        if (child := os.fork()) == 0:
-            try:
-                _answer(tokenizer, line)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        if os.waitpid(child, 0)[1] != 0:
-            _write({"complaint": f"it takes more than {SECONDS} s, a gigabyte or a deep stack to compile"})
-
-
-if __name__ == "__main__":
-    main()

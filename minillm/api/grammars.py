@@ -10,25 +10,21 @@ Legend: X rows of logits, V vocabulary, W bytes of a bit for each token.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 import threading
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kernels.ops.logprobs import masked
+from minillm.apart.process import Apart
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError, install_hint
 from minillm.tokenizer.tokenizer import Tokenizer
@@ -74,9 +70,11 @@ class Grammars:
         self._end_W = _packed([i in eos for i in range(vocab_size)])
         self._vocab_size = vocab_size
         self._library, self._tokenizer = grammar_trial, grammar_trial.make_tokenizer(tokens)
-        self._trial = _Trial(Path(grammar_trial.__file__), tokens)
-        # The last that were used, by what was asked for; of one that was refused, why.
-        self._kept: OrderedDict[StructuredOutputsParams, llguidance.LLMatcher] = OrderedDict()
+        self._trial = Apart(grammar_trial.__file__, lambda: [token.decode("latin-1") for token in tokens])
+        # The last that were used, by what was asked for, and others that somebody holds.
+        self._kept: OrderedDict[StructuredOutputsParams, Grammar] = OrderedDict()
+        self._held: WeakValueDictionary[StructuredOutputsParams, Grammar] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
     def start(self, params: StructuredOutputsParams) -> Constraint:
         """Place a sample at the start of its grammar.
@@ -87,71 +85,36 @@ class Grammars:
         """
         after = tuple(params.after_token_ids or ())
         bits = (self._text_W, self._end_W, self._vocab_size)
-        return Constraint(self._matcher(params).deep_copy(), params.named, *bits, after)
+        return Constraint(self.grammar(params).matcher.deep_copy(), params.named, *bits, after)
 
-    def _matcher(self, params: StructuredOutputsParams) -> llguidance.LLMatcher:
-        """Return the grammar at its start, which is not to be moved."""
-        if (matcher := self._kept.get(params)) is None:
-            grammar = self._trial(params)
+    def has(self, params: StructuredOutputsParams) -> bool:
+        """Tell whether a grammar is compiled, so that `start` takes no time."""
+        return params in self._held
+
+    def grammar(self, params: StructuredOutputsParams) -> Grammar:
+        """Return the grammar, which is compiled where it is not there; raise `MinillmError` as `start` does.
+
+        That can take seconds; it may be done on any thread, for `start` on another, while it is held.
+        """
+        if (grammar := self._held.get(params)) is None:
+            answer = self._trial.ask(asdict(params))
+            if "grammar" not in answer:
+                raise MinillmError(f"{params.named} is refused: {_brief(answer['complaint'])}; correct it")
             with _refusing(f"{params.named} is refused", "correct it"):
-                matcher = self._kept[params] = self._library.compiled(self._tokenizer, grammar)
-        self._kept.move_to_end(params)
-        while len(self._kept) > 1 and sum(kept.characters for kept in self._kept) > _KEPT_CHARACTERS:
-            self._kept.popitem(last=False)
-        return matcher
-
-
-class _Trial:
-    """The process in which grammars are tried, which starts with the first of them.
-
-    Args:
-        program: `minillm.api.grammar_trial`, to be run by itself.
-        tokens: the bytes of all tokens.
-    """
-
-    def __init__(self, program: Path, tokens: Sequence[bytes]) -> None:
-        self._program, self._tokens = program, tokens
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self, params: StructuredOutputsParams) -> str:
-        """Return the grammar as llguidance compiles it; raise `MinillmError` where it does not."""
+                grammar = Grammar(self._library.compiled(self._tokenizer, answer["grammar"]))
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._process = self._start()
-            _send(self._process, asdict(params))
-            assert self._process.stdout is not None
-            answer = json.loads(self._process.stdout.readline() or b"{}")
-        if "grammar" in answer:
-            return str(answer["grammar"])
-        complaint = _brief(answer.get("complaint", "the process that tries grammars has died"))
-        raise MinillmError(f"{params.named} is refused: {complaint}; correct it")
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        # The packages are those that are found here; -P keeps the files beside the program out.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(self._program)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        weakref.finalize(self, _end, process)
-        _send(process, [token.decode("latin-1") for token in self._tokens])
-        return process
+            self._held[params] = self._kept[params] = grammar
+            self._kept.move_to_end(params)
+            while len(self._kept) > 1 and sum(kept.characters for kept in self._kept) > _KEPT_CHARACTERS:
+                self._kept.popitem(last=False)
+        return grammar
 
 
-def _send(process: subprocess.Popen[bytes], content: object) -> None:
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(content).encode() + b"\n")
-    process.stdin.flush()
+@dataclass(eq=False)
+class Grammar:
+    """A compiled grammar at its start, which is not to be moved."""
 
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let it end, for nothing more comes."""
-    with process:
-        pass
+    matcher: llguidance.LLMatcher
 
 
 class Constraint:

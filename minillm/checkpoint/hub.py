@@ -18,11 +18,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from minillm.errors import MinillmError
+from minillm.tokenizer.finding import finds_tokenizers
 
 DEMO_MODEL = "smollm2-135m-instruct"
 """Name of the packaged demo model, SmolLM2-135M-Instruct (Apache-2.0)."""
@@ -43,6 +47,7 @@ DEMO_FILES = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_OLD_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*")
 _TOKENIZER_FILES = ["*.json", "*.model", "tokenizer*", "merges.txt"]
 _SAFETENSORS = "*.safetensors"
 # Fetched where a repository has no safetensors.
@@ -74,20 +79,24 @@ def resolve(name: str | Path) -> Path:
     return folder
 
 
-def resolve_tokenizer(name: str | Path) -> Path:
+@finds_tokenizers
+def resolve_tokenizer(name: str | Path, **fetching: Any) -> Path:
     """Find the local folder of the tokenizer called `name`, which needs no weights and no config.json.
 
     Args:
         name: as for `resolve`; from a hub, no weights are fetched.
+        **fetching: of a hub id, options of `huggingface_hub.snapshot_download`.
 
     Raises:
         MinillmError: `name` is none of the three, or cannot be fetched.
     """
-    return _resolve(name, "tokenizer", [])
+    return _resolve(name, "tokenizer", [], fetching)
 
 
-def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
-    text, folder = str(name), Path(name).expanduser()
+def _resolve(
+    name: str | Path, kind: str, weights: list[str], fetching: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
+    text, folder = str(name), Path(os.path.expanduser(name))
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -104,8 +113,8 @@ def _resolve(name: str | Path, kind: str, weights: list[str]) -> Path:
         raise MinillmError(f"{text} is a file, but a model is a folder with a config.json{hint}")
     if text == DEMO_MODEL:
         return _demo_folder()
-    if _HUB_ID.fullmatch(text):
-        return _hub_folder(text, [*_TOKENIZER_FILES, "*.jinja"], weights)
+    if _HUB_ID.fullmatch(text) or (_OLD_HUB_ID.fullmatch(text) and _is_cached(text, fetching)):
+        return _hub_folder(text, [*_TOKENIZER_FILES, "*.jinja"], weights, fetching)
     near = difflib.get_close_matches(text.lower(), [DEMO_MODEL], cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise MinillmError(
@@ -123,7 +132,18 @@ def cache_dir() -> Path:
 # ---------------------------------------------------------------- Hugging Face hub
 
 
-def _hub_folder(repo: str, files: list[str], weights: list[str]) -> Path:
+def _is_cached(repo: str, fetching: Mapping[str, Any]) -> bool:
+    """Tell whether the hub's cache has a repository, as of one whose id is a word, such as gpt2."""
+    try:
+        import huggingface_hub
+
+        huggingface_hub.snapshot_download(repo, **{**fetching, "local_files_only": True})
+    except Exception:  # whatever it says, the name is no hub id then
+        return False
+    return True
+
+
+def _hub_folder(repo: str, files: list[str], weights: list[str], fetching: Mapping[str, Any]) -> Path:
     try:
         # Imported on use: most runs never ask the hub for anything.
         import huggingface_hub
@@ -134,7 +154,7 @@ def _hub_folder(repo: str, files: list[str], weights: list[str]) -> Path:
             "huggingface_hub; install it with pip"
         ) from error
     try:
-        fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES)
+        fetch = partial(huggingface_hub.snapshot_download, repo, ignore_patterns=_HUB_COPIES, **fetching)
         folder = Path(fetch(allow_patterns=[*files, *weights]))
         if weights and not any(folder.glob(_SAFETENSORS)):
             folder = Path(fetch(allow_patterns=[*files, *weights, _TORCH_FILES]))

@@ -25,6 +25,7 @@ from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
 from minillm.serve.tool_use import ToolUse
 from minillm.tokenizer.chat_templates import text_of
+from minillm.tokenizer.jinja_templates import UntrustedTemplate
 from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
 
 Outputs = AsyncIterator[tuple[int, RequestOutput]]
@@ -51,6 +52,7 @@ class Served:
         self.names, self.name, self.options = list(names), names[0], options
         self.adapters = {adapter.lora_name: adapter for adapter in options.lora_modules}
         self.created, self.max_model_len = int(time.time()), llm.max_model_len
+        self.vocab_size = llm.model.config.vocab_size
         self.defaults = llm.get_default_sampling_params()
         self._tokenizer, self.has_tokenizer = llm.tokenizer, llm.tokenizer is not None
         if self.has_tokenizer or options.parsers not in (None, ParserOptions()):
@@ -90,7 +92,7 @@ class Served:
     def chat_template(self, arguments: Json) -> str | None:
         """Take a request's own chat template from its fields; `ApiError` where the server does not allow it.
 
-        Jinja is a program: one that runs long would hold up everybody.
+        Jinja is a program, which runs in a process of its own, for it may never end.
         """
         template: str | None = arguments.pop("chat_template", None)
         if template is not None and not self.options.trust_request_chat_template:
@@ -99,7 +101,7 @@ class Served:
                 "--trust-request-chat-template",
                 param="chat_template",
             )
-        return template
+        return None if template is None else UntrustedTemplate(template)
 
     def bytes_of(self, token: int) -> list[int]:
         """Give a token's bytes, of which several tokens can make one character."""
@@ -123,10 +125,11 @@ class SampleProgress:
 
 
 class Exchange:
-    """A request and its answer, whole or in chunks; `cut_prompts` is for the `LLM`'s own thread.
+    """A request and its answer, whole or in chunks.
 
-    `request_id` is what the request was given by a header; a field of that name comes second. Raises
-    `MinillmError` for what is wrong with the request by itself.
+    To make one takes as long as its chat template, and `cut_prompts` as long as its text. `request_id` is
+    what the request was given by a header; a field of that name comes second. Raises `MinillmError` for what
+    is wrong with the request by itself.
     """
 
     fields: ClassVar[Mapping[str, Kind]]
@@ -175,13 +178,13 @@ class Exchange:
         self._prompts_read: dict[int, RequestOutput] = {}
         self._head: Json = {"id": self.request_id, "created": int(time.time()), "model": self.model}
 
-    def prompts(self, llm: LLM) -> list[Prompt]:
+    def prompts(self) -> list[Prompt]:
         """Make the prompts, as `LLM.enqueue` takes them; raise `MinillmError` where there are none."""
         raise NotImplementedError
 
-    def cut_prompts(self, llm: LLM) -> list[Prompt]:
+    def cut_prompts(self) -> list[Prompt]:
         """Make the prompts, cut to what `truncate_prompt_tokens` keeps of them: their end, or their start."""
-        prompts = self.prompts(llm)
+        prompts = self.prompts()
         for prompt in prompts:
             if self._kept is not None and isinstance(prompt, dict):
                 ids = prompt["prompt_token_ids"]
@@ -337,7 +340,7 @@ class CompletionExchange(Exchange):
             )
         return params
 
-    def prompts(self, llm: LLM) -> list[Prompt]:
+    def prompts(self) -> list[Prompt]:
         prompts: list[Prompt] = []
         for prompt in self._prompts:
             if isinstance(prompt, str):
@@ -466,7 +469,7 @@ class ChatExchange(Exchange):
         shown = parsers.shown_ids(use, reasons)
         return replace(params, structured_outputs=structure, shown_special_token_ids=shown)
 
-    def prompts(self, llm: LLM) -> list[Prompt]:
+    def prompts(self) -> list[Prompt]:
         ids = self.served.tokenizer.encode(self._text, add_special_tokens=False)
         return [{"prompt": self._text, "prompt_token_ids": ids}]
 

@@ -221,6 +221,13 @@ RESPONSE = _all(
     status=_STRING,
     output=_list({}),
 )
+ITEMS = _all(
+    object={"const": "list"},
+    data=_list({"type": "object"}),
+    first_id=or_null(_STRING),
+    last_id=or_null(_STRING),
+    has_more={"type": "boolean"},
+)
 RESPONSE_EVENT = _all(type=_STRING, sequence_number=_WHOLE)
 TOKENIZED = _all(count=_WHOLE, max_model_len=_WHOLE, tokens=_IDS, token_strs=or_null(_list(_STRING)))
 DETOKENIZED = _all(prompt=_STRING)

@@ -16,6 +16,7 @@ from minillm.tokenizer.tokenizer import Tokenizer
 REASONING_PARSERS: dict[str, type[Reader]] = {
     "qwen3": ThinkReader,
     "deepseek_r1": ThinkReader,
+    "glm45": ThinkReader,
     "openai": HarmonyReader,
     "openai_gptoss": HarmonyReader,
 }
@@ -117,7 +118,7 @@ class Parsers:
         elif self.is_harmony:
             calls = HarmonyReader(takes_calls=use.mode == "auto")
         elif use.mode == "auto" and self._calls is not None:
-            calls = self._calls(self._hidden(self._calls.marks))
+            calls = self._calls(self._hidden(self._calls.marks), tools=use.tools)
         else:
             calls = Reader()
         return Chain(ThinkReader(), calls) if reasons else calls

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import string
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 T = TypeVar("T")
 # Yields for each character; what it returns has been read.
@@ -160,14 +160,20 @@ class CallReader(Reader):
     separators: ClassVar[str] = ""
 
     def __init__(
-        self, hidden: frozenset[str] = frozenset(), make_id: Callable[[], str] | None = None
+        self,
+        hidden: frozenset[str] = frozenset(),
+        make_id: Callable[[], str] | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Read an answer.
 
         Args:
             hidden: marks that are special tokens, and so are never content.
             make_id: makes ids of calls; by default the class's own.
+            tools: that may be called, for those whose arguments are not JSON.
         """
+        functions = [tool["function"] for tool in tools]
+        self._schemas = {function["name"]: function.get("parameters") or {} for function in functions}
         self._hidden, self._new_id = hidden, make_id or self.make_id
         self._space, self._count = "", 0
         super().__init__()
@@ -196,7 +202,7 @@ class CallReader(Reader):
         self._delta.calls[self._count] = Call(call_id or self._new_id(), name)
         self._count += 1
         self._space = self._held = ""
-        self._sink = _drop
+        self._sink = drop
 
     def _arguments(self, text: str) -> None:
         self._delta.calls.setdefault(self._count - 1, Call()).arguments += text
@@ -357,7 +363,7 @@ def rest_of_value(first: str, sink: Sink, ahead: str = "") -> Reading[str]:
     return ""
 
 
-def _drop(text: str) -> None:
+def drop(text: str) -> None:
     """Take what is read of a call besides its name and arguments."""
 
 

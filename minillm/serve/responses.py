@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,55 +13,10 @@ from typing import Any, ClassVar
 from minillm.api.sampling_params import SamplingParams
 from minillm.errors import MinillmError
 from minillm.inputs import Prompt
-from minillm.llm import LLM
-from minillm.serve import protocol, responses_request
+from minillm.serve import responses_request
 from minillm.serve.exchange import ChatExchange, Outputs, Served
 from minillm.serve.protocol import ApiError, Json
-
-# Most bytes, as JSON, of the responses that are kept for clients to come back to.
-KEPT_BYTES = 64 << 20
-
-
-class ResponseStore:
-    """Responses by id, with the items that led to them; where they are too many, the oldest go."""
-
-    def __init__(self, max_bytes: int = KEPT_BYTES) -> None:
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._kept: OrderedDict[str, str] = OrderedDict()
-
-    def add(self, response: Json, items: list[Any]) -> None:
-        """Keep a response, and the items of the conversation before it."""
-        text = protocol.dumps({"response": response, "items": [*items, *response["output"]]})
-        self._drop(response["id"])  # where clients choose ids, one can come again
-        self._kept[response["id"]] = text
-        self._bytes += len(text)
-        while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._kept)))
-
-    def response(self, name: str) -> Json:
-        """Return the response of this id; `ApiError` where there is none."""
-        kept: Json = self._get(name, f"Response with id {name!r}", param=None, code=None)["response"]
-        return kept
-
-    def items(self, name: str) -> list[Any]:
-        """Return the conversation that ends with the response of this id; `ApiError` where there is none."""
-        what, code = f"Previous response with id {name!r}", "previous_response_not_found"
-        kept: list[Any] = self._get(name, what, param="previous_response_id", code=code)["items"]
-        return kept
-
-    def remove(self, name: str) -> None:
-        """Forget the response of this id; `ApiError` where there is none."""
-        self.response(name)
-        self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        self._bytes -= len(self._kept.pop(name, ""))
-
-    def _get(self, name: str, what: str, param: str | None, code: str | None) -> Any:
-        if name not in self._kept:
-            message = f"{what} not found; it had store: false, or was one of the oldest, which have to go"
-            raise ApiError(message, status=404, param=param, code=code)
-        return json.loads(self._kept[name])
+from minillm.serve.response_store import ResponseStore
 
 
 class ResponsesExchange:
@@ -84,20 +37,22 @@ class ResponsesExchange:
             raise ApiError("input is missing; give a text or a list of items", param="input")
         given = arguments["input"]
         self._store = store if arguments.get("store", True) else None
-        self._items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        items = [responses_request.referred(item, store.item) for item in items]
         if "previous_response_id" in arguments:
-            self._items = [*store.items(arguments["previous_response_id"]), *self._items]
-        chat = responses_request.chat_body(arguments, self._items)
+            items = [*store.items(arguments["previous_response_id"]), *items]
+        chat = responses_request.chat_body(arguments, items)
+        self._items = [responses_request.with_id(item) for item in items]
         with _our_names():
             self._chat = ChatExchange(chat, served, request_id)
         self.params: SamplingParams = self._chat.params
         self.priority, self.adapter = self._chat.priority, self._chat.adapter
         self._writer = ResponseWriter(_head(arguments, self._chat.model, self.params))
 
-    def cut_prompts(self, llm: LLM) -> list[Prompt]:
+    def cut_prompts(self) -> list[Prompt]:
         """Make the prompt, as `LLM.enqueue` takes it; raise `MinillmError` where there is none."""
         with _our_names():
-            return self._chat.cut_prompts(llm)
+            return self._chat.cut_prompts()
 
     async def whole(self, outputs: Outputs) -> Json:
         """Write the response."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minillm.api.parameters import FLAG, OBJECT, TEXT, TEXTS, WHOLE, Kind
@@ -103,6 +104,34 @@ def chat_body(arguments: Json, items: Sequence[Any]) -> Json:
     if "tool_choice" in arguments and (arguments.get("tools") or arguments["tool_choice"] != "auto"):
         chat["tool_choice"] = _tool_choice(arguments["tool_choice"])
     return chat | _logprobs(arguments) | _truncation(arguments.get("truncation", "disabled"))
+
+
+# What ids of items begin with.
+PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+
+
+def referred(item: Any, find: Callable[[str], Json]) -> Any:
+    """Return an item, or the one that it only refers to by its id, as `find` gives it."""
+    match item:
+        case {"id": str(name)} if item.keys() <= {"id", "type"} and item.get("type") in (
+            None,
+            "item_reference",
+        ):
+            return find(name)
+    return item
+
+
+def with_id(item: Json) -> Json:
+    """Return an item as it is listed: with its type, an id, and a text as a part."""
+    kind = item.get("type") or "message"
+    content = item.get("content")
+    if kind == "message" and isinstance(content, str):
+        is_ours = item["role"] == "assistant"
+        part: Json = {"type": "output_text" if is_ours else "input_text", "text": content}
+        content = [part | ({"annotations": []} if is_ours else {})]
+    made = {"type": kind, "id": f"{PREFIXES[kind]}_{uuid.uuid4().hex}", "status": "completed"}
+    given = {name: value for name, value in item.items() if value is not None}
+    return {**made, **given, **({} if content is None else {"content": content})}
 
 
 def check_stream_options(options: Json | None, stream: bool) -> None:

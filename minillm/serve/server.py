@@ -11,10 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,6 +30,7 @@ from minillm import __version__
 from minillm.api.parameters import FLAG, WHOLE, Kind
 from minillm.async_llm import AsyncLLM, EngineError
 from minillm.errors import MinillmError
+from minillm.inputs import Prompt
 from minillm.llm import LLM
 from minillm.serve import control, openapi, prometheus, protocol, responses_request, tokens
 from minillm.serve.adapters import LOAD, UNLOAD, Adapters
@@ -42,7 +44,13 @@ from minillm.serve.openapi import Endpoint
 from minillm.serve.options import ServerLimits as ServerLimits
 from minillm.serve.options import ServerOptions as ServerOptions
 from minillm.serve.protocol import ApiError, Json
-from minillm.serve.responses import ResponsesExchange, ResponseStore
+from minillm.serve.response_store import PAGE, ResponseStore
+from minillm.serve.responses import ResponsesExchange
+
+T = TypeVar("T")
+
+# Threads on which bodies become prompts.
+READERS = 8
 
 # ---------------------------------------------------------------- the application
 
@@ -130,6 +138,10 @@ def _sampling(server: _Server) -> list[Endpoint]:
             "DELETE", "/v1/responses/{name}", server.delete_response, "Forget a response",
             openapi.short(id="string", object="string", deleted="boolean"),
             errors={404: "there is no such response"},
+        ),
+        Endpoint(
+            "GET", "/v1/responses/{name}/input_items", server.input_items, "List what led to a response",
+            openapi.ITEMS, query=PAGE, errors={404: "there is no such response"},
         ),
         Endpoint(
             "POST", "/v1/responses/{name}/cancel", server.cancel,
@@ -268,6 +280,8 @@ class _Server:
         self.adapters = Adapters(self.llm, self.served)
         self.responses = ResponseStore()
         self._running = 0
+        self._readers = ThreadPoolExecutor(READERS, "minillm-read")
+        self._templates = ThreadPoolExecutor(1, "minillm-template")
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -290,14 +304,23 @@ class _Server:
         """Read the JSON that a request brings."""
         return await read_json(request, self.limits.max_body_bytes)
 
-    def asked(self, reply: Callable[[Any, Served, LLM], Json]) -> Callable[[Request], Awaitable[Response]]:
-        """Make an endpoint that answers a body, on the `LLM`'s own thread."""
+    async def apart(self, function: Callable[[Any, Served], T], body: Any) -> T:
+        """`function(body, served)`, which may take long, on a thread of neither the loop nor the `LLM`.
+
+        A template of the body's own may take long every time, so those wait for each other, and nobody else.
+        """
+        is_own = type(body) is dict and body.get("chat_template") is not None
+        threads = self._templates if is_own else self._readers
+        return await asyncio.get_running_loop().run_in_executor(threads, function, body, self.served)
+
+    def asked(self, reply: Callable[[Any, Served], Json]) -> Callable[[Request], Awaitable[Response]]:
+        """Make an endpoint that answers a body."""
 
         async def endpoint(request: Request) -> Response:
             with self.slot():
                 body = await self.body(request)
                 with _fields_named(body):
-                    return answer(await self.llm.call(partial(reply, body, self.served)))
+                    return answer(await self.apart(reply, body))
 
         return endpoint
 
@@ -313,6 +336,11 @@ class _Server:
             shown = reprlib.repr(asked[0])
             raise ApiError(f"{shown} is not supported; a response is given whole, as it was", param=asked[0])
         return answer(self.responses.response(request.path_params["name"]))
+
+    async def input_items(self, request: Request) -> Response:
+        with _fields_named(PAGE):
+            query = control.given_query(request, PAGE)
+            return answer(self.responses.input_items(request.path_params["name"], query))
 
     async def delete_response(self, request: Request) -> Response:
         self.responses.remove(name := request.path_params["name"])
@@ -398,26 +426,30 @@ class _Generate:
             with self.server.slot():
                 body = await self.server.body(request)
                 with _fields_named(body):
-                    exchange = self.exchange(body, self.server.served, request.headers.get("x-request-id"))
-                    await while_connected(receive, self._sample(exchange, scope, receive, noting))
+                    await while_connected(receive, self._answer(body, request, noting))
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # the server has been told to stop, and waited long enough
             if not has_begun:
                 raise STOPPED from None
 
-    async def _sample(
-        self, exchange: Exchange | ResponsesExchange, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, body: Any, request: Request, send: Send) -> None:
+        request_id = request.headers.get("x-request-id")
+
+        def read(body: Any, served: Served) -> tuple[Exchange | ResponsesExchange, list[Prompt]]:
+            exchange = self.exchange(body, served, request_id)
+            return exchange, exchange.cut_prompts()
+
+        exchange, prompts = await self.server.apart(read, body)
         requests = self.server.llm.requests(
-            exchange.cut_prompts, exchange.params, exchange.priority, lora_request=exchange.adapter
+            prompts, exchange.params, exchange.priority, lora_request=exchange.adapter
         )
         async with requests as outputs:
             if exchange.stream:
                 await send_events(send, exchange, outputs)
             else:
                 whole = await exchange.whole(outputs)
-                await answer(whole)(scope, receive, send)
+                await answer(whole)(request.scope, request.receive, send)
 
 
 # ---------------------------------------------------------------- the process

@@ -13,7 +13,6 @@ from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutp
 from minillm.api.parameters import FLAG, IDS, OBJECT, TEXT, Kind
 from minillm.api.sampling_params import SamplingParams
 from minillm.inputs import Prompt, chat_prompt
-from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.exchange import Exchange, Outputs, SampleProgress, Served, finite, prompt_logprobs
 from minillm.serve.protocol import ApiError, Json
@@ -49,7 +48,7 @@ class GenerateExchange(Exchange):
         params = super()._params({"max_tokens": self.served.max_tokens, **given})
         return replace(params, detokenize=detokenize)
 
-    def prompts(self, llm: LLM) -> list[Prompt]:
+    def prompts(self) -> list[Prompt]:
         return [{"prompt_token_ids": self._token_ids}]
 
     async def whole(self, outputs: Outputs) -> Json:
@@ -86,7 +85,7 @@ class GenerateExchange(Exchange):
         return {"token": self._name(token), "logprob": finite(entry), "bytes": None}
 
 
-def tokenized(body: Any, served: Served, llm: LLM) -> Json:
+def tokenized(body: Any, served: Served) -> Json:
     """Answer `/tokenize`: a text, or a chat as the model's template writes it, as token ids."""
     arguments = _read(body, TOKENIZE, served)
     tokenizer = served.tokenizer
@@ -114,12 +113,12 @@ def tokenized(body: Any, served: Served, llm: LLM) -> Json:
     return {"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": strings}
 
 
-def detokenized(body: Any, served: Served, llm: LLM) -> Json:
+def detokenized(body: Any, served: Served) -> Json:
     """Answer `/detokenize`: the text of token ids, special ones included."""
     arguments = _read(body, DETOKENIZE, served)
     if "tokens" not in arguments:
         raise ApiError("tokens are missing; give token ids", param="tokens")
-    size = llm.model.config.vocab_size
+    size = served.vocab_size
     if wrong := [i for i in arguments["tokens"] if i >= size]:
         raise ApiError(f"tokens: token id {wrong[0]} is outside the vocabulary of {size}", param="tokens")
     return {"prompt": served.tokenizer.decode(arguments["tokens"], skip_special_tokens=False)}

@@ -8,6 +8,7 @@ import string
 from typing import ClassVar, NoReturn
 
 from minillm.serve.reading import CallReader, Reading, Sink, rest_of_value
+from minillm.serve.xml_calls import GlmReader, QwenCoderReader
 
 
 class HermesReader(CallReader):
@@ -122,12 +123,18 @@ TOOL_PARSERS: dict[str, type[CallReader]] = {
     "llama3_json": LlamaReader,
     "mistral": MistralReader,
     "openai": HarmonyReader,
+    "qwen3_coder": QwenCoderReader,
+    "qwen3_xml": QwenCoderReader,
+    "glm45": GlmReader,
+    "glm47": GlmReader,
 }
 # What the chat templates of each have, and what others have that are alike.
 _SIGNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "openai": ("<|channel|>", ()),
     "mistral": ("[TOOL_CALLS]", ()),
     "llama3_json": ('"parameters": dictionary of argument name', ("<|header_start|>",)),
+    "qwen3_coder": ("<parameter=", ("<seed:tool_call>",)),
+    "glm45": ("<arg_key>", ()),
     "hermes": ("<tool_call>", ("<function=", "<arg_key>")),
 }
 

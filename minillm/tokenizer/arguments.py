@@ -24,6 +24,16 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "return_assistant_tokens_mask": (False,), "sanitize_control_tokens": (False,),
     "push_to_hub": (False,), "filename_prefix": (None,), "legacy_format": (None, False),
 }  # fmt: skip
+# The same of `from_pretrained`; what only says how a tokenizer is built changes no ids.
+_ANY = (None, True, False)
+OF_FROM_PRETRAINED: dict[str, tuple[Any, ...]] = {
+    "use_fast": _ANY, "trust_remote_code": _ANY, "from_slow": _ANY, "legacy": _ANY, "resume_download": _ANY,
+    "subfolder": (None, ""), "split_special_tokens": (None, False), "clean_up_tokenization_spaces": _ANY,
+    **dict.fromkeys(("add_prefix_space", "add_bos_token", "add_eos_token", "config", "gguf_file"), (None,)),
+    **dict.fromkeys(("code_revision", "proxies", "tokenizer_file", "tokenizer_type"), (None,)),
+}  # fmt: skip
+# Its options that say where and what to fetch.
+FETCHING = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 
 
 class BatchEncoding(dict[str, Any]):
@@ -43,12 +53,14 @@ class BatchEncoding(dict[str, Any]):
         return self
 
 
-def refuse(method: str, arguments: Mapping[str, Any]) -> None:
+def refuse(
+    method: str, arguments: Mapping[str, Any], unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED
+) -> None:
     """Raise `MinillmError` for an argument that is not supported, unless its value asks for nothing."""
     for name, value in arguments.items():
-        if name not in UNSUPPORTED:
+        if name not in unsupported:
             raise MinillmError(f"{method} has no argument {name!r}; leave it out")
-        if not any(value is one or (value == one and type(value) is type(one)) for one in UNSUPPORTED[name]):
+        if not any(value is one or (value == one and type(value) is type(one)) for one in unsupported[name]):
             raise MinillmError(
                 f"{method}({name}={reprlib.repr(value)}): Hugging Face has this argument, minillm does not "
                 "support it; leave it out"

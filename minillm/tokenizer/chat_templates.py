@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cache, lru_cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.sandbox
 
+from minillm.apart.process import Apart
 from minillm.errors import MinillmError
+from minillm.tokenizer import jinja_templates
+from minillm.tokenizer.jinja_templates import UntrustedTemplate, compiled, reads_parts
 from minillm.tokenizer.settings import read_json
 
 DEFAULT, TOOL_USE = "default", "tool_use"
@@ -51,20 +48,24 @@ class ChatTemplates:
             MinillmError: there is no such template, or it refuses the variables.
         """
         label, text = self._choose(asked, variables.get("tools"))
-        try:
-            return _compiled(text).render(variables)
-        except jinja2.TemplateSyntaxError as error:
-            raise MinillmError(
-                f"{label} is not valid Jinja (line {error.lineno}: {error.message}); correct it there, or "
-                "give the prompt as plain text"
-            ) from error
+        if isinstance(text, UntrustedTemplate):
+            found = _ask({"template": text, "variables": dict(variables)})
+        else:
+            found = jinja_templates.answer(None, {"template": text, "variables": variables})
+        match found:
+            case {"text": str(laid_out)}:
+                return laid_out
+            case {"syntax": [message, line]}:
+                raise MinillmError(
+                    f"{label} is not valid Jinja (line {line}: {message}); correct it there, or give the "
+                    "prompt as plain text"
+                )
         # A template is a program: on odd messages it can fail in any way that an expression can.
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise MinillmError(
-                f"{label} refuses the messages: {reason}; change the roles or contents to what it takes, or "
-                "give the prompt as plain text"
-            ) from error
+        reason = " ".join(str(found.get("refusal", found.get("complaint"))).split())
+        raise MinillmError(
+            f"{label} refuses the messages: {reason}; change the roles or contents to what it takes, or give "
+            "the prompt as plain text"
+        )
 
     def as_read(
         self, asked: str | None, variables: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
@@ -78,7 +79,9 @@ class ChatTemplates:
         """
         if not any(isinstance(message.get("content"), list) for message in messages):
             return list(messages)
-        reads = _reads_parts(self._choose(asked, variables.get("tools"))[1])
+        text = self._choose(asked, variables.get("tools"))[1]
+        is_foreign = isinstance(text, UntrustedTemplate)
+        reads = _ask({"template": text}).get("reads", False) if is_foreign else reads_parts(text)
         return [
             {**m, "content": text_of(i, m["content"])}
             if isinstance(m.get("content"), list) and not (reads and m.get("role") != "tool")
@@ -102,6 +105,16 @@ class ChatTemplates:
             f"this model has the chat templates {', '.join(map(repr, sorted(self.texts)))} and none called "
             f"{DEFAULT!r}; name one of them as chat_template"
         )
+
+
+@cache
+def _untrusted() -> Apart:
+    return Apart(jinja_templates.__file__)
+
+
+def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask in a process of its own."""
+    return _untrusted().ask(question)
 
 
 def read_templates(folder: Path, config: Mapping[str, Any]) -> ChatTemplates:
@@ -161,41 +174,6 @@ def text_of(i: int, content: list[Any]) -> str:
     return "\n".join(part if isinstance(part, str) else part["text"] for part in content)
 
 
-def _is_content(node: jinja2.nodes.Node) -> bool:
-    """Tell whether an expression is, or filters or cuts, a message's content."""
-    match node:
-        case (
-            jinja2.nodes.Getattr(attr="content")
-            | jinja2.nodes.Getitem(arg=jinja2.nodes.Const(value="content"))
-        ):
-            return True
-        case jinja2.nodes.Name(name=name):
-            return name == "content"
-        case jinja2.nodes.Filter(node=inner) | jinja2.nodes.Getitem(node=inner):
-            return inner is not None and _is_content(inner)
-    return False
-
-
-@lru_cache(maxsize=32)
-def _reads_parts(text: str) -> bool:
-    """Tell whether a template goes through the parts of a content; vLLM's rule."""
-    try:
-        tree = _environment().parse(text)
-    except jinja2.TemplateSyntaxError:
-        return False  # which `render` says
-    return any(_is_content(loop.iter) for loop in tree.find_all(jinja2.nodes.For))
-
-
-class _GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}`: marks the assistant's text for training masks; here, nothing but it."""
-
-    tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 def given_template(given: str) -> str:
     """Read a template that a command line was given: a file's text, or what is given, if it has braces.
 
@@ -204,7 +182,7 @@ def given_template(given: str) -> str:
     """
     try:
         text = given if set(given) & set("{}\n") else Path(given).read_text(encoding="utf-8")
-        _compiled(text)
+        compiled(text)
     except (OSError, UnicodeDecodeError) as error:
         raise MinillmError(
             f"cannot read the chat template {given} ({error}); give a file or Jinja"
@@ -213,25 +191,3 @@ def given_template(given: str) -> str:
         reason = f"line {error.lineno}: {error.message}"
         raise MinillmError(f"the chat template is not valid Jinja ({reason}); correct it") from error
     return text
-
-
-@lru_cache(maxsize=32)
-def _compiled(text: str) -> jinja2.Template:
-    return _environment().from_string(text)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    # Templates come with downloaded models: the sandbox keeps them from anything but text.
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
-    )
-
-    def raise_exception(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    # Jinja's own filter escapes HTML characters, which would change the prompt.
-    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
-    return environment

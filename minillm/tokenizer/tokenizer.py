@@ -19,19 +19,30 @@ from typing import Any
 import tokenizers
 
 from minillm.errors import MinillmError
-from minillm.tokenizer.arguments import SIDE_NAMES, UNSUPPORTED, check_tensors, refuse
+from minillm.tokenizer import finding
+from minillm.tokenizer.arguments import (
+    FETCHING,
+    OF_FROM_PRETRAINED,
+    SIDE_NAMES,
+    UNSUPPORTED,
+    check_side,
+    check_tensors,
+    refuse,
+)
 from minillm.tokenizer.backends import Backend, JsonBackend
 from minillm.tokenizer.chat_templates import DEFAULT, ChatTemplates, read_templates
 from minillm.tokenizer.files import load_backend
 from minillm.tokenizer.from_huggingface import read_hugging_face
 from minillm.tokenizer.huggingface import HuggingFaceMethods
-from minillm.tokenizer.settings import read_json, special_tokens, unnamed_special_tokens
+from minillm.tokenizer.settings import ROLES, read_json, special_tokens, unnamed_special_tokens
 
 _REPLACEMENT = "\ufffd"
+# What `from_pretrained` may change.
+_CHANGES = (*SIDE_NAMES, "model_max_length", "chat_template", *ROLES)
 
 
 class Tokenizer(HuggingFaceMethods):
-    """Text <-> token ids for one model; made by `Tokenizer.from_folder` or `Tokenizer.from_hf`.
+    """Text <-> token ids for one model; made by `Tokenizer.from_folder`, `from_pretrained` or `from_hf`.
 
     Beside what stands here, it has the methods and attributes of Hugging Face's tokenizers, as
     `HuggingFaceMethods` lists them.
@@ -100,6 +111,31 @@ class Tokenizer(HuggingFaceMethods):
             name_or_path=str(folder),
             extra_special_tokens=unnamed_special_tokens(folder, settings),
         ).with_end_tokens(folder)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Tokenizer:
+        """Read a tokenizer as Hugging Face's users name it.
+
+        Args:
+            pretrained_model_name_or_path: a folder, the demo model's name, or a hub id, which is fetched
+                where it is not in the hub's cache.
+            **options: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`; and what takes
+                the place of what the folder says: `padding_side`, `truncation_side`, `model_max_length`,
+                `chat_template`, and tokens that have a role, such as `pad_token`.
+
+        Raises:
+            MinillmError: there is no such tokenizer, as of `from_folder`, or an option is not supported.
+        """
+        fetching = {name: options.pop(name) for name in FETCHING if options.get(name) is not None}
+        changes = {name: options.pop(name) for name in _CHANGES if name in options}
+        refuse("from_pretrained", {n: x for n, x in options.items() if n not in FETCHING}, OF_FROM_PRETRAINED)
+        tokenizer = cls.from_folder(finding.find(pretrained_model_name_or_path, **fetching))
+        tokenizer.name_or_path = str(pretrained_model_name_or_path)
+        for name, value in changes.items():
+            if name in SIDE_NAMES:
+                check_side(name, value)
+            setattr(tokenizer, name, value)
+        return tokenizer
 
     @classmethod
     def from_hf(cls, tokenizer: Any) -> Tokenizer:

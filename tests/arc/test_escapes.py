@@ -32,7 +32,11 @@ def command(user: str) -> tuple[str, ...]:
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         # Somebody without a name, and so without files, groups or capabilities.
         line = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=-all", python)
-        test = [*line, "-c", "import sys, arc.sandbox, sandlock; assert sys.version_info >= (3, 11)"]
+        test = [
+            *line,
+            "-c",
+            "import arc.sandbox, os, sandlock, sys; assert os.access(sys.executable, os.X_OK)",
+        ]
         if (
             shutil.which("setpriv")
             and not subprocess.run(test, env=environment(), capture_output=True).returncode

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arc import sandbox
+from arc import sandbox, sandbox_server
 from arc.errors import ArcError
 from arc.sandbox import Limits, RunResult, is_grid, run_many, run_solve
 from arc.tasks import Grid, golden_ids, golden_source, load_task
@@ -224,7 +224,7 @@ def test_an_endless_program_times_out(body: str) -> None:
 def test_threads_left_running_do_not_keep_the_answer_back() -> None:
     body = """
         import threading
-        threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()
+        threading.Thread(target=lambda: any(False for _ in iter(int, 1))).start()
         return grid
     """
     assert run(body) == RunResult((GRID,), None)
@@ -238,6 +238,21 @@ def test_answers_before_a_failure_are_kept() -> None:
     assert result.error == "ValueError: two, line 2"
     result = run("while grid == [[2]]: pass\nreturn grid", [[[1]], [[2]], [[3]]], Limits(seconds=3.0))
     assert result == RunResult(([[1]], None, None), "timeout after 3 s")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("'__str__': lambda self: 1 / 0", "E: (its message cannot be shown), line 4"),
+        ("'__str__': lambda self: None", "E: (its message cannot be shown), line 4"),
+        ("'__str__': lambda self: exit()", "E: (its message cannot be shown), line 4"),
+        ("'__traceback__': property(lambda self: 1 / 0)", "an error that cannot be shown"),
+    ],
+)
+def test_an_error_that_cannot_be_shown_loses_no_later_answer(kind: str, error: str) -> None:
+    body = f"E = type('E', (BaseException,), {{{kind}}})\nif grid == [[2]]:\n    raise E\nreturn grid"
+    result = run(body, [[[1]], [[2]], [[3]]])
+    assert result == RunResult(([[1]], None, [[3]]), error)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +340,7 @@ def test_the_data_of_the_tasks_is_out_of_reach() -> None:
 
 
 def test_packages_beside_the_library_are_denied() -> None:
-    for folder in sandbox._denied():
+    for folder in sandbox_server._denied():
         result = run(f"import os\nos.listdir({folder!r})")
         assert result.error is not None
         assert result.error.startswith("PermissionError: ")
@@ -347,13 +362,13 @@ def test_only_the_source_and_the_inputs_are_sent() -> None:
 
 
 def test_run_many_runs_alike_jobs_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, ran = sandbox._run, []
+    real, ran = sandbox.Server.run, []
 
-    def count(source: str, inputs: Any, limits: Limits) -> RunResult:
-        ran.append(source)
-        return real(source, inputs, limits)
+    def count(self: Any, job: bytes) -> tuple[bytes, str]:
+        ran.append(marshal.loads(job)[0])
+        return real(self, job)
 
-    monkeypatch.setattr(sandbox, "_run", count)
+    monkeypatch.setattr(sandbox.Server, "run", count)
     one = "def solve(grid):\n    return [[1]]\n"
     bad = "def solve(grid):\n    return 1 / 0\n"
     jobs = [(one, [GRID]), (IDENTITY, [GRID]), (one, [GRID]), (bad, [GRID]), (IDENTITY, [[[7]]])]
@@ -393,10 +408,10 @@ class TestNoSandbox:
 
     @pytest.fixture(autouse=True)
     def _forget(self) -> Any:
-        sandbox._sandlock.cache_clear()
+        sandbox_server._sandlock.cache_clear()
         sandbox._require_sandbox.cache_clear()
         yield
-        sandbox._sandlock.cache_clear()
+        sandbox_server._sandlock.cache_clear()
         sandbox._require_sandbox.cache_clear()
 
     def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +434,12 @@ class TestNoSandbox:
         with pytest.raises(ArcError, match="cannot start a program on this machine: sandlock_popen"):
             run_solve(IDENTITY, [GRID])
 
+    def test_unknown_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("platform.machine", lambda: "riscv64")
+        with pytest.raises(ArcError, match="needs x86-64 or aarch64, and this is riscv64"):
+            run_solve(IDENTITY, [GRID])
+
     def test_python_does_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sandbox, "_command", lambda: ("/bin/false",))
+        monkeypatch.setattr(sandbox_server, "_command", lambda: ("/bin/false",))
         with pytest.raises(ArcError, match="cannot run Python on this machine: ended with exit"):
             run_solve(IDENTITY, [GRID])

@@ -35,7 +35,7 @@ def params(tokens: int) -> SamplingParams:
 
 
 async def ask(llm: AsyncLLM, tokens: int) -> RequestOutput:
-    async with llm.requests(lambda _: [PROMPT], params(tokens)) as outputs:
+    async with llm.requests([PROMPT], params(tokens)) as outputs:
         *_, (_, last) = [pair async for pair in outputs]
     return last
 

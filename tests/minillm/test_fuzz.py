@@ -107,6 +107,7 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
             "tools": [{"type": "function", **FUNCTION}], "tool_choice": "auto", "metadata": {"a": "b"},
             "text": {"format": {"type": "json_schema", "name": "a", "schema": PARAMETERS}},
         },
+        {"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "a"}]},
     ],
     "/invocations": [{"prompt": "a", "max_tokens": 2}, {"messages": [{"role": "user", "content": "a"}]}],
     "/inference/v1/generate": [{"token_ids": [1, 2], "sampling_params": {"max_tokens": 2, "logprobs": 1}}],
@@ -151,6 +152,8 @@ def server(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
                 for path, bodies in SEEDS.items():
                     for body in bodies:
                         send(url, "POST", path, json.dumps(body).encode())
+            longest = {"prompt": "a" * 2000, "prompt_logprobs": 1, "max_tokens": 2}
+            assert send(url, "POST", "/v1/completions", json.dumps(longest).encode())[0] == 200
             yield psutil.Process(process.pid), url
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0

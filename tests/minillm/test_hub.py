@@ -150,6 +150,8 @@ def test_hub_tokenizer_needs_no_model(tmp_path: Path, monkeypatch: pytest.Monkey
     asked: list[Any] = []
 
     def download(repo: str, **options: Any) -> str:
+        if options.get("local_files_only"):
+            raise huggingface_hub.errors.LocalEntryNotFoundError("it is not in the cache")
         asked.append(options)
         return str(tmp_path)
 

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer
 from minillm.serve.protocol import ApiError
-from minillm.serve.responses import ResponseStore, ResponseWriter
+from minillm.serve.response_store import ResponseStore
+from minillm.serve.responses import ResponseWriter
 from minillm.serve.responses_request import FIELDS, UNSUPPORTED, chat_body, given_fields, in_our_names
 
 Json = dict[str, Any]
@@ -752,6 +753,76 @@ def test_what_is_stored_can_be_had_again(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match=r"Previous response with id .* not found") as caught:
         client.responses.create(model="tiny", input="Hi", previous_response_id=passing.id)
     assert (caught.value.param, caught.value.code) == ("previous_response_id", "previous_response_not_found")
+
+
+def test_items_that_led_to_a_response_are_listed(client: openai.OpenAI) -> None:
+    said: list[Any] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hey"},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is it?"}]},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "5"},
+    ]
+    first = client.responses.create(model="tiny", input=said, max_output_tokens=2, background=False)
+    second = client.responses.create(
+        model="tiny", input="More.", previous_response_id=first.id, max_output_tokens=2
+    )
+    items = client.responses.input_items.list(second.id, order="asc").data
+    kinds = [*["message"] * 3, "function_call", "function_call_output", "message", "message"]
+    assert [item.type for item in items] == kinds
+    ids = [item.id for item in items]
+    assert len({*ids}) == 7 and ids[5] == first.output[0].id
+    texts = [item.content[0].text for item in items if item.type == "message"]  # type: ignore[union-attr]
+    assert texts == ["Hi", "Hey", "What is it?", first.output_text, "More."]
+    # An item has one id wherever it is listed.
+    assert [item.id for item in client.responses.input_items.list(first.id)] == ids[4::-1]
+    pages = client.responses.input_items.list(second.id, limit=3)
+    assert [item.id for item in pages.data] == ids[:3:-1] and pages.has_next_page()
+    assert [item.id for item in pages] == ids[::-1]
+    later = client.responses.input_items.list(second.id, after=ids[1], order="asc", limit=2)
+    assert ([item.id for item in later.data], later.first_id, later.last_id) == (ids[2:4], ids[2], ids[3])
+    for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "msg_none"}):
+        with pytest.raises(openai.BadRequestError) as error:
+            client.responses.input_items.list(second.id, **wrong)
+        assert error.value.param == next(iter(wrong))
+    client.responses.delete(second.id)
+    with pytest.raises(openai.NotFoundError, match="not found"):
+        client.responses.input_items.list(second.id)
+
+
+def test_input_can_refer_to_items_that_are_kept(client: openai.OpenAI) -> None:
+    options: Any = {"model": "tiny", "temperature": 0, "max_output_tokens": 5}
+    first = client.responses.create(input="Name a colour.", **options)
+    by_id = client.responses.create(input="Another.", previous_response_id=first.id, **options)
+    asked, *_ = client.responses.input_items.list(first.id)
+    for kind in ({"type": "item_reference"}, {}):
+        input_items: list[Any] = [{**kind, "id": asked.id}, {**kind, "id": first.output[0].id}]
+        referred = client.responses.create(
+            input=[*input_items, {"role": "user", "content": "Another."}], **options
+        )
+        assert referred.output_text == by_id.output_text
+        assert referred.usage and by_id.usage and referred.usage.input_tokens == by_id.usage.input_tokens
+    client.responses.delete(first.id)  # the others have it still
+    again = client.responses.create(input=[{"type": "item_reference", "id": asked.id}], **options)
+    assert again.output_text == first.output_text
+    unkept = client.responses.create(input="Hi", store=False, **options)
+    for name in ("msg_none", unkept.output[0].id):
+        with pytest.raises(openai.NotFoundError, match=r"item with id .* not found") as error:
+            client.responses.create(input=[{"type": "item_reference", "id": name}], **options)
+        assert error.value.param == "input"
+
+
+def test_items_go_with_the_last_response_that_has_them() -> None:
+    store, item = ResponseStore(max_bytes=400), {"id": "i", "text": "x"}
+    store.add({"id": "a", "output": []}, [item])
+    store.add({"id": "b", "output": [item]}, [])
+    store.remove("a")
+    assert store.item("i") == item
+    store.add({"id": "c", "output": [{"id": "j", "text": "y" * 300}]}, [])  # for which b has to go
+    for name in ("i", "j"):
+        with pytest.raises(ApiError, match=f"item with id '{name}' not found"):
+            store.item(name)
+    assert not store._places and not store._bytes
 
 
 @pytest.mark.parametrize(

@@ -984,7 +984,7 @@ def test_an_async_llm_gives_what_the_llm_does(make_llm: Callable[..., LLM], refe
             with pytest.raises(ZeroDivisionError):
                 await llm.call(lambda one: 1 // 0)
             found: dict[int, RequestOutput] = {}
-            async with llm.requests(lambda _: prompts, GREEDY) as outputs:
+            async with llm.requests(prompts, GREEDY) as outputs:
                 async for place, output in outputs:
                     found[place] = output
             return [found[0], found[1]]

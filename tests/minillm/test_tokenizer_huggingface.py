@@ -49,6 +49,77 @@ def same(found: Any, expected: Any) -> None:
             assert ours.dtype == other.dtype and ours.shape == other.shape and (ours == other).all()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_fast": True, "trust_remote_code": True, "revision": "main", "token": None},
+        {"padding_side": "left", "pad_token": "<|im_end|>", "model_max_length": 7},
+        {
+            "truncation_side": "left",
+            "eos_token": "<|im_start|>",
+            "chat_template": "{{ messages[0].content }}!",
+        },
+    ],
+)
+def test_from_pretrained_is_that_of_hugging_face(options: dict[str, Any], demo_model_path: Path) -> None:
+    ours, other = (
+        Tokenizer.from_pretrained(str(demo_model_path), **options),
+        theirs(demo_model_path, **options),
+    )
+    for name in (
+        "eos_token_id",
+        "pad_token",
+        "padding_side",
+        "truncation_side",
+        "name_or_path",
+        "vocab_size",
+    ):
+        assert getattr(ours, name) == getattr(other, name), name
+    same(ours(TEXTS, padding=True, truncation=True), other(TEXTS, padding=True, truncation=True))
+    chat = [{"role": "user", "content": "Hello"}]
+    assert ours.apply_chat_template(chat, tokenize=False) == other.apply_chat_template(chat, tokenize=False)
+
+
+def test_what_from_pretrained_refuses(demo_model_path: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ({"subfolder": "a"}, r"from_pretrained\(subfolder='a'\): Hugging Face has this argument"),
+        ({"add_bos_token": True}, "add_bos_token=True"),
+        ({"pad_tokens": "a"}, "from_pretrained has no argument 'pad_tokens'"),
+        ({"padding_side": "top"}, "padding_side must be 'right' or 'left'"),
+        ({"pad_token": "no such token"}, "the tokenizer has no token"),
+    ):
+        with pytest.raises(MinillmError, match=message):
+            Tokenizer.from_pretrained(demo_model_path, **options)
+    with pytest.raises(MinillmError, match="unknown tokenizer gpt5"):
+        Tokenizer.from_pretrained("gpt5")
+    with pytest.raises(MinillmError, match="~nobody/a"):
+        Tokenizer.from_pretrained("~nobody/a")
+
+
+@pytest.mark.parametrize("name", ["owner/words", "words"])
+def test_from_pretrained_finds_what_the_hubs_cache_holds(
+    name: str, demo_model_path: Path, tmp_path: Path
+) -> None:
+    """Also by a name of one word, as some of the oldest have."""
+    pytest.importorskip("huggingface_hub")
+    folder = tmp_path / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    for branch, commit in (("main", "a" * 40), ("other", "b" * 40)):
+        (folder / "refs" / branch).write_text(commit)
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        shutil.copy(demo_model_path / "tokenizer.json", folder / "snapshots" / commit)
+    (folder / "snapshots" / ("b" * 40) / "tokenizer_config.json").write_text('{"padding_side": "left"}')
+    cached: dict[str, Any] = {"cache_dir": str(tmp_path), "local_files_only": True}
+    for revision, side in ((None, "right"), ("main", "right"), ("other", "left"), ("b" * 40, "left")):
+        ours = Tokenizer.from_pretrained(name, revision=revision, **cached)
+        assert (ours.padding_side, ours.name_or_path) == (side, name)
+        assert ours.encode(TEXT) == Tokenizer.from_pretrained(demo_model_path).encode(TEXT)
+    message = "could not be fetched" if "/" in name else "unknown tokenizer"
+    with pytest.raises(MinillmError, match=message):
+        Tokenizer.from_pretrained(name, revision="none", **cached)
+
+
 CALLS: list[dict[str, Any]] = [
     {},
     {"add_special_tokens": False},

@@ -33,6 +33,7 @@ from minillm.serve.tool_parsers import (
     guess_tool_parser,
 )
 from minillm.serve.tool_use import ToolUse
+from minillm.serve.xml_calls import GlmReader, QwenCoderReader, as_json, kinds_of_argument
 from tests.minillm.server_thread import running
 
 # ---------------------------------------------------------------- parsers
@@ -41,6 +42,20 @@ from tests.minillm.server_thread import running
 Case = tuple[Callable[[], Parser], str, str, list[tuple[str, str]], str]
 HIDDEN = frozenset({"[TOOL_CALLS]", "<|python_tag|>"})
 NESTED = '{"a": "x } \\" {", "b": [1, {"c": 2}], "d": "\\\\"}'
+TYPED = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "parameters": {
+            "properties": {
+                "text": {"type": "string"}, "n": {"type": "integer"}, "x": {"type": "number"},
+                "flag": {"type": "boolean"}, "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "list": {"items": {}}, "ref": {"$ref": "#/$defs/r"}, "colour": {"enum": [5, 7]},
+            },
+            "$defs": {"r": {"type": "object"}, "loop": {"$ref": "#/$defs/loop"}},
+        },
+    },
+}  # fmt: skip
 CASES: dict[str, Case] = {
     "plain text": (Reader, " <b> {} \n", " <b> {} \n", [], ""),
     "hermes": (
@@ -188,6 +203,78 @@ CASES: dict[str, Case] = {
     ),
     "gpt-oss, no message": (HarmonyReader, "plain", "plain", [], ""),
     "gpt-oss, cut off in a header": (HarmonyReader, "<|channel|>ana", "", [], ""),
+    "qwen3-coder": (
+        lambda: QwenCoderReader(tools=[TYPED]),
+        'Sure.\n<tool_call>\n<function=f>\n<parameter=text>\na "b"\n\n</para </parameter\n\n</parameter>\n'
+        "<parameter=n>\n5\n</parameter>\n<parameter=flag>\nTrue\n</parameter>\n</function>\n</tool_call>\n"
+        "<tool_call>\n<function=g>\n</function>\n</tool_call>",
+        "Sure.",
+        [("f", '{"text": "a \\"b\\"\\n\\n</para </parameter\\n", "n": 5, "flag": true}'), ("g", "{}")],
+        "",
+    ),
+    "qwen3-coder, types": (
+        lambda: QwenCoderReader(tools=[TYPED]),
+        "<function=f><parameter=n>seven</parameter><parameter=x>\n1e999\n</parameter><parameter=maybe>None"
+        "</parameter><parameter=maybe>5</parameter><parameter=list>['a', 1]</parameter><parameter=list>"
+        '["\u00e9", null]</parameter><parameter=ref>{"a": NaN}</parameter><parameter=ref>{"a": [1]}'
+        "</parameter><parameter=colour>5</parameter><parameter=other>5</parameter><parameter=n>null</parameter></function>",
+        "",
+        [
+            (
+                "f",
+                '{"n": "seven", "x": 1e999, "maybe": null, "maybe": "5", "list": ["a", 1], '
+                '"list": ["é", null], "ref": "{\\"a\\": NaN}", "ref": {"a": [1]}, "colour": 5, '
+                '"other": "5", "n": null}',
+            )
+        ],
+        "",
+    ),
+    "qwen3-coder, cut off in a text": (
+        lambda: QwenCoderReader(tools=[TYPED]),
+        "<tool_call><function=f><parameter=n>5</parameter><parameter=text>\nab\n</par",
+        "",
+        [("f", '{"n": 5, "text": "ab\\n</par')],
+        "",
+    ),
+    "qwen3-coder, cut off in a number": (
+        lambda: QwenCoderReader(tools=[TYPED]),
+        "<tool_call><function=f><parameter=n>\n5",
+        "",
+        [("f", "")],
+        "",
+    ),
+    "qwen3-coder, no call": (
+        QwenCoderReader,
+        "a <tool_call> b </tool_call> <tool_call><tool_call>\n<function=a b> <function=\n"
+        "<function=f>\n</tool_call>c",
+        "a <tool_call> b </tool_call> <tool_call><tool_call>\n<function=a b> <function=c",
+        [("f", "{}")],
+        "",
+    ),
+    "glm": (
+        lambda: GlmReader(tools=[TYPED]),
+        "Sure.\n<tool_call>f\n<arg_key>text</arg_key>\n<arg_value> a\n5</arg_val</arg_value>\n"
+        "<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n</tool_call>\n<tool_call>g</tool_call>Done.",
+        "Sure.Done.",
+        [("f", '{"text": " a\\n5</arg_val", "n": 5}'), ("g", "{}")],
+        "",
+    ),
+    "glm, newer, and of arguments that no schema has": (
+        GlmReader,
+        '<tool_call>a.b<arg_key>x</arg_key><arg_value>{"c": [1]}</arg_value><arg_key>y</arg_key><arg_value>z'
+        "</arg_value><arg_key>w</arg_key><arg_value>'z'</arg_value></tool_call>",
+        "",
+        [("a.b", '{"x": {"c": [1]}, "y": "z", "w": "\'z\'"}')],
+        "",
+    ),
+    "glm, hidden marks and no call": (
+        lambda: GlmReader(frozenset(GlmReader.marks)),
+        "a <tool_call> b c\nd <tool_call>f\n<tool_call>g\n</tool_call>",
+        "a  b c\nd f",
+        [("g", "{}")],
+        "",
+    ),
+    "glm, cut off in the name": (GlmReader, "<tool_call>ab", "<tool_call>ab", [], ""),
     "think": (
         lambda: Chain(ThinkReader(), Reader()),
         "<think>\nhm </thin <b>\n</think>\n\nText</think>",
@@ -218,10 +305,13 @@ PIECES = [
     "<tool_call>", "</tool_call>", "<tool_", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<think>",
     "</think>", "<|channel|>", "analysis", "commentary to=functions.f ", "<|message|>", "<|end|>",
     "<|start|>assistant", '{"name": "f", "arguments": {"a": [1, "}"]}}', '{"name": "f"', ', "parameters": ',
-    "{}", "}", "[", "]", ";", '"', "\\", " ", "\n", "text", "é",
+    "{}", "}", "[", "]", ";", '"', "\\", " ", "\n", "text", "é", "<function=f>", "<function=",
+    "<parameter=n>", "<parameter=text>", "</parameter>", "</function>", "<arg_key>", "</arg_key>",
+    "<arg_value>", "</arg_value>",
 ]  # fmt: skip
 MAKERS: list[Callable[[], Parser]] = [
-    *TOOL_PARSERS.values(), ThinkReader, ListedCalls, Reader, lambda: Chain(ThinkReader(), HermesReader()),
+    *TOOL_PARSERS.values(), lambda: QwenCoderReader(tools=[TYPED]), lambda: GlmReader(tools=[TYPED]),
+    ThinkReader, ListedCalls, Reader, lambda: Chain(ThinkReader(), HermesReader()),
     lambda: MistralReader(HIDDEN), lambda: NamedCall("f"),
 ]  # fmt: skip
 
@@ -259,7 +349,7 @@ def test_how_a_text_is_cut_makes_no_difference(data: st.DataObject) -> None:
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
 def test_without_calls_the_text_is_the_content(pieces: list[str]) -> None:
     text = "".join(pieces)
-    for make in (HermesReader, LlamaReader, MistralReader):
+    for make in (HermesReader, LlamaReader, MistralReader, QwenCoderReader, GlmReader):
         content, calls, _ = read(make(), text)
         assert calls or content == text
 
@@ -272,6 +362,51 @@ def test_the_first_piece_of_a_call_has_its_name_and_the_others_arguments() -> No
     assert [(call.id, call.name, call.arguments) for call in found[1:]] == [
         (None, None, char) for char in '"a": 1}'
     ]
+
+
+@pytest.mark.parametrize(
+    ("make", "before", "after"),
+    [
+        (QwenCoderReader, "<tool_call>\n<function=f>\n<parameter=text>\n", "\n</parameter>\n</function>"),
+        (GlmReader, "<tool_call>f\n<arg_key>text</arg_key>\n<arg_value>", "</arg_value></tool_call>"),
+    ],
+)
+def test_a_text_in_tags_is_given_on_as_it_comes(make: Any, before: str, after: str) -> None:
+    parser, text = make(tools=[TYPED]), 'one\ntwo "three" <four>'
+    assert parser.add(before).calls[0].name == "f"
+    pieces = [parser.add(char).calls.get(0, Call()).arguments for char in text]
+    assert "".join(pieces) == json.dumps(text)[1:-1]
+    assert sum(map(bool, pieces)) > len(text) - 3  # but for what may begin the end
+    parser.add(after)
+    assert parser.flush() == Delta()
+
+
+def test_what_an_argument_may_be() -> None:
+    schema = {
+        "properties": {
+            "a": {"type": ["integer", "null"]}, "b": {"oneOf": [{"type": "string"}, {"const": 5}]},
+            "c": {"$ref": "#/$defs/loop"}, "d": {"$ref": "#/no/where"}, "e": {"enum": ["x", None, 1.5, True]},
+            "f": True, "g": {"properties": {}},
+        },
+        "additionalProperties": {"type": "array"},
+        "$defs": {"loop": {"$ref": "#/$defs/loop"}},
+    }  # fmt: skip
+    kinds = {name: set(kinds_of_argument(schema, name)) for name in "abcdefgh"}
+    assert kinds == {
+        "a": {"integer", "null"}, "b": {"string", "integer"}, "c": set(), "d": set(),
+        "e": {"string", "null", "number", "boolean"}, "f": set(), "g": {"object"}, "h": {"array"},
+    }  # fmt: skip
+    assert kinds_of_argument({"properties": 5}, "a") == kinds_of_argument({}, "a") == set()
+
+
+@given(
+    st.text(max_size=30) | st.sampled_from(["[" * 9999, "{'a': " * 99, "9" * 5000, "-Infinity", "[1,", "b''"])
+)
+def test_whatever_a_model_writes_becomes_json(text: str) -> None:
+    for kinds in ((), ("string", "null"), ("integer",), ("object", "array"), ("boolean",), ("number",)):
+        value = json.loads(as_json(text, frozenset(kinds)))
+        if kinds and kinds != ("object", "array") and value is not None and not isinstance(value, str):
+            assert text.strip() in ("True", "False") or json.loads(text.strip()) == value
 
 
 def test_ids_of_mistral_have_nine_letters_and_digits() -> None:
@@ -294,8 +429,9 @@ def test_pieces_join() -> None:
     ("template", "name"),
     [
         ("{{ '<tool_call>\\n{\"name\": ' }}", "hermes"),
-        ("<tool_call>\n<function=name>", None),  # Qwen3-Coder
-        ("<tool_call>{name}\n<arg_key>", None),  # GLM
+        ("<tool_call>\n<function=name>\n<parameter=a>", "qwen3_coder"),
+        ("<seed:tool_call>\n<function=name>\n<parameter=a>", None),
+        ("<tool_call>{name}\n<arg_key>", "glm45"),
         ('{"name": function name, "parameters": dictionary of argument name and its value}', "llama3_json"),
         ("{{ '[TOOL_CALLS]' }}", "mistral"),
         ("<|start|>assistant<|channel|>final<|message|>", "openai"),
@@ -567,6 +703,10 @@ WRITTEN = {
     "hermes": f'Wait.\n<tool_call>\n{{"name": "get_weather", "arguments": {ARGUMENTS}}}\n</tool_call>',
     "llama3_json": f'Wait. <|python_tag|>{{"name": "get_weather", "parameters": {ARGUMENTS}}}',
     "mistral": f"Wait.[TOOL_CALLS]get_weather[ARGS]{ARGUMENTS}",
+    "qwen3_coder": "Wait.\n<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n"
+    "<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>",
+    "glm45": "Wait.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n"
+    "<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>",
     "openai": "<|channel|>commentary<|message|>Wait.<|end|><|start|>assistant<|channel|>commentary "
     f"to=functions.get_weather <|constrain|>json<|message|>{ARGUMENTS}",
 }

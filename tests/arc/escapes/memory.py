@@ -149,3 +149,24 @@ def grown_mapping():
     start = LIBC.mmap(None, ctypes.c_size_t(4096), 3, 0x22, -1, 0)
     moved = LIBC.mremap(ctypes.c_void_p(start), ctypes.c_size_t(4096), ctypes.c_size_t(PAST), 1)
     return moved not in (None, ctypes.c_void_p(-1).value) and touch(moved, PAST)
+
+
+def merged_pages():
+    page = mmap.mmap(-1, 1 << 20)
+    return raised(page.madvise, 12)  # equal to another's or not: time tells
+
+
+def threads_by_number():
+    # Each costs the kernel some 20 kB, and the user a process number, of which there are not many.
+    if ARM:
+        return False
+    code = mmap.mmap(-1, 4096, prot=7)
+    code.write(b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7")  # again: pause()
+    entry = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    stack = (ctypes.c_uint64 * 64)(*[entry] * 64)
+    count = 0
+    while call("clone", 0x50F00, ctypes.addressof(stack) + 256, None, None, None) > 0:
+        count += 1
+        if count >= 2000:
+            return True
+    signal.pause()

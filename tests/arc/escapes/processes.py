@@ -138,7 +138,26 @@ def memory_advice():
 
 def memory_reaped():
     handle = call("pidfd_open", os.getppid(), 0)
-    return handle >= 0 and (worked("process_mrelease", handle, 0) or True)
+    return handle >= 0 and worked("process_mrelease", handle, 0)
+
+
+def seen():
+    # A process that is there is refused in another way than one that is not.
+    def answers(pid):
+        found = []
+        for name, arguments in (
+            ("kill", (pid, 0)),
+            ("pidfd_open", (pid, 0)),
+            ("prlimit64", (pid, 0, None, None)),
+            ("sched_setscheduler", (pid, -1, None)),
+            ("setpgid", (pid, -1)),
+        ):
+            ctypes.set_errno(0)
+            found.append((call(name, *arguments) >= 0, ctypes.get_errno()))
+        return found
+
+    nobody = (1 << 22) - 1
+    return any(answers(pid) != answers(nobody) for pid in others())
 
 
 def compare():

@@ -1,7 +1,9 @@
 """Answers and those who read them: forged, torn, flooded, lying; and programs that will not end."""
 
-# Written so that it is nowhere in the source that holds it.
-SECRET = bytes(byte ^ 1 for byte in b"ODHFICNTS^RDBSDU")
+import re
+
+# What is in the neighbours' sources; written so that it is nowhere in this one.
+SECRET = re.compile(rb"NEIGHBOU[R]_SECRE[T]")
 
 
 def others_jobs():
@@ -9,20 +11,28 @@ def others_jobs():
     import gc
 
     held = [item for o in gc.get_objects() if isinstance(o, list | tuple) for item in o]
-    return any(SECRET.decode() in item for item in held if isinstance(item, str))
+    return any(SECRET.search(item.encode("utf-8", "replace")) for item in held if isinstance(item, str))
 
 
 def others_jobs_in_memory():
     # Freed memory too: the heap is read from its beginning to its end.
     LIBC.sbrk.restype = ctypes.c_void_p
     end = LIBC.sbrk(0)
-    heap = ctypes.string_at(end - (3 << 19), 3 << 19)
-    return SECRET in heap
+    return bool(SECRET.search(ctypes.string_at(end - (3 << 19), 3 << 19)))
 
 
 def others_jobs_in_arenas():
     places = {id(object()) & ~0xFFFFF for _ in range(10_000)} | {id([[i]]) & ~0xFFFFF for i in range(10_000)}
-    return any(SECRET in ctypes.string_at(place, 1 << 20) for place in places)
+    return any(SECRET.search(ctypes.string_at(place, 1 << 20)) for place in places)
+
+
+def others_jobs_in_buffers():
+    # What is given out unwiped: large blocks, and small ones of every size.
+    LIBC.malloc.restype = ctypes.c_void_p
+    LIBC.malloc.argtypes = [ctypes.c_size_t]
+    sizes = [*range(16, 4096, 16), *(1 << power for power in range(12, 22))]
+    blocks = [(LIBC.malloc(size), size) for size in sizes for _ in range(8 if size < 4096 else 1)]
+    return any(SECRET.search(ctypes.string_at(block, size)) for block, size in blocks)
 
 
 def frames():
@@ -71,7 +81,7 @@ def answer_closed():
 
 def answer_left_open():
     # In a thread that goes on after the answer was given.
-    threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=False).start()
+    threading.Thread(target=lambda: any(False for _ in iter(int, 1)), daemon=False).start()
     return False
 
 
@@ -193,7 +203,7 @@ def endless_alarm():
 def endless_threads():
     threading.stack_size(32768)
     for _ in range(1000):
-        threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()
+        threading.Thread(target=lambda: any(False for _ in iter(int, 1))).start()
     while True:
         pass
 
