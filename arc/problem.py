@@ -10,8 +10,8 @@ from typing import Literal
 from arc.check import reward
 from arc.errors import ArcError
 from arc.prompt import ASSISTANT_PREFIX, STOP, PromptOptions, completion_text, messages, program
-from arc.sandbox import Limits, run_many
-from arc.tasks import Task
+from arc.sandbox import Limits, RunResult, run_many
+from arc.tasks import Grid, Task
 
 Render = Callable[[list[dict[str, str]]], list[int]]
 Encode = Callable[[str], list[int]]
@@ -55,6 +55,7 @@ class ArcProblem:
         self.stop = STOP
         self._decode, self._limits = decode, limits
         self._right: set[str] = set()
+        self._results: dict[str, RunResult] = {}  # of the programs that `rewards` was last asked about
 
     def rewards(self, completions: Sequence[Sequence[int]]) -> list[float]:
         """Give 1.0 for each completion whose program is right on all examples that count, else 0.0.
@@ -65,10 +66,30 @@ class ArcProblem:
         sources = [program(self._decode(ids)) for ids in completions]
         unknown = [source for source in dict.fromkeys(sources) if source not in self._right]
         results = run_many([(source, inputs) for source in unknown], self._limits)
+        self._results = dict(zip(unknown, results, strict=True))
         for source, result in zip(unknown, results, strict=True):
             if reward(result, self.examples) == 1.0:
                 self._right.add(source)
         return [float(source in self._right) for source in sources]
+
+    def cases(self) -> list[tuple[str, Grid, Grid]]:
+        """List the pairs that count: name, input, expected output."""
+        pairs = zip(self._names(), self.examples, strict=False)
+        return [(name, example.input, example.output) for name, example in pairs]
+
+    def failure(self, completion: Sequence[int]) -> tuple[int | None, Grid | None, str | None] | None:
+        """Tell what a completion that `rewards` was last asked about made of the first pair it fails.
+
+        That is the pair's number, the output or None, and the error where there is one; None where nothing is
+        known of the completion.
+        """
+        if (result := self._results.get(program(self._decode(completion)))) is None:
+            return None
+        pairs = zip(result.outputs, self.examples, strict=True)
+        wrong = (i for i, (output, example) in enumerate(pairs) if output != example.output)
+        case = next(wrong, None)
+        output = None if case is None else result.outputs[case]
+        return case, output, result.error if output is None else None
 
     def explain(self, completion: Sequence[int]) -> str:
         """Say in one line why a completion does not earn 1: its first error, or what comes out wrong."""
@@ -79,10 +100,13 @@ class ArcProblem:
             return f"{result.error} (limits: {limits})"
         pairs = zip(result.outputs, self.examples, strict=True)
         wrong = [number for number, (output, example) in enumerate(pairs) if output != example.output]
-        names = [f"train {n + 1}" for n in range(len(self.task.train))]
-        names += [f"test {n + 1}" for n in range(len(self.task.test))]
+        names = self._names()
         places = ", ".join(names[number] for number in wrong)
         return f"its output for {places} is not the expected one" if wrong else "it is right now"
+
+    def _names(self) -> list[str]:
+        train, test = len(self.task.train), len(self.task.test)
+        return [*(f"train {n + 1}" for n in range(train)), *(f"test {n + 1}" for n in range(test))]
 
 
 def check_limits(limits: Limits) -> None:

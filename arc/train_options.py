@@ -21,7 +21,7 @@ from rl.config import GRPOConfig, MethodConfig, Settings, SFTConfig
 
 # Options that may change when a run goes on.
 FREE = ("run", "iterations", "keep_last", "keep_every")
-FREE_SETTINGS = ("reward_seconds",)
+FREE_SETTINGS = ("reward_seconds", "audit_every")
 PLACES = ("warm_start", "golden")
 
 # Of each algorithm the name of its options in `Config`.

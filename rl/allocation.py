@@ -46,33 +46,71 @@ def more_rollouts(
         raise MinillmError(
             f"round_size and max_rollouts must be at least 1, not {round_size} and {max_rollouts}"
         )
+    reasons = stop_reasons(
+        successes,
+        trials,
+        probs,
+        max_rollouts=max_rollouts,
+        confidence=confidence,
+        min_gain=min_gain,
+        min_prob=min_prob,
+        hope=hope,
+        caution=caution,
+    )
     more = [0] * len(trials)
-    sure = 1 - caution * (1 - confidence)
 
     def give(i: int) -> None:
         more[i] = min(round_size, max_rollouts - trials[i])
 
-    for i, (wins, n) in enumerate(zip(successes, trials, strict=True)):
+    for i in [i for i, reason in enumerate(reasons) if reason is None]:
+        give(i)
         others = alternative(i, successes, trials, probs)
-        if n >= max_rollouts or others is None:
-            continue
+        if trials[i] and others is not None and others.size < trials[i] + round_size:
+            unfinished = [(w * w / trials[j], j) for j, w in others.weights if trials[j] < max_rollouts]
+            if unfinished:
+                give(max(unfinished)[1])
+    return more
+
+
+def stop_reasons(
+    successes: Sequence[float],
+    trials: Sequence[int],
+    probs: Sequence[float],
+    *,
+    max_rollouts: int,
+    confidence: float = 0.9,
+    min_gain: float = 0.01,
+    min_prob: float = 0.01,
+    hope: float = 0.25,
+    caution: float = 0.5,
+) -> list[str | None]:
+    """Say of each action why it needs no more rollouts of its own; None where it needs some.
+
+    Arguments and errors are those of `more_rollouts`. The reasons are "most rollouts", "no alternative",
+    "decided", and "no hope": a verdict is too unlikely to come.
+    """
+    check_counts(successes, trials, probs, confidence, min_gain)
+    sure = 1 - caution * (1 - confidence)
+
+    def reason(i: int, wins: float, n: int) -> str | None:
+        others = alternative(i, successes, trials, probs)
+        if n >= max_rollouts:
+            return "most rollouts"
+        if others is None:
+            return "no alternative"
         if n == 0:
-            give(i)
-            continue
+            return None
         sides = [(wins, n - wins, others)] if 1 - probs[i] > min_prob else []
         if probs[i] >= min_prob:
             sides.append((n - wins, wins, others.exchanged()))
         if any(side.beaten_by(good, bad, sure, min_gain) for good, bad, side in sides):
-            continue
+            return "decided"
         typical = fsum(trials[j] for j, _ in others.weights) / len(others.weights)
         goal = max_rollouts, max(1.0, max_rollouts / typical), confidence, min_gain
-        if any(_chance(good, bad, side, *goal) >= hope for good, bad, side in sides):
-            give(i)
-            if others.size < n + round_size:
-                unfinished = [(w * w / trials[j], j) for j, w in others.weights if trials[j] < max_rollouts]
-                if unfinished:
-                    give(max(unfinished)[1])
-    return more
+        hopeful = any(_chance(good, bad, side, *goal) >= hope for good, bad, side in sides)
+        return None if hopeful else "no hope"
+
+    return [reason(i, *counts) for i, counts in enumerate(zip(successes, trials, strict=True))]
 
 
 def _chance(

@@ -23,6 +23,8 @@ class Settings:
         evaluate_k: redactions at which problems are evaluated; none for each one's first k.
         evaluate_rollouts: completions of each problem and redaction in an evaluation.
         patience: training ends after so many evaluations without a better one; 0 for never.
+        audit_every: iterations between two whose updates are audited (`rl.audit`), 0 for none; with
+            a second copy of the weights meanwhile.
     """
 
     reward_seconds: float = option(600.0, "above 0", lambda self: self.reward_seconds > 0)
@@ -37,6 +39,7 @@ class Settings:
         "0, or above 0 with evaluate_every above 0",
         lambda self: self.patience == 0 or (self.patience > 0 and self.evaluate_every > 0),
     )
+    audit_every: int = option(0, "not negative", lambda self: self.audit_every >= 0)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ A run folder holds
     journal.jsonl           one JSON object a line
     checkpoint-<iteration>  weights, optimizer: whatever the trainer saves
     metrics.jsonl           numbers of each iteration, times among them (`rl.metrics`)
+    looks.jsonl             problems, and what wrong completions did, for people to look at (`rl.looks`)
+    audit                   reports of audited updates (`rl.audit`)
     tensorboard             the same for TensorBoard
     state.json              the last finished iteration, and how much of the above it covers
     lock                    held by the process that writes
@@ -33,7 +35,7 @@ from minillm.checkpoint.safetensors import fsync_path
 from minillm.errors import MinillmError
 from rl.run_folder import CONFIG, TEMPORARY, RunFolder, hold, read_config, read_json, to_json, write_synced
 
-# Grows with every change of what is written: another format is not read.
+# Grows with every change of what is written but for values that may be absent: another format is not read.
 FORMAT = 3
 
 _JOURNAL, _STATE = "journal.jsonl", "state.json"
@@ -170,6 +172,20 @@ def read_records(folder: str | Path) -> Iterator[dict[str, Any]]:
     folder = Path(folder)
     read_config(folder, FORMAT)
     return _records(folder / _JOURNAL, _read_state(folder)[1])
+
+
+def last_checkpoint(folder: str | Path) -> tuple[int, Path]:
+    """Find the last finished iteration of a run that has one, and its checkpoint, also while it is running.
+
+    Raises `MinillmError` where `folder` holds no run, a damaged one, or one of another `FORMAT`, and before
+    the first iteration is finished.
+    """
+    folder = Path(folder)
+    read_config(folder, FORMAT)
+    iteration, _, _ = _read_state(folder)
+    if not iteration:
+        raise MinillmError(f"{folder} has no checkpoint yet: its first iteration is not finished")
+    return iteration, folder / f"checkpoint-{iteration}"
 
 
 def _records(path: Path, size: int) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,10 @@ from rl.metrics import Clock, ProgressCallback, ignore
 from rl.rewards import rewards_of
 from rl.types import Action, Problem, Rollout, State
 
+LIKELIEST = 5  # tokens of a policy that are written down
+
+# Called with a problem, completions and their rewards, each time that some are known.
+Observe = Callable[[Problem, Sequence[Sequence[int]], Sequence[float]], None]
 # Successes, trials and probabilities of a state's actions -> how many more rollouts each gets.
 Allocate = Callable[[Sequence[float], Sequence[int], Sequence[float]], Sequence[int]]
 
@@ -48,12 +52,16 @@ def sample_actions(logprobs_V: torch.Tensor, golden_id: int, count: int, seed: i
 
 @dataclass
 class Start:
-    """Where rollouts start, a state's prefix and perhaps an action, and those made from there so far."""
+    """Where rollouts start, a state's prefix and perhaps an action, and those made from there so far.
+
+    `earlier` counts others that were made from there before, and are not kept.
+    """
 
     problem: Problem
     state: State
     action: int | None = None
     rollouts: list[Rollout] = field(default_factory=list)
+    earlier: int = 0
 
     @property
     def token_ids(self) -> list[int]:
@@ -61,9 +69,30 @@ class Start:
         return [*self.state.prefix_ids, *([] if self.action is None else [self.action])]
 
     @property
+    def made(self) -> int:
+        """Number of rollouts made so far."""
+        return self.earlier + len(self.rollouts)
+
+    @property
     def mean_reward(self) -> float:
         """Mean reward of the rollouts."""
         return fsum(rollout.reward for rollout in self.rollouts) / len(self.rollouts)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A state's actions, and the policy that they were drawn from: entropy in nats, likeliest tokens."""
+
+    actions: list[Action]
+    entropy: float
+    likeliest: list[tuple[int, float]]
+
+    @property
+    def counts(self) -> tuple[list[float], list[int], list[float]]:
+        """Successes, trials and probabilities of the actions, as decisions take them."""
+        actions = self.actions
+        probs = [min(1.0, exp(action.logprob)) for action in actions]
+        return [action.successes for action in actions], [action.trials for action in actions], probs
 
 
 @dataclass(kw_only=True)
@@ -71,7 +100,8 @@ class RolloutContext:
     """What makes rollouts: a sampler, at temperature 1 from the full vocabulary, and its limits.
 
     A rollout may be `extra_tokens` longer than the golden rest of its solution, and one call of a problem's
-    rewards may take `reward_seconds`. `clock` counts seconds; `progress` gets a message at each stage.
+    rewards may take `reward_seconds`. `clock` counts seconds; `progress` gets a message at each stage;
+    `observe` sees completions and rewards.
     """
 
     llm: LLM
@@ -79,6 +109,7 @@ class RolloutContext:
     reward_seconds: float
     clock: Clock = field(default_factory=Clock)
     progress: ProgressCallback = ignore
+    observe: Observe = lambda *_: None
 
 
 def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[int], seed: int) -> None:
@@ -94,7 +125,7 @@ def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[
         SamplingParams(
             n=count,
             max_tokens=start.state.k - (start.action is not None) + context.extra_tokens,
-            seed=seed_of(seed, start.problem.id, start.state.k, start.action, len(start.rollouts)),
+            seed=seed_of(seed, start.problem.id, start.state.k, start.action, start.made),
             stop=start.problem.stop,
             logprobs=0,
         )
@@ -115,7 +146,9 @@ def roll_out(context: RolloutContext, starts: Sequence[Start], counts: Sequence[
         begun = [(start, start.token_ids[prompt:]) for start, _ in wanted if start.problem is problem]
         completions = [[*begin, *ids] for start, begin in begun for ids, _, _ in drafts[id(start)]]
         with clock.on("rewards"):
-            rewards = iter(rewards_of(problem, completions, context.reward_seconds))
+            known = rewards_of(problem, completions, context.reward_seconds)
+            context.observe(problem, completions, known)
+        rewards = iter(known)
         for start, _ in begun:
             new = drafts[id(start)]
             start.rollouts += [Rollout(ids, logprobs, next(rewards), reason) for ids, logprobs, reason in new]
@@ -129,7 +162,7 @@ def collect(
     rollouts: int,
     allocate: Allocate,
     seed: int,
-) -> list[list[Action]]:
+) -> list[Tried]:
     """Try `actions` next tokens of the policy and the golden one in each state, with rewarded rollouts.
 
     Each gets `rollouts`, and then, in rounds, what `allocate` says of its state. Raises as `roll_out` does.
@@ -137,22 +170,36 @@ def collect(
     context.progress("sampling actions")
     with context.clock.on("rollouts"):
         policy = context.llm.next_token_logprobs([state.prefix_ids for _, state in states])
-    tried: list[list[Action]] = []
+    tried: list[Tried] = []
     starts: list[Start] = []
     for (problem, state), logprobs_V in zip(states, policy, strict=True):
         golden_id = problem.golden_ids[-state.k]
         tokens = sample_actions(logprobs_V, golden_id, actions, seed_of(seed, problem.id, state.k, "actions"))
-        tried.append([Action(token, token == golden_id, logprobs_V[token].item(), []) for token in tokens])
+        tried.append(_tried(logprobs_V, tokens, golden_id))
         # An action and its start share one list of rollouts.
-        starts += [Start(problem, state, action.token_id, action.rollouts) for action in tried[-1]]
+        starts += [Start(problem, state, action.token_id, action.rollouts) for action in tried[-1].actions]
     counts = [rollouts] * len(starts)
     while any(counts):
         roll_out(context, starts, counts, seed)
         counts = []
         for group in tried:
-            probs = [exp(action.logprob) for action in group]
-            counts += allocate([a.successes for a in group], [a.trials for a in group], probs)
+            counts += allocate(*group.counts)
     return tried
+
+
+def _tried(logprobs_V: torch.Tensor, tokens: Sequence[int], golden_id: int) -> Tried:
+    """Describe a policy at one prefix, and the actions that are tried there."""
+    likeliest = logprobs_V.topk(min(LIKELIEST, len(logprobs_V)))
+    known_V = logprobs_V[logprobs_V > -torch.inf].double()
+    actions = []
+    for token in tokens:
+        logprob, rank = logprobs_V[token].item(), 1 + int((logprobs_V > logprobs_V[token]).sum())
+        actions.append(Action(token, token == golden_id, logprob, [], rank=rank))
+    return Tried(
+        actions=actions,
+        entropy=-(known_V.exp() * known_V).sum().item(),
+        likeliest=list(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)),
+    )
 
 
 def _ends(llm: LLM, start: Start) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from minillm.errors import MinillmError
 from rl.advantage import advantages, state_reward
-from rl.allocation import more_rollouts
+from rl.allocation import more_rollouts, stop_reasons
 from rl.config import MethodConfig as MethodConfig
 from rl.estimate import Work
 from rl.journal import read_records
@@ -101,23 +101,26 @@ class SingleToken:
         config = self.config
         problems = config.turn(run.problems, state.trained)
         states = self._states(problems, {p.id: state.problems[p.id].k for p in problems}, iteration)
+        limits: dict[str, Any] = {
+            "max_rollouts": config.max_rollouts,
+            "confidence": config.confidence,
+            "min_prob": config.min_prob,
+        }
         tried = collect(
             run,
             states,
             actions=config.actions,
             rollouts=config.rollouts,
-            allocate=partial(
-                more_rollouts,
-                round_size=config.rollouts,
-                max_rollouts=config.max_rollouts,
-                confidence=config.confidence,
-                min_prob=config.min_prob,
-            ),
+            allocate=partial(more_rollouts, round_size=config.rollouts, **limits),
             seed=seed_of(config.seed, iteration),
         )
+        for group in tried:
+            reasons = stop_reasons(*group.counts, **limits)
+            for action, reason in zip(group.actions, reasons, strict=True):
+                action.stopped = reason
         entry = partial(TrainingEntry, iteration=iteration, model_version=state.model_version)
         pairs = zip(states, tried, strict=True)
-        return [entry(kind="training", state=redacted, actions=actions) for (_, redacted), actions in pairs]
+        return [entry(kind="training", state=redacted, **vars(group)) for (_, redacted), group in pairs]
 
     def _states(
         self, problems: Sequence[Problem], k: Mapping[str, int], iteration: int
@@ -148,8 +151,12 @@ class SingleToken:
         warm = partial(TrainingEntry, kind="warm", iteration=iteration, model_version=state.model_version)
         entries = []
         for entry in usable:
-            actions = [Action(a.token_id, a.golden, a.logprob, a.rollouts) for a in entry.actions]
-            entries.append(warm(state=entry.state, actions=actions))
+            actions = [
+                Action(a.token_id, a.golden, a.logprob, a.rollouts, rank=a.rank, stopped=a.stopped)
+                for a in entry.actions
+            ]
+            seen = {"entropy": entry.entropy, "likeliest": entry.likeliest}
+            entries.append(warm(state=entry.state, actions=actions, **seen))
         for action, logprob in _logprobs(run, entries, run.llm.next_token_logprobs):
             action.logprob = logprob
         if self.stale == "drop":  # an entry of this very policy has its bits

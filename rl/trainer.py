@@ -15,21 +15,24 @@ import torch
 from minillm.errors import MinillmError
 from minillm.llm import LLM
 from minillm.lora import LoRA
+from rl.audit import Audit
 from rl.estimate import Work, measure
 from rl.evaluate import Measurement, ProbeTexts, evaluate, kl
 from rl.journal import Journal
+from rl.looks import Looks
 from rl.metrics import Clock, MetricsLog, read_metrics
 from rl.options import check_options
 from rl.reference import Reference
 from rl.rewards import check_problems
 from rl.rollout import seed_of
-from rl.run import Evaluation, Method, ProblemState, Run, RunState, Settings
+from rl.run import Evaluation, Method, ProblemState, Round, Run, RunState, Settings
 from rl.single_token import MethodConfig as MethodConfig
 from rl.single_token import SingleToken
 from rl.trainable import Trainable
 from rl.types import Entry, Problem, from_dict
 
 OPTIMIZER = "optimizer.pt"
+AUDIT = "audit"  # folder with the reports of audited iterations
 # Called with the number of iterations that are done, and a message.
 Progress = Callable[[int, str], None]
 
@@ -103,6 +106,7 @@ class Trainer:
             reference=reference,
             settings=settings,
         )
+        self._audit = Audit(llm, probe) if settings.audit_every else None
         self._base = fingerprint(self.model)
         self._probe_before = self._run.probe.rows()
         tokenizer = llm.get_tokenizer()
@@ -118,6 +122,7 @@ class Trainer:
         self.journal = journal
         self._begin()
         state, every = self.state, self.settings.evaluate_every
+        self._run.observe = Looks(journal.folder, [*self.problems, *self.held_out]).add
         with closing(MetricsLog(journal.folder, journal.iteration)) as self._metrics:
             if not state.evaluations:
                 self._evaluate(progress)
@@ -180,7 +185,7 @@ class Trainer:
         run, state, iteration = self._run, self.state, self.journal.iteration + 1
         run.progress = lambda message: progress(state.trained, message)
         run.clock.seconds.clear()
-        done = self.method.iterate(run, state, iteration)
+        done = self._step(iteration)
         for problem_id, confirmed in done.moves:
             state.problems[problem_id].moves_checked += 1
             state.problems[problem_id].moves_confirmed += confirmed
@@ -191,6 +196,18 @@ class Trainer:
             self._commit(done.entries)
         self._metrics.add(iteration, {**done.metrics, **run.clock.metrics()})
         run.progress("")
+
+    def _step(self, iteration: int) -> Round:
+        """Let the method iterate, audited where it is time to."""
+        audit, every = self._audit, self.settings.audit_every
+        if audit is None or self.state.trained % every:
+            return self.method.iterate(self._run, self.state, iteration)
+        audit.steps = iteration - 1  # a report is named after its iteration
+        update = audit.begin()
+        done = self.method.iterate(self._run, self.state, iteration)
+        with self._run.clock.on("audit"):
+            update.end().save(self.journal.folder / AUDIT)
+        return done
 
     def _evaluate(self, progress: Progress) -> None:
         """Measure the policy at the fixed redactions, unless that was done since the last iteration."""

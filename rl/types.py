@@ -8,14 +8,15 @@ a record into JSON data, `from_dict` turns it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import cache
 from math import fsum
-from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 from minillm.errors import MinillmError
 
 T = TypeVar("T")
+Value: TypeAlias = str | list[list[int]]
 
 
 class Problem(Protocol):
@@ -47,6 +48,23 @@ class Explains(Protocol):
 
     def explain(self, completion: Sequence[int]) -> str:
         """Say it in one line, limits that it passed included."""
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """A problem that can show people what its completions do.
+
+    Values are text, or grids: rows of small whole numbers.
+    """
+
+    def cases(self) -> Sequence[tuple[str, Value, Value]]:
+        """List what completions are tried on: name, input, expected output."""
+
+    def failure(self, completion: Sequence[int]) -> tuple[int | None, Value | None, str | None] | None:
+        """Tell what a completion did that `rewards` was last asked about: a case, its output, an error.
+
+        The case is the first that it fails. None where the problem knows nothing of the completion.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,8 @@ class Action:
         moved: whether the sampler's logprob went towards the target; None where it was not meant to move.
         verdict: what became of the move, in the words of `rl.targets.verdict`, "taken back", "there already"
             or "other bits than the trainer's"; None without a target.
+        rank: in the policy that sampled it, 1 for its likeliest token; None in journals from before it.
+        stopped: why it got no more rollouts, in the words of `rl.allocation.stop_reasons`; None likewise.
     """
 
     token_id: int
@@ -100,6 +120,8 @@ class Action:
     logprob_trained: float | None = None
     moved: bool | None = None
     verdict: str | None = None
+    rank: int | None = None
+    stopped: str | None = None
 
     @property
     def trials(self) -> int:
@@ -146,11 +168,15 @@ class TrainingEntry(Entry):
     """A state of single-token learning; `kind` is "training", or "warm" for rollouts of another run.
 
     `state_reward` is `rl.advantage.state_reward` of the actions, `steps` counts the update's optimizer steps.
+    `entropy`, in nats, and `likeliest`, token ids with their logprobs, are of the policy that sampled the
+    actions; None and empty in journals from before them.
     """
 
     actions: list[Action]
     state_reward: float = 0.0
     steps: int = 0
+    entropy: float | None = None
+    likeliest: list[tuple[int, float]] = field(default_factory=list)
 
 
 def redact(problem: Problem, k: int) -> State:

@@ -95,7 +95,7 @@ def test_the_sampled_state_reward_converges_to_the_exact_one(llm: LLM) -> None:
             assert abs(start.mean_reward - exact) < 4 * sqrt(exact * (1 - exact) / rollouts)
     # By actions: all of them, each with its own rollouts, weighted by the policy.
     state = redact(problem, 2)
-    (actions,) = collect(
+    (tried,) = collect(
         context,
         [(problem, state)],
         actions=VOCABULARY,
@@ -103,6 +103,7 @@ def test_the_sampled_state_reward_converges_to_the_exact_one(llm: LLM) -> None:
         allocate=lambda s, n, p: [0] * len(s),
         seed=5,
     )
+    actions = tried.actions
     found = single_token.state_reward([a.mean_reward for a in actions], [a.logprob for a in actions])
     exact = exact_value(llm, problem, 2)
     assert len(actions) == VOCABULARY and abs(found - exact) < 4 * sqrt(exact * (1 - exact) / 512)

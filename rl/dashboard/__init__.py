@@ -1,0 +1,1 @@
+"""The page that shows a run: every state, token and rollout."""
