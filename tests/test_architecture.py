@@ -60,6 +60,7 @@ ARC_PROGRAMS = (
     *("arc.train", "arc.train_options", "arc.training"),
     *("arc.evaluate", "arc.evaluate_options", "arc.evaluating"),
     "arc.show",
+    *("arc.site.build", "arc.site.__main__"),
 )
 NOT_IN_ARC = ("torch", "kernels", "minillm", "rl", *ARC_PROGRAMS)
 

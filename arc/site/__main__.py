@@ -1,15 +1,15 @@
 """Write the ARC browser: pages of all tasks and golden solutions that open from a folder, or serve them.
 
-    python -m arc.site                            # into runs/arc-site; open its index.html
-    python -m arc.site --serve                    # and at http://127.0.0.1:8040
-    python -m arc.site mytasks/ --golden mine/ --out pages
-    python -m arc.site --check                    # check solutions that were not, and save what was found
+python -m arc.site                            # into runs/arc-site; open its index.html
+python -m arc.site --serve                    # and at http://127.0.0.1:8040
+python -m arc.site mytasks/ --golden mine/ --out pages
+python -m arc.site --check                    # check solutions that were not, and save what was found
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,12 @@ from rich.progress import track
 
 from arc.errors import ArcError
 from arc.interrupt import one_line_on_interrupt
+from arc.prompt import ASSISTANT_PREFIX, messages
 from arc.sandbox import Limits
 from arc.site.build import Site
 from arc.site.findings import find, read_findings, write_findings
-from arc.tasks import read_tasks
+from arc.site.records import Tokens
+from arc.tasks import Task, read_tasks
 from minillm.checkpoint.hub import DEMO_MODEL
 from minillm.errors import MinillmError
 from rl.pages.server import PageServer
@@ -59,11 +61,9 @@ def write(config: Config, console: Console) -> Site:
     site = Site(config.out, read_tasks(config.tasks, config.golden), config.golden)
     with console.status(f"writing {len(site.tasks)} tasks"):
         findings = read_findings(config.golden)
-        site.write(findings, _token_counter(config.model), config.model, config.limits)
-    console.print(
-        f"{len(site.tasks)} tasks, {len(site.sources)} with a golden solution: open {config.out / 'index.html'}",
-        soft_wrap=True,
-    )
+        site.write(findings, _tokens(config.model), config.limits)
+    solved, place = len(site.sources), config.out / "index.html"
+    console.print(f"{len(site.tasks)} tasks, {solved} with a golden solution: open {place}", soft_wrap=True)
     if missing := site.unchecked():
         if config.check:
             for task in track(missing, "checking", console=console, transient=True):
@@ -75,12 +75,19 @@ def write(config: Config, console: Console) -> Site:
     return site
 
 
-def _token_counter(model: str) -> Callable[[str], int]:
+def _tokens(model: str) -> Tokens:
     from minillm import Tokenizer  # here, since it is slow to import
     from minillm.checkpoint.hub import resolve_tokenizer
 
     tokenizer = Tokenizer.from_folder(resolve_tokenizer(model))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
+    def text(words: str) -> int:
+        return len(tokenizer.encode(words, add_special_tokens=False))
+
+    def prompt(task: Task) -> int:
+        return len(tokenizer.encode_chat(messages(task))) + text(ASSISTANT_PREFIX)
+
+    return Tokens(model, text, prompt)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 from arc.catalogue import golden_kinds
 from arc.sandbox import Limits, run_many
 from arc.site.findings import Finding, digest
-from arc.site.records import SETS, Golden, TokenCounter, index, pictures, record
+from arc.site.records import SPLITS, Golden, Tokens, index, pictures, record
 from arc.tasks import Task, golden_ids, golden_source, load_tasks
 from rl.pages.chunks import DATA, copy_pages, write_chunk
 
 
 class Site:
-    """The pages of some tasks, in a folder of their own. Raises `ArcError` for tasks and solutions as `golden_ids` does."""
+    """The pages of some tasks, in a folder of their own; raises `ArcError` as `golden_ids` does."""
 
     def __init__(self, folder: Path, tasks: Sequence[Task], golden: Path | None = None) -> None:
         self.folder, self.tasks, self._golden = folder, sorted(tasks, key=lambda task: task.id), golden
@@ -25,13 +25,11 @@ class Site:
         self._golden_of: dict[str, Golden] = {}
         self._written: set[str] = set()
 
-    def write(
-        self, findings: Mapping[str, Finding], count: TokenCounter | None, tokenizer: str, limits: Limits
-    ) -> None:
+    def write(self, findings: Mapping[str, Finding], tokens: Tokens, limits: Limits) -> None:
         """Write everything; `findings` of another text of a solution are left out.
 
-        Raises `ArcError` without a sandbox, in which all solutions are run, and `MinillmError` for a folder that
-        holds something else and where it cannot be written.
+        Raises `ArcError` without a sandbox, in which all solutions are run, and `MinillmError` for a folder
+        that holds something else, and where it cannot be written.
         """
         kinds = golden_kinds() if self._golden is None else {}
         solved = [task for task in self.tasks if task.id in self.sources]
@@ -40,7 +38,7 @@ class Site:
             source, finding = self.sources[task.id], findings.get(task.id)
             known = finding if finding and finding.digest == digest(task, source) else None
             self._golden_of[task.id] = Golden(source, result, kinds.get(task.id, ()), known)
-        self._count, self._tokenizer = count, tokenizer
+        self._tokens = tokens
         copy_pages(self.folder, ["arc.site"])
         for number, part in enumerate(pictures(self.tasks)):
             self._put(f"pictures-{number}", part)
@@ -64,7 +62,7 @@ class Site:
 
     def _write_task(self, task: Task) -> None:
         golden = self._golden_of.get(task.id)
-        self._put(f"task/{task.id}", record(task, self._sets[task.id], golden, self._count, self._tokenizer))
+        self._put(f"task/{task.id}", record(task, self._sets[task.id], golden, self._tokens))
 
     def _put(self, name: str, data: Any) -> None:
         write_chunk(self.folder, name, data)
@@ -73,5 +71,5 @@ class Site:
 
 def _sets(tasks: Iterable[Task]) -> dict[str, list[str]]:
     """Name the sets that each task is of, by its id."""
-    ids = {name: {task.id for task in load_tasks(name)} for name in SETS if name != "own"}
-    return {task.id: [name for name in ids if task.id in ids[name]] or ["own"] for task in tasks}
+    ids = {split: {task.id for task in load_tasks(split)} for split in SPLITS}
+    return {task.id: [split for split in ids if task.id in ids[split]] or ["own"] for task in tasks}

@@ -17,7 +17,7 @@ from typing import Any
 from arc.check import check_solution
 from arc.errors import ArcError
 from arc.siblings import Sibling
-from arc.tasks import Task, golden_ids, golden_source
+from arc.tasks import Grid, Task, golden_ids, golden_source
 
 NAME = "findings.jsonl"
 # Counted up when what a finding holds, or how it is found, changes.
@@ -107,10 +107,11 @@ def _raw(finding: Finding) -> dict[str, Any]:
 
 
 def _finding(raw: dict[str, Any]) -> Finding:
-    siblings = [
-        Sibling(*([[int(cell) for cell in row] for row in pair[part]] for part in ("input", "output")), pair["how"])
-        for pair in raw["siblings"]
-    ]
+    siblings = [Sibling(_grid(pair["input"]), _grid(pair["output"]), pair["how"]) for pair in raw["siblings"]]
     values = {field.name: raw[field.name] for field in fields(Finding)}
     lists = {"siblings": tuple(siblings), "problems": tuple(raw["problems"]), "kept": tuple(raw["kept"])}
     return Finding(**{**values, **lists})
+
+
+def _grid(rows: list[str]) -> Grid:
+    return [[int(cell) for cell in row] for row in rows]

@@ -14,18 +14,26 @@ from arc.prompt import ASSISTANT_PREFIX, completion_text, user_message
 from arc.sandbox import RunResult
 from arc.site.findings import Finding
 from arc.site.solution import Solution, read_solution
-from arc.tasks import Example, Grid, Task
+from arc.tasks import Example, Grid, Split, Task
 
-SETS = {
+SPLITS: dict[Split, str] = {
     "arc2-training": "ARC-AGI-2 training",
     "arc2-evaluation": "ARC-AGI-2 evaluation",
     "arc1-training": "ARC-AGI-1 training",
     "arc1-evaluation": "ARC-AGI-1 evaluation",
-    "own": "own tasks",
 }
+SETS: dict[str, str] = dict([*SPLITS.items(), ("own", "own tasks")])
 # Pictures that one file holds: some screens of a phone, one of a desktop.
 PICTURES = 48
-TokenCounter = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Counts tokens by the tokenizer of the model `of`: of a text, and of all before a task's program."""
+
+    of: str
+    text: Callable[[str], int]
+    prompt: Callable[[Task], int]
 
 
 @dataclass(frozen=True)
@@ -79,23 +87,20 @@ def pictures(tasks: Sequence[Task]) -> list[list[list[str]]]:
     return [pairs[i : i + PICTURES] for i in range(0, len(pairs), PICTURES)]
 
 
-def record(
-    task: Task, sets: Sequence[str], golden: Golden | None, count: TokenCounter | None, tokenizer: str
-) -> Any:
-    """Make what a task's own page shows. `count` counts the tokens of a text, if they are to be counted."""
-    prompt = user_message(task)
+def record(task: Task, sets: Sequence[str], golden: Golden | None, tokens: Tokens) -> Any:
+    """Make what a task's own page shows."""
     return {
         "id": task.id,
         "sets": [SETS[name] for name in sets],
         "train": _pairs(task.train),
         "test": _pairs(task.test),
-        "prompt": f"{prompt}\n\n{ASSISTANT_PREFIX}",
-        "tokens": count and {"of": tokenizer, "prompt": count(prompt) + count(ASSISTANT_PREFIX)},
-        "golden": _golden(task, golden, count) if golden else None,
+        "prompt": f"{user_message(task)}\n\n{ASSISTANT_PREFIX}",
+        "tokens": {"of": tokens.of, "prompt": tokens.prompt(task)},
+        "golden": _golden(task, golden, tokens) if golden else None,
     }
 
 
-def _golden(task: Task, golden: Golden, count: TokenCounter | None) -> Any:
+def _golden(task: Task, golden: Golden, tokens: Tokens) -> Any:
     solution, finding = golden.solution, golden.finding
     outputs = [
         True if output and output == example.output else cells(output or [])
@@ -113,7 +118,7 @@ def _golden(task: Task, golden: Golden, count: TokenCounter | None) -> Any:
         "procedure": solution.procedure,
         "steps": solution.steps,
         "codeLines": solution.code_lines,
-        "tokens": count and count(_completion(golden.source)),
+        "tokens": tokens.text(_completion(golden.source)),
         "outputs": outputs,
         "error": golden.result.error,
         "finding": shown,
@@ -121,7 +126,7 @@ def _golden(task: Task, golden: Golden, count: TokenCounter | None) -> Any:
 
 
 def _completion(source: str) -> str:
-    """A solution as a completion; as it stands where its format is wrong, which its check says."""
+    """Make a solution a completion; one of a wrong format, which its check says, stays as it is."""
     try:
         return completion_text(source)
     except ValueError:

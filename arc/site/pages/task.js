@@ -95,7 +95,7 @@ const task = {
     const { el } = page;
     const { golden, tokens } = record;
     const fact = (name, ...words) => el("div", el("dt", name), el("dd", ...words));
-    const counted = (name, ...words) => el("div", { tip: `By the tokenizer of ${tokens.of}.`, tabindex: 0 }, el("dt", name), el("dd", ...words));
+    const counted = (name, ...words) => el("div", { tip: `By the tokenizer of ${tokens.of}; the prompt with its chat template.`, tabindex: 0 }, el("dt", name), el("dd", ...words));
     const colors = [...known.colors].map((color) => el(`span.color-${color}`));
     const names = [...known.colors].map((color) => grids.names[color]).join(", ");
     const facts = [
@@ -104,8 +104,8 @@ const task = {
       fact("Largest grid", page.plural(known.cells, "cell")),
       fact("Colors", el("span.dots", { role: "img", title: names, aria: { label: names } }, colors)),
     ];
-    if (tokens) facts.push(counted("Prompt", page.plural(tokens.prompt, "token")));
-    if (golden && tokens) facts.push(counted("Solution", page.plural(golden.tokens, "token"), ", ", page.plural(golden.codeLines, "line")));
+    facts.push(counted("Prompt", page.plural(tokens.prompt, "token")));
+    if (golden) facts.push(counted("Solution", page.plural(golden.tokens, "token"), ", ", page.plural(golden.codeLines, "line")));
     return el("dl.numbers", facts, golden ? task.found(golden, fact) : fact("Golden solution", "none yet"));
   },
 
@@ -114,12 +114,12 @@ const task = {
     const { el } = page;
     const share = (some, all) => el(some === all ? "span.good" : "span.bad", `${some} of ${all}`);
     const { finding, outputs } = golden;
-    const facts = [fact("Outputs right", share(outputs.filter((output) => output === true).length, outputs.length))];
+    const facts = [fact("Pairs right", share(outputs.filter((output) => output === true).length, outputs.length))];
     if (!finding) return [...facts, fact("Check", "not run yet")];
     const kept = finding.kept.filter((name) => name !== "as it is");
-    const symmetries = el("div", { tabindex: 0, tip: kept.length ? `The rule holds in grids that are changed by: ${kept.join(", ")}.` : "The rule holds in no grid that is turned or flipped." }, el("dt", "Keeps"), el("dd", `${kept.length} of 7 symmetries`));
+    const symmetries = el("div", { tabindex: 0, tip: kept.length ? `The rule holds in grids that are changed by: ${kept.join(", ")}.` : "The rule holds in no grid that is turned or flipped." }, el("dt", "Symmetries"), el("dd", `${kept.length} of 7 kept`));
     const verdict = finding.problems.length ? el("span.bad", page.plural(finding.problems.length, "problem")) : el("span.good", "passed");
-    return [...facts, fact("Hidden inputs right", share(finding.hidden_right, finding.hidden)), symmetries, fact("Check", verdict)];
+    return [...facts, fact("Hidden right", share(finding.hidden_right, finding.hidden)), symmetries, fact("Check", verdict)];
   },
 
   pairs(record, state, part, first) {
