@@ -21,7 +21,7 @@ from arc.errors import ArcError
 from arc.golden_format import check_format, code_lines, literal_grids
 from arc.prompt import completion_text
 from arc.sandbox import Limits, run_solve, warm_sandboxes
-from arc.siblings import changed_inputs, find_kept, run_all, siblings
+from arc.siblings import Sibling, changed_inputs, find_kept, run_all, siblings
 from arc.tasks import Example, Task, golden_ids, golden_source, load_task, read_pairs
 
 # Who answers a smaller share of changed inputs knows the examples alone: the lowest of ours is 0.33. The
@@ -53,6 +53,8 @@ class Report:
     others_right: int = 0
     """Of `others` pairs that came from elsewhere, how many come out right."""
     others: int = 0
+    siblings: tuple[Sibling, ...] = ()
+    """The hidden inputs, and what is right for them."""
 
 
 def check_pairs(task: Task, source: str) -> tuple[list[str], int]:
@@ -123,6 +125,7 @@ def check_solution(
         cells=largest(task),
         others_right=others_right,
         others=len(others),
+        siblings=tuple(hidden),
     )
 
 

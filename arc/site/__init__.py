@@ -1,0 +1,1 @@
+"""The ARC browser: tasks and golden solutions as pages that a browser opens from a folder."""

@@ -1,0 +1,257 @@
+// All tasks as pictures, and facets that narrow them. Pictures are drawn only near the screen.
+"use strict";
+
+const list = {
+  // Cells of the largest grid, as in the tables of arc/README.md.
+  sizes: [[1, 48], [49, 99], [100, 168], [169, 299], [300, 499], [500, 900]],
+  sorts: { id: "id", cells: "largest grid", lines: "lines of code" },
+  parts: {},
+  cards: new Map(),
+  shown: [],
+  scroll: 0,
+
+  build(index) {
+    list.index = index;
+    list.tasks = index.tasks.map(([id, sets, cells, colors, kinds, lines], number) => ({
+      id, number, cells, colors, lines,
+      sets: sets.map((set) => index.sets[set][0]),
+      kinds: kinds && kinds.map((kind) => index.kinds[kind][0]),
+      words: kinds ? kinds.map((kind) => index.kinds[kind][1]).join(" ") : "",
+    }));
+    list.byId = new Map(list.tasks.map((task) => [task.id, task]));
+    list.facets = {
+      set: { title: "Set", options: index.sets, has: (task, value) => task.sets.includes(value) },
+      solution: {
+        title: "Golden solution",
+        options: [["yes", "with"], ["no", "without"]],
+        has: (task, value) => (task.kinds !== null) === (value === "yes"),
+      },
+      size: {
+        title: "Cells of the largest grid",
+        options: list.sizes.map(([low, high]) => [`${low}-${high}`, `${low} to ${high}`]),
+        has: (task, value) => {
+          const [low, high] = value.split("-").map(Number);
+          return low <= task.cells && task.cells <= high;
+        },
+      },
+      kind: { title: "Kind of solution", options: index.kinds, has: (task, value) => task.kinds !== null && task.kinds.includes(value) },
+    };
+    list.layOut();
+    list.watch = new IntersectionObserver((entries) => {
+      for (const entry of entries) (entry.isIntersecting ? list.draw : list.release)(entry.target);
+    }, { rootMargin: "600px 0px" });
+    new ResizeObserver(() => {
+      for (const card of list.parts.cards.children) if (card.near) list.paint(card);
+    }).observe(list.parts.cards);
+  },
+
+  layOut() {
+    const { el } = page;
+    const parts = list.parts;
+    parts.search = el("input", {
+      type: "search", id: "search", placeholder: "Search by id or kind", autocomplete: "off", spellcheck: "false",
+      aria: { label: "Search by id or kind", keyshortcuts: "/" },
+      on: { input: () => list.change({ q: parts.search.value.trim() }, { replace: true }) },
+    });
+    parts.count = el("p.count", { role: "status" });
+    const sorts = Object.entries(list.sorts).map(([value, words]) => el("option", { value }, words));
+    parts.sort = el("select", { on: { change: () => list.change({ sort: parts.sort.value === "id" ? "" : parts.sort.value }) } }, sorts);
+    parts.facets = el("div.facets");
+    parts.said = el("div.message", { hidden: true });
+    parts.cards = el("ul.cards", { aria: { label: "Tasks" } });
+    parts.used = el("span.tag.info", { hidden: true });
+    parts.panel = el("details.panel", el("summary", "Filter ", parts.used), parts.facets);
+    document.getElementById("list").replaceChildren(
+      el("header.top", el("h1", el("a", { href: "?" }, "ARC tasks")),
+        el("div.search", parts.search, el("kbd", { aria: { hidden: true } }, "/")), site.helpButton()),
+      el("div.browse", el("nav", { aria: { label: "Filter" } }, parts.panel),
+        el("main", el("div.bar", parts.count, el("label", "Sort by ", parts.sort)), parts.said, parts.cards)));
+    // Beside the pictures where there is room, folded above them where there is not.
+    const wide = matchMedia("(min-width: 60rem)");
+    const open = () => { parts.panel.open = wide.matches; };
+    wide.addEventListener("change", open);
+    open();
+  },
+
+  // The tasks that a state's filter lets through; without one facet, to count what its options would leave.
+  match(filter, without = "") {
+    const words = (filter.q ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+    const tests = Object.entries(list.facets)
+      .filter(([name]) => filter[name] && name !== without)
+      .map(([name, facet]) => (task) => facet.has(task, filter[name]));
+    tests.push((task) => [...(filter.colors ?? "")].every((color) => task.colors.includes(color)));
+    tests.push((task) => words.every((word) => task.id.includes(word) || task.words.includes(word)));
+    return list.tasks.filter((task) => tests.every((test) => test(task)));
+  },
+
+  order(tasks, sort) {
+    const by = { cells: (task) => task.cells, lines: (task) => task.lines ?? Infinity }[sort];
+    return by ? [...tasks].sort((a, b) => (by(a) === by(b) ? a.number - b.number : by(a) - by(b))) : tasks;
+  },
+
+  // The part of a state that makes the list.
+  filter(state) {
+    const names = [...Object.keys(list.facets), "colors", "q", "sort"];
+    return Object.fromEntries(names.filter((name) => state[name]).map((name) => [name, state[name]]));
+  },
+
+  change(changes, options = {}) {
+    page.go({ ...list.filter(page.get()), ...changes }, { ...options, whole: true });
+  },
+
+  // What of a state cannot be, in sentences.
+  faults(state) {
+    const said = [];
+    for (const [name, facet] of Object.entries(list.facets)) {
+      const values = facet.options.map(([value]) => value);
+      if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${page.visible(state[name])}\u201d; there are ${values.join(", ")}. `);
+    }
+    if (state.colors && !/^[0-9]+$/.test(state.colors)) said.push("Colors are digits from 0 to 9. ");
+    if (state.sort && !list.sorts[state.sort]) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${page.visible(state.sort)}\u201d. `);
+    return said;
+  },
+
+  show(state) {
+    const { el } = page;
+    const parts = list.parts;
+    document.title = "ARC tasks";
+    const filter = list.filter(state);
+    list.shown = list.order(list.match(filter), state.sort);
+    if (document.activeElement !== parts.search) parts.search.value = state.q ?? "";
+    parts.sort.value = list.sorts[state.sort] ? state.sort : "id";
+    const [some, all] = [list.shown.length, list.tasks.length];
+    parts.count.replaceChildren(el("strong", page.whole(some)), some === all ? " tasks" : ` of ${page.whole(all)} tasks`);
+    const used = Object.keys(filter).filter((name) => name !== "sort" && name !== "q").length;
+    parts.used.hidden = !used;
+    parts.used.textContent = used;
+    list.showFacets(filter);
+    const said = list.faults(state);
+    parts.said.hidden = some > 0 && !said.length;
+    const near = some || !filter.q ? [] : site.near(filter.q);
+    parts.said.replaceChildren(...(said.length ? said : ["No task is like this. "]),
+      ...(near.length ? ["Near it are ", ...site.links(near, {}), ". "] : []),
+      used ? el("a", { href: page.href({ q: filter.q }, true) }, "Drop the filters") : "");
+    const before = list.listed;
+    list.listed = JSON.stringify(filter);
+    list.fill(filter);
+    if (before !== undefined && before !== list.listed) scrollTo(0, 0);
+  },
+
+  fill(filter) {
+    const cards = list.shown.map((task) => {
+      const card = list.cards.get(task.id) ?? list.card(task);
+      card.link.setAttribute("href", page.href({ ...filter, task: task.id }, true));
+      return card;
+    });
+    list.watch.disconnect();
+    const kept = new Set(cards);
+    for (const card of list.parts.cards.children) if (!kept.has(card)) list.release(card);
+    list.parts.cards.replaceChildren(...cards);
+    for (const card of cards) list.watch.observe(card);
+  },
+
+  card(task) {
+    const { el } = page;
+    const picture = el("canvas", { width: 0, height: 0, aria: { hidden: true } });
+    const solved = task.kinds === null ? null : el("span.solved", el("span.visually-hidden", "golden solution, "), page.plural(task.lines, "line"));
+    const link = el("a", picture, el("span.name", el("code", task.id), solved));
+    const card = Object.assign(el("li", link), { task, picture, link, near: false, pair: null });
+    list.cards.set(task.id, card);
+    return card;
+  },
+
+  async draw(card) {
+    if (card.near) return;
+    card.near = true;
+    const { number } = card.task;
+    if (!card.pair) {
+      const pairs = await page.load(`pictures-${Math.floor(number / list.index.pictures)}`);
+      card.classList.toggle("missing", pairs === null);
+      card.pair = pairs && pairs[number % list.index.pictures].map(grids.rows).filter((rows) => rows.length);
+    }
+    if (card.near) list.paint(card);
+  },
+
+  release(card) {
+    card.near = false;
+    card.picture.width = card.picture.height = 0;
+  },
+
+  // Draws input and output to one scale, an arrow between them.
+  paint(card) {
+    const { picture, pair } = card;
+    const ratio = devicePixelRatio || 1;
+    const [width, height] = [picture.clientWidth, picture.clientHeight].map((side) => Math.round(side * ratio));
+    if (!width || !pair) return;
+    Object.assign(picture, { width, height });
+    const pen = picture.getContext("2d");
+    const gap = Math.round(26 * ratio);
+    const columns = pair.reduce((sum, rows) => sum + rows[0].length, 0);
+    const high = Math.max(...pair.map((rows) => rows.length));
+    const room = Math.min((width - gap - 4) / columns, (height - 2) / high, 15 * ratio);
+    const cell = Math.max(1, Math.floor(room));
+    let x = Math.round((width - columns * cell - gap) / 2);
+    pair.forEach((rows, i) => {
+      if (i) {
+        const middle = x + gap / 2;
+        Object.assign(pen, { strokeStyle: "#8a8a85", lineWidth: 1.5 * ratio, lineCap: "round", lineJoin: "round" });
+        pen.beginPath();
+        for (const [dx, dy, move] of [[-5, 0, true], [5, 0], [1.5, -3.5, true], [5, 0], [1.5, 3.5]]) {
+          pen[move ? "moveTo" : "lineTo"](middle + dx * ratio, height / 2 + dy * ratio);
+        }
+        pen.stroke();
+        x += gap;
+      }
+      grids.paint(pen, rows, x, Math.round((height - rows.length * cell) / 2), cell);
+      x += rows[0].length * cell;
+    });
+  },
+
+  showFacets(filter) {
+    const { el } = page;
+    const sections = Object.entries(list.facets).map(([name, facet]) => {
+      const rest = list.match(filter, name);
+      const options = facet.options.map(([value, words]) => {
+        const on = filter[name] === value;
+        const amount = rest.filter((task) => facet.has(task, value)).length;
+        return el("a.option", { class: amount || on ? "option" : "option none", href: page.href({ ...filter, [name]: on ? null : value }, true), data: { facet: `${name} ${value}` }, aria: on ? { current: true } : {} },
+          el("span", words), el("span.amount", page.whole(amount)));
+      });
+      return el("section", el("h2", facet.title), options);
+    });
+    const chosen = filter.colors ?? "";
+    const swatches = grids.names.map((name, color) => {
+      const on = chosen.includes(color);
+      const colors = on ? chosen.replaceAll(String(color), "") : [...new Set(chosen + color)].sort().join("");
+      return el("a.swatch", { href: page.href({ ...filter, colors }, true), title: name, data: { facet: `colors ${color}` }, aria: { label: name, ...(on ? { current: true } : {}) } },
+        el(`span.color-${color}`));
+    });
+    sections.splice(3, 0, el("section", el("h2", "Has these colors"), el("div.swatches", swatches)));
+    const focused = document.activeElement?.dataset?.facet;
+    const some = Object.keys(filter).some((name) => name !== "sort");
+    list.parts.facets.replaceChildren(...sections, some ? el("a.reset", { href: page.href({ sort: filter.sort }, true) }, "Drop all filters") : "");
+    if (focused) list.parts.facets.querySelector(`[data-facet="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  },
+
+  keys(target) {
+    const inside = target.closest?.(".cards");
+    const columns = () => getComputedStyle(list.parts.cards).gridTemplateColumns.split(" ").length;
+    const rows = inside ? { ArrowDown: () => list.move(columns()), ArrowUp: () => list.move(-columns()) } : {};
+    const [next, previous] = [() => list.move(1), () => list.move(-1)];
+    return { j: next, ArrowRight: next, k: previous, ArrowLeft: previous, ...rows };
+  },
+
+  searchKeys(search) {
+    const open = () => list.shown.length && page.go({ ...list.filter(page.get()), task: list.shown[0].id }, { whole: true });
+    return { Enter: open, Escape: () => search.blur(), ArrowDown: () => list.move(1) };
+  },
+
+  // Moves the focus by so many tasks; to the first one in sight where none has it.
+  move(by) {
+    const links = [...list.parts.cards.querySelectorAll("a")];
+    const at = links.indexOf(document.activeElement);
+    const next = at < 0 ? links.find((link) => link.getBoundingClientRect().top >= 60) : links[at + by];
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: "nearest" });
+  },
+};
