@@ -145,7 +145,7 @@ class RunData:
         """Take in `looks.jsonl`; name the problems of which it says something."""
         if self._journal.config and not (self.folder / LOOKS).exists():
             messages.append(
-                f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions "
+                f"This run left no {LOOKS}: where prompts end and what programs did is not known; solutions "
                 "are shown as far as states tell them."
             )
         changed: set[str] = set()

@@ -130,7 +130,8 @@ def test_the_list_shows_all_tasks_and_draws_those_in_sight(page: Page, url: str,
       const canvas = document.querySelector('.cards canvas');
       const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
       const found = new Set();
-      for (let i = 0; i < data.length; i += 4) if (data[i + 3] === 255) found.add([data[i], data[i + 1], data[i + 2]].join());
+      for (let i = 0; i < data.length; i += 4)
+        if (data[i + 3] === 255) found.add([data[i], data[i + 1], data[i + 2]].join());
       return [...found];
     }"""
     palette = {3: "46,204,64", 4: "255,220,0", 7: "255,133,27", 9: "135,12,37"}
@@ -379,8 +380,8 @@ def test_hostile_solutions_are_text(browser: Browser, page: Page, tmp_path: Path
         page.locator(".code").wait_for()
         observation = page.locator(".lists li").first.inner_text()
         assert (
-            observation
-            == "<img src=x onerror=\"document.title='taken'\"> \u2039U+202E\u203agnorw\u2039U+202C\u203a \u241b[31m"
+            observation == "<img src=x onerror=\"document.title='taken'\"> "
+            "\u2039U+202E\u203agnorw\u2039U+202C\u203a \u241b[31m"
         )
         assert (
             page.title() == f"{SOLVED} \u00b7 ARC tasks"
