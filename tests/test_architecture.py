@@ -60,7 +60,7 @@ ARC_PROGRAMS = (
     *("arc.train", "arc.train_options", "arc.training"),
     *("arc.evaluate", "arc.evaluate_options", "arc.evaluating", "arc.sampling"),
     *("arc.show", "arc.check", "arc.atlas"),
-    *("arc.site.build", "arc.site.findings", "arc.site.__main__"),
+    *("arc.site.build", "arc.site.findings", "arc.site.records", "arc.site.__main__"),
 )
 NOT_IN_ARC = ("torch", "kernels", "minillm", "rl", *ARC_PROGRAMS)
 
