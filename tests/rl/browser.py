@@ -19,7 +19,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
-    "--disable-sync",
+    "--disable-sync",,
 ]
 needs_browser = pytest.mark.skipif(
     importlib.util.find_spec("playwright") is None or CHROMIUM is None,
