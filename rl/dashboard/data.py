@@ -145,8 +145,8 @@ class RunData:
         """Take in `looks.jsonl`; name the problems of which it says something."""
         if self._journal.config and not (self.folder / LOOKS).exists():
             messages.append(
-                f"This run left no {LOOKS}: where prompts end and what programs did is not known; solutions "
-                "are shown as far as states tell them."
+                f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions"
+                " are shown as far as states tell them."
             )
         changed: set[str] = set()
         for line in read_looks(self.folder) if self._journal.config else ():

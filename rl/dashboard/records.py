@@ -1,4 +1,4 @@
-"""What the page shows of a journal: states, their actions, and rollouts that are the same as one."""
+"""What the page shows of a journal's records: states, actions, and rollouts that are the same as one."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@
 
   function bar(run, at, view) {
     const select = (label, value, options, act) => el("label.field", el("span.small.soft", label),
-      el("select", { on: { change: (event) => act(event.target.value || null) } }, options.map(([key, words]) => el("option", { value: key, selected: String(key) === String(value ?? "") || null }, words))));
+      el("select", { aria: { label }, on: { change: (event) => act(event.target.value || null) } }, options.map(([key, words]) => el("option", { value: key, selected: String(key) === String(value ?? "") || null }, words))));
     const ks = [...new Set(run.states.k)].sort((a, b) => a - b);
     const focus = document.activeElement?.closest?.("#bar") ? document.activeElement.closest("label")?.textContent?.slice(0, 6) : null;
     const runs = index.runs.length > 1
@@ -80,7 +80,7 @@
     const filters = [
       select("problem", at.problem, [["", "all"], ...run.problems.map((one) => [one.id, visible(one.id) + (one.held_out ? " (held out)" : "")])], (id) => go({ problem: id, redacted: null, iteration: null, action: null })),
       select("k", at.redacted, [["", "all"], ...ks.map((k) => [k, String(k)])], (k) => go({ redacted: k, action: null })),
-      el("label.field", el("span.small.soft", "iterations"), el("input.short", { type: "text", inputmode: "numeric", placeholder: "all", value: at.iterations ?? "", on: { change: (event) => go({ iterations: event.target.value.replaceAll(" ", "").replace("–", "-") || null }) } })),
+      el("label.field", el("span.small.soft", "iterations"), el("input.short", { aria: { label: "iterations" }, type: "text", inputmode: "numeric", placeholder: "all", value: at.iterations ?? "", on: { change: (event) => go({ iterations: event.target.value.replaceAll(" ", "").replace("–", "-") || null }) } })),
       select("verdict", at.verdict, [["", "all"], ...run.flags.map((flag) => [flag, flag])], (flag) => go({ verdict: flag })),
     ];
     const filtered = ["problem", "redacted", "iterations", "verdict"].some((name) => !missing(at[name]));

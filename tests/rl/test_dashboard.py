@@ -1,0 +1,196 @@
+"""The dashboard's data: what the journal says, as it grows, and a sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minillm.errors import MinillmError
+from rl.dashboard.__main__ import main
+from rl.dashboard.records import Facts
+from rl.dashboard.site import Dashboard
+from rl.intervals import exact_interval
+from tests.rl.large_run import records, write_large_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_large_run(
+        tmp_path_factory.mktemp("runs") / "drawn", states=24, rollouts=24 * 100, problems=3
+    )
+
+
+def chunk(pages: Path, name: str) -> Any:
+    text = (pages / "data" / f"{name}.js").read_text()
+    match = re.fullmatch(r"chunk\(\"[^\"]*\",'(.*)'\);\n", text)
+    assert match is not None
+    return json.loads(re.sub(r"\\(.)", r"\1", match[1]))
+
+
+def states(pages: Path, run: int = 0) -> list[dict[str, Any]]:
+    index = chunk(pages, f"{run}/index")
+    names = dict.fromkeys(index["states"]["chunk"])
+    return [state for number in names for state in chunk(pages, f"{run}/states-{number}")["states"]]
+
+
+def test_all_of_the_journal_is_there(run: Path, tmp_path: Path) -> None:
+    dashboard = Dashboard([run], tmp_path / "pages")
+    assert dashboard.update() and not dashboard.update()
+    index, shown = chunk(tmp_path / "pages", "0/index"), states(tmp_path / "pages")
+    written = list(records(run))
+    assert [problem["golden"] for problem in index["problems"]] == [220] * 3
+    assert index["states"]["k"] == [record["state"]["k"] for record in written]
+    assert index["states"]["rollouts"] == [100] * 24 and len(shown) == 24
+    assert index["messages"] == ["No checkpoint with a tokenizer is there: tokens are shown by number."]
+    for number, (state, record) in enumerate(zip(shown, written, strict=True)):
+        assert state["number"] == number and state["value"] == record["state_reward"]
+        for action, old in zip(state["actions"], record["actions"], strict=True):
+            for name in (
+                "logprob",
+                "logprob_after",
+                "logprob_trained",
+                "logprob_reference",
+                "target",
+                "rank",
+                "stopped",
+            ):
+                assert action[name] == old[name]
+            rewards = [rollout["reward"] for rollout in old["rollouts"]]
+            assert sum(group["count"] for group in action["groups"]) == len(rewards) == action["trials"]
+            assert sum(group["count"] * group["reward"] for group in action["groups"]) == sum(rewards)
+            assert (action["low"], action["high"]) == exact_interval(sum(rewards), len(rewards))
+            counts = [group["count"] for group in action["groups"]]
+            assert counts == sorted(counts, reverse=True) and len(counts) < len(rewards)
+    failures = [g["failure"] for s in shown for a in s["actions"] for g in a["groups"] if g["reward"] < 1]
+    assert sum(failure is not None for failure in failures) > 50
+
+
+def test_a_run_that_goes_on_is_followed(run: Path, tmp_path: Path) -> None:
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    growing = tmp_path / "drawn"
+    shutil.copytree(run, growing)
+
+    def write(data: bytes, counted: int) -> None:
+        (growing / "journal.jsonl").write_bytes(data)
+        (growing / "state.json").write_text(
+            json.dumps({"iteration": 1, "journal_bytes": counted, "state": {}})
+        )
+
+    write(b"", 0)
+    dashboard = Dashboard([growing], tmp_path / "pages", live=True)
+    dashboard.update()
+    assert chunk(tmp_path / "pages", "index")["live"] is True
+    assert chunk(tmp_path / "pages", "0/index")["states"]["k"] == []
+    for end in (5, 6, 17):
+        data = b"".join(lines[:end])
+        # What is not counted in does not exist yet, a torn line least of all.
+        write(data + lines[end][:50], len(data))
+        assert dashboard.update()
+        assert len(states(tmp_path / "pages")) == end
+    write(b"".join(lines), sum(map(len, lines)))
+    dashboard.update()
+    Dashboard([run], tmp_path / "whole").update()
+    assert states(tmp_path / "pages") == states(tmp_path / "whole")
+    # A process that was killed leaves a shorter journal behind.
+    data = b"".join(lines[:4])
+    write(data, len(data))
+    assert dashboard.update() and len(states(tmp_path / "pages")) == 4
+
+
+def test_what_is_wrong_is_a_sentence(run: Path, tmp_path: Path) -> None:
+    def messages(change: str, *files: tuple[str, bytes | None]) -> str:
+        folder = tmp_path / change
+        shutil.copytree(run, folder)
+        for name, data in files:
+            (folder / name).unlink() if data is None else (folder / name).write_bytes(data)
+        Dashboard([folder], tmp_path / f"{change} pages").update()
+        return "\n".join(chunk(tmp_path / f"{change} pages", "0/index")["messages"])
+
+    journal = (run / "journal.jsonl").read_bytes()
+    assert "last line of journal.jsonl is torn after 40 bytes" in messages(
+        "torn", ("journal.jsonl", journal + journal[:40]), ("state.json", None)
+    )
+    assert "state.json is damaged" in messages("state", ("state.json", b"{"))
+    assert "journal.jsonl is missing" in messages("journal", ("journal.jsonl", None))
+    assert "bytes written; what is there is shown" in messages("short", ("journal.jsonl", journal[:-9]))
+    assert "A line of journal.jsonl is damaged" in messages(
+        "line", ("journal.jsonl", b"{}" + b"x" + journal[3:])
+    )
+    assert "This run left no looks.jsonl" in messages("looks", ("looks.jsonl", None))
+    assert "metrics.jsonl is missing" in messages("metrics", ("metrics.jsonl", None))
+    assert "is of journal format 99" in messages("format", ("config.json", b'{"format": 99, "config": {}}'))
+    assert "has no config.json" in messages("config", ("config.json", None))
+    other = journal.replace(b'"token_id"', b'"token"', 1)
+    assert "An entry of kind 'training' is not one of this version: 'token_id'" in messages(
+        "entry", ("journal.jsonl", other), ("state.json", None)
+    )
+
+
+def test_solutions_are_pieced_together_without_looks(run: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    (old / "looks.jsonl").unlink()
+    Dashboard([run, old], tmp_path / "pages").update()
+    for number in range(3):
+        new, pieced = (chunk(tmp_path / "pages", f"{r}/problem-{number}") for r in (0, 1))
+        whole, known = ([*p["prompt"], *p["golden"]] for p in (new, pieced))
+        assert known == whole[: len(known)] and pieced["missing"] == len(whole) - len(known)
+        assert not pieced["known"] and len(pieced["prompt"]) >= len(new["prompt"])
+
+
+def test_entries_of_other_methods_are_shown(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grpo"
+    shutil.copytree(run, folder)
+    rollout = {
+        "token_ids": [5, 6],
+        "logprobs": [-1.0, -2.0],
+        "reward": 1.0,
+        "finish_reason": "stop",
+        "advantage": 0.5,
+    }
+    state = next(records(run))["state"]
+    shared = {"iteration": 1, "state": state, "model_version": 0}
+    lines = [
+        {"kind": "grpo", "rollouts": [rollout, rollout], "state_reward": 1.0, **shared},
+        {"kind": "sft", "loss": 0.5, **shared},
+        {"kind": "measurement", "split": "trained", "rollouts": [rollout], "state_reward": 1.0, **shared},
+    ]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "state.json").unlink()
+    Dashboard([folder], tmp_path / "pages").update()
+    grpo, sft, measured = states(tmp_path / "pages")
+    assert (
+        grpo["actions"][0]["groups"][0]["count"] == 2 and grpo["actions"][0]["groups"][0]["advantage"] == 0.5
+    )
+    assert sft["loss"] == 0.5 and sft["actions"] == [] and measured["split"] == "trained"
+
+
+def test_facts_of_a_problem() -> None:
+    facts = Facts(0, "p")
+    facts.see({"prefix_ids": [1, 2, 3], "k": 2}, 4)
+    assert (facts.prompt_ids, facts.golden_ids, facts.whole) == ([1, 2, 3], [4], 5)
+    facts.see({"prefix_ids": [1, 2], "k": 3}, 3)
+    assert (facts.prompt_ids, facts.golden_ids) == ([1, 2], [3, 4])
+    facts.see({"prefix_ids": [1, 2, 3, 4], "k": 1}, 5)
+    assert (facts.prompt_ids, facts.golden_ids) == ([1, 2], [3, 4, 5])
+
+
+def test_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--out", str(tmp_path / "pages"), "--zip", str(tmp_path / "run.zip")]) == 0
+    assert (tmp_path / "pages/index.html").exists() and (tmp_path / "run.zip").stat().st_size > 10_000
+    capsys.readouterr()
+    for arguments, sentence in (
+        ([str(tmp_path / "nothing"), "--out", str(tmp_path / "p")], "is not a folder"),
+        ([str(run), str(run), "--out", str(tmp_path / "p")], "two runs are called drawn"),
+        ([str(run), "--out", str(run)], "holds something else than pages"),
+    ):
+        assert main(arguments) == 1
+        out = capsys.readouterr()
+        assert sentence in out.err and out.err.count("\n") == 1
+    with pytest.raises(MinillmError, match="there is no run to show"):
+        Dashboard([], tmp_path / "p")
