@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
-    "--disable-sync",,
+    "--disable-sync",
 ]
 needs_browser = pytest.mark.skipif(
     importlib.util.find_spec("playwright") is None or CHROMIUM is None,
@@ -86,3 +87,17 @@ def axe_faults(page: Any) -> list[str]:
 def file_url(path: Path) -> str:
     """Write a path as an address."""
     return path.resolve().as_uri()
+
+
+def wait_for_text(page: Any, selector: str, pattern: str) -> None:
+    """Wait until an element's text matches; pages forbid the `eval` of `wait_for_function`."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_text(re.compile(pattern, re.DOTALL))
+
+
+def wait_for_class(page: Any, selector: str, index: int, name: str) -> None:
+    """Wait until the index-th element that a selector finds is of a class."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector).nth(index)).to_have_class(re.compile(rf"\b{name}\b"))

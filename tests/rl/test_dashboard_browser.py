@@ -22,7 +22,16 @@ from rl.reference import Reference
 from rl.run import Settings
 from rl.single_token import MethodConfig
 from rl.trainer import Trainer
-from tests.rl.browser import Visitor, axe_faults, chromium, file_url, needs_axe, needs_browser
+from tests.rl.browser import (
+    Visitor,
+    axe_faults,
+    chromium,
+    file_url,
+    needs_axe,
+    needs_browser,
+    wait_for_class,
+    wait_for_text,
+)
 from tests.rl.large_run import WORDS, write_large_run
 
 pytestmark = needs_browser
@@ -146,7 +155,7 @@ def test_hovers_show_the_journals_numbers(visitor: Visitor, recorded: Path) -> N
     page = visitor.open(f"?problem=even&redacted=2&iteration={record['iteration']}")
 
     def number(value: float, digits: int) -> str:
-        return f"{value:.{digits}f}".replace("-", "−")
+        return f"{value:.{digits}f}".replace("-", "\u2212")
 
     page.locator("a.token.here").hover()
     tip = page.locator("#tip").inner_text()
@@ -156,7 +165,8 @@ def test_hovers_show_the_journals_numbers(visitor: Visitor, recorded: Path) -> N
     assert number(record["entropy"], 2) in tip
     likely = page.locator("#tip .like")
     assert likely.count() == len(record["likeliest"]) == 5
-    assert f"{100 * exp(record['likeliest'][0][1]):.0f}%" in likely.first.inner_text()
+    chance = 100 * exp(record["likeliest"][0][1])
+    assert f"{chance:.{int(chance < 9.95)}f}%" in likely.first.inner_text()
     for place, action in enumerate(
         sorted(record["actions"], key=lambda a: -sum(r["reward"] for r in a["rollouts"]) / len(a["rollouts"]))
     ):
@@ -186,10 +196,10 @@ def test_filters_and_links_and_the_way_back(visitor: Visitor, recorded: Path) ->
     page.wait_for_selector("a.action.here")
     address = page.url
     page.locator("a.action").nth(1).click()
-    page.wait_for_function("document.querySelectorAll('a.action')[1].classList.contains('here')")
+    wait_for_class(page, "a.action", 1, "here")
     assert "action=" in page.url and page.url != address
     page.go_back()
-    page.wait_for_function("document.querySelectorAll('a.action')[0].classList.contains('here')")
+    wait_for_class(page, "a.action", 0, "here")
     page.go_back()
     page.wait_for_selector("canvas.heat")
     page.go_forward()
@@ -204,13 +214,13 @@ def test_filters_and_links_and_the_way_back(visitor: Visitor, recorded: Path) ->
 def test_colours_verdicts_and_prompt(visitor: Visitor, recorded: Path) -> None:
     page = visitor.open("?problem=even&redacted=2")
     seen = set()
-    for mode in ("jump", "logprob", "tuned − reference", "entropy", "drift", "value"):
+    for mode in ("jump", "logprob", "tuned \u2212 reference", "entropy", "drift", "value"):
         page.get_by_role("button", name=mode, exact=True).click()
         page.wait_for_selector(f'button[aria-pressed="true"]:text-is("{mode}")')
         seen.add(page.locator("a.token.here").evaluate("e => e.style.background"))
     assert len(seen) >= 3
     page.locator("summary", has_text="Prompt").click()
-    page.wait_for_function("document.querySelector('.prompt').textContent.length > 3")
+    wait_for_text(page, ".prompt", ".{4,}")
     page.get_by_role("button", name="token ids").click()
     page.wait_for_selector(".with-id")
     assert page.locator(".with-id").count() == len("even")
@@ -240,7 +250,7 @@ def test_the_keyboard_reaches_all(visitor: Visitor) -> None:
     page.locator("a.action").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelectorAll('a.action')[1].classList.contains('here')")
+    wait_for_class(page, "a.action", 1, "here")
     assert page.evaluate("document.activeElement === document.querySelectorAll('a.action')[1]")
     assert page.locator("a.action").nth(1).evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
 
@@ -250,7 +260,8 @@ def test_rollouts_against_the_golden_solution(visitor: Visitor, recorded: Path) 
     page = visitor.open(f"?problem=even&redacted=2&iteration={record['iteration']}&action=0")
     rollouts = record["actions"][0]["rollouts"]
     counts = [
-        int(text.split("×")[0]) for text in page.locator(".group header .tag:first-child").all_inner_texts()
+        int(text.split("\u00d7")[0])
+        for text in page.locator(".group header .tag:first-child").all_inner_texts()
     ]
     assert sum(counts) == len(rollouts) and counts == sorted(counts, reverse=True)
     for i in range(len(record["actions"])):
@@ -312,7 +323,7 @@ def test_hostile_text_is_text(browser: Any, letters_folder: Callable[..., Path],
         assert page.locator("main").evaluate("e => e.querySelectorAll('script, img, h1').length") == 0
         text = page.locator("main").text_content()
         assert "<script>window.hacked = 1</script>" in text and "</pre></main><h1>gone</h1>" in text
-        assert "‹U+202E›abc‹U+2066›d‹U+200B›" in text and "␀␇␛[31m␡" in text
+        assert "\u2039U+202E\u203aabc\u2039U+2066\u203ad\u2039U+200B\u203a" in text and "␀␇␛[31m␡" in text
         assert not re.search("[\u202e\u2066\u200b\x00\x07\x1b]", text)
         page.get_by_role("button", name=re.compile("show all 100,000 characters")).first.click()
         assert "A" * 100_000 in page.locator("main").text_content()
@@ -375,7 +386,7 @@ def test_a_zip_opens_from_a_file(browser: Any, recorded: Path, tmp_path: Path) -
     visitor.page.remove_listener("request", visitor._request)
     page = visitor.open("?problem=even&redacted=2")
     page.locator("a.action").nth(1).click()
-    page.wait_for_function("document.querySelectorAll('a.action')[1].classList.contains('here')")
+    wait_for_class(page, "a.action", 1, "here")
     page.get_by_role("link", name="Audit").click()
     page.wait_for_selector('section[aria-label="Audit of one update"]')
     page.go_back()

@@ -69,7 +69,8 @@ def test_files_are_served_with_a_strict_policy(server: PageServer) -> None:
         "/../secret.js", "/%2e%2e/secret.js", "/..%2fsecret.js", "/%252e%252e/secret.js", "/..\\secret.js",
         "/data/../../secret.js", "/data/%2e%2e/%2e%2e/secret.js", "//secret.js", "/./base.js", "/link.js",
         "/linked/secret.js", "/.hidden.js", "/%2ehidden.js", "/notes.txt", "/data", "/data/",
-        "/base.js%00.css",        "/base.js/", "secret.js", "/%ff.js", "http://127.0.0.1/base.js", "/nothing.js",
+        "/base.js%00.css", "/base.js/", "secret.js", "/%ff.js",
+        "http://127.0.0.1/base.js", "/nothing.js",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served(server: PageServer, target: str) -> None:
