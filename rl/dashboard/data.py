@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import MinillmError
+from rl.dashboard.atlases import find_atlas, iteration_of, problem_files, rows_of, texts_of
 from rl.dashboard.audits import audit_files, read_audit
 from rl.dashboard.journal_reader import JournalReader
 from rl.dashboard.records import Facts, Record, golden_action, ids_of, rollouts_of, shown, value_of
@@ -25,6 +26,7 @@ from rl.dashboard.tokens import Tokens
 from rl.looks import LOOKS, read_looks
 from rl.metrics import METRICS, read_metrics
 from rl.pages.chunks import write_chunk
+from rl.run_folder import read_json
 
 CHUNK_BYTES = 200_000
 _STATE_COLUMNS = [
@@ -118,12 +120,15 @@ class RunData:
         named = self._tokens.find(self.folder, model) if self._journal.config else False
         stamps = [_stamp(self.folder / name) for name in (LOOKS, METRICS)]
         audits = {number: _stamp(path) for number, path in audit_files(self.folder).items()}
-        seen = (stamps, audits, self._journal.problems, self._journal.restarts, self._journal.config)
+        atlas = find_atlas(self.folder)
+        maps = {path: _stamp(path) for path in problem_files(atlas)}
+        seen = (stamps, audits, maps, self._journal.problems, self._journal.restarts, self._journal.config)
         if not records and not named and seen == self._seen:
             return False
         self._seen = seen
         self.version += 1
-        messages = list(self._journal.problems)
+        # A folder that is an atlas alone is no run, and need not be one.
+        messages = [] if atlas == self.folder else list(self._journal.problems)
         changed = self._learn(messages)
         for record in records:
             try:
@@ -131,6 +136,7 @@ class RunData:
             except (KeyError, TypeError, IndexError, AttributeError, ValueError, MinillmError) as error:
                 message = f"An entry of kind {str(record.get('kind'))!r} is not one of this version: {error}."
                 messages.append(message)
+        changed |= self._read_atlas(list(maps), messages)
         self._flush(last=True)
         for name in changed:
             self._write_problem(self._problems[name])
@@ -248,6 +254,30 @@ class RunData:
             },
         )
 
+    def _read_atlas(self, paths: Sequence[Path], messages: list[str]) -> set[str]:
+        """Take in the problems of an atlas, in place of what it said before; name them."""
+        read: set[str] = set()
+        for path in paths:
+            try:
+                problem = read_json(path)
+                facts = self._facts(problem["problem_id"])
+                ids = {name: problem[name] for name in ("prompt_ids", "golden_ids")}
+                if not facts.known:
+                    facts.learn({"kind": "problem", "cases": [], **ids})
+                self._tokens.learn(texts_of(problem))
+                facts.head = problem["head"], len(problem["golden_ids"]) - len(problem["entries"])
+                kind = self._index(self._kinds, "atlas")
+                rows = self._golden.setdefault(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS})
+                kept = [i for i, old in enumerate(rows["kind"]) if old != kind]
+                for name, values in rows.items():
+                    rows[name] = [values[i] for i in kept]
+                for row in rows_of(problem, kind, iteration_of(path.parent)):
+                    _add(rows, {**dict.fromkeys(_GOLDEN_COLUMNS), **row})
+                read.add(facts.problem_id)
+            except (MinillmError, KeyError, TypeError, OSError) as error:
+                messages.append(f"{path} is damaged: {error}.")
+        return read
+
     # ---------------------------------------------------------------- chunks
 
     def _write(self, name: str, data: Any) -> None:
@@ -274,6 +304,8 @@ class RunData:
                 "cases": facts.cases,
                 "rows": self._golden.get(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS}),
                 "texts": self._tokens.table(i for part in ids for i in part),
+                # Without a tokenizer an atlas has the text before its first token in one piece.
+                "head": None if self._tokens.name else facts.head,
                 "tokenizer": self._tokens.name,
             },
         )

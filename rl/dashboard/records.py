@@ -42,6 +42,8 @@ class Facts:
     known: bool = False
     cases: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Of an atlas: the text before its first token, and how many tokens that is.
+    head: tuple[str, int] | None = None
     whole: int = 0  # tokens of prompt and solution, as states tell
 
     def learn(self, line: Mapping[str, Any]) -> None:

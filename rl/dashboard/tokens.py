@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,11 @@ class Tokens:
                 self.name = str(model or folder.name)
                 return True
         return False
+
+    def learn(self, texts: Mapping[int, str]) -> None:
+        """Take in texts of tokens, for where there is no tokenizer."""
+        if self._tokenizer is None:
+            self._names.update(texts)
 
     def text(self, token_id: int) -> str:
         """Write one token."""

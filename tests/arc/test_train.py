@@ -68,6 +68,7 @@ def test_what_a_run_may_be_gone_on_with() -> None:
         replace(run, iterations=99),
         replace(run, keep_last=3),
         replace(run, settings=replace(run.settings, reward_seconds=1200.0)),
+        replace(run, settings=replace(run.settings, audit_every=1)),
         replace(run, sft=replace(run.sft, learning_rate=1.0)),
     ):
         assert free.fixed() == run.fixed()

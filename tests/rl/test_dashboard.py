@@ -170,6 +170,38 @@ def test_entries_of_other_methods_are_shown(run: Path, tmp_path: Path) -> None:
     assert sft["loss"] == 0.5 and sft["actions"] == [] and measured["split"] == "trained"
 
 
+def test_an_atlas_is_shown(run: Path, tmp_path: Path) -> None:
+    """By itself, and of a run: its values are rows of the solution view."""
+    likely = [{"token_id": 7, "text": " a", "logprob": -0.5}]
+    entry = {"token_id": 7, "text": " a", "logprob": -0.5, "rank": 1, "entropy": 0.7, "likeliest": likely}
+    counts = {"drawn": 16, "rollouts": 16, "successes": 4.0, "mean": 0.25, "low": 0.07, "high": 0.52}
+    name = next(records(run))["state"]["problem_id"]
+    problem = {
+        "problem_id": name,
+        "prompt_ids": [3, 4],
+        "golden_ids": [5, 7, 7],
+        "head": "begin",
+        "rounds": 1,
+        "entries": [{"k": k, "value": 0.25, "jump": 0.0, **entry, **counts} for k in (2, 1)],
+    }
+    both = tmp_path / "drawn"
+    shutil.copytree(run, both)
+    for atlas in (tmp_path / "alone", both / "atlas-7"):
+        atlas.mkdir()
+        (atlas / "config.json").write_text('{"format": "atlas 1", "config": {}}')
+        (atlas / f"{name}.json").write_text(json.dumps(problem))
+    Dashboard([tmp_path / "alone", both], tmp_path / "pages").update()
+    alone, whole = (chunk(tmp_path / "pages", f"{number}/problem-0") for number in (0, 1))
+    assert chunk(tmp_path / "pages", "0/index")["messages"] == []
+    assert (
+        alone["rows"]["k"] == [2, 1]
+        and alone["rows"]["low"] == [0.07, 0.07]
+        and alone["head"] == ["begin", 1]
+    )
+    assert whole["rows"]["iteration"][-2:] == [7, 7] and len(whole["rows"]["k"]) == 8 + 2
+    assert len(whole["golden"]) == 220
+
+
 def test_facts_of_a_problem() -> None:
     facts = Facts(0, "p")
     facts.see({"prefix_ids": [1, 2, 3], "k": 2}, 4)

@@ -18,6 +18,7 @@
   }
 
   const viewOf = (at) => (VIEWS.some(([name]) => name === at.view) ? at.view : at.problem && at.redacted !== undefined || at.view === "solution" ? "solution" : "overview");
+  const firstView = (run, at) => (run.count || at.view || !run.problems.length ? viewOf(at) : "solution");
 
   async function show() {
     const turn = (drawn += 1);
@@ -28,7 +29,7 @@
     const run = await open(entry);
     if (turn !== drawn) return;
     if (!run) return main.replaceChildren(el("p.message", `The index of run ${visible(entry.name)} is missing.`));
-    const view = viewOf(at);
+    const view = firstView(run, at);
     const parts = await content(run, at, view);
     if (turn !== drawn) return;
     const wrong = run.messages.map((text) => el("p.message", { role: "status" }, visible(text)));

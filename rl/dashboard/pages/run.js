@@ -12,7 +12,7 @@ page.run = (() => {
     data.count = data.states.k.length;
     data.problemNumber = new Map(data.problems.map((problem, number) => [problem.id, number]));
     data.iterations = [...new Set(data.states.iteration)].sort((a, b) => a - b);
-    data.training = data.kinds.map((kind) => kind !== "measurement");
+    data.training = data.kinds.map((kind) => kind !== "measurement" && kind !== "atlas");
     return data;
   }
 

@@ -22,9 +22,9 @@ page.solution = (() => {
     const chosen = page.run.find(run, at);
     const state = chosen < 0 ? null : await page.run.state(run, chosen);
     return [
-      el("div.columns",
+      el(`div.columns${run.count ? "" : ".alone"}`,
         el("div.left", textCard(run, data, known, chosen, at), promptCard(data, at)),
-        el("div.right", state ? page.state.show(run, data, state, at) : el("section.card", el("p.soft", "No state of this problem was seen up to here.")))),
+        el("div.right", state ? page.state.show(run, data, state, at) : el("section.card", el("p.soft", run.count ? "No state of this problem was seen up to here." : "An atlas has values of states, and no actions: hover over the tokens, or focus them.")))),
     ];
   }
 
@@ -82,7 +82,9 @@ page.solution = (() => {
     const total = data.golden.length + data.missing;
     const places = new Map([...known.values()].map((entry) => [entry.place, entry]));
     const chosenK = chosen < 0 ? null : run.states.k[chosen];
+    const [head, skipped] = data.head ?? ["", 0];
     const tokens = data.golden.map((id, place) => {
+      if (place < skipped) return place ? null : el("span", pieces(head));
       const text = data.text(id);
       const entry = places.get(place);
       const k = total - place;
@@ -151,6 +153,7 @@ page.solution = (() => {
       el("span.soft", ` token ${id}, k ${entry.k}`),
       page.facts([
         ["value before it", missing(entry.value) ? null : fixed(entry.value, 3)],
+        ["interval, 95%", missing(entry.valueRow) || missing(rows.low[entry.valueRow]) || run.kinds[rows.kind[entry.valueRow]] !== "atlas" ? null : `${fixed(rows.low[entry.valueRow])} to ${fixed(rows.high[entry.valueRow])}`],
         ["jump", missing(entry.jump) ? null : signed(entry.jump)],
         ["logprob", missing(r) ? null : fixed(rows.logprob[r], 4)],
         ["after the update", missing(r) ? null : fixed(rows.after[r], 4)],
