@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from arc.catalogue import LARGE, largest
 from arc.errors import ArcError
 from arc.golden_format import check_format, code_lines, literal_grids
+from arc.interrupt import one_line_on_interrupt
 from arc.prompt import completion_text
 from arc.sandbox import Limits, run_solve, warm_sandboxes
 from arc.siblings import Sibling, changed_inputs, find_kept, run_all, siblings
@@ -214,19 +215,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = {task_id: golden_source(task_id, options.golden) for task_id in ids}
         tasks = [load_task(task_id) for task_id in ids]
         shipped = set(golden_ids()) if options.golden else set()
-        reports = []
-        with warm_sandboxes():
-            for task in _progress(tasks):
-                reference = golden_source(task.id) if task.id in shipped else None
-                others = _others(options.pairs, task.id)
-                reports.append(check_solution(task, sources[task.id], reference, options.seed, others))
-        tokens = _token_counter(options.tokenizer)
+
+        def check(task: Task) -> Report:
+            reference = golden_source(task.id) if task.id in shipped else None
+            others = _others(options.pairs, task.id)
+            return check_solution(task, sources[task.id], reference, options.seed, others)
+
+        with one_line_on_interrupt("stopped"):
+            with warm_sandboxes() as threads:
+                reports = list(_progress(threads.map(check, tasks), len(tasks)))
+            tokens = _token_counter(options.tokenizer)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
     print_table(reports, tokens, sources.__getitem__)
     return int(any(report.problems for report in reports))
 
@@ -238,11 +239,11 @@ def _others(folder: Path | None, task_id: str) -> list[Example]:
     return read_pairs(path)
 
 
-def _progress(tasks: Sequence[Task]) -> Sequence[Task]:
+def _progress(reports: Iterable[Report], total: int) -> Iterable[Report]:
     from rich.console import Console
     from rich.progress import track
 
-    return track(tasks, "checking", console=Console(stderr=True), transient=True)  # type: ignore[return-value]
+    return track(reports, "checking", total, console=Console(stderr=True), transient=True)
 
 
 def _token_counter(model: str | None) -> Callable[[str], int]:

@@ -25,14 +25,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeGuard
 
 from arc.errors import ArcError
 from arc.sandbox_server import Limits as Limits
 from arc.sandbox_server import Server
-from arc.tasks import Grid
-
-MAX_SIDE = 30
+from arc.tasks import Grid, is_grid
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,8 @@ def run_many(
 ) -> list[RunResult]:
     """Do `run_solve` on each (source, inputs), `workers` at a time (default: one for each CPU).
 
-    Each worker is a sandbox that serves one program after the other; equal jobs run once. Raises as
-    `run_solve` does.
+    Each worker is a sandbox that serves one program after the other; equal jobs run once. A thread that
+    `warm_sandboxes` gave is one worker, whatever `workers` says. Raises as `run_solve` does.
     """
     if not jobs:
         return []
@@ -77,6 +74,9 @@ def run_many(
                     break
                 results[payload] = _result(*server.run(payload), len(inputs))
 
+    if _warm.kept is not None:
+        work()
+        return [results[payload] for payload in payloads]
     count = min(workers or os.cpu_count() or 1, len(waiting))
     with ThreadPoolExecutor(count) if _warm.threads is None else nullcontext(_warm.threads) as pool:
         try:
@@ -102,10 +102,11 @@ _warm = _Warm()
 
 
 @contextmanager
-def warm_sandboxes() -> Iterator[None]:
+def warm_sandboxes() -> Iterator[ThreadPoolExecutor]:
     """Keep the sandboxes of this thread's calls from one to the next, while the block lasts.
 
-    To start one costs what a dozen short programs cost.
+    To start one costs what a dozen short programs cost. Work that is given to the threads, one for each CPU,
+    runs its programs in the sandbox of its thread.
     """
     count = os.cpu_count() or 1
     all_here = threading.Barrier(count)
@@ -120,7 +121,7 @@ def warm_sandboxes() -> Iterator[None]:
 
     with ThreadPoolExecutor(count, initializer=begin) as _warm.threads:
         try:
-            yield
+            yield _warm.threads
         finally:
             threads, _warm.threads = _warm.threads, None
             for done in [threads.submit(end) for _ in range(count)]:
@@ -137,17 +138,6 @@ def _server(limits: Limits) -> Iterator[Server]:
     if limits not in _warm.servers:
         _warm.servers[limits] = _warm.kept.enter_context(Server(limits))
     yield _warm.servers[limits]
-
-
-def is_grid(value: object) -> TypeGuard[Grid]:
-    """Tell whether this is a rectangle of ints from 0 to 9 (True is none), each side from 1 to 30."""
-    return (
-        isinstance(value, list)
-        and 1 <= len(value) <= MAX_SIDE
-        and all(isinstance(row, list) and len(row) == len(value[0]) for row in value)
-        and 1 <= len(value[0]) <= MAX_SIDE
-        and all(type(cell) is int and 0 <= cell <= 9 for row in value for cell in row)
-    )
 
 
 def _result(answer: bytes, ending: str, count: int) -> RunResult:

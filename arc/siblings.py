@@ -23,8 +23,8 @@ from random import Random
 from arc.augment import SYMMETRIES, Guise
 from arc.errors import ArcError
 from arc.objects import Cell, background, objects
-from arc.sandbox import Limits, is_grid, run_many, warm_sandboxes
-from arc.tasks import Example, Grid, Task, golden_source, read_tasks
+from arc.sandbox import Limits, run_many, warm_sandboxes
+from arc.tasks import Example, Grid, Task, golden_source, is_grid, read_tasks
 
 COLORS = range(10)
 LIMITS = Limits(seconds=20.0)

@@ -12,7 +12,8 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from reprlib import Repr
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from arc.errors import ArcError
 
@@ -35,6 +36,9 @@ _GOLDEN_NAME = re.compile(r"([A-Za-z0-9][\w-]*)\.py")
 _TRAIN_PAIRS = 3
 # The names of Kaggle's two files: tasks without the answers, and the answers.
 _CHALLENGES, _SOLUTIONS = "_challenges.json", "_solutions.json"
+# Of a hostile answer's cell, which may be nested so deeply that repr fails.
+_SHORT = Repr()
+_SHORT.maxlevel = 2
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,11 @@ def grid_fault(value: object) -> str | None:
     return None
 
 
+def is_grid(value: object) -> TypeGuard[Grid]:
+    """Tell whether `grid_fault` finds nothing."""
+    return grid_fault(value) is None
+
+
 def _named(name: str, golden: Path | None) -> list[Task]:
     """Read what one name stands for."""
     if name == "all":
@@ -287,5 +296,5 @@ def _pairs(raw: list[Any], where: str, needs_output: bool = True) -> list[Exampl
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

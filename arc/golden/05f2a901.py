@@ -17,7 +17,7 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
        Otherwise they share a row; it goes right if the resting object is on its right side, else
        left.
     4. Move the mover by one cell as long as no cell of it has a cell of the resting object next to
-       it in this direction.
+       it in this direction, at most as often as the grid is high or wide.
     5. Make an output of background with the resting object and the moved mover, as far as it is in
        the grid.
     """
@@ -50,8 +50,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     else:
         column_step = 1 if min(c for r, c in resting) > max(c for r, c in mover) else -1
     # 4. Move the mover by one cell as long as no cell of it has a cell of the resting object next
-    #    to it in this direction.
-    while True:
+    #    to it in this direction, at most as often as the grid is high or wide.
+    for _ in range(max(height, width)):
         moved = [(r + row_step, c + column_step) for r, c in mover]
         if any(cell in resting for cell in moved):
             break

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from arc import sandbox, sandbox_server
 from arc.errors import ArcError
-from arc.sandbox import Limits, RunResult, is_grid, run_many, run_solve, warm_sandboxes
-from arc.tasks import Grid, golden_ids, golden_source, load_task
+from arc.sandbox import Limits, RunResult, run_many, run_solve, warm_sandboxes
+from arc.tasks import Grid, golden_ids, golden_source, is_grid, load_task
 
 GRID = [[1, 2], [3, 4]]
 # Time is not what most of these tests look at, and the machine may be busy.
@@ -82,6 +82,14 @@ def test_sides() -> None:
     assert is_grid([[0] * 30] * 30)
     assert not is_grid([[0] * 31])
     assert not is_grid([[0]] * 31)
+
+
+def test_a_deeply_nested_answer_is_no_grid() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert not is_grid([deep]) and not is_grid([[deep]]) and not is_grid([[{"a": deep}]])
+    assert run("while len(grid) < 3000:\n    grid.append(grid)\nreturn [[grid]]").outputs == (None,)
 
 
 @pytest.mark.parametrize("task_id", golden_ids()[:2])
@@ -453,7 +461,8 @@ def test_warm_sandboxes_stay_between_calls_and_end_with_the_block() -> None:
     def server() -> str:
         return str(run_solve(ask, [[[0]]]).outputs)
 
-    with warm_sandboxes():
+    with warm_sandboxes() as threads:
+        assert len(set(threads.map(lambda _: server(), range(6)))) <= (os.cpu_count() or 1)
         assert len({server() for _ in range(6)}) <= (os.cpu_count() or 1)
         assert run_solve(same, [[[5]]], Limits(seconds=3.0)).outputs == ([[5]],)
         assert run_many([(same, [[[n]]]) for n in range(9)])[8].outputs == ([[8]],)

@@ -9,9 +9,8 @@ import pytest
 from arc.augment import SYMMETRIES, Guise
 from arc.check import check_pairs
 from arc.objects import background, objects
-from arc.sandbox import is_grid
 from arc.siblings import Premise, changed_inputs, find_kept, main, run_all, sibling_task, siblings
-from arc.tasks import Example, Task, golden_source, load_task, read_tasks
+from arc.tasks import Example, Task, golden_source, is_grid, load_task, read_tasks
 
 FRACTAL = load_task("007bbfb7")
 RIGHT = golden_source("007bbfb7")

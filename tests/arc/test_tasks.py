@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from arc.errors import ArcError
-from arc.sandbox import is_grid
 from arc.tasks import (
     Example,
     Grid,
@@ -17,6 +16,7 @@ from arc.tasks import (
     golden_ids,
     golden_source,
     grid_fault,
+    is_grid,
     load_task,
     load_tasks,
     read_pairs,
