@@ -21,6 +21,8 @@ import signal
 
 FILE = "<solution>"
 CHUNK = 1 << 16
+# Less would come from memory that Python has mapped and not used.
+ROOM = 1 << 20
 COMMON = ("collections", "copy")
 LIBC = ctypes.CDLL(None, use_errno=True)
 # prctl(2); for pidfd_open(2), whose number is the same on all machines, Python has a function not everywhere.
@@ -41,6 +43,7 @@ def serve() -> bytes:
         __import__(name)
     compile("0", FILE, "exec")
     gc.freeze()
+    need_room(dict(limits)[resource.RLIMIT_AS])
     send(b"r")
     while True:
         kind = os.read(0, 1)
@@ -58,6 +61,22 @@ def serve() -> bytes:
         job[:] = bytes(len(job))
         send(b"p" + pid.to_bytes(4, "little"))
         watch(pid, reader, passing)
+
+
+def need_room(memory: int) -> None:
+    """End as the limit on memory would, where what Python has mapped by itself leaves no room below it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (capped(memory, hard), hard))
+    try:
+        bytearray(ROOM)
+    except MemoryError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def capped(limit: int, hard: int) -> int:
+    """Give a limit that is no higher than the one there is; -1 stands for none."""
+    return hard if limit == -1 else limit if hard == -1 else min(limit, hard)
 
 
 def watch(pid: int, reader: int, passing: bytearray) -> None:
@@ -157,8 +176,7 @@ def confine(
     os.dup2(answers, 3)
     os.closerange(4, 64)
     for what, limit in limits:
-        hard = resource.getrlimit(what)[1]
-        limit = hard if limit == -1 else limit if hard == -1 else min(limit, hard)
+        limit = capped(limit, resource.getrlimit(what)[1])
         resource.setrlimit(what, (limit, limit))
     # Chance is the same each time: the filter lets nobody ask the kernel for it.
     random.seed(0)

@@ -44,7 +44,8 @@ class Limits:
     seconds: float = 2.0
     """Wall time, from when the job is handed to the sandbox; and time on all cores together, rounded up."""
     memory_mb: int = 256
-    """Memory of all processes, in units of 2**20 bytes: what is mapped. Python's own share is about 15."""
+    """Memory of all processes, in units of 2**20 bytes: what is mapped. Python's own share is about 15, and
+    with less it does not start."""
     processes: int = 1
     """Processes at a time, the run's own included; threads do not count, up to 256."""
     output_bytes: int = 1 << 20
@@ -165,6 +166,8 @@ class Server:
         if kind != b"r":
             ending = self._stop()
             why = f"no answer within {START_SECONDS:g} s" if kind else ending
+            if why == self._killed():
+                why += "; Python by itself needs about 16"
             raise ArcError(f"the sandbox cannot run Python on this machine: {why}")
 
     def _stop(self) -> str:

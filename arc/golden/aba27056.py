@@ -43,8 +43,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     # 3. Find the direction out of the gap: up if it is in the first row, down in the last row,
     #    left in the first column, right in the last column.
     r, c = gap[0]
-    down = (r == bottom) - (r == top)
-    across = (c == right) - (c == left)
+    down = -1 if r == top else int(r == bottom)
+    across = -1 if c == left else int(c == right)
     # 4. From each cell of the gap go in this direction and color the cells with 4 until the border.
     walks = [(r, c, down, across) for r, c in gap]
     # 5. From the first and from the last cell of the gap go diagonally: in this direction and at

@@ -12,8 +12,8 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
     Procedure:
     1. Find the background: the most common color.
     2. Find the objects: cells of one color that are joined by their sides.
-    3. Find the first and last row and column of the object. The mark is the cell between them that
-       is not part of the object.
+    3. Find the smallest box around the object. The mark is the one cell on the border of the box
+       that is not part of the object.
     4. The direction of the beam is up if the mark is in the first row, down for the last row, left
        for the first column, right for the last column.
     5. The width of a band is the smaller one of height and width minus one.
@@ -47,21 +47,22 @@ def solve(grid: list[list[int]]) -> list[list[int]]:
             objects.append((color, cells))
     output = [list(row) for row in grid]
     for color, cells in objects:
-        # 3. Find the first and last row and column of the object. The mark is the cell between
-        #    them that is not part of the object.
+        # 3. Find the smallest box around the object. The mark is the one cell on the border of
+        #    the box that is not part of the object.
         top = min(r for r, c in cells)
         bottom = max(r for r, c in cells)
         left = min(c for r, c in cells)
         right = max(c for r, c in cells)
         box = [(r, c) for r in range(top, bottom + 1) for c in range(left, right + 1)]
-        marks = [(r, c) for r, c in box if (r, c) not in cells]
+        border = [(r, c) for r, c in box if r in (top, bottom) or c in (left, right)]
+        marks = [(r, c) for r, c in border if (r, c) not in cells]
         if len(marks) != 1:
             continue
         r, c = marks[0]
         # 4. The direction of the beam is up if the mark is in the first row, down for the last
         #    row, left for the first column, right for the last column.
-        down = (r == bottom) - (r == top)
-        across = (c == right) - (c == left)
+        down = -1 if r == top else int(r == bottom)
+        across = -1 if c == left else int(c == right)
         # 5. The width of a band is the smaller one of height and width minus one.
         band = min(bottom - top, right - left)
         # 6. From the mark go in this direction until the border. Color each cell with the color

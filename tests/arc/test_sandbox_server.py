@@ -243,6 +243,15 @@ def solve(grid):
     assert few in (RunResult((None,), killed), RunResult(([[0]],), None))
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_less_memory_than_python_has_is_no_limit_for_programs(processes: int) -> None:
+    job = answering(1), [GRID]
+    message = "cannot run Python on this machine: killed, .* more than 8 MB; Python by itself needs about 16"
+    with pytest.raises(ArcError, match=message):
+        run_solve(*job, Limits(memory_mb=8, processes=processes))
+    assert run_solve(*job, Limits(seconds=20.0, memory_mb=24, processes=processes)).error is None
+
+
 def test_time_on_all_cores_is_limited() -> None:
     body = """
 import hashlib, threading
@@ -254,7 +263,10 @@ def solve(grid):
         threading.Thread(target=burn).start()
     burn()
 """
-    assert run_solve(body, [GRID], Limits(seconds=2.0)) == RunResult((None,), "timeout after 2 s")
+    # Each thread has the C library set aside some 64 MB of addresses.
+    assert run_solve(body, [GRID], Limits(seconds=2.0, memory_mb=1024)) == RunResult(
+        (None,), "timeout after 2 s"
+    )
 
 
 def test_threads_are_no_way_out() -> None:
