@@ -263,10 +263,9 @@ def solve(grid):
         threading.Thread(target=burn).start()
     burn()
 """
-    # Each thread has the C library set aside some 64 MB of addresses.
-    assert run_solve(body, [GRID], Limits(seconds=2.0, memory_mb=1024)) == RunResult(
-        (None,), "timeout after 2 s"
-    )
+    # For each thread the C library sets aside some 64 MB of addresses.
+    limits = Limits(seconds=2.0, memory_mb=1024)
+    assert run_solve(body, [GRID], limits) == RunResult((None,), "timeout after 2 s")
 
 
 def test_threads_are_no_way_out() -> None:
