@@ -96,19 +96,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.write:
             print(text, end="")
             return 0
-        path = Path(__file__).with_name("README.md")
-        parts = path.read_text("utf-8").split(BEGIN) if path.exists() else []
-        if len(parts) != 2 or END not in parts[1]:
-            raise ArcError(
-                f"{path} has no line {BEGIN}, or none {END} after it, between which the tables stand"
-            )
+        write_between(BEGIN, END, text)
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(f"{parts[0]}{BEGIN}\n{text}{END}{parts[1].split(END, 1)[1]}", "utf-8")
-    draft.replace(path)
     return 0
+
+
+def write_between(begin: str, end: str, text: str) -> None:
+    """Put a text into `arc/README.md`, between two marks. Raises `ArcError` where they are not there."""
+    path = Path(__file__).with_name("README.md")
+    parts = path.read_text("utf-8").split(begin) if path.exists() else []
+    if len(parts) != 2 or end not in parts[1]:
+        raise ArcError(f"{path} has no line {begin}, or none {end} after it, between which the tables stand")
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(f"{parts[0]}{begin}\n{text}{end}{parts[1].split(end, 1)[1]}", "utf-8")
+    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ task, or else by the solution itself: what only remembers the task's pairs is wr
     python -m arc.check                         # all golden solutions
     python -m arc.check 007bbfb7 --golden mine  # or some of one's own, files <task id>.py in a folder
     python -m arc.check --pairs re_arc/tasks    # and how many of other people's pairs come out right
+    python -m arc.check --pairs re_arc/tasks --write   # ... also in arc/README.md of a checkout
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arc.catalogue import LARGE, largest
+from arc.catalogue import LARGE, largest, write_between
 from arc.errors import ArcError
 from arc.golden_format import check_format, code_lines, literal_grids
 from arc.interrupt import one_line_on_interrupt
@@ -32,6 +33,9 @@ MOST_GIVEN_BACK = 0.7
 # A literal grid of fewer cells may be a shape of the rule.
 _LEAST_CELLS = 4
 HIDDEN = 20
+# Of other people's pairs, who has this share of them is said to agree with them.
+AGREES = 0.95
+BEGIN, END = "<!-- arc.check begins -->", "<!-- arc.check ends -->"
 
 
 @dataclass(frozen=True)
@@ -184,13 +188,44 @@ def print_table(
         f"{len(good)} of {len(reports)} solutions are good; median of {median} lines of code; "
         f"{large} have a grid of {LARGE} cells or more"
     )
-    if asked := [r for r in reports if r.others]:
-        right, total = sum(r.others_right for r in asked), sum(r.others for r in asked)
-        most = sum(r.others_right >= 0.95 * r.others for r in asked)
-        console.print(
-            f"others' pairs of {len(asked)} tasks: {right} of {total} come out right ({right / total:.1%}); "
-            f"{most} solutions have 95% or more"
-        )
+    if sentence := others_sentence(reports):
+        console.print(sentence)
+
+
+def others_sentence(reports: Sequence[Report]) -> str:
+    """Say how many of other people's pairs come out right; nothing where there are none."""
+    asked = [r for r in reports if r.others]
+    right, total = sum(r.others_right for r in asked), sum(r.others for r in asked)
+    if not total:
+        return ""
+    most = len(asked) - len(_disagreeing(asked))
+    return (
+        f"others' pairs of {len(asked)} tasks: {right} of {total} come out right ({right / total:.1%}); "
+        f"{most} solutions have {AGREES:.0%} or more"
+    )
+
+
+def _disagreeing(reports: Sequence[Report]) -> list[Report]:
+    return [r for r in reports if r.others_right < AGREES * r.others]
+
+
+def results(reports: Sequence[Report]) -> str:
+    """Write in Markdown how many solutions are good, and which of them others' pairs do not bear out."""
+    good = sum(not r.problems for r in reports)
+    own, hidden = sum(r.right for r in reports), sum(r.hidden_right for r in reports)
+    rows = [
+        f"{good} of {len(reports)} solutions are good: {own} of {sum(r.pairs for r in reports)} of the "
+        f"tasks' own pairs come out right, and {hidden} of {sum(r.hidden for r in reports)} hidden ones. "
+        f"{others_sentence(reports).capitalize()}, and these have less:",
+        "",
+        "| task | right | pairs | share |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {r.task_id} | {r.others_right} | {r.others} | {r.others_right / r.others:.0%} |"
+            for r in _disagreeing(reports)
+        ),
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -209,11 +244,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tokenizer", metavar="MODEL", help="whose tokens are counted (default: the demo model)"
     )
+    parser.add_argument(
+        "--write", action="store_true", help="put the results of all and of --pairs into arc/README.md"
+    )
     options = parser.parse_args(arguments)
     try:
+        if options.write and (options.ids or options.golden or not options.pairs):
+            raise ArcError("--write is for all golden solutions and --pairs: name no others")
         ids = options.ids or golden_ids(options.golden)
         sources = {task_id: golden_source(task_id, options.golden) for task_id in ids}
         tasks = [load_task(task_id) for task_id in ids]
+        if options.pairs and not any((options.pairs / f"{task_id}.json").exists() for task_id in ids):
+            raise ArcError(f"{options.pairs} has no file <task id>.json of any of the {len(ids)} tasks")
         shipped = set(golden_ids()) if options.golden else set()
 
         def check(task: Task) -> Report:
@@ -225,6 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with warm_sandboxes() as threads:
                 reports = list(_progress(threads.map(check, tasks), len(tasks)))
             tokens = _token_counter(options.tokenizer)
+        if options.write:
+            write_between(BEGIN, END, results(reports))
     except ArcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,8 @@ MAX_CONSTANTS_TOGETHER = 24
 MAX_CONSTANTS = 80
 MAX_TEXT = 20
 MAX_NUMBER = 999
+# Different words of a docstring; the shortest of ours has 23.
+LEAST_WORDS = 16
 MODULES = {
     "bisect",
     "collections",
@@ -118,6 +120,8 @@ def _check_docstring(docstring: str) -> list[str]:
             problems.append(f"the docstring line {line!r} is no heading, number or continuation")
     if [name for name, _ in sections] != headings:
         problems.append("the docstring must have the headings Observation: and Procedure:, in this order")
+    if (words := len(set(re.findall(r"[a-z]+", docstring.lower())))) < LEAST_WORDS:
+        problems.append(f"the docstring has {words} different words; a rule takes {LEAST_WORDS} to tell")
     return problems + [f"{name} has no numbered line" for name, count in sections if not count]
 
 

@@ -106,8 +106,11 @@ def warm_sandboxes() -> Iterator[ThreadPoolExecutor]:
     """Keep the sandboxes of this thread's calls from one to the next, while the block lasts.
 
     To start one costs what a dozen short programs cost. Work that is given to the threads, one for each CPU,
-    runs its programs in the sandbox of its thread.
+    runs its programs in the sandbox of its thread. A block inside another has the threads of that one.
     """
+    if _warm.threads is not None:
+        yield _warm.threads
+        return
     count = os.cpu_count() or 1
     all_here = threading.Barrier(count)
 

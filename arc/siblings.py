@@ -27,7 +27,8 @@ from arc.sandbox import Limits, run_many, warm_sandboxes
 from arc.tasks import Example, Grid, Task, golden_source, is_grid, read_tasks
 
 COLORS = range(10)
-LIMITS = Limits(seconds=20.0)
+# Of each run, on up to `_TOGETHER` inputs: the slowest of ours takes some 3 s.
+LIMITS = Limits(seconds=10.0)
 # Inputs that one run of the solution gets: so many that its start is a small part, and few are lost with it.
 _TOGETHER = 40
 # Changed inputs that are tried for each sibling that is wanted, at most.

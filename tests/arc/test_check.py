@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from arc.check import check_pairs, check_solution, main
+from arc import check as module
+from arc.check import BEGIN, END, Report, check_pairs, check_solution, main, results
 from arc.golden_format import check_format
+from arc.sandbox import warm_sandboxes
 from arc.tasks import Example, Grid, Task, golden_ids, golden_source, load_task
 
 GOOD = '''def solve(grid: list[list[int]]) -> list[list[int]]:
@@ -26,6 +28,13 @@ GOOD = '''def solve(grid: list[list[int]]) -> list[list[int]]:
     return result
 '''
 TASK = Task("toy", (Example([[1, 2]], [[2, 1]]),), (Example([[3, 4]], [[4, 3]]),))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> Iterator[None]:
+    """Start the sandboxes once for all of these tests."""
+    with warm_sandboxes():
+        yield
 
 
 @pytest.mark.parametrize("task_id", golden_ids())
@@ -189,3 +198,50 @@ def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert "0 of 1 solutions are good" in out
     assert main(["007bbfb8"]) == 1
     assert "near it are 007bbfb7" in capsys.readouterr().err
+
+
+def report(task_id: str, others_right: int, others: int) -> Report:
+    return Report(task_id, (), 4, 4, 20, 20, ("as it is",), 9, 100, others_right, others)
+
+
+def test_others_pairs_in_markdown() -> None:
+    text = results([report("aaaaaaaa", 60, 60), report("bbbbbbbb", 30, 60), report("cccccccc", 0, 0)])
+    assert "3 of 3 solutions are good: 12 of 12" in text and "60 of 60 hidden ones" in text
+    assert "Others' pairs of 2 tasks: 90 of 120 come out right (75.0%); 1 solutions have 95% or more" in text
+    assert text.splitlines()[2:] == [
+        "| task | right | pairs | share |",
+        "|---|---:|---:|---:|",
+        "| bbbbbbbb | 30 | 60 | 50% |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--write"], "--write is for all golden solutions"),
+        (["007bbfb7", "--pairs", "{}", "--write"], "--write is for all golden solutions"),
+        (["007bbfb7", "--pairs", "{}"], "has no file <task id>.json of any of the 1 tasks"),
+        (["007bbfb7", "--pairs", "nowhere"], "nowhere has no file"),
+    ],
+)
+def test_pairs_that_are_not_there(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.format(tmp_path) for argument in arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_several_solutions_at_a_time_stay_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ["ff805c23", "007bbfb7", "6150a2bd", "1e0a9b12"]
+    assert main(ids) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split()[0] for line in lines if line.strip().endswith("ok")] == ids
+    assert main(ids) == 0
+    assert capsys.readouterr().out.split("\n") == lines
+
+
+def test_the_readme_has_the_results() -> None:
+    readme = (Path(module.__file__).parent / "README.md").read_text("utf-8")
+    text = readme.split(BEGIN)[1].split(END)[0]
+    count = len(golden_ids())
+    assert text.strip().startswith(f"{count} of {count} solutions are good")

@@ -464,6 +464,8 @@ def test_warm_sandboxes_stay_between_calls_and_end_with_the_block() -> None:
     with warm_sandboxes() as threads:
         assert len(set(threads.map(lambda _: server(), range(6)))) <= (os.cpu_count() or 1)
         assert len({server() for _ in range(6)}) <= (os.cpu_count() or 1)
+        with warm_sandboxes() as inner:
+            assert inner is threads
         assert run_solve(same, [[[5]]], Limits(seconds=3.0)).outputs == ([[5]],)
         assert run_many([(same, [[[n]]]) for n in range(9)])[8].outputs == ([[8]],)
         assert run_solve("import os\nos._exit(3)\n", [[[0]]]).error
