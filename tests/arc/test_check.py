@@ -116,6 +116,18 @@ def flat(grids: Iterable[Grid]) -> list[str]:
 
 INPUTS = [e.input for e in FRACTAL.examples]
 OUTPUTS = [e.output for e in FRACTAL.examples]
+RULE = "kept = [[grid[r // 3][c // 3] * (grid[r % 3][c % 3] > 0) for c in range(9)] for r in range(9)]"
+SHAPES = ["".join(str(int(cell > 0)) for row in grid for cell in row) for grid in INPUTS]
+KEY = "key = sum((i + 1) * cell for i, cell in enumerate(sum(grid, []))) % 97"
+KEYS = [sum((i + 1) * int(cell) for i, cell in enumerate(text)) % 97 for text in flat(INPUTS)]
+ASSEMBLED = [
+    line
+    for key, text in zip(KEYS, flat(OUTPUTS), strict=True)
+    for line in (
+        f"if key == {key}:",
+        f"    digits = {' + '.join(repr(text[i : i + 20]) for i in range(0, 81, 20))}",
+    )
+]
 PICKED = " ".join(f"{sum(map(sum, i))}" for i in INPUTS)
 BAD = {
     "a dictionary of outputs": (
@@ -149,6 +161,26 @@ BAD = {
         "    grid = [[grid[r // 3][c // 3] * (grid[r % 3][c % 3] > 0) for c in range(9)] for r in range(9)]",
         "result = grid",
     ),
+    "a key of one's own, and outputs out of short texts": (
+        *(KEY, *ASSEMBLED),
+        "result = [[int(digits[9 * r + c]) for c in range(9)] for r in range(9)]",
+    ),
+    "an error for what it does not know": (
+        *(RULE, KEY),
+        f"result = {{True: kept}}[key in {sorted(KEYS)}]",
+    ),
+    "the shapes of the examples": (
+        *(RULE, f"shapes = {SHAPES}"),
+        "result = kept if ''.join(str(int(cell > 0)) for row in grid for cell in row) in shapes else grid",
+    ),
+    "a count of its calls in a module": (
+        *(RULE, "import string", "string.digits += 'x'"),
+        "result = kept if len(string.digits) < 17 else grid",
+    ),
+    "a store in the function": (
+        "store = solve.__dict__",
+        *(RULE, "result = store.setdefault(str(grid), kept)"),
+    ),
     "a module that unpacks": ("import zlib", "result = grid"),
     "eval": ("result = eval('grid')",),
     "another rule": (
@@ -162,12 +194,19 @@ BAD = {
 }
 
 
+def test_a_docstring_that_says_nothing_is_refused() -> None:
+    start, end = RIGHT.index("Observation"), RIGHT.index('"""', RIGHT.index("Observation"))
+    empty = "Observation:\n    1. There is a grid.\n    Procedure:\n    1. Do it.\n    "
+    (problem,) = check_format(RIGHT[:start] + empty + RIGHT[end:])
+    assert problem.startswith("the docstring has 8 different words")
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_what_remembers_is_refused(kind: str) -> None:
     report = check_solution(FRACTAL, planted(*BAD[kind]), RIGHT)
     assert report.problems
     if report.right == report.pairs:  # what the task's own pairs do not tell, hidden ones do
-        assert report.hidden_right < report.hidden or "data in place" in " ".join(report.problems)
+        assert report.hidden_right < report.hidden or check_format(planted(*BAD[kind]))
 
 
 @pytest.mark.parametrize(
