@@ -147,6 +147,8 @@ def _check_constants(function: ast.FunctionDef) -> Iterator[str]:
                 yield _module(node.lineno, str(module))
             case ast.Name(id=name) if name in _HIDING:
                 yield f"line {node.lineno} uses {name}, which can hide what is computed"
+            case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()):
+                yield f"line {node.lineno} sets {name}, which outlives a call and can hide what is computed"
             case ast.Attribute(attr=name) if name.startswith("__"):
                 yield f"line {node.lineno} uses {name}, which can hide what is computed"
 
