@@ -338,7 +338,7 @@ def test_an_unsolved_and_an_unknown_task(page: Page, url: str) -> None:
     page.goto(f"{url}?task=6773b319&kind=objects")
     message = page.locator("#task .message")
     message.wait_for()
-    assert "There is no task 6773b319. Near it are 6773b310" in message.inner_text()
+    assert "There is no task 6773b319. Near it: 6773b310" in message.inner_text()
     message.get_by_text(SOLVED, exact=True).click()
     page.locator(".code").wait_for()
     assert "kind=objects" in page.url

@@ -49,7 +49,7 @@ const list = {
     const { el } = page;
     const parts = list.parts;
     parts.search = el("input", {
-      type: "search", id: "search", placeholder: "Search by id or kind", autocomplete: "off", spellcheck: "false",
+      type: "search", id: "search", placeholder: "Id or kind", autocomplete: "off", spellcheck: "false",
       aria: { label: "Search by id or kind", keyshortcuts: "/" },
       on: { input: () => list.change({ q: parts.search.value.trim() }, { replace: true }) },
     });
@@ -129,7 +129,7 @@ const list = {
     parts.said.hidden = some > 0 && !said.length;
     const near = some || !filter.q ? [] : site.near(filter.q);
     parts.said.replaceChildren(...(said.length ? said : ["No task is like this. "]),
-      ...(near.length ? ["Near it are ", ...site.links(near, {}), ". "] : []),
+      ...(near.length ? ["Near it: ", ...site.links(near, {}), ". "] : []),
       used ? el("a", { href: page.href({ q: filter.q }, true) }, "Drop the filters") : "");
     const before = list.listed;
     list.listed = JSON.stringify(filter);

@@ -17,7 +17,7 @@ const task = {
     if (!known) {
       const near = site.near(state.task);
       place.replaceChildren(task.header(state, null), el("main", el("p.message", "There is no task ", el("code", page.visible(state.task.slice(0, 100))), ". ",
-        ...(near.length ? ["Near it are ", ...site.links(near, state), "."] : []))));
+        ...(near.length ? ["Near it: ", ...site.links(near, state), "."] : []))));
       return;
     }
     const record = await page.load(`task/${known.id}`);
@@ -86,8 +86,9 @@ const task = {
     const { el } = page;
     const { golden } = record;
     const siblings = golden?.finding?.siblings ?? [];
-    const left = el("div.left", task.pairs(record, state, "train", 0), task.pairs(record, state, "test", record.train.length), siblings.length ? task.siblings(siblings) : null);
-    return [el("main", task.numbers(record, known), el(golden ? "div.columns" : "div.single", left, golden ? task.solution(record, state) : null))];
+    const left = el("div.left", task.pairs(record, state, "train", 0), task.pairs(record, state, "test", record.train.length));
+    const right = golden && el("div.right", task.solution(record, state), siblings.length ? task.siblings(siblings) : null);
+    return [el("main", task.numbers(record, known), el(golden ? "div.columns" : "div.single", left, right))];
   },
 
   // Numbers of the task and its solution in one row.
