@@ -118,6 +118,10 @@ def count(page: Page) -> int:
     return int(page.locator(".count strong").inner_text().replace(",", ""))
 
 
+def rays() -> list[str]:
+    return [name for name, kinds in golden_kinds().items() if "rays" in kinds]
+
+
 def colors(task: Task) -> set[int]:
     return {cell for e in task.examples for grid in (e.input, e.output) for row in grid for cell in row}
 
@@ -168,8 +172,19 @@ def test_filters_leave_what_they_say(page: Page, url: str, tasks: list[Task]) ->
     assert ids(page) == [task.id for task in expected]
     page.locator("[data-facet='kind rays']").click()
     assert count(page) == len(evaluation)
-    page.get_by_text("Drop all filters").click()
-    assert count(page) == len(tasks)
+    # Each filter in use is said above the list, and taken off there.
+    page.goto(f"{url}?kind=rays&colors=28&q=a")
+    used = page.locator(".chip")
+    assert [text.split("\n")[0] for text in used.all_inner_texts()] == [
+        "\u201ca\u201d",
+        "rays and lines",
+        "red",
+        "light blue",
+    ]
+    used.nth(2).click()
+    assert page.url.endswith("?kind=rays&colors=8&q=a")
+    page.get_by_text("Drop all").click()
+    assert count(page) == len(tasks) and used.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -202,11 +217,14 @@ def test_search_sorting_and_what_cannot_be(page: Page, url: str, tasks: list[Tas
     page.locator("h1 code", has_text=SOLVED).wait_for()
     page.keyboard.press("Escape")
     assert SOLVED in ids(page) and page.evaluate("document.activeElement.closest('.cards') !== null")
-    page.goto(f"{url}?q=6773b319")
-    assert (
-        SOLVED in page.locator(".message").inner_text()
-        and "No task is like this" in page.locator(".message").inner_text()
-    )
+    # Nothing found: what is near, and what to drop.
+    page.goto(f"{url}?q=6773b319&kind=rays")
+    assert "No task is like this" in page.locator(".nothing").inner_text() and count(page) == 0
+    assert SOLVED in ids(page) and "Near it by id" in page.locator(".nothing").inner_text()
+    ways = page.locator(".nothing li")
+    assert ways.all_inner_texts() == [f"Without \u201c6773b319\u201d\n{len(rays())} tasks"]
+    ways.get_by_role("link").click()
+    assert page.url.endswith("?kind=rays") and count(page) == len(rays())
     page.goto(f"{url}?solution=yes")
     page.get_by_label("Sort by").select_option("lines")
     assert "sort=lines" in page.url
@@ -216,6 +234,7 @@ def test_search_sorting_and_what_cannot_be(page: Page, url: str, tasks: list[Tas
     said = page.locator(".message").inner_text()
     assert "There is no kind \u201cmagic\u201d; there are objects" in said
     assert "Colors are digits" in said and "not by \u201cluck\u201d" in said
+    assert page.locator(".chip").all_inner_texts() == ["kind magic\n\u00d7", "color x\n\u00d7"]
 
 
 def test_keys_walk_through_the_list_and_the_tasks(page: Page, url: str, tasks: list[Task]) -> None:
@@ -297,7 +316,7 @@ def test_grids_say_their_cells(page: Page, url: str) -> None:
     tip = page.locator(".tip")
     tip.wait_for()
     assert tip.inner_text() == "row 0, column 3: 8 light blue" and task.train[0].input[0][3] == 8
-    page.get_by_role("button", name="solution\u2019s outputs").click()
+    page.get_by_role("button", name="Solution\u2019s outputs").click()
     assert grids.count() == 3 * len(task.train) and "outputs=1" in page.url
     page.keyboard.press("d")
     assert "digits=1" in page.url
@@ -336,10 +355,11 @@ def test_an_unsolved_and_an_unknown_task(page: Page, url: str) -> None:
     page.get_by_text("none yet").wait_for()
     assert page.locator(".code").count() == 0
     page.goto(f"{url}?task=6773b319&kind=objects")
-    message = page.locator("#task .message")
+    message = page.locator("#task .nothing")
     message.wait_for()
-    assert "There is no task 6773b319. Near it: 6773b310" in message.inner_text()
-    message.get_by_text(SOLVED, exact=True).click()
+    assert message.inner_text() == "There is no task 6773b319\nNear it by id"
+    until(page, "document.querySelector('#task .cards canvas').width > 0")
+    page.locator("#task .cards a", has_text=SOLVED).click()
     page.locator(".code").wait_for()
     assert "kind=objects" in page.url
     page.goto(f"{url}?task=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%E2%80%AE")
@@ -460,7 +480,7 @@ def test_every_view_fits_and_has_no_serious_fault(
     for page in opened(browser, device, scheme):
         for view in VIEWS:
             page.goto(url + view)
-            page.locator(".cards li, .grids canvas, .message:not([hidden])").first.wait_for()
+            page.locator(".cards li, .grids canvas, .nothing:not([hidden])").first.wait_for()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
             found = Axe().run(page).response["violations"]
             faults = [

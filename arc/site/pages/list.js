@@ -5,6 +5,8 @@ const list = {
   // Cells of the largest grid, as in the tables of arc/README.md.
   sizes: [[1, 48], [49, 99], [100, 168], [169, 299], [300, 499], [500, 900]],
   sorts: { id: "id", cells: "largest grid", lines: "lines of code" },
+  // How a filter is said by itself.
+  phrases: { solution: (words) => `${words} a golden solution`, size: (words) => `${words} cells` },
   parts: {},
   cards: new Map(),
   shown: [],
@@ -58,14 +60,17 @@ const list = {
     parts.sort = el("select", { on: { change: () => list.change({ sort: parts.sort.value === "id" ? "" : parts.sort.value }) } }, sorts);
     parts.facets = el("div.facets");
     parts.said = el("div.message", { hidden: true });
+    parts.none = el("section.nothing", { hidden: true });
     parts.cards = el("ul.cards", { aria: { label: "Tasks" } });
+    parts.chips = el("ul.chips", { aria: { label: "Filters in use" } });
     parts.used = el("span.tag.info", { hidden: true });
-    parts.panel = el("details.panel", el("summary", "Filter ", parts.used), parts.facets);
+    parts.done = el("button.done", { type: "button", on: { click: () => { parts.panel.open = false; scrollTo(0, 0); } } });
+    parts.panel = el("details.panel", el("summary", "Filter", parts.used), parts.facets, parts.done);
     document.getElementById("list").replaceChildren(
       el("header.top", el("h1", el("a", { href: "?" }, "ARC tasks")),
         el("div.search", parts.search, el("kbd", { aria: { hidden: true } }, "/")), site.helpButton()),
       el("div.browse", el("nav", { aria: { label: "Filter" } }, parts.panel),
-        el("main", el("div.bar", parts.count, el("label", "Sort by ", parts.sort)), parts.said, parts.cards)));
+        el("main", el("div.bar", parts.count, parts.chips, el("label", "Sort by", parts.sort)), parts.said, parts.none, parts.cards)));
     // Beside the pictures where there is room, folded above them where there is not.
     const wide = matchMedia("(min-width: 60rem)");
     const open = () => { parts.panel.open = wide.matches; };
@@ -121,33 +126,76 @@ const list = {
     parts.sort.value = list.sorts[state.sort] ? state.sort : "id";
     const [some, all] = [list.shown.length, list.tasks.length];
     parts.count.replaceChildren(el("strong", page.whole(some)), some === all ? " tasks" : ` of ${page.whole(all)} tasks`);
-    const used = Object.keys(filter).filter((name) => name !== "sort" && name !== "q").length;
-    parts.used.hidden = !used;
-    parts.used.textContent = used;
+    const used = list.used(filter);
+    parts.used.hidden = !used.length;
+    parts.used.textContent = used.length;
+    parts.done.textContent = `Show ${page.plural(some, "task")}`;
     list.showFacets(filter);
+    parts.chips.replaceChildren(...used.map(list.chip), used.length > 1 ? el("li", el("a.all", { href: page.href({ sort: filter.sort }, true) }, "Drop all")) : "");
     const said = list.faults(state);
-    parts.said.hidden = some > 0 && !said.length;
+    parts.said.hidden = !said.length;
+    parts.said.replaceChildren(...said);
+    parts.none.hidden = some > 0;
     const near = some || !filter.q ? [] : site.near(filter.q);
-    parts.said.replaceChildren(...(said.length ? said : ["No task is like this. "]),
-      ...(near.length ? ["Near it: ", ...site.links(near, {}), ". "] : []),
-      used ? el("a", { href: page.href({ q: filter.q }, true) }, "Drop the filters") : "");
+    parts.none.replaceChildren(...(some ? [] : list.none(filter, used, near)));
+    if (near.length) list.shown = near;
     const before = list.listed;
     list.listed = JSON.stringify(filter);
     list.fill(filter);
     if (before !== undefined && before !== list.listed) scrollTo(0, 0);
   },
 
+  // What narrows the list: each filter in words, and the state without it.
+  used(filter) {
+    const found = [];
+    if (filter.q) found.push({ words: `\u201c${page.visible(filter.q)}\u201d`, rest: { ...filter, q: null } });
+    for (const [name, { options }] of Object.entries(list.facets)) {
+      if (!filter[name]) continue;
+      const known = options.find(([value]) => value === filter[name])?.[1];
+      const words = known ? list.phrases[name]?.(known) ?? known : page.visible(`${name} ${filter[name]}`);
+      found.push({ words, rest: { ...filter, [name]: null } });
+    }
+    for (const color of new Set(filter.colors ?? "")) {
+      found.push({ words: page.grid.NAMES[color] ?? page.visible(`color ${color}`), color, rest: { ...filter, colors: filter.colors.replaceAll(color, "") } });
+    }
+    return found;
+  },
+
+  chip({ words, color, rest }) {
+    const { el } = page;
+    const swatch = page.grid.PALETTE[color];
+    return el("li", el("a.chip", { href: page.href(rest, true), aria: { label: `Drop the filter ${words}` } },
+      swatch && el("span.dot", { style: { background: swatch } }), words, el("span.cross", { aria: { hidden: true } }, "\u00d7")));
+  },
+
+  // What an empty list says: which filter to drop for how many tasks, and whether tasks follow that are near.
+  none(filter, used, near) {
+    const { el } = page;
+    const ways = used.map(({ words, rest }) => [words, rest, list.match(list.filter(rest)).length]).filter(([, , count]) => count);
+    return [
+      el("h2", "No task is like this"),
+      ways.length ? el("ul", ways.map(([words, rest, count]) => el("li", el("a", { href: page.href(rest, true) }, "Without ", el("strong", words)), el("span.soft", page.plural(count, "task"))))) : "",
+      ways.length || !used.length ? "" : el("p", el("a", { href: page.href({ sort: filter.sort }, true) }, "Drop all filters")),
+      near.length ? el("h3", "Near it by id") : "",
+    ];
+  },
+
   fill(filter) {
-    const cards = list.shown.map((task) => {
-      const card = list.cards.get(task.id) ?? list.card(task);
-      card.link.setAttribute("href", page.href({ ...filter, task: task.id }, true));
-      return card;
-    });
     list.watch.disconnect();
+    const cards = list.gather(list.shown, filter);
     const kept = new Set(cards);
     for (const card of list.parts.cards.children) if (!kept.has(card)) list.release(card);
     list.parts.cards.replaceChildren(...cards);
-    for (const card of cards) list.watch.observe(card);
+  },
+
+  // The cards of some tasks, which lead to each with the rest of a state, and are drawn where they are seen.
+  gather(tasks, state) {
+    return tasks.map((task) => {
+      const card = list.cards.get(task.id) ?? list.card(task);
+      card.link.setAttribute("href", page.href({ ...state, task: task.id }, true));
+      list.watch.observe(card);
+      return card;
+    });
   },
 
   card(task) {
@@ -167,7 +215,7 @@ const list = {
     if (!card.pair) {
       const pairs = await page.load(`pictures-${Math.floor(number / list.index.pictures)}`);
       card.classList.toggle("missing", pairs === null);
-      card.pair = pairs && pairs[number % list.index.pictures].map(grids.rows).filter((rows) => rows.length);
+      card.pair = pairs && pairs[number % list.index.pictures].map(page.grid.read).filter((rows) => rows.length);
     }
     if (card.near) list.paint(card);
   },
@@ -202,7 +250,7 @@ const list = {
         pen.stroke();
         x += gap;
       }
-      grids.paint(pen, rows, x, Math.round((height - rows.length * cell) / 2), cell);
+      page.grid.paint(pen, rows, x, Math.round((height - rows.length * cell) / 2), cell);
       x += rows[0].length * cell;
     });
   },
@@ -217,19 +265,18 @@ const list = {
         return el("a.option", { class: amount || on ? "option" : "option none", href: page.href({ ...filter, [name]: on ? null : value }, true), data: { facet: `${name} ${value}` }, aria: on ? { current: true } : {} },
           el("span", words), el("span.amount", page.whole(amount)));
       });
-      return el("section", el("h2", facet.title), options);
+      return el("section", el("h2", facet.title), el("div.options", options));
     });
     const chosen = filter.colors ?? "";
-    const swatches = grids.names.map((name, color) => {
+    const swatches = page.grid.NAMES.map((name, color) => {
       const on = chosen.includes(color);
       const colors = on ? chosen.replaceAll(String(color), "") : [...new Set(chosen + color)].sort().join("");
       return el("a.swatch", { href: page.href({ ...filter, colors }, true), title: name, data: { facet: `colors ${color}` }, aria: { label: name, ...(on ? { current: true } : {}) } },
-        el(`span.color-${color}`));
+        el("span", { style: { background: page.grid.PALETTE[color] } }));
     });
     sections.splice(3, 0, el("section", el("h2", "Has these colors"), el("div.swatches", swatches)));
     const focused = document.activeElement?.dataset?.facet;
-    const some = Object.keys(filter).some((name) => name !== "sort");
-    list.parts.facets.replaceChildren(...sections, some ? el("a.reset", { href: page.href({ sort: filter.sort }, true) }, "Drop all filters") : "");
+    list.parts.facets.replaceChildren(...sections);
     if (focused) list.parts.facets.querySelector(`[data-facet="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   },
 
