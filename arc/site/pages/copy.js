@@ -12,7 +12,7 @@ const copy = {
   python(task) {
     const grid = (text) => JSON.stringify(page.grid.read(text)).replaceAll("],[", "],\n         [").replaceAll(",", ", ").replaceAll(", \n", ",\n");
     const list = (name, pairs) => `${name} = [\n${pairs.map(([a, b]) => `    (\n        ${grid(a)},\n        ${b ? grid(b) : "None"},\n    ),\n`).join("")}]\n`;
-    const data = `# ARC task ${task.id}: pairs of input and output.\n${list("train", task.train)}${list("test", task.test)}`;
+    const data = `# ARC task ${page.visible(task.id).replace(/\s+/g, " ")}: pairs of input and output.\n${list("train", task.train)}${list("test", task.test)}`;
     if (!task.golden) return data;
     return `${data}\n\n${copy.source(task)}\n\nfor given, expected in train + test:\n    print(solve(given) == expected)\n`;
   },

@@ -1,4 +1,4 @@
-// All tasks as pictures, and facets that narrow them. Pictures are drawn only near the screen.
+// The list of tasks: facets and a search that narrow it, its order, and what it says when nothing is left.
 "use strict";
 
 const list = {
@@ -8,7 +8,6 @@ const list = {
   // How a filter is said by itself.
   phrases: { solution: (words) => `${words} a golden solution`, size: (words) => `${words} cells` },
   parts: {},
-  cards: new Map(),
   shown: [],
   scroll: 0,
 
@@ -39,12 +38,6 @@ const list = {
       kind: { title: "Kind of solution", options: index.kinds, has: (task, value) => task.kinds !== null && task.kinds.includes(value) },
     };
     list.layOut();
-    list.watch = new IntersectionObserver((entries) => {
-      for (const entry of entries) (entry.isIntersecting ? list.draw : list.release)(entry.target);
-    }, { rootMargin: "600px 0px" });
-    new ResizeObserver(() => {
-      for (const card of list.parts.cards.children) if (card.near) list.paint(card);
-    }).observe(list.parts.cards);
   },
 
   layOut() {
@@ -61,7 +54,6 @@ const list = {
     parts.facets = el("div.facets");
     parts.said = el("div.message", { hidden: true });
     parts.none = el("section.nothing", { hidden: true });
-    parts.cards = el("ul.cards", { aria: { label: "Tasks" } });
     parts.chips = el("ul.chips", { aria: { label: "Filters in use" } });
     parts.used = el("span.tag.info", { hidden: true });
     parts.done = el("button.done", { type: "button", on: { click: () => { parts.panel.open = false; scrollTo(0, 0); } } });
@@ -70,7 +62,7 @@ const list = {
       el("header.top", el("h1", el("a", { href: "?" }, "ARC tasks")),
         el("div.search", parts.search, el("kbd", { aria: { hidden: true } }, "/")), site.helpButton()),
       el("div.browse", el("nav", { aria: { label: "Filter" } }, parts.panel),
-        el("main", el("div.bar", parts.count, parts.chips, el("label", "Sort by", parts.sort)), parts.said, parts.none, parts.cards)));
+        el("main", el("div.bar", parts.count, parts.chips, el("label", "Sort by", parts.sort)), parts.said, parts.none, cards.build())));
     // Beside the pictures where there is room, folded above them where there is not.
     const wide = matchMedia("(min-width: 60rem)");
     const open = () => { parts.panel.open = wide.matches; };
@@ -90,7 +82,7 @@ const list = {
   },
 
   order(tasks, sort) {
-    const by = { cells: (task) => task.cells, lines: (task) => task.lines ?? Infinity }[sort];
+    const by = sort === "cells" ? (task) => task.cells : sort === "lines" ? (task) => task.lines ?? Infinity : null;
     return by ? [...tasks].sort((a, b) => (by(a) === by(b) ? a.number - b.number : by(a) - by(b))) : tasks;
   },
 
@@ -112,7 +104,7 @@ const list = {
       if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${page.visible(state[name])}\u201d; there are ${values.join(", ")}. `);
     }
     if (state.colors && !/^[0-9]+$/.test(state.colors)) said.push("Colors are digits from 0 to 9. ");
-    if (state.sort && !list.sorts[state.sort]) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${page.visible(state.sort)}\u201d. `);
+    if (state.sort && !Object.hasOwn(list.sorts, state.sort)) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${page.visible(state.sort)}\u201d. `);
     return said;
   },
 
@@ -123,7 +115,7 @@ const list = {
     const filter = list.filter(state);
     list.shown = list.order(list.match(filter), state.sort);
     if (document.activeElement !== parts.search) parts.search.value = state.q ?? "";
-    parts.sort.value = list.sorts[state.sort] ? state.sort : "id";
+    parts.sort.value = Object.hasOwn(list.sorts, state.sort) ? state.sort : "id";
     const [some, all] = [list.shown.length, list.tasks.length];
     parts.count.replaceChildren(el("strong", page.whole(some)), some === all ? " tasks" : ` of ${page.whole(all)} tasks`);
     const used = list.used(filter);
@@ -141,8 +133,8 @@ const list = {
     if (near.length) list.shown = near;
     const before = list.listed;
     list.listed = JSON.stringify(filter);
-    list.fill(filter);
     if (before !== undefined && before !== list.listed) scrollTo(0, 0);
+    cards.show(list.shown, filter);
   },
 
   // What narrows the list: each filter in words, and the state without it.
@@ -180,81 +172,6 @@ const list = {
     ];
   },
 
-  fill(filter) {
-    list.watch.disconnect();
-    const cards = list.gather(list.shown, filter);
-    const kept = new Set(cards);
-    for (const card of list.parts.cards.children) if (!kept.has(card)) list.release(card);
-    list.parts.cards.replaceChildren(...cards);
-  },
-
-  // The cards of some tasks, which lead to each with the rest of a state, and are drawn where they are seen.
-  gather(tasks, state) {
-    return tasks.map((task) => {
-      const card = list.cards.get(task.id) ?? list.card(task);
-      card.link.setAttribute("href", page.href({ ...state, task: task.id }, true));
-      list.watch.observe(card);
-      return card;
-    });
-  },
-
-  card(task) {
-    const { el } = page;
-    const picture = el("canvas", { width: 0, height: 0, aria: { hidden: true } });
-    const solved = task.kinds === null ? null : el("span.solved", el("span.visually-hidden", "golden solution, "), page.plural(task.lines, "line"));
-    const link = el("a", picture, el("span.name", el("code", task.id), solved));
-    const card = Object.assign(el("li", link), { task, picture, link, near: false, pair: null });
-    list.cards.set(task.id, card);
-    return card;
-  },
-
-  async draw(card) {
-    if (card.near) return;
-    card.near = true;
-    const { number } = card.task;
-    if (!card.pair) {
-      const pairs = await page.load(`pictures-${Math.floor(number / list.index.pictures)}`);
-      card.classList.toggle("missing", pairs === null);
-      card.pair = pairs && pairs[number % list.index.pictures].map(page.grid.read).filter((rows) => rows.length);
-    }
-    if (card.near) list.paint(card);
-  },
-
-  release(card) {
-    card.near = false;
-    card.picture.width = card.picture.height = 0;
-  },
-
-  // Draws input and output to one scale, an arrow between them.
-  paint(card) {
-    const { picture, pair } = card;
-    const ratio = devicePixelRatio || 1;
-    const [width, height] = [picture.clientWidth, picture.clientHeight].map((side) => Math.round(side * ratio));
-    if (!width || !pair) return;
-    Object.assign(picture, { width, height });
-    const pen = picture.getContext("2d");
-    const gap = Math.round(26 * ratio);
-    const columns = pair.reduce((sum, rows) => sum + rows[0].length, 0);
-    const high = Math.max(...pair.map((rows) => rows.length));
-    const room = Math.min((width - gap - 4) / columns, (height - 2) / high, 15 * ratio);
-    const cell = Math.max(1, Math.floor(room));
-    let x = Math.round((width - columns * cell - gap) / 2);
-    pair.forEach((rows, i) => {
-      if (i) {
-        const middle = x + gap / 2;
-        Object.assign(pen, { strokeStyle: "#8a8a85", lineWidth: 1.5 * ratio, lineCap: "round", lineJoin: "round" });
-        pen.beginPath();
-        for (const [dx, dy, move] of [[-5, 0, true], [5, 0], [1.5, -3.5, true], [5, 0], [1.5, 3.5]]) {
-          pen[move ? "moveTo" : "lineTo"](middle + dx * ratio, height / 2 + dy * ratio);
-        }
-        pen.stroke();
-        x += gap;
-      }
-      page.grid.paint(pen, rows, x, Math.round((height - rows.length * cell) / 2), cell);
-      x += rows[0].length * cell;
-    });
-  },
-
   showFacets(filter) {
     const { el } = page;
     const sections = Object.entries(list.facets).map(([name, facet]) => {
@@ -281,24 +198,15 @@ const list = {
   },
 
   keys(target) {
+    const columns = () => cards.measure()[0];
     const inside = target.closest?.(".cards");
-    const columns = () => getComputedStyle(list.parts.cards).gridTemplateColumns.split(" ").length;
-    const rows = inside ? { ArrowDown: () => list.move(columns()), ArrowUp: () => list.move(-columns()) } : {};
-    const [next, previous] = [() => list.move(1), () => list.move(-1)];
+    const rows = inside ? { ArrowDown: () => cards.move(columns()), ArrowUp: () => cards.move(-columns()) } : {};
+    const [next, previous] = [() => cards.move(1), () => cards.move(-1)];
     return { j: next, ArrowRight: next, k: previous, ArrowLeft: previous, ...rows };
   },
 
   searchKeys(search) {
     const open = () => list.shown.length && page.go({ ...list.filter(page.get()), task: list.shown[0].id }, { whole: true });
-    return { Enter: open, Escape: () => search.blur(), ArrowDown: () => list.move(1) };
-  },
-
-  // Moves the focus by so many tasks; to the first one in sight where none has it.
-  move(by) {
-    const links = [...list.parts.cards.querySelectorAll("a")];
-    const at = links.indexOf(document.activeElement);
-    const next = at < 0 ? links.find((link) => link.getBoundingClientRect().top >= 60) : links[at + by];
-    next?.focus({ preventScroll: true });
-    next?.scrollIntoView({ block: "nearest" });
+    return { Enter: open, Escape: () => search.blur(), ArrowDown: () => cards.move(1) };
   },
 };

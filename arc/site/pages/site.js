@@ -3,6 +3,8 @@
 
 const site = {
   from: null,
+  // Kept when what the address asks for is there.
+  shown: null,
 
   show(state) {
     const asked = state.task !== undefined;
@@ -10,12 +12,13 @@ const site = {
     if (asked && !places.list.hidden) list.scroll = scrollY;
     places.list.hidden = asked;
     places.task.hidden = !asked;
-    if (asked) task.show(state);
+    if (asked) site.shown = task.show(state);
     else {
       list.show(state);
       if (site.from !== null) {
         scrollTo(0, list.scroll);
-        list.cards.get(site.from)?.link.focus({ preventScroll: true });
+        cards.draw();
+        cards.focus(list.byId.get(site.from));
       }
     }
     site.from = asked ? state.task : null;

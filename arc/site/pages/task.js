@@ -18,13 +18,13 @@ const task = {
       const near = site.near(state.task);
       place.replaceChildren(task.header(state, null), el("main",
         el("section.nothing", el("h2", "There is no task ", el("code", page.visible(state.task.slice(0, 100)))), near.length ? el("h3", "Near it by id") : null),
-        el("ul.cards", { aria: { label: "Tasks" } }, list.gather(near, state))));
+        el("ul.cards", { aria: { label: "Tasks" } }, cards.gather(near, state))));
       return;
     }
-    const record = await page.load(`task/${known.id}`);
+    const record = await page.load(`task/${known.number}`);
     if (task.shown !== state) return;
     if (!record) {
-      place.replaceChildren(task.header(state, null), el("main", el("p.message", `The file of task ${known.id} is missing or of another version: write these pages again with `, el("code", "python -m arc.site"), ".")));
+      place.replaceChildren(task.header(state, null), el("main", el("p.message", `The file of task ${page.visible(known.id)} is missing or of another version: write these pages again with `, el("code", "python -m arc.site"), ".")));
       return;
     }
     const focused = document.activeElement?.dataset;
@@ -34,7 +34,7 @@ const task = {
     if (name) place.querySelector(`:is(a, button)[data-${name}="${CSS.escape(focused[name])}"]`)?.focus({ preventScroll: true });
     if (state.step && (!same || before.step !== state.step)) code.reach(state.step);
     // What is likely to be asked next.
-    for (const id of [task.next, task.previous]) if (id) page.load(`task/${id}`);
+    for (const near of [task.next, task.previous]) if (near) page.load(`task/${near.number}`);
   },
 
   // Finds the tasks before and after this one in the list that the address describes.
@@ -42,8 +42,8 @@ const task = {
     const tasks = list.order(list.match(list.filter(state)), state.sort);
     const at = tasks.findIndex(({ id }) => id === state.task);
     task.place = at < 0 ? null : `${page.whole(at + 1)} of ${page.whole(tasks.length)}`;
-    task.next = tasks[at + 1]?.id ?? null;
-    task.previous = tasks[at - 1]?.id ?? null;
+    task.next = tasks[at + 1] ?? null;
+    task.previous = tasks[at - 1] ?? null;
   },
 
   // What stays in the address from one task to the next.
@@ -52,8 +52,8 @@ const task = {
   },
 
   step(by) {
-    const id = by > 0 ? task.next : task.previous;
-    if (id) page.go({ ...task.kept(page.get()), task: id }, { whole: true });
+    const near = by > 0 ? task.next : task.previous;
+    if (near) page.go({ ...task.kept(page.get()), task: near.id }, { whole: true });
   },
 
   toggle(name) {
@@ -71,14 +71,14 @@ const task = {
 
   header(state, record) {
     const { el } = page;
-    const move = (id, words, sign, key) => (id
-      ? el("a.round", { href: page.href({ ...task.kept(state), task: id }, true), title: `${words} task (${key})`, data: { move: key }, aria: { label: `${words} task, ${id}`, keyshortcuts: key } }, sign)
+    const move = (near, words, sign, key) => (near
+      ? el("a.round", { href: page.href({ ...task.kept(state), task: near.id }, true), title: `${words} task (${key})`, data: { move: key }, aria: { label: `${words} task, ${page.visible(near.id)}`, keyshortcuts: key } }, sign)
       : el("span.round.off", { aria: { hidden: true } }, sign));
     const copies = record && el("div.copies", { role: "group", aria: { label: "Copy" } }, el("span.soft", { aria: { hidden: true } }, "Copy"),
       el("div.segments", copy.button("JSON", "the task as JSON", () => copy.json(record)), copy.button("Python", "the task as Python", () => copy.python(record)), copy.button("Prompt", "the prompt", () => copy.prompt(record))));
     return el("header.top",
       el("a.back", { href: page.href(list.filter(state), true) }, el("span", { aria: { hidden: true } }, "\u2039 "), "Tasks"),
-      record ? el("h1", el("code", record.id)) : el("h1", "No such task"), copies,
+      record ? el("h1", el("code", page.visible(record.id))) : el("h1", "No such task"), copies,
       el("nav.moves", { aria: { label: "Tasks" } }, move(task.previous, "Previous", "\u2190", "k"), task.place ? el("span.place", task.place) : null, move(task.next, "Next", "\u2192", "j")),
       site.helpButton());
   },
