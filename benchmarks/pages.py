@@ -49,10 +49,12 @@ _STATES = """async (turn) => {
 _TASKS = """async () => {
   while (typeof site === "undefined" || !list.byId) await new Promise((resolve) => setTimeout(resolve, 1));
   await site.shown;
-  const seen = (card) => { const box = card.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; };
-  const drawn = () => {
-    return document.getElementById("list").hidden || [...cards.place.children].filter(seen).every((card) => card.picture.width);
+  const seen = (card) => {
+    const box = card.getBoundingClientRect();
+    return box.bottom > 0 && box.top < innerHeight;
   };
+  const listed = () => (document.getElementById("list").hidden ? [] : [...cards.place.children]);
+  const drawn = () => listed().filter(seen).every((card) => card.picture.width);
   while (!drawn()) await new Promise((resolve) => setTimeout(resolve, 1));
 }"""
 

@@ -441,7 +441,7 @@ def test_hostile_tasks_are_text(page: Page, tmp_path: Path) -> None:
                 exec(program, names)
                 assert names["train"] == [([[1, 2]], [[2, 1]])] and "os" not in names
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert page.locator("#task img, #task script").count() == 0 and "taken" != page.title()
+            assert page.locator("#task img, #task script").count() == 0 and page.title() != "taken"
             page.keyboard.press("Escape")
             page.locator(".cards li").nth(5).wait_for()
 
