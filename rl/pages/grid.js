@@ -23,8 +23,8 @@ page.grid = (() => {
 
   // ---------------------------------------------------------------- drawing
 
-  // Device pixels of the lines between cells of so many, and around the grid.
-  const line = (cell) => (cell >= 5 ? Math.max(1, Math.round(cell / 24)) : 0);
+  // Device pixels of the lines between cells of so many, and around the grid; none where they would drown the colors.
+  const line = (cell) => (cell < (devicePixelRatio > 1 ? 7 : 5) ? 0 : Math.max(1, Math.round(cell / 24)));
 
   // Makes a canvas as large as a grid with cells of so many device pixels; returns its pen.
   function fit(canvas, rows, columns, cell) {

@@ -104,7 +104,7 @@ const task = {
     const facts = [
       fact("Set", record.sets.map((set) => el("span.set", set))),
       fact("Pairs", `${record.train.length} train, ${record.test.length} test`),
-      fact("Largest grid", `${grown.length}\u00d7${grown[0].length}, ${page.plural(known.cells, "cell")}`),
+      fact("Largest grid", el("span", { title: page.plural(known.cells, "cell") }, `${grown.length}\u00d7${grown[0].length}`)),
       fact("Colors", el("span.dots", { role: "img", title: names, aria: { label: names } }, colors)),
     ];
     facts.push(counted("Prompt", page.plural(tokens.prompt, "token")));
