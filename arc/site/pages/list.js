@@ -96,15 +96,20 @@ const list = {
     page.go({ ...list.filter(page.get()), ...changes }, { ...options, whole: true });
   },
 
+  // What somebody wrote into the address, to be said back.
+  brief(text) {
+    return page.visible(text.length > 60 ? `${text.slice(0, 60)}\u2026` : text);
+  },
+
   // What of a state cannot be, in sentences.
   faults(state) {
     const said = [];
     for (const [name, facet] of Object.entries(list.facets)) {
       const values = facet.options.map(([value]) => value);
-      if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${page.visible(state[name])}\u201d; there are ${values.join(", ")}. `);
+      if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${list.brief(state[name])}\u201d; there are ${values.join(", ")}. `);
     }
     if (state.colors && !/^[0-9]+$/.test(state.colors)) said.push("Colors are digits from 0 to 9. ");
-    if (state.sort && !Object.hasOwn(list.sorts, state.sort)) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${page.visible(state.sort)}\u201d. `);
+    if (state.sort && !Object.hasOwn(list.sorts, state.sort)) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${list.brief(state.sort)}\u201d. `);
     return said;
   },
 
@@ -140,11 +145,11 @@ const list = {
   // What narrows the list: each filter in words, and the state without it.
   used(filter) {
     const found = [];
-    if (filter.q) found.push({ words: `\u201c${page.visible(filter.q)}\u201d`, rest: { ...filter, q: null } });
+    if (filter.q) found.push({ words: `\u201c${list.brief(filter.q)}\u201d`, rest: { ...filter, q: null } });
     for (const [name, { options }] of Object.entries(list.facets)) {
       if (!filter[name]) continue;
       const known = options.find(([value]) => value === filter[name])?.[1];
-      const words = known ? list.phrases[name]?.(known) ?? known : page.visible(`${name} ${filter[name]}`);
+      const words = known ? list.phrases[name]?.(known) ?? known : list.brief(`${name} ${filter[name]}`);
       found.push({ words, rest: { ...filter, [name]: null } });
     }
     for (const color of new Set(filter.colors ?? "")) {
