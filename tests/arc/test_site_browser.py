@@ -346,9 +346,7 @@ def test_grids_say_their_cells(page: Page, url: str) -> None:
 
 def test_what_is_no_grid_is_not_drawn(page: Page, url: str) -> None:
     page.goto(url)
-    values = (
-        "[[[1, 2]], [], [[10]], [['<b>']], [[1], [2, 3]], Array(65).fill([1]), 'text']"
-    )
+    values = "[[[1, 2]], [], [[10]], [['<b>']], [[1], [2, 3]], Array(65).fill([1]), 'text']"
     drawn = page.evaluate(f"{values}.map(page.grid.isGrid)")
     assert drawn == [True, False, False, False, True, False, False]
     # Cells that one of two grids lacks differ, too.
