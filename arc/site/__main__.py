@@ -2,6 +2,7 @@
 
 python -m arc.site                            # into runs/arc-site; open its index.html
 python -m arc.site --serve                    # and at http://127.0.0.1:8040
+python -m arc.site --zip arc-site.zip         # and as one file that can be sent; unpack it, open index.html
 python -m arc.site mytasks/ --golden mine/ --out pages
 python -m arc.site --check                    # check solutions that were not, and save what was found
 """
@@ -28,6 +29,7 @@ from arc.site.records import Tokens
 from arc.tasks import Task, read_tasks
 from minillm.checkpoint.hub import DEMO_MODEL
 from minillm.errors import MinillmError
+from rl.pages.chunks import zip_pages
 from rl.pages.server import PageServer
 
 
@@ -38,6 +40,7 @@ class Config:
     Attributes:
         tasks: task ids, "all", "golden", a set's name, or files and folders of tasks.
         out: folder of the pages.
+        zip: a file to put that folder into as well.
         serve: serve them to this machine's browsers, until ctrl-C.
         port: where.
         golden: a folder of golden solutions of one's own, `<task id>.py`; by default those that ship.
@@ -48,6 +51,7 @@ class Config:
 
     tasks: Annotated[tuple[str, ...], tyro.conf.Positional] = ("all",)
     out: Path = Path("runs/arc-site")
+    zip: Path | None = None
     serve: bool = False
     port: int = 8040
     golden: Path | None = None
@@ -72,6 +76,9 @@ def write(config: Config, console: Console) -> Site:
                 site.add(task, findings[task.id])
         else:
             console.print(f"{len(missing)} solutions were not checked; --check does it", soft_wrap=True)
+    if config.zip is not None:
+        zip_pages(config.out, config.zip)
+        console.print(f"{config.zip}: unpack it, and open index.html", soft_wrap=True)
     return site
 
 

@@ -42,8 +42,8 @@ class Site:
         copy_pages(self.folder, ["arc.site"])
         for number, part in enumerate(pictures(self.tasks)):
             self._put(f"pictures-{number}", part)
-        for task in self.tasks:
-            self._write_task(task)
+        for number in range(len(self.tasks)):
+            self._write_task(number)
         # Last, since it is what the page asks for first.
         self._put("index", index(self.tasks, self._sets, self._golden_of))
         for path in (self.folder / DATA).glob("**/*.js"):
@@ -58,11 +58,13 @@ class Site:
         """Write a task's record again, with what was found of its solution."""
         golden = self._golden_of[task.id]
         self._golden_of[task.id] = Golden(golden.source, golden.result, golden.kinds, finding)
-        self._write_task(task)
+        self._write_task(self.tasks.index(task))
 
-    def _write_task(self, task: Task) -> None:
+    def _write_task(self, number: int) -> None:
+        # By its place in the index: an id comes from a file, and may be no name of one.
+        task = self.tasks[number]
         golden = self._golden_of.get(task.id)
-        self._put(f"task/{task.id}", record(task, self._sets[task.id], golden, self._tokens))
+        self._put(f"task/{number}", record(task, self._sets[task.id], golden, self._tokens))
 
     def _put(self, name: str, data: Any) -> None:
         write_chunk(self.folder, name, data)

@@ -6,7 +6,7 @@ A grid is text: a digit a cell, rows joined by "/"; an output that is not known 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from arc.catalogue import KINDS, largest
@@ -107,7 +107,10 @@ def _golden(task: Task, golden: Golden, tokens: Tokens) -> Any:
         for output, example in zip(golden.result.outputs, task.examples, strict=True)
     ]
     shown = finding and {
-        **{name: value for name, value in asdict(finding).items() if name not in ("siblings", "task_id")},
+        "problems": finding.problems,
+        "hidden_right": finding.hidden_right,
+        "hidden": finding.hidden,
+        "kept": finding.kept,
         "siblings": [[*_pairs([pair])[0], pair.how] for pair in finding.siblings],
     }
     return {

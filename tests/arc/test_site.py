@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_folder_of_pages(tmp_path: Path) -> None:
     index = loaded(folder / "data/index.js")
     assert isinstance(index, dict) and [row[0] for row in index["tasks"]] == [*IDS]
     task = load_task(IDS[0])
-    record = loaded(folder / f"data/task/{IDS[0]}.js")
+    record = loaded(folder / "data/task/0.js")
     assert isinstance(record, dict)
     assert record["train"] == [[cells(e.input), cells(e.output)] for e in task.train]
     assert record["golden"]["outputs"] == [True] * 6 and record["golden"]["finding"]["hidden_right"] == 20
@@ -123,7 +124,7 @@ def test_a_folder_of_pages(tmp_path: Path) -> None:
     assert site.unchecked() == []
     # Written again with fewer tasks, and into a folder of something else.
     Site(folder, [load_task(IDS[0])]).write({}, TOKENS, Limits())
-    assert [path.name for path in (folder / "data/task").iterdir()] == [f"{IDS[0]}.js"]
+    assert [path.name for path in (folder / "data/task").iterdir()] == ["0.js"]
     (tmp_path / "other.txt").touch()
     with pytest.raises(MinillmError, match="something else"):
         Site(tmp_path, [load_task(IDS[0])]).write({}, TOKENS, Limits())
@@ -141,5 +142,12 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
         and "1 solutions were not checked; --check does it" in said
     )
     assert main([*arguments, "--check"]) == 0 and read_findings(golden)[IDS[0]].problems == ()
+    assert main([*arguments, "--zip", str(tmp_path / "sent.zip")]) == 0
+    assert "sent.zip: unpack it, and open index.html" in capsys.readouterr().err
+    with zipfile.ZipFile(tmp_path / "sent.zip") as archive:
+        assert {"sent/index.html", "sent/data/index.js", "sent/data/task/0.js"} <= set(archive.namelist())
+        assert archive.read("sent/index.html") == (tmp_path / "out/index.html").read_bytes()
+    assert main([*arguments, "--zip", str(tmp_path)]) == 1
+    assert "cannot write" in capsys.readouterr().err
     assert main(["nothing"]) == 1
     assert "no ARC task has the id 'nothing'" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from arc.prompt import ASSISTANT_PREFIX, user_message
 from arc.sandbox import Limits
 from arc.site.build import Site
 from arc.site.findings import read_findings
-from arc.site.records import Tokens
+from arc.site.records import PICTURES, Tokens
 from arc.tasks import Grid, Task, golden_ids, golden_source, load_task, load_tasks, read_tasks
+from rl.pages.chunks import zip_pages
 from rl.pages.server import PageServer
 
 CHROMIUM = shutil.which("chromium")
@@ -35,6 +36,7 @@ HOSTILE = '''def solve(grid: list[list[int]]) -> list[list[int]]:
     """
     Observation:
     1. <img src=x onerror="document.title='taken'"> \u202egnorw\u202c \x1b[31m
+    2. LONG
     Procedure:
     1. </script><script>document.title = 'taken'</script>
     """
@@ -71,15 +73,10 @@ def url(folder: Path) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(params=["desktop", "phone"])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def opened(browser: Browser, device: str = "desktop", scheme: str = "light") -> Iterator[Page]:
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
     """A page of which nothing may go wrong: no error, no message, no request that leaves the machine."""
-    size: Any = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}[device]
-    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(10_000)
     wrong: list[str] = []
@@ -96,11 +93,6 @@ def opened(browser: Browser, device: str = "desktop", scheme: str = "light") -> 
     assert wrong == []
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    yield from opened(browser)
-
-
 def until(page: Page, condition: str) -> None:
     """Wait for a condition in JavaScript; Playwright's own way needs `eval`, which the pages forbid."""
     for _ in range(500):
@@ -110,12 +102,32 @@ def until(page: Page, condition: str) -> None:
     raise AssertionError(condition)
 
 
+def visit(page: Page, query: str) -> None:
+    """Go to another address of the pages without loading them again, as a link does."""
+    page.evaluate(
+        """async (query) => {
+          page.go(Object.fromEntries(new URLSearchParams(query)), {whole: true});
+          await site.shown;
+        }""",
+        query,
+    )
+
+
 def ids(page: Page) -> list[str]:
-    return page.locator(".cards code").all_text_contents()
+    """The tasks of the list, of which those near the screen are there."""
+    listed: list[str] = page.evaluate("cards.tasks.map(({id}) => id)")
+    there = page.locator(".cards code").all_text_contents()
+    first = int(page.locator(".cards li").first.get_attribute("aria-posinset") or 0) - 1 if there else 0
+    assert there == listed[first : first + len(there)] and len(there) >= min(len(listed), 15)
+    return listed
 
 
 def count(page: Page) -> int:
     return int(page.locator(".count strong").inner_text().replace(",", ""))
+
+
+def rays() -> list[str]:
+    return [name for name, kinds in golden_kinds().items() if "rays" in kinds]
 
 
 def colors(task: Task) -> set[int]:
@@ -126,9 +138,9 @@ def test_the_list_shows_all_tasks_and_draws_those_in_sight(page: Page, url: str,
     page.goto(url)
     page.locator(".cards li").first.wait_for()
     assert ids(page) == [task.id for task in tasks] and count(page) == len(tasks)
-    until(page, "document.querySelector('.cards canvas').width > 0")
-    drawn = page.evaluate("[...document.querySelectorAll('.cards canvas')].filter((c) => c.width > 0).length")
-    assert 15 <= drawn < 120
+    until(page, "[...document.querySelectorAll('.cards canvas')].every((c) => c.width > 0)")
+    assert 30 <= page.locator(".cards li").count() < 120
+    assert page.locator(".cards li").first.get_attribute("aria-setsize") == str(len(tasks))
     # The picture has the colors of its grid.
     painted = """() => {
       const canvas = document.querySelector('.cards canvas');
@@ -140,10 +152,18 @@ def test_the_list_shows_all_tasks_and_draws_those_in_sight(page: Page, url: str,
     palette = {3: "46,204,64", 4: "255,220,0", 7: "255,133,27", 9: "135,12,37"}
     shown = {cell for row in tasks[0].train[0].input for cell in row}
     assert {palette[color] for color in shown} <= set(page.evaluate(painted))
-    # What is scrolled to is drawn, and what is left behind lets its memory go.
+    # What is scrolled to is there and drawn, what is left behind is not, and the page is as long as before.
+    height = page.evaluate("document.documentElement.scrollHeight")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    until(page, "[...document.querySelectorAll('.cards canvas')].at(-1).width > 0")
-    until(page, "document.querySelector('.cards canvas').width === 0")
+    page.locator(".cards li", has_text=tasks[-1].id).wait_for()
+    until(page, "[...document.querySelectorAll('.cards canvas')].every((c) => c.width > 0)")
+    assert ids(page) and page.locator(".cards li").count() < 120
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    # A narrow window has fewer columns, and all the tasks still.
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.locator(".cards li", has_text=tasks[-1].id).wait_for()
+    assert page.evaluate("document.documentElement.scrollHeight") > height
 
 
 def test_filters_leave_what_they_say(page: Page, url: str, tasks: list[Task]) -> None:
@@ -168,29 +188,41 @@ def test_filters_leave_what_they_say(page: Page, url: str, tasks: list[Task]) ->
     assert ids(page) == [task.id for task in expected]
     page.locator("[data-facet='kind rays']").click()
     assert count(page) == len(evaluation)
-    page.get_by_text("Drop all filters").click()
-    assert count(page) == len(tasks)
+    # Each filter in use is said above the list, and taken off there.
+    visit(page, "kind=rays&colors=28&q=a")
+    used = page.locator(".chip")
+    assert [text.split("\n")[0] for text in used.all_inner_texts()] == [
+        "\u201ca\u201d",
+        "rays and lines",
+        "red",
+        "light blue",
+    ]
+    used.nth(2).click()
+    assert page.url.endswith("?kind=rays&colors=8&q=a")
+    page.get_by_text("Drop all").click()
+    assert count(page) == len(tasks) and used.count() == 0
 
 
-@pytest.mark.parametrize(
-    "query", ["solution=yes", "solution=no", "size=1-48", "size=500-900", "set=arc1-training"]
-)
-def test_each_facet_by_its_address(page: Page, url: str, tasks: list[Task], query: str) -> None:
+def test_each_facet_by_its_address(page: Page, url: str, tasks: list[Task]) -> None:
     solved = set(golden_ids())
     first = {task.id for task in load_tasks("arc1-training")}
 
     def cells(task: Task) -> int:
         return max(len(g) * len(g[0]) for e in task.examples for g in (e.input, e.output))
 
-    rule = {
+    rules: dict[str, Callable[[Task], bool]] = {
         "solution=yes": lambda task: task.id in solved,
         "solution=no": lambda task: task.id not in solved,
         "size=1-48": lambda task: cells(task) <= 48,
         "size=500-900": lambda task: cells(task) >= 500,
         "set=arc1-training": lambda task: task.id in first,
-    }[query]
-    page.goto(f"{url}?{query}")
-    assert ids(page) == [task.id for task in tasks if rule(task)]
+    }
+    page.goto(url)
+    page.locator(".cards li").first.wait_for()
+    for query, rule in rules.items():
+        visit(page, query)
+        assert page.url.endswith(f"?{query}")
+        assert ids(page) == [task.id for task in tasks if rule(task)], query
 
 
 def test_search_sorting_and_what_cannot_be(page: Page, url: str, tasks: list[Task]) -> None:
@@ -202,20 +234,26 @@ def test_search_sorting_and_what_cannot_be(page: Page, url: str, tasks: list[Tas
     page.locator("h1 code", has_text=SOLVED).wait_for()
     page.keyboard.press("Escape")
     assert SOLVED in ids(page) and page.evaluate("document.activeElement.closest('.cards') !== null")
-    page.goto(f"{url}?q=6773b319")
-    assert (
-        SOLVED in page.locator(".message").inner_text()
-        and "No task is like this" in page.locator(".message").inner_text()
-    )
-    page.goto(f"{url}?solution=yes")
+    # Nothing found: what is near, and what to drop.
+    visit(page, "q=6773b319&kind=rays")
+    assert "No task is like this" in page.locator(".nothing").inner_text() and count(page) == 0
+    assert SOLVED in ids(page) and "Near it by id" in page.locator(".nothing").inner_text()
+    ways = page.locator(".nothing li")
+    assert ways.all_inner_texts() == [f"Without \u201c6773b319\u201d\n{len(rays())} tasks"]
+    ways.get_by_role("link").click()
+    assert page.url.endswith("?kind=rays") and count(page) == len(rays())
+    visit(page, "solution=yes")
     page.get_by_label("Sort by").select_option("lines")
     assert "sort=lines" in page.url
-    lines = [int(text.split()[-2]) for text in page.locator(".solved").all_text_contents()]
+    lines = page.evaluate("cards.tasks.map(({lines}) => lines)")
     assert lines == sorted(lines) and len(lines) == len(golden_ids())
+    shown = [int(text.split()[-2]) for text in page.locator(".solved").all_text_contents()]
+    assert shown == lines[: len(shown)]
     page.goto(f"{url}?kind=magic&colors=x&sort=luck")
     said = page.locator(".message").inner_text()
     assert "There is no kind \u201cmagic\u201d; there are objects" in said
     assert "Colors are digits" in said and "not by \u201cluck\u201d" in said
+    assert page.locator(".chip").all_inner_texts() == ["kind magic\n\u00d7", "color x\n\u00d7"]
 
 
 def test_keys_walk_through_the_list_and_the_tasks(page: Page, url: str, tasks: list[Task]) -> None:
@@ -297,13 +335,25 @@ def test_grids_say_their_cells(page: Page, url: str) -> None:
     tip = page.locator(".tip")
     tip.wait_for()
     assert tip.inner_text() == "row 0, column 3: 8 light blue" and task.train[0].input[0][3] == 8
-    page.get_by_role("button", name="solution\u2019s outputs").click()
+    page.get_by_role("button", name="Solution\u2019s outputs").click()
     assert grids.count() == 3 * len(task.train) and "outputs=1" in page.url
     page.keyboard.press("d")
     assert "digits=1" in page.url
     page.keyboard.press("j")
     until(page, f"!location.search.includes('{SOLVED}')")
     assert "outputs=1" in page.url and "digits=1" in page.url
+
+
+def test_what_is_no_grid_is_not_drawn(page: Page, url: str) -> None:
+    page.goto(url)
+    values = "[[[1, 2]], [], [[10]], [['<b>']], [[1], [2, 3]], Array(65).fill([1]), 'text']"
+    drawn = page.evaluate(f"{values}.map(page.grid.isGrid)")
+    assert drawn == [True, False, False, False, True, False, False]
+    # Cells that one of two grids lacks differ, too.
+    difference = "(({wrong, cells}) => [wrong, cells])(page.grid.difference([[1, 2], [3, 4]], [[1], [5]]))"
+    assert page.evaluate(difference) == [3, 4]
+    assert page.evaluate("page.grid.wrong([[1, 2]], [[1, 3]])") == 1
+    assert page.evaluate("page.grid.wrong([[1, 2]], [[1], [3]])") == -1
 
 
 def test_what_is_copied(page: Page, url: str) -> None:
@@ -336,10 +386,11 @@ def test_an_unsolved_and_an_unknown_task(page: Page, url: str) -> None:
     page.get_by_text("none yet").wait_for()
     assert page.locator(".code").count() == 0
     page.goto(f"{url}?task=6773b319&kind=objects")
-    message = page.locator("#task .message")
+    message = page.locator("#task .nothing")
     message.wait_for()
-    assert "There is no task 6773b319. Near it are 6773b310" in message.inner_text()
-    message.get_by_text(SOLVED, exact=True).click()
+    assert message.inner_text() == "There is no task 6773b319\nNear it by id"
+    until(page, "document.querySelector('#task .cards canvas').width > 0")
+    page.locator("#task .cards a", has_text=SOLVED).click()
     page.locator(".code").wait_for()
     assert "kind=objects" in page.url
     page.goto(f"{url}?task=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%E2%80%AE")
@@ -349,21 +400,26 @@ def test_an_unsolved_and_an_unknown_task(page: Page, url: str) -> None:
 
 def test_back_returns_to_the_same_place(page: Page, url: str) -> None:
     page.goto(url)
-    page.locator(".cards li").nth(600).scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 12000)")
+    card = page.locator(".cards a:has-text('5')").nth(20)
+    card.wait_for()
+    name = card.locator("code").text_content()
+    card.scroll_into_view_if_needed()
     before = page.evaluate("scrollY")
     assert before > 5000
-    name = page.locator(".cards code").nth(600).text_content()
-    page.locator(".cards a").nth(600).click()
+    card.click()
     page.locator("h1 code", has_text=name or "").wait_for()
     assert page.evaluate("scrollY") == 0
     page.go_back()
     page.locator(".cards").wait_for()
-    assert abs(page.evaluate("scrollY") - before) < 5
+    until(page, f"Math.abs(scrollY - {before}) < 5")
     assert page.evaluate("document.activeElement.querySelector('code')?.textContent") == name
 
 
-def test_it_works_from_a_folder(page: Page, folder: Path) -> None:
-    page.goto((folder / "index.html").as_uri() + "?kind=objects")
+def test_it_works_from_a_folder_that_came_in_a_zip(page: Page, folder: Path, tmp_path: Path) -> None:
+    zip_pages(folder, tmp_path / "sent.zip")
+    shutil.unpack_archive(tmp_path / "sent.zip", tmp_path)
+    page.goto((tmp_path / "sent/index.html").as_uri() + "?kind=objects")
     page.locator(".cards a").first.click()
     page.locator(".code").wait_for()
     assert "kind=objects" in page.url and "task=" in page.url
@@ -374,7 +430,50 @@ def test_it_works_from_a_folder(page: Page, folder: Path) -> None:
     page.locator(".code").wait_for()
 
 
-def test_hostile_solutions_are_text(browser: Browser, page: Page, tmp_path: Path) -> None:
+def test_hostile_tasks_are_text(page: Page, tmp_path: Path) -> None:
+    pair = {"input": [[1, 2]], "output": [[2, 1]]}
+    ids = [
+        "../../../escaped",
+        "<img src=x onerror=\"document.title='taken'\">",
+        "\u202egnorw\x1b\nimport os  # ",
+        "__proto__",
+        "a" * 100_000,
+        "\ud800'];",
+    ]
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({name: {"train": [pair], "test": [pair]} for name in ids}))
+    Site(tmp_path / "a/pages", read_tasks([str(file)])).write({}, TOKENS, Limits())
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file() and "escaped" in p.name) == []
+    assert sorted(p.name for p in (tmp_path / "a/pages/data/task").iterdir()) == [f"{i}.js" for i in range(6)]
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    with PageServer(tmp_path / "a/pages").running() as server:
+        page.goto(server.url)
+        page.locator(".cards li").nth(5).wait_for()
+        shown = page.locator(".cards code").all_text_contents()
+        assert {ids[0], ids[1], "__proto__", ids[4], "\u2039U+D800\u203a'];"} < set(shown)
+        assert "\u2039U+202E\u203agnorw\u241b\nimport os  # " in shown
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for i in range(6):
+            page.locator(".cards a").nth(i).click()
+            page.locator("#task h1").wait_for()
+            if "\ud800" in sorted(ids)[i]:  # which no address can hold
+                assert "There is no task" in page.locator("#task .nothing").inner_text()
+            else:
+                page.locator(".grids canvas").first.wait_for()
+            if "import os" in sorted(ids)[i]:
+                page.get_by_label("Copy the task as Python").click()
+                page.locator("#said.on").wait_for()
+                program = page.evaluate("navigator.clipboard.readText()")
+                names: dict[str, Any] = {}
+                exec(program, names)
+                assert names["train"] == [([[1, 2]], [[2, 1]])] and "os" not in names
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.locator("#task img, #task script").count() == 0 and page.title() != "taken"
+            page.keyboard.press("Escape")
+            page.locator(".cards li").nth(5).wait_for()
+
+
+def test_hostile_solutions_are_text(page: Page, tmp_path: Path) -> None:
     golden = tmp_path / "golden"
     golden.mkdir()
     (golden / f"{SOLVED}.py").write_text(HOSTILE)
@@ -424,11 +523,14 @@ def test_wrong_cells_are_ringed_and_counted(page: Page, tmp_path: Path) -> None:
     assert page.locator(".tip").inner_text() == f"row {row}, column {column}: 0 black, expected 4 yellow"
 
 
-def test_a_missing_file_is_a_sentence(browser: Browser, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_a_sentence(
+    browser: Browser, folder: Path, tasks: list[Task], tmp_path: Path
+) -> None:
     broken = tmp_path / "pages"
     shutil.copytree(folder, broken)
-    (broken / f"data/task/{SOLVED}.js").unlink()
-    (broken / "data/pictures-0.js").write_text("chunk('torn', '[[\"1")
+    number = [task.id for task in tasks].index(SOLVED)
+    (broken / f"data/task/{number}.js").unlink()
+    (broken / f"data/pictures-{number // PICTURES}.js").write_text("chunk('torn', '[[\"1")
     page = browser.new_page()
     page.goto((broken / "index.html").as_uri() + f"?task={SOLVED}")
     page.get_by_text(f"The file of task {SOLVED} is missing").wait_for()
@@ -443,29 +545,33 @@ def test_a_missing_file_is_a_sentence(browser: Browser, folder: Path, tmp_path: 
 VIEWS = [
     "?kind=sequences",
     "?kind=objects&colors=38",
+    "?q=6773b319&kind=rays",
     f"?task={SOLVED}&step=2&outputs=1",
     f"?task={UNSOLVED}",
     "?task=6773b319",
 ]
+FORMS = [(1440, 900), (390, 844)]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_fits_and_has_no_serious_fault(
-    browser: Browser, url: str, device: str, scheme: str
-) -> None:
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        pytest.skip("needs axe-playwright-python")
-    for page in opened(browser, device, scheme):
-        for view in VIEWS:
-            page.goto(url + view)
-            page.locator(".cards li, .grids canvas, .message:not([hidden])").first.wait_for()
+def test_every_view_fits_and_has_no_serious_fault(page: Page, url: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.goto(url)
+    page.locator(".cards li").first.wait_for()
+    page.evaluate(axe.axe_script)
+    for view in VIEWS:
+        visit(page, view)
+        page.locator(".cards li, .grids canvas").locator("visible=true").first.wait_for()
+        for width, height in FORMS:
+            page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-            found = Axe().run(page).response["violations"]
-            faults = [
-                (f["id"], f["nodes"][0]["html"][:200])
-                for f in found
-                if f["impact"] in ("serious", "critical")
-            ]
-            assert faults == [], view
+            # Dark differs by its colors alone.
+            for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                options = {"resultTypes": ["violations"], **rules}
+                found = page.evaluate("async (o) => (await axe.run(document, o)).violations", options)
+                faults = [
+                    (fault["id"], fault["nodes"][0]["html"][:200])
+                    for fault in found
+                    if fault["impact"] in ("serious", "critical")
+                ]
+                assert faults == [], (view, width, scheme)

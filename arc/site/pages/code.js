@@ -12,7 +12,7 @@ const code = {
       const number = String(step + 1);
       const on = state.step === number;
       const mark = (marked) => () => code.mark(step, marked);
-      return el("li", el("a.step", {
+      return el("li.linked", el("a.step", {
         href: page.href({ ...state, step: on ? null : number }, true), data: { step: number }, aria: on ? { current: true } : {},
         on: { pointerenter: mark(true), pointerleave: mark(false), focus: mark(true), blur: mark(false) },
       }, words));

@@ -4,15 +4,15 @@
 const copy = {
   json(task) {
     const pairs = (part) => part.map(([input, output]) => (
-      output ? { input: grids.rows(input), output: grids.rows(output) } : { input: grids.rows(input) }));
+      output ? { input: page.grid.read(input), output: page.grid.read(output) } : { input: page.grid.read(input) }));
     return `${JSON.stringify({ train: pairs(task.train), test: pairs(task.test) })}\n`;
   },
 
   // The pairs as Python, then the golden solution and a loop that asks it for each.
   python(task) {
-    const grid = (text) => JSON.stringify(grids.rows(text)).replaceAll("],[", "],\n         [").replaceAll(",", ", ").replaceAll(", \n", ",\n");
+    const grid = (text) => JSON.stringify(page.grid.read(text)).replaceAll("],[", "],\n         [").replaceAll(",", ", ").replaceAll(", \n", ",\n");
     const list = (name, pairs) => `${name} = [\n${pairs.map(([a, b]) => `    (\n        ${grid(a)},\n        ${b ? grid(b) : "None"},\n    ),\n`).join("")}]\n`;
-    const data = `# ARC task ${task.id}: pairs of input and output.\n${list("train", task.train)}${list("test", task.test)}`;
+    const data = `# ARC task ${page.visible(task.id).replace(/\s+/g, " ")}: pairs of input and output.\n${list("train", task.train)}${list("test", task.test)}`;
     if (!task.golden) return data;
     return `${data}\n\n${copy.source(task)}\n\nfor given, expected in train + test:\n    print(solve(given) == expected)\n`;
   },

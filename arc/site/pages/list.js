@@ -1,12 +1,13 @@
-// All tasks as pictures, and facets that narrow them. Pictures are drawn only near the screen.
+// The list of tasks: facets and a search that narrow it, its order, and what it says when nothing is left.
 "use strict";
 
 const list = {
   // Cells of the largest grid, as in the tables of arc/README.md.
   sizes: [[1, 48], [49, 99], [100, 168], [169, 299], [300, 499], [500, 900]],
   sorts: { id: "id", cells: "largest grid", lines: "lines of code" },
+  // How a filter is said by itself.
+  phrases: { solution: (words) => `${words} a golden solution`, size: (words) => `${words} cells` },
   parts: {},
-  cards: new Map(),
   shown: [],
   scroll: 0,
 
@@ -37,19 +38,13 @@ const list = {
       kind: { title: "Kind of solution", options: index.kinds, has: (task, value) => task.kinds !== null && task.kinds.includes(value) },
     };
     list.layOut();
-    list.watch = new IntersectionObserver((entries) => {
-      for (const entry of entries) (entry.isIntersecting ? list.draw : list.release)(entry.target);
-    }, { rootMargin: "600px 0px" });
-    new ResizeObserver(() => {
-      for (const card of list.parts.cards.children) if (card.near) list.paint(card);
-    }).observe(list.parts.cards);
   },
 
   layOut() {
     const { el } = page;
     const parts = list.parts;
     parts.search = el("input", {
-      type: "search", id: "search", placeholder: "Search by id or kind", autocomplete: "off", spellcheck: "false",
+      type: "search", id: "search", placeholder: "Id or kind", autocomplete: "off", spellcheck: "false",
       aria: { label: "Search by id or kind", keyshortcuts: "/" },
       on: { input: () => list.change({ q: parts.search.value.trim() }, { replace: true }) },
     });
@@ -58,14 +53,16 @@ const list = {
     parts.sort = el("select", { on: { change: () => list.change({ sort: parts.sort.value === "id" ? "" : parts.sort.value }) } }, sorts);
     parts.facets = el("div.facets");
     parts.said = el("div.message", { hidden: true });
-    parts.cards = el("ul.cards", { aria: { label: "Tasks" } });
+    parts.none = el("section.nothing", { hidden: true });
+    parts.chips = el("ul.chips", { aria: { label: "Filters in use" } });
     parts.used = el("span.tag.info", { hidden: true });
-    parts.panel = el("details.panel", el("summary", "Filter ", parts.used), parts.facets);
+    parts.done = el("button.done", { type: "button", on: { click: () => { parts.panel.open = false; scrollTo(0, 0); } } });
+    parts.panel = el("details.panel", el("summary", "Filter", parts.used), parts.facets, parts.done);
     document.getElementById("list").replaceChildren(
       el("header.top", el("h1", el("a", { href: "?" }, "ARC tasks")),
         el("div.search", parts.search, el("kbd", { aria: { hidden: true } }, "/")), site.helpButton()),
       el("div.browse", el("nav", { aria: { label: "Filter" } }, parts.panel),
-        el("main", el("div.bar", parts.count, el("label", "Sort by ", parts.sort)), parts.said, parts.cards)));
+        el("main", el("div.bar", parts.count, parts.chips, el("label", "Sort by", parts.sort)), parts.said, parts.none, cards.build())));
     // Beside the pictures where there is room, folded above them where there is not.
     const wide = matchMedia("(min-width: 60rem)");
     const open = () => { parts.panel.open = wide.matches; };
@@ -85,7 +82,7 @@ const list = {
   },
 
   order(tasks, sort) {
-    const by = { cells: (task) => task.cells, lines: (task) => task.lines ?? Infinity }[sort];
+    const by = sort === "cells" ? (task) => task.cells : sort === "lines" ? (task) => task.lines ?? Infinity : null;
     return by ? [...tasks].sort((a, b) => (by(a) === by(b) ? a.number - b.number : by(a) - by(b))) : tasks;
   },
 
@@ -99,15 +96,20 @@ const list = {
     page.go({ ...list.filter(page.get()), ...changes }, { ...options, whole: true });
   },
 
+  // What somebody wrote into the address, to be said back.
+  brief(text) {
+    return page.visible(text.length > 60 ? `${text.slice(0, 60)}\u2026` : text);
+  },
+
   // What of a state cannot be, in sentences.
   faults(state) {
     const said = [];
     for (const [name, facet] of Object.entries(list.facets)) {
       const values = facet.options.map(([value]) => value);
-      if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${page.visible(state[name])}\u201d; there are ${values.join(", ")}. `);
+      if (state[name] && !values.includes(state[name])) said.push(`There is no ${name} \u201c${list.brief(state[name])}\u201d; there are ${values.join(", ")}. `);
     }
     if (state.colors && !/^[0-9]+$/.test(state.colors)) said.push("Colors are digits from 0 to 9. ");
-    if (state.sort && !list.sorts[state.sort]) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${page.visible(state.sort)}\u201d. `);
+    if (state.sort && !Object.hasOwn(list.sorts, state.sort)) said.push(`Tasks are sorted by ${Object.keys(list.sorts).join(", ")}, and not by \u201c${list.brief(state.sort)}\u201d. `);
     return said;
   },
 
@@ -118,93 +120,61 @@ const list = {
     const filter = list.filter(state);
     list.shown = list.order(list.match(filter), state.sort);
     if (document.activeElement !== parts.search) parts.search.value = state.q ?? "";
-    parts.sort.value = list.sorts[state.sort] ? state.sort : "id";
+    parts.sort.value = Object.hasOwn(list.sorts, state.sort) ? state.sort : "id";
     const [some, all] = [list.shown.length, list.tasks.length];
     parts.count.replaceChildren(el("strong", page.whole(some)), some === all ? " tasks" : ` of ${page.whole(all)} tasks`);
-    const used = Object.keys(filter).filter((name) => name !== "sort" && name !== "q").length;
-    parts.used.hidden = !used;
-    parts.used.textContent = used;
+    const used = list.used(filter);
+    parts.used.hidden = !used.length;
+    parts.used.textContent = used.length;
+    parts.done.textContent = `Show ${page.plural(some, "task")}`;
     list.showFacets(filter);
+    parts.chips.replaceChildren(...used.map(list.chip), used.length > 1 ? el("li", el("a.all", { href: page.href({ sort: filter.sort }, true) }, "Drop all")) : "");
     const said = list.faults(state);
-    parts.said.hidden = some > 0 && !said.length;
+    parts.said.hidden = !said.length;
+    parts.said.replaceChildren(...said);
+    parts.none.hidden = some > 0;
     const near = some || !filter.q ? [] : site.near(filter.q);
-    parts.said.replaceChildren(...(said.length ? said : ["No task is like this. "]),
-      ...(near.length ? ["Near it are ", ...site.links(near, {}), ". "] : []),
-      used ? el("a", { href: page.href({ q: filter.q }, true) }, "Drop the filters") : "");
+    parts.none.replaceChildren(...(some ? [] : list.none(filter, used, near)));
+    if (near.length) list.shown = near;
     const before = list.listed;
     list.listed = JSON.stringify(filter);
-    list.fill(filter);
     if (before !== undefined && before !== list.listed) scrollTo(0, 0);
+    cards.show(list.shown, filter);
   },
 
-  fill(filter) {
-    const cards = list.shown.map((task) => {
-      const card = list.cards.get(task.id) ?? list.card(task);
-      card.link.setAttribute("href", page.href({ ...filter, task: task.id }, true));
-      return card;
-    });
-    list.watch.disconnect();
-    const kept = new Set(cards);
-    for (const card of list.parts.cards.children) if (!kept.has(card)) list.release(card);
-    list.parts.cards.replaceChildren(...cards);
-    for (const card of cards) list.watch.observe(card);
-  },
-
-  card(task) {
-    const { el } = page;
-    const picture = el("canvas", { width: 0, height: 0, aria: { hidden: true } });
-    const solved = task.kinds === null ? null : el("span.solved", el("span.visually-hidden", "golden solution, "), page.plural(task.lines, "line"));
-    const link = el("a", picture, el("span.name", el("code", task.id), solved));
-    const card = Object.assign(el("li", link), { task, picture, link, near: false, pair: null });
-    list.cards.set(task.id, card);
-    return card;
-  },
-
-  async draw(card) {
-    if (card.near) return;
-    card.near = true;
-    const { number } = card.task;
-    if (!card.pair) {
-      const pairs = await page.load(`pictures-${Math.floor(number / list.index.pictures)}`);
-      card.classList.toggle("missing", pairs === null);
-      card.pair = pairs && pairs[number % list.index.pictures].map(grids.rows).filter((rows) => rows.length);
+  // What narrows the list: each filter in words, and the state without it.
+  used(filter) {
+    const found = [];
+    if (filter.q) found.push({ words: `\u201c${list.brief(filter.q)}\u201d`, rest: { ...filter, q: null } });
+    for (const [name, { options }] of Object.entries(list.facets)) {
+      if (!filter[name]) continue;
+      const known = options.find(([value]) => value === filter[name])?.[1];
+      const words = known ? list.phrases[name]?.(known) ?? known : list.brief(`${name} ${filter[name]}`);
+      found.push({ words, rest: { ...filter, [name]: null } });
     }
-    if (card.near) list.paint(card);
+    for (const color of new Set(filter.colors ?? "")) {
+      found.push({ words: page.grid.NAMES[color] ?? page.visible(`color ${color}`), color, rest: { ...filter, colors: filter.colors.replaceAll(color, "") } });
+    }
+    return found;
   },
 
-  release(card) {
-    card.near = false;
-    card.picture.width = card.picture.height = 0;
+  chip({ words, color, rest }) {
+    const { el } = page;
+    const swatch = page.grid.PALETTE[color];
+    return el("li", el("a.chip", { href: page.href(rest, true), aria: { label: `Drop the filter ${words}` } },
+      swatch && el("span.dot", { style: { background: swatch } }), words, el("span.cross", { aria: { hidden: true } }, "\u00d7")));
   },
 
-  // Draws input and output to one scale, an arrow between them.
-  paint(card) {
-    const { picture, pair } = card;
-    const ratio = devicePixelRatio || 1;
-    const [width, height] = [picture.clientWidth, picture.clientHeight].map((side) => Math.round(side * ratio));
-    if (!width || !pair) return;
-    Object.assign(picture, { width, height });
-    const pen = picture.getContext("2d");
-    const gap = Math.round(26 * ratio);
-    const columns = pair.reduce((sum, rows) => sum + rows[0].length, 0);
-    const high = Math.max(...pair.map((rows) => rows.length));
-    const room = Math.min((width - gap - 4) / columns, (height - 2) / high, 15 * ratio);
-    const cell = Math.max(1, Math.floor(room));
-    let x = Math.round((width - columns * cell - gap) / 2);
-    pair.forEach((rows, i) => {
-      if (i) {
-        const middle = x + gap / 2;
-        Object.assign(pen, { strokeStyle: "#8a8a85", lineWidth: 1.5 * ratio, lineCap: "round", lineJoin: "round" });
-        pen.beginPath();
-        for (const [dx, dy, move] of [[-5, 0, true], [5, 0], [1.5, -3.5, true], [5, 0], [1.5, 3.5]]) {
-          pen[move ? "moveTo" : "lineTo"](middle + dx * ratio, height / 2 + dy * ratio);
-        }
-        pen.stroke();
-        x += gap;
-      }
-      grids.paint(pen, rows, x, Math.round((height - rows.length * cell) / 2), cell);
-      x += rows[0].length * cell;
-    });
+  // What an empty list says: which filter to drop for how many tasks, and whether tasks follow that are near.
+  none(filter, used, near) {
+    const { el } = page;
+    const ways = used.map(({ words, rest }) => [words, rest, list.match(list.filter(rest)).length]).filter(([, , count]) => count);
+    return [
+      el("h2", "No task is like this"),
+      ways.length ? el("ul", ways.map(([words, rest, count]) => el("li", el("a", { href: page.href(rest, true) }, "Without ", el("strong", words)), el("span.soft", page.plural(count, "task"))))) : "",
+      ways.length || !used.length ? "" : el("p", el("a", { href: page.href({ sort: filter.sort }, true) }, "Drop all filters")),
+      near.length ? el("h3", "Near it by id") : "",
+    ];
   },
 
   showFacets(filter) {
@@ -217,41 +187,31 @@ const list = {
         return el("a.option", { class: amount || on ? "option" : "option none", href: page.href({ ...filter, [name]: on ? null : value }, true), data: { facet: `${name} ${value}` }, aria: on ? { current: true } : {} },
           el("span", words), el("span.amount", page.whole(amount)));
       });
-      return el("section", el("h2", facet.title), options);
+      return el("section", el("h2", facet.title), el("div.options", options));
     });
     const chosen = filter.colors ?? "";
-    const swatches = grids.names.map((name, color) => {
+    const swatches = page.grid.NAMES.map((name, color) => {
       const on = chosen.includes(color);
       const colors = on ? chosen.replaceAll(String(color), "") : [...new Set(chosen + color)].sort().join("");
       return el("a.swatch", { href: page.href({ ...filter, colors }, true), title: name, data: { facet: `colors ${color}` }, aria: { label: name, ...(on ? { current: true } : {}) } },
-        el(`span.color-${color}`));
+        el("span", { style: { background: page.grid.PALETTE[color] } }));
     });
     sections.splice(3, 0, el("section", el("h2", "Has these colors"), el("div.swatches", swatches)));
     const focused = document.activeElement?.dataset?.facet;
-    const some = Object.keys(filter).some((name) => name !== "sort");
-    list.parts.facets.replaceChildren(...sections, some ? el("a.reset", { href: page.href({ sort: filter.sort }, true) }, "Drop all filters") : "");
+    list.parts.facets.replaceChildren(...sections);
     if (focused) list.parts.facets.querySelector(`[data-facet="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   },
 
   keys(target) {
+    const columns = () => cards.measure()[0];
     const inside = target.closest?.(".cards");
-    const columns = () => getComputedStyle(list.parts.cards).gridTemplateColumns.split(" ").length;
-    const rows = inside ? { ArrowDown: () => list.move(columns()), ArrowUp: () => list.move(-columns()) } : {};
-    const [next, previous] = [() => list.move(1), () => list.move(-1)];
+    const rows = inside ? { ArrowDown: () => cards.move(columns()), ArrowUp: () => cards.move(-columns()) } : {};
+    const [next, previous] = [() => cards.move(1), () => cards.move(-1)];
     return { j: next, ArrowRight: next, k: previous, ArrowLeft: previous, ...rows };
   },
 
   searchKeys(search) {
     const open = () => list.shown.length && page.go({ ...list.filter(page.get()), task: list.shown[0].id }, { whole: true });
-    return { Enter: open, Escape: () => search.blur(), ArrowDown: () => list.move(1) };
-  },
-
-  // Moves the focus by so many tasks; to the first one in sight where none has it.
-  move(by) {
-    const links = [...list.parts.cards.querySelectorAll("a")];
-    const at = links.indexOf(document.activeElement);
-    const next = at < 0 ? links.find((link) => link.getBoundingClientRect().top >= 60) : links[at + by];
-    next?.focus({ preventScroll: true });
-    next?.scrollIntoView({ block: "nearest" });
+    return { Enter: open, Escape: () => search.blur(), ArrowDown: () => cards.move(1) };
   },
 };

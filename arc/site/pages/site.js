@@ -3,6 +3,8 @@
 
 const site = {
   from: null,
+  // Kept when what the address asks for is there.
+  shown: null,
 
   show(state) {
     const asked = state.task !== undefined;
@@ -10,18 +12,19 @@ const site = {
     if (asked && !places.list.hidden) list.scroll = scrollY;
     places.list.hidden = asked;
     places.task.hidden = !asked;
-    if (asked) task.show(state);
+    if (asked) site.shown = task.show(state);
     else {
       list.show(state);
       if (site.from !== null) {
         scrollTo(0, list.scroll);
-        list.cards.get(site.from)?.link.focus({ preventScroll: true });
+        cards.draw();
+        cards.focus(list.byId.get(site.from));
       }
     }
     site.from = asked ? state.task : null;
   },
 
-  // The ids nearest to one that is unknown, by edits.
+  // The tasks whose ids are nearest to one that is unknown, by edits.
   near(text) {
     const wanted = text.toLowerCase().trim().slice(0, 40);
     const distance = (other) => {
@@ -36,13 +39,8 @@ const site = {
       return row[other.length];
     };
     const most = Math.max(2, wanted.length / 2);
-    const found = list.tasks.map(({ id }) => [distance(id), id]).filter(([edits]) => edits <= most);
-    return found.sort(([a, x], [b, y]) => a - b || (x < y ? -1 : 1)).slice(0, 5).map(([, id]) => id);
-  },
-
-  // Links to tasks, with commas between.
-  links(ids, state) {
-    return ids.flatMap((id, i) => [i ? ", " : "", page.el("a", { href: page.href({ ...state, task: id }, true) }, page.el("code", id))]);
+    const found = list.tasks.map((task) => [distance(task.id), task]).filter(([edits]) => edits <= most);
+    return found.sort(([a, x], [b, y]) => a - b || x.number - y.number).slice(0, 5).map(([, task]) => task);
   },
 
   help() {

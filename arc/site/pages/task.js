@@ -16,14 +16,15 @@ const task = {
     task.around(state);
     if (!known) {
       const near = site.near(state.task);
-      place.replaceChildren(task.header(state, null), el("main", el("p.message", "There is no task ", el("code", page.visible(state.task.slice(0, 100))), ". ",
-        ...(near.length ? ["Near it are ", ...site.links(near, state), "."] : []))));
+      place.replaceChildren(task.header(state, null), el("main",
+        el("section.nothing", el("h2", "There is no task ", el("code", page.visible(state.task.slice(0, 100)))), near.length ? el("h3", "Near it by id") : null),
+        el("ul.cards", { aria: { label: "Tasks" } }, cards.gather(near, state))));
       return;
     }
-    const record = await page.load(`task/${known.id}`);
+    const record = await page.load(`task/${known.number}`);
     if (task.shown !== state) return;
     if (!record) {
-      place.replaceChildren(task.header(state, null), el("main", el("p.message", `The file of task ${known.id} is missing or of another version: write these pages again with `, el("code", "python -m arc.site"), ".")));
+      place.replaceChildren(task.header(state, null), el("main", el("p.message", `The file of task ${page.visible(known.id)} is missing or of another version: write these pages again with `, el("code", "python -m arc.site"), ".")));
       return;
     }
     const focused = document.activeElement?.dataset;
@@ -33,7 +34,7 @@ const task = {
     if (name) place.querySelector(`:is(a, button)[data-${name}="${CSS.escape(focused[name])}"]`)?.focus({ preventScroll: true });
     if (state.step && (!same || before.step !== state.step)) code.reach(state.step);
     // What is likely to be asked next.
-    for (const id of [task.next, task.previous]) if (id) page.load(`task/${id}`);
+    for (const near of [task.next, task.previous]) if (near) page.load(`task/${near.number}`);
   },
 
   // Finds the tasks before and after this one in the list that the address describes.
@@ -41,8 +42,8 @@ const task = {
     const tasks = list.order(list.match(list.filter(state)), state.sort);
     const at = tasks.findIndex(({ id }) => id === state.task);
     task.place = at < 0 ? null : `${page.whole(at + 1)} of ${page.whole(tasks.length)}`;
-    task.next = tasks[at + 1]?.id ?? null;
-    task.previous = tasks[at - 1]?.id ?? null;
+    task.next = tasks[at + 1] ?? null;
+    task.previous = tasks[at - 1] ?? null;
   },
 
   // What stays in the address from one task to the next.
@@ -51,8 +52,8 @@ const task = {
   },
 
   step(by) {
-    const id = by > 0 ? task.next : task.previous;
-    if (id) page.go({ ...task.kept(page.get()), task: id }, { whole: true });
+    const near = by > 0 ? task.next : task.previous;
+    if (near) page.go({ ...task.kept(page.get()), task: near.id }, { whole: true });
   },
 
   toggle(name) {
@@ -70,14 +71,14 @@ const task = {
 
   header(state, record) {
     const { el } = page;
-    const move = (id, words, sign, key) => (id
-      ? el("a.round", { href: page.href({ ...task.kept(state), task: id }, true), title: `${words} task (${key})`, data: { move: key }, aria: { label: `${words} task, ${id}`, keyshortcuts: key } }, sign)
+    const move = (near, words, sign, key) => (near
+      ? el("a.round", { href: page.href({ ...task.kept(state), task: near.id }, true), title: `${words} task (${key})`, data: { move: key }, aria: { label: `${words} task, ${page.visible(near.id)}`, keyshortcuts: key } }, sign)
       : el("span.round.off", { aria: { hidden: true } }, sign));
     const copies = record && el("div.copies", { role: "group", aria: { label: "Copy" } }, el("span.soft", { aria: { hidden: true } }, "Copy"),
       el("div.segments", copy.button("JSON", "the task as JSON", () => copy.json(record)), copy.button("Python", "the task as Python", () => copy.python(record)), copy.button("Prompt", "the prompt", () => copy.prompt(record))));
     return el("header.top",
       el("a.back", { href: page.href(list.filter(state), true) }, el("span", { aria: { hidden: true } }, "\u2039 "), "Tasks"),
-      record ? el("h1", el("code", record.id)) : el("h1", "No such task"), copies,
+      record ? el("h1", el("code", page.visible(record.id))) : el("h1", "No such task"), copies,
       el("nav.moves", { aria: { label: "Tasks" } }, move(task.previous, "Previous", "\u2190", "k"), task.place ? el("span.place", task.place) : null, move(task.next, "Next", "\u2192", "j")),
       site.helpButton());
   },
@@ -86,8 +87,9 @@ const task = {
     const { el } = page;
     const { golden } = record;
     const siblings = golden?.finding?.siblings ?? [];
-    const left = el("div.left", task.pairs(record, state, "train", 0), task.pairs(record, state, "test", record.train.length), siblings.length ? task.siblings(siblings) : null);
-    return [el("main", task.numbers(record, known), el(golden ? "div.columns" : "div.single", left, golden ? task.solution(record, state) : null))];
+    const left = el("div.left", task.pairs(record, state, "train", 0), task.pairs(record, state, "test", record.train.length));
+    const right = golden && el("div.right", task.solution(record, state), siblings.length ? task.siblings(siblings) : null);
+    return [el("main", task.numbers(record, known), el(golden ? "div.columns" : "div.single", left, right))];
   },
 
   // Numbers of the task and its solution in one row.
@@ -96,12 +98,13 @@ const task = {
     const { golden, tokens } = record;
     const fact = (name, ...words) => el("div", el("dt", name), el("dd", ...words));
     const counted = (name, ...words) => el("div", { tip: `By the tokenizer of ${tokens.of}; the prompt with its chat template.`, tabindex: 0 }, el("dt", name), el("dd", ...words));
-    const colors = [...known.colors].map((color) => el(`span.color-${color}`));
-    const names = [...known.colors].map((color) => grids.names[color]).join(", ");
+    const colors = [...known.colors].map((color) => el("span", { style: { background: page.grid.PALETTE[color] } }));
+    const names = [...known.colors].map((color) => page.grid.NAMES[color]).join(", ");
+    const grown = [...record.train, ...record.test].flat().map(page.grid.read).filter((grid) => grid.length).reduce((a, b) => (b.length * b[0].length > a.length * a[0].length ? b : a));
     const facts = [
       fact("Set", record.sets.map((set) => el("span.set", set))),
       fact("Pairs", `${record.train.length} train, ${record.test.length} test`),
-      fact("Largest grid", page.plural(known.cells, "cell")),
+      fact("Largest grid", el("span", { title: page.plural(known.cells, "cell") }, `${grown.length}\u00d7${grown[0].length}`)),
       fact("Colors", el("span.dots", { role: "img", title: names, aria: { label: names } }, colors)),
     ];
     facts.push(counted("Prompt", page.plural(tokens.prompt, "token")));
@@ -128,11 +131,11 @@ const task = {
     const figures = record[part].map(([input, output], i) => {
       const name = `${title} ${i + 1}`;
       const made = record.golden?.outputs[first + i];
-      const [given, expected] = [grids.rows(input), grids.rows(output)];
+      const [given, expected] = [page.grid.read(input), page.grid.read(output)];
       const shown = [task.grid(given, `${name}, input`, "input", state)];
       if (output) shown.push(task.grid(expected, `${name}, output`, "output", state));
-      const own = made === true ? expected : grids.rows(made ?? "");
-      const wrong = made && made !== true && output ? grids.wrong(own, expected) : 0;
+      const own = made === true ? expected : page.grid.read(made ?? "");
+      const wrong = made && made !== true && output ? page.grid.wrong(own, expected) : 0;
       if (own.length && (wrong || state.outputs || !output)) shown.push(task.grid(own, `${name}, the solution\u2019s output`, "solution", state, output ? expected : null));
       return el("figure.pair", el("figcaption", el("span", name), task.verdict(made, wrong, output)), el("div.grids", shown));
     });
@@ -151,20 +154,20 @@ const task = {
   switches(record, state) {
     const { el } = page;
     const button = (name, words, key) => el("button", { type: "button", data: { switch: name }, aria: { pressed: Boolean(state[name]), keyshortcuts: key }, on: { click: () => task.toggle(name) } }, words);
-    return el("div.segments", button("digits", "digits", "d"), record.golden ? button("outputs", "solution\u2019s outputs", "o") : null);
+    return el("div.segments", button("digits", "Digits", "d"), record.golden ? button("outputs", "Solution\u2019s outputs", "o") : null);
   },
 
   grid(rows, name, title, state, expected = null) {
     const { el } = page;
-    const canvas = el("canvas", { role: "img", aria: { label: `${name}, ${grids.say(rows)}` } });
+    const canvas = el("canvas", { role: "img", aria: { label: `${name}, ${page.grid.say(rows)}` } });
     const at = (event) => {
       const box = canvas.getBoundingClientRect();
       const place = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
       const row = place((event.clientY - box.top) / box.height, rows.length);
       const column = place((event.clientX - box.left) / box.width, rows[0].length);
       const [value, due] = [rows[row][column], expected?.[row]?.[column]];
-      const words = expected && due !== value ? `, expected ${due === undefined ? "no cell" : `${due} ${grids.names[due]}`}` : "";
-      page.tipAt(event.clientX, event.clientY, `row ${row}, column ${column}: ${value} ${grids.names[value]}${words}`);
+      const words = expected && due !== value ? `, expected ${due === undefined ? "no cell" : `${due} ${page.grid.NAMES[due]}`}` : "";
+      page.tipAt(event.clientX, event.clientY, `row ${row}, column ${column}: ${value} ${page.grid.NAMES[value]}${words}`);
     };
     canvas.addEventListener("pointermove", at);
     canvas.addEventListener("pointerleave", page.hideTip);
@@ -180,17 +183,15 @@ const task = {
       const room = rooms.get(pair.closest(".figures"));
       const columns = Math.max(...all.map(({ rows }) => rows[0].length));
       const high = Math.max(...all.map(({ rows }) => rows.length));
-      const beside = room < 460 ? 2 : all.length;
-      const side = Math.min(pair.closest(".small") ? 190 : 330, (room - 16 * (beside - 1)) / beside - 2);
-      const cell = Math.floor(Math.max(2, Math.min(22, side / columns, 330 / high)) * (ratio > 1 ? 2 : 1)) / (ratio > 1 ? 2 : 1);
+      const share = (count) => (room - 16 * (count - 1)) / count - 2;
+      // Three stand in a row where their cells are still seen well.
+      const beside = share(all.length) / columns < 8 ? 2 : all.length;
+      const [most, largest] = pair.closest(".single") ? [420, 32] : pair.closest(".small") ? [190, 22] : [330, 22];
+      const side = Math.min(most, share(beside));
+      const cell = Math.floor(Math.max(2, Math.min(largest, side / columns, most / high)) * (ratio > 1 ? 2 : 1)) / (ratio > 1 ? 2 : 1);
       const pixels = Math.round(cell * ratio);
       for (const { canvas, rows, expected, digits } of all) {
-        const line = grids.line(pixels);
-        canvas.width = rows[0].length * pixels + line;
-        canvas.height = rows.length * pixels + line;
-        canvas.style.width = `${canvas.width / ratio}px`;
-        canvas.style.height = `${canvas.height / ratio}px`;
-        grids.paint(canvas.getContext("2d"), rows, 0, 0, pixels, { digits, expected });
+        page.grid.paint(page.grid.fit(canvas, rows.length, rows[0].length, pixels), rows, 0, 0, pixels, { digits, expected });
       }
     }
   },
@@ -209,7 +210,7 @@ const task = {
     const { el } = page;
     const figures = siblings.map(([input, output, how], i) => el("figure.pair",
       el("figcaption", el("span.soft", page.visible(how) || "as it is")),
-      el("div.grids", task.grid(grids.rows(input), `Sibling ${i + 1}, input`, "input", {}), task.grid(grids.rows(output), `Sibling ${i + 1}, output`, "output", {}))));
+      el("div.grids", task.grid(page.grid.read(input), `Sibling ${i + 1}, input`, "input", {}), task.grid(page.grid.read(output), `Sibling ${i + 1}, output`, "output", {}))));
     return el("section.small", el("div.heading", el("h2", "Siblings"), el("span.soft", "new pairs by the same rule, and how an example was changed")), el("div.figures", figures));
   },
 };
