@@ -19,7 +19,7 @@ from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, Sam
 from minillm.api.vllm_names import ARGUMENTS
 from minillm.arguments import flag, read_model, read_tokenizer, whole
 from minillm.checkpoint.read_config import Overrides
-from minillm.engine import beam_search as beam
+from minillm.engine.beam_search import BeamSearch
 from minillm.engine.engine import Engine, cache_bytes
 from minillm.engine.request import Request
 from minillm.engine.sampler import Sampler
@@ -32,6 +32,7 @@ from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision
 from minillm.model.transformer import Transformer
 from minillm.progress import progress
+from minillm.request_builder import RequestBuilder
 from minillm.worker import Profiler
 
 
@@ -140,7 +141,7 @@ class LLM(LLMEngine):
         model.set_context(longest)
         seed, most = whole("seed", seed, 0), whole("max_logprobs", max_logprobs, 20)
         ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
-        builder = inputs.RequestBuilder(model, tokenizer, seed, longest, most, ends)
+        builder = RequestBuilder(model, tokenizer, seed, longest, most, ends)
         sampler = Sampler(tokenizer, logprobs_mode)
         super().__init__(model, tokenizer, engine, builder, sampler, scheduling_policy, profiler)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
@@ -217,18 +218,15 @@ class LLM(LLMEngine):
         self._expect_idle("beam_search")
         if not isinstance(params, BeamSearchParams):
             raise MinillmError(f"params must be BeamSearchParams, got {params!r}")
-        params = replace(params)  # checked anew: somebody may have assigned to it
-        batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
-        for token_ids in batch:
-            self._builder.check_prompt(token_ids)
-        lora = self._engine.lora(lora_request)
-        ends = frozenset[int]() if params.ignore_eos else self._builder.end_ids
-        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len, lora)
-        if self.tokenizer is not None:
-            for sequence in (sequence for output in outputs for sequence in output.sequences):
-                hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
-                sequence.text = self.tokenizer.decode(sequence.tokens[: -1 if hides_end else None])
-        return outputs
+        served = self._engine.lora(lora_request)
+        searches = [
+            self._request(prompt, params, None, lora_request, served, 0) for prompt in inputs.as_list(prompts)
+        ]
+        with closing(self._run(searches)) as outputs:
+            for output in outputs:
+                if output.outputs and output.outputs[0].finish_reason == "error":
+                    raise MinillmError(f"beam_search() failed: {output.outputs[0].stop_reason}")
+        return [BeamSearchOutput(search.found) for search in searches if isinstance(search, BeamSearch)]
 
     @torch.no_grad()
     def next_token_logprobs(
@@ -328,7 +326,7 @@ class LLM(LLMEngine):
         lora_request: LoRARequest | Sequence[LoRARequest | None] | None,
         priority: int | Sequence[int] | None,
         grows: bool = False,
-    ) -> list[Request]:
+    ) -> list[Request | BeamSearch]:
         """Make a request of each prompt: one whose end alone is seen, or one that grows, by its place."""
         pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
         order = inputs.priorities(priority, len(pairs))
@@ -337,7 +335,7 @@ class LLM(LLMEngine):
         loras = inputs.one_each(lora_request, len(pairs), "lora_request")
         # Once for a request of all, which may ask for its folder to be read again.
         served = {id(lora): self._engine.lora(lora) for lora in loras}
-        requests = []
+        requests: list[Request | BeamSearch] = []
         for place, ((prompt, params), lora) in enumerate(zip(pairs, loras, strict=True)):
             if not grows:
                 params = replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
