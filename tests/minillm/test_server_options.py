@@ -96,7 +96,6 @@ def test_invocations_are_chats_and_completions(plain: Asked) -> None:
                         answer["usage"]["prompt_tokens_details"] = None
             assert whole == invoked
     assert "neither messages" in plain.error("/invocations", {"max_tokens": 3})
-    assert "there is no field 'prompt'" in plain.error("/invocations", {"messages": ASK, "prompt": "a"})
     assert "must be a JSON object" in plain.error("/invocations", [1])
     assert plain.error("/invocations", {"model": "b", "prompt": "a"}, 404).startswith("there is no model 'b'")
 
