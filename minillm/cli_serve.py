@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from minillm.cli_options import Model, Name, Whole
+from minillm.cli_options import Model, Name, Names, Whole
 from minillm.errors import MinillmError, install_hint, note
 from minillm.tokenizer.chat_templates import given_template
 
@@ -50,6 +50,9 @@ class Serve(Model):
             VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 too.
         lora_modules: adapters that are there from the start on: NAME=FOLDER, or JSON such as
             {"name": "a", "path": "a/folder", "base_model_name": "one of served-model-name"}.
+        middleware: import path of an ASGI class, or of a coroutine function of (request, call_next), that
+            requests pass through first; may be given several times.
+        enable_request_id_headers: answers have X-Request-Id, as the request had it or a new one.
         server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
         root_path: the path that a proxy serves this server under.
         allowed_origins: pages that may ask from a browser, "*" for all; none by default.
@@ -83,6 +86,8 @@ class Serve(Model):
     max_loras: int = 1
     max_lora_rank: int = 16
     max_cpu_loras: Whole = None
+    middleware: Names = ()
+    enable_request_id_headers: bool = False
     server_dev_mode: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()

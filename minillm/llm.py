@@ -17,7 +17,7 @@ from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.parameters import is_number
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.vllm_names import ARGUMENTS
-from minillm.arguments import flag, read_model, read_tokenizer, whole
+from minillm.arguments import flag, limits_whitespace, read_model, read_tokenizer, whole
 from minillm.checkpoint.read_config import Overrides
 from minillm.engine.beam_search import BeamSearch
 from minillm.engine.engine import Engine, cache_bytes
@@ -85,6 +85,8 @@ class LLM(LLMEngine):
         max_loras: most adapters that run at a time; each takes as much memory as the weights it changes.
         max_lora_rank: most of an adapter's ranks.
         max_cpu_loras: most adapters that are remembered, by default `max_loras`.
+        structured_outputs_config: {"disable_any_whitespace": True} for JSON without white space between its
+            parts in all structured outputs. Whatever "backend" is named there, llguidance makes them.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class LLM(LLMEngine):
         max_loras: int = 1,
         max_lora_rank: int = 16,
         max_cpu_loras: int | None = None,
+        structured_outputs_config: Mapping[str, Any] | None = None,
     ) -> None:
         if scheduling_policy not in POLICIES:
             known = ", ".join(POLICIES)
@@ -141,7 +144,8 @@ class LLM(LLMEngine):
         model.set_context(longest)
         seed, most = whole("seed", seed, 0), whole("max_logprobs", max_logprobs, 20)
         ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
-        builder = RequestBuilder(model, tokenizer, seed, longest, most, ends)
+        is_tight = limits_whitespace(structured_outputs_config)
+        builder = RequestBuilder(model, tokenizer, seed, longest, most, ends, is_tight)
         sampler = Sampler(tokenizer, logprobs_mode)
         super().__init__(model, tokenizer, engine, builder, sampler, scheduling_policy, profiler)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)

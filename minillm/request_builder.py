@@ -32,7 +32,9 @@ class RequestBuilder:
         max_model_len: int,
         max_logprobs: int,
         end_ids: Sequence[int] = (),
+        limits_whitespace: bool = False,
     ) -> None:
+        self._limits_whitespace = limits_whitespace
         self._model, self._tokenizer, self._seed = model, tokenizer, seed
         self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
         self.max_model_len, self._max_logprobs = max_model_len, max_logprobs
@@ -98,7 +100,7 @@ class RequestBuilder:
                 eos_id=None if tokenizer is None else tokenizer.eos_token_id,
                 bad_ids=bad_ids,
                 decoder=decoder,
-                constraint=self._constraint(params.structured_outputs),
+                constraint=self._constraint(params),
                 logprobs=FlatLogprobs() if params.flat_logprobs else [],
             )
             samples.append(sample)
@@ -124,7 +126,7 @@ class RequestBuilder:
         self.check_prompt(token_ids)
         self._check_count("logprobs", params.logprobs)
         max_tokens = min(params.max_tokens, self.max_model_len - len(token_ids))
-        constraint = self._constraint(params.structured_outputs)
+        constraint = self._constraint(params)
         # What has to be of a form ends where that does.
         end_ids = self.end_ids if constraint is not None or not params.ignore_eos else frozenset[int]()
         if request_id is None:
@@ -134,8 +136,17 @@ class RequestBuilder:
         sequence = EngineSequence(list(token_ids), max_tokens, priority=priority, lora=lora)
         return BeamSearch(output, params, sequence, end_ids, constraint)
 
-    def _constraint(self, structure: StructuredOutputsParams | None) -> Constraint | None:
+    def _constraint(self, params: SamplingParams | BeamSearchParams) -> Constraint | None:
+        structure = self._structure(params)
         return None if structure is None else self._grammars.start(structure)
+
+    def _structure(self, params: SamplingParams | BeamSearchParams) -> StructuredOutputsParams | None:
+        """Return what the text must be, by what holds for all texts of the `LLM` too."""
+        structure = params.structured_outputs
+        is_json = structure is not None and (structure.json is not None or structure.json_object)
+        if structure is not None and self._limits_whitespace and is_json and not structure.whitespace_pattern:
+            return replace(structure, disable_any_whitespace=True)
+        return structure
 
     def _check_count(self, name: str, asked: int | None) -> None:
         """Raise `MinillmError` for more logprobs than may be asked for."""
@@ -165,17 +176,15 @@ class RequestBuilder:
 
     def is_prepared(self, params: SamplingParams | BeamSearchParams) -> bool:
         """Tell whether `build` takes no time, since nothing has to be compiled for it."""
-        structure, grammars = params.structured_outputs, self._made_grammars
-        if not isinstance(structure, StructuredOutputsParams):
-            return True
-        return grammars is not None and grammars.has(structure)
+        structure, grammars = self._structure(params), self._made_grammars
+        return structure is None or (grammars is not None and grammars.has(structure))
 
     def prepare(self, params: SamplingParams | BeamSearchParams) -> Grammar | None:
         """Compile what a request needs, on any thread, for `build` to find while somebody holds it.
 
         Raises `MinillmError` as that does, for a grammar that cannot be used.
         """
-        structure = params.structured_outputs
+        structure = self._structure(params)
         return None if structure is None else self._grammars.grammar(structure)
 
     @property

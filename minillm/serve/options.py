@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from minillm.api.lora_request import LoRARequest
 from minillm.errors import MinillmError
+from minillm.serve.middleware import RequestIds, imported
 from minillm.serve.parsers import ParserOptions
 
 
@@ -46,6 +47,8 @@ class ServerOptions:
         enable_tokenizer_info_endpoint: serve `/tokenizer_info`, chat template included.
         lora_modules: adapters that may be asked for from the start on.
         allow_runtime_lora_updating: let clients load and unload adapters.
+        middleware: import paths of what requests pass through first.
+        enable_request_id_headers: answers have X-Request-Id, as the request had it or a new one.
     """
 
     trust_request_chat_template: bool = False
@@ -61,6 +64,13 @@ class ServerOptions:
     enable_tokenizer_info_endpoint: bool = False
     lora_modules: Sequence[LoRARequest] = ()
     allow_runtime_lora_updating: bool = False
+    middleware: Sequence[str] = ()
+    enable_request_id_headers: bool = False
+
+    def around(self) -> list[Middleware]:
+        """Make what stands before keys are checked; `MinillmError` for middleware that cannot be imported."""
+        ids = [Middleware(RequestIds)] if self.enable_request_id_headers else []
+        return [*imported(self.middleware), *ids, *self.cors()]
 
     def cors(self) -> list[Middleware]:
         """Make what answers browsers, if any may ask."""

@@ -88,7 +88,7 @@ def make_app(
     routes += [*_routes(shown), Route("/openapi.json", description)]
     return Starlette(
         routes=routes,
-        middleware=[*options.cors(), *([Middleware(ApiKey, keys)] if keys else [])],
+        middleware=[*options.around(), *([Middleware(ApiKey, keys)] if keys else [])],
         exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), on_error),
         lifespan=server.lifespan,
     )
