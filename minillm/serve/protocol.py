@@ -43,7 +43,7 @@ Json = dict[str, Any]
 MAX_NESTING = 100
 # So much of an unknown field's name is looked at and said back.
 LONGEST_NAME = 100
-# So many such names are said back.
+# So many such names of a request are noted.
 MOST_IGNORED = 20
 
 
@@ -310,7 +310,9 @@ def given_fields(
 
 
 def pass_over(name: str, where: str, known: Iterable[str], ignored: list[str] | None) -> None:
-    """Note a field that nobody knows; `ApiError` where none may be passed over."""
+    """Note one of the first fields that nobody knows; `ApiError` where none may be passed over."""
+    if ignored is not None and len(ignored) >= MOST_IGNORED:
+        return
     near = difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1)
     hint, shown = f"did you mean {near[0]}?" if near else "leave it out", reprlib.repr(where)
     if ignored is None:
@@ -323,7 +325,10 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
     """Make the header that tells of fields that were passed over; none where there are none."""
     if not ignored:
         return {}
-    return {IGNORED: ", ".join(name.encode("unicode_escape").decode() for name in ignored[:MOST_IGNORED])}
+    # Others as JSON: a header has no odd characters, and no spaces at its ends.
+    plain = re.compile(r"[a-zA-Z0-9_.\[\]-]+")
+    names = (name if plain.fullmatch(name) else json.dumps(name[: LONGEST_NAME // 4]) for name in ignored)
+    return {IGNORED: ", ".join(names)}
 
 
 def described(known: Mapping[str, Kind]) -> Json:

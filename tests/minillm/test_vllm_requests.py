@@ -84,7 +84,7 @@ def error(url: str, path: str, body: Json) -> str:
     ("path", "body", "names"),
     [
         ("completions", {"prompt": TEXT, "temprature": 9, "min_characters": 5}, "temprature, min_characters"),
-        ("completions", {"prompt": TEXT, "stream": True, "unheard\nof": None}, "unheard\\nof"),
+        ("completions", {"prompt": TEXT, "stream": True, "unheard\nof": None}, '"unheard\\nof"'),
         ("completions", {"prompt": TEXT, "stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
         ("chat/completions", {"messages": [{**ASK[0], "extra_field": "0"}]}, "messages[0].extra_field"),
         (
@@ -114,6 +114,9 @@ def test_where_all_fields_are_known_there_is_no_such_header(url: str) -> None:
     many = {f"x{i}": i for i in range(5000)}
     _, _, headers = ask(url, "/v1/completions", {"prompt": TEXT, "max_tokens": 1, **many})
     assert headers[IGNORED].count(",") == 19
+    odd = {"\U0001f600" * 500: 1, "\udfff\x00": 2, "": 3, " ": 4}
+    _, _, headers = ask(url, "/v1/completions", {"prompt": TEXT, "max_tokens": 1, **odd})
+    assert headers[IGNORED] == ", ".join(map(json.dumps, ["\U0001f600" * 25, "\udfff\x00", "", " "]))
 
 
 @pytest.mark.parametrize("field", [{"best_of": 3}, {"logits_processors": ["a.b"]}, {"early_stopping": True}])
