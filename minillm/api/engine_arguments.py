@@ -314,7 +314,6 @@ OF_SERVE: dict[str, Foreign] = {
     "cohere_is_reasoning_model": anything(True),
     "config": nothing(None, remedy="give what stands there as flags"),
     "data_parallel_supervisor_port": anything(9256),
-    "default_chat_template_kwargs": nothing(None, {}, remedy="give chat_template_kwargs in each request"),
     "disable_access_log_for_endpoints": nothing(None, "", remedy="give --disable-uvicorn-access-log"),
     "disable_fastapi_docs": nothing(False, remedy="/openapi.json is always there"),
     "disable_frontend_multiprocessing": anything(False),

@@ -75,6 +75,11 @@ class Served:
         return Parsers(self.tokenizer, self.options.parsers or ParserOptions())
 
     @property
+    def template_options(self) -> Mapping[str, Any]:
+        """What chat templates are given, where a request says nothing else."""
+        return self.options.default_chat_template_kwargs or {}
+
+    @property
     def max_tokens(self) -> int | None:
         """The most tokens of a sample that the model's generation_config.json asks for; None for no limit."""
         most = self.defaults.max_tokens
@@ -434,11 +439,13 @@ class ChatExchange(Exchange):
         self._messages = [protocol.message(i, message, self.ignored) for i, message in messages]
         self._opens_turn: bool = arguments.get("add_generation_prompt", True)
         self._continues: bool = arguments.get("continue_final_message", False)
-        self._options = arguments.get("chat_template_kwargs", {})
+        self._options, given = dict(self.served.template_options), arguments.get("chat_template_kwargs", {})
         self._include_reasoning: bool = arguments.get("include_reasoning", True)
         if (effort := arguments.get("reasoning_effort")) is not None:
             # As in vLLM; what it does is up to the template.
-            self._options = {"enable_thinking": effort != "none", **self._options, "reasoning_effort": effort}
+            self._options |= {"enable_thinking": effort != "none"}
+            given = {**given, "reasoning_effort": effort}
+        self._options |= given
         last = self._messages[-1]
         if self._echo or self._continues:
             last["content"] = _one_text(len(self._messages) - 1, last.get("content", ""))

@@ -103,7 +103,7 @@ def tokenized(body: Any, served: Served) -> Json:
         messages = [protocol.message(i, message, []) for i, message in enumerate(arguments["messages"])]
         opens = arguments.get("add_generation_prompt", True)
         continues = arguments.get("continue_final_message", False)
-        options = arguments.get("chat_template_kwargs", {})
+        options = {**served.template_options, **arguments.get("chat_template_kwargs", {})}
         if (use := ToolUse.of(arguments)).tools:
             options = {"tools": use.tools, **options}
         prompt = chat_prompt(tokenizer, messages, template, opens, continues, options)

@@ -253,7 +253,31 @@ def test_what_asks_for_nothing_goes_with_beams(url: str) -> None:
     assert ask(url, "/v1/completions", body)[0] == 200
 
 
-# ---------------------------------------------------------------- middleware, ids, flags
+# ---------------------------------------------------------------- chat templates, middleware, ids, flags
+
+TEMPLATE = "{{ messages[-1].content }} {{ enable_thinking }} {{ tone }}"
+
+
+def test_what_a_chat_template_is_given_by_default(model: Transformer, demo_model_path: Path) -> None:
+    """A request's own word comes first, then its effort, then the server's default."""
+    tokenizer = Tokenizer.from_folder(demo_model_path)
+    tokenizer.chat_template = TEMPLATE
+    llm = LLM(model, tokenizer, kv_cache_memory_bytes=1 << 23)
+    options = ServerOptions(default_chat_template_kwargs={"enable_thinking": False, "tone": "low"})
+    with server_thread.running(make_app(llm, "tiny", options=options)) as server:
+        for fields, text in (
+            ({}, "Hi False low"),
+            ({"chat_template_kwargs": {"tone": "high"}}, "Hi False high"),
+            ({"reasoning_effort": "high"}, "Hi True low"),
+            ({"reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": "no"}}, "Hi no low"),
+        ):
+            body: Json = {"messages": [{"role": "user", "content": "Hi"}], **fields}
+            asked = {**body, "max_tokens": 1, "return_token_ids": True}
+            ids = ask(server.url, "/v1/chat/completions", asked)[1]["prompt_token_ids"]
+            assert tokenizer.decode(ids) == text
+            if "reasoning_effort" not in fields:
+                assert ask(server.url, "/tokenize", body)[1]["tokens"] == ids
+
 
 MIDDLEWARE = """
 class Stamp:
@@ -318,9 +342,11 @@ def test_middleware_that_is_none_is_refused(module: str) -> None:
 
 def test_flags_of_vllm_that_make_something(model: Transformer) -> None:
     arguments = ["m", "--middleware", "a.b", "--middleware", "c.d", "--enable-request-id-headers"]
+    arguments += ["--default-chat-template-kwargs", '{"enable_thinking": false}']
     arguments += ["--attention-backend", "FLASH_ATTN", "--guided-decoding-backend", "outlines"]
     config = "--structured-outputs-config"
     arguments += [f"{config}.backend", "xgrammar", f"{config}.disable_any_whitespace=true"]
     read = tyro.cli(Serve, args=own_flags(arguments, Serve))
     assert read.middleware == ("a.b", "c.d") and read.enable_request_id_headers
+    assert read.default_chat_template_kwargs == {"enable_thinking": False}
     assert read.structured_outputs_config == {"backend": "xgrammar", "disable_any_whitespace": True}
