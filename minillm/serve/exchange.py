@@ -364,7 +364,8 @@ class CompletionExchange(Exchange):
             if isinstance(prompt, str):
                 ids, text = self.served.tokenizer.encode(prompt, self._special_tokens), prompt
             else:
-                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if self._echo else ""
+                shows = self._echo and self.served.has_tokenizer
+                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if shows else ""
             prompts.append({"prompt": text, "prompt_token_ids": ids})
         return prompts
 
@@ -385,7 +386,9 @@ class CompletionExchange(Exchange):
             if opens:
                 # A text holds no special tokens that were put around it; one made of ids holds them all.
                 is_text = isinstance(self._prompts[progress.place], str)
-                decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
+                decoder = None
+                if self.served.has_tokenizer:
+                    decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
                 whole = sample.finish_reason != "abort"  # which can come before the prompt has been read
                 prompt = zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=whole)
                 self._add_logprobs(columns, prompt, decoder, 0)
