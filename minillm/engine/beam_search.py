@@ -13,6 +13,7 @@ Legend: R rows, V vocabulary.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -140,7 +141,7 @@ class BeamSearch:
             rows_RV = constrain(constraints, rows_RV)
         count, V = max(2, len(self.end_ids) + 1) * width, rows_RV.shape[1]
         best, index = rows_RV.flatten().topk(min(count, rows_RV.numel()))
-        scale = self._length**self.params.length_penalty
+        scale = self._scale()
         going: list[_Choice] = []
         failure: MinillmError | None = None
         for place, (total, i) in enumerate(zip(best.tolist(), index.tolist(), strict=True)):
@@ -169,6 +170,13 @@ class BeamSearch:
         if len(self._ended) == width and going and going[0].total / scale <= self._ended[-1][0]:
             return []
         return going[:width]
+
+    def _scale(self) -> float:
+        """Return what a summed logprob of this length is divided by, within what a float can hold."""
+        try:
+            return max(float(self._length) ** self.params.length_penalty, sys.float_info.min)
+        except OverflowError:
+            return sys.float_info.max
 
     def _fork(self, engine: Engine, going: Sequence[_Choice]) -> None:
         """Let beams go on: the first way of a beam takes its sequence, the others share its pages."""

@@ -113,6 +113,13 @@ def test_what_is_cut_off_is_of_the_length(llm: LLM) -> None:
         assert whole or re.fullmatch("(w3|w5|w9){4}", text)
 
 
+@pytest.mark.parametrize("length_penalty", [1000, -1000, 1e3, -999.5])
+def test_a_length_penalty_beyond_floats_is_no_error(llm: LLM, length_penalty: float) -> None:
+    params = BeamSearchParams(2, 6, length_penalty=length_penalty, ignore_eos=True)
+    for prompt, found in zip(prompts(3, 9), llm.beam_search(prompts(3, 9), params), strict=True):
+        assert [len(one.tokens) - len(prompt) for one in found.sequences] == [6, 6]
+
+
 def test_a_hopeless_grammar_and_wrong_parameters_are_refused(llm: LLM) -> None:
     with pytest.raises(MinillmError, match="no token of the tokenizer can come next"):
         structure = StructuredOutputsParams(regex="zzz")
