@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from kernels.backend import same_device
+from minillm.api.engine_arguments import GRAMMAR_BACKENDS
 from minillm.checkpoint import hub
 from minillm.checkpoint.load import checkpoint_dtype, load_model
 from minillm.checkpoint.read_config import Overrides
-from minillm.errors import MinillmError
+from minillm.errors import MinillmError, note
 from minillm.model.precision import Precision, preset_of_dtype
 from minillm.model.transformer import Transformer
 from minillm.tokenizer.tokenizer import Tokenizer
@@ -72,6 +73,26 @@ def read_tokenizer(given: Any, skip: bool, folder: Path | None) -> Tokenizer | N
     else:
         tokenizer = Tokenizer.from_hf(given)
     return tokenizer if given is None or folder is None else tokenizer.with_end_tokens(folder)
+
+
+def limits_whitespace(config: Any) -> bool:
+    """Read `structured_outputs_config`, as of `LLM`: whether JSON has no white space between its parts."""
+    given = {} if config is None else config
+    known: dict[str, tuple[Any, ...]] = {
+        "backend": ("auto", *GRAMMAR_BACKENDS), "disable_fallback": (False, True),
+        "disable_any_whitespace": (False, True), "disable_additional_properties": (False,),
+        "enable_in_reasoning": (False,), "reasoning_parser": ("", None),
+        "reasoning_parser_plugin": ("", None),
+    }  # fmt: skip
+    if not isinstance(given, Mapping):
+        raise MinillmError(f"structured_outputs_config must be a dict, got {config!r}")
+    for name, value in given.items():
+        if name not in known or not isinstance(value, str | bool | None) or value not in known[name]:
+            rule = f"one of {known[name]}" if name in known else f"left out; there are {', '.join(known)}"
+            raise MinillmError(f"structured_outputs_config: {name!r} must be {rule}, got {value!r}")
+    if (backend := given.get("backend", "auto")) not in ("auto", "guidance"):
+        note("structured_outputs_config", f"llguidance takes the place of the backend {backend!r}")
+    return bool(given.get("disable_any_whitespace", False))
 
 
 def whole(name: str, value: object, default: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from minillm.api.configs import ModelInfo
 from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import RequestOutput
-from minillm.api.sampling_params import SamplingParams
+from minillm.api.sampling_params import BeamSearchParams, SamplingParams
 from minillm.api.vllm_names import ASYNC_ABSENT, ASYNC_ARGUMENTS
 from minillm.engine.metrics import Metric
 from minillm.engine_thread import EngineError, EngineThread, Inbox
@@ -57,7 +57,7 @@ class AsyncLLM(EngineThread):
     async def generate(
         self,
         prompt: Prompt,
-        sampling_params: SamplingParams,
+        sampling_params: SamplingParams | BeamSearchParams,
         request_id: str,
         *,
         lora_request: LoRARequest | None = None,
@@ -72,11 +72,24 @@ class AsyncLLM(EngineThread):
             async for _, output in outputs:
                 yield output
 
+    async def beam_search(
+        self,
+        prompt: Prompt,
+        request_id: str,
+        params: BeamSearchParams,
+        lora_request: LoRARequest | None = None,
+    ) -> AsyncGenerator[RequestOutput]:
+        """Yield one output, of the best sequences that go on from a prompt, the best first."""
+        if not isinstance(params, BeamSearchParams):
+            raise MinillmError(f"params must be BeamSearchParams, got {params!r}")
+        async for output in self.generate(prompt, params, request_id, lora_request=lora_request):
+            yield output
+
     @asynccontextmanager
     async def requests(
         self,
         prompts: Sequence[Prompt],
-        params: SamplingParams,
+        params: SamplingParams | BeamSearchParams,
         priority: int = 0,
         request_ids: Sequence[str] | None = None,
         lora_request: LoRARequest | None = None,

@@ -67,13 +67,15 @@ Object = Annotated[
     ),
     arg(),
 ]
+# A text that may be given several times.
+Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 # How the command line takes a parameter of each type, and what stands for one that is left out.
 OPTIONS: dict[Any, tuple[Any, Any]] = {
     float: (Number, None),
     int: (Whole, None),
     int | None: (Whole, None),
     bool: (bool, False),
-    str | Sequence[str] | None: (tyro.conf.UseAppendAction[tuple[str, ...]], ()),
+    str | Sequence[str] | None: (Names, ()),
 }
 
 
@@ -137,6 +139,7 @@ class Model(_Arguments):
     override_generation_config: Object = None
     hf_overrides: Object = None
     scheduling_policy: str = "fcfs"
+    structured_outputs_config: Object = None
 
     def load(self, *more: str) -> LLM:
         """Load the model, ready to sample from; `more` are further options that `LLM` takes."""

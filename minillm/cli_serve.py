@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from minillm.cli_options import Model, Name, Whole
+from minillm.cli_options import Model, Name, Names, Object, Whole
 from minillm.errors import MinillmError, install_hint, note
 from minillm.tokenizer.chat_templates import given_template
 
@@ -39,6 +39,8 @@ class Serve(Model):
         reasoning_parser: sets reasoning apart from content: qwen3, deepseek_r1, glm45 or openai (gpt-oss); by
             default nothing does, but for gpt-oss.
         chat_template: a file, or Jinja itself, in place of the model's chat template.
+        default_chat_template_kwargs: JSON of what the template is given, such as {"enable_thinking": false},
+            where a request says nothing else.
         trust_request_chat_template: let requests bring a chat template, which is a program; it runs in a
             process of its own, for 3 s at most.
         return_tokens_as_token_ids: name the tokens of logprobs by their ids, "token_id:5", unless a request
@@ -50,6 +52,9 @@ class Serve(Model):
             VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 too.
         lora_modules: adapters that are there from the start on: NAME=FOLDER, or JSON such as
             {"name": "a", "path": "a/folder", "base_model_name": "one of served-model-name"}.
+        middleware: import path of an ASGI class, or of a coroutine function of (request, call_next), that
+            requests pass through first; may be given several times.
+        enable_request_id_headers: answers have X-Request-Id, as the request had it or a new one.
         server_dev_mode: let a trainer pause, sleep and load weights; so does VLLM_SERVER_DEV_MODE=1.
         root_path: the path that a proxy serves this server under.
         allowed_origins: pages that may ask from a browser, "*" for all; none by default.
@@ -73,6 +78,7 @@ class Serve(Model):
     enable_auto_tool_choice: bool = False
     reasoning_parser: Name = None
     chat_template: Name = None
+    default_chat_template_kwargs: Object = None
     trust_request_chat_template: bool = False
     return_tokens_as_token_ids: bool = False
     enable_force_include_usage: bool = False
@@ -83,6 +89,8 @@ class Serve(Model):
     max_loras: int = 1
     max_lora_rank: int = 16
     max_cpu_loras: Whole = None
+    middleware: Names = ()
+    enable_request_id_headers: bool = False
     server_dev_mode: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NotRequired, TypedDict, TypeVar
 
-from minillm.api.grammars import Grammar, Grammars
-from minillm.api.outputs import CompletionOutput, FlatLogprobs, RequestOutput
 from minillm.api.parameters import is_list
 from minillm.api.sampling_params import SamplingParams
-from minillm.api.structured_outputs import StructuredOutputsParams
-from minillm.engine.request import Request, SampleState
-from minillm.engine.sequence import EngineSequence
-from minillm.engine.served_loras import ServedLoRA
 from minillm.errors import MinillmError
-from minillm.model.transformer import Transformer
 from minillm.tokenizer.settings import read_json
-from minillm.tokenizer.tokenizer import IncrementalDecoder, Tokenizer
+from minillm.tokenizer.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
@@ -286,147 +277,3 @@ def end_tokens(folder: Path) -> list[int]:
         if ids is not None:
             return [int(i) for i in (ids if is_list(ids) else [ids])]
     return []
-
-
-class RequestBuilder:
-    """Makes requests of prompts and sampling parameters; arguments as of `LLM`."""
-
-    def __init__(
-        self,
-        model: Transformer,
-        tokenizer: Tokenizer | None,
-        seed: int,
-        max_model_len: int,
-        max_logprobs: int,
-        end_ids: Sequence[int] = (),
-    ) -> None:
-        self._model, self._tokenizer, self._seed = model, tokenizer, seed
-        self.end_ids = frozenset(end_ids if tokenizer is None else tokenizer.eos_token_ids)
-        self.max_model_len, self._max_logprobs = max_model_len, max_logprobs
-        self._numbers = count()
-        self._made_grammars: Grammars | None = None
-        self._lock = threading.Lock()
-
-    def check_prompt(self, token_ids: Sequence[int]) -> None:
-        """Raise `MinillmError` for a prompt that is empty, too long, or has ids outside the vocabulary."""
-        self._model.check_tokens(token_ids, max_tokens=1)
-        if len(token_ids) >= self.max_model_len:
-            raise MinillmError(
-                f"a prompt of {len(token_ids)} tokens leaves no room for one more in max_model_len = "
-                f"{self.max_model_len}; shorten it, or give more kv_cache_memory_bytes or max_model_len"
-            )
-
-    def build(
-        self,
-        prompt: Prompt,
-        params: SamplingParams,
-        request_id: str | None,
-        taken: Container[str],
-        priority: int = 0,
-        lora: ServedLoRA | None = None,
-    ) -> Request:
-        """Return a request of `params.n` samples that share their prompt; without an id, it is a number.
-
-        Raises:
-            MinillmError: the prompt or a parameter is not one for this model, or the grammar cannot be used.
-        """
-        tokenizer = self._tokenizer
-        params = params.clone()  # whoever brought it may assign to it while this request runs
-        text, token_ids = parse(prompt, tokenizer)
-        self.check_prompt(token_ids)
-        self._check_params(params)
-        room = self.max_model_len - len(token_ids)
-        max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
-        # An id that somebody chose may be a number.
-        number = next(n for n in self._numbers if request_id is not None or str(n) not in taken)
-        seed, first = (self._seed, number << 32) if params.seed is None else (params.seed, 0)
-        bad_ids = _bad_word_ids(params, tokenizer)
-        samples: list[SampleState] = []
-        for i in range(params.n):
-            sequence = EngineSequence(
-                list(token_ids),
-                max_tokens,
-                parent=samples[0].sequence if samples else None,
-                wants_prompt=params.prompt_logprobs is not None and i == 0,
-                reads_cache=not params.skip_reading_prefix_cache,
-                priority=priority,
-                lora=lora,
-            )
-            decoder, structure = None, params.structured_outputs
-            if tokenizer is not None and params.detokenize:
-                shown = params.shown_special_token_ids
-                decoder = IncrementalDecoder(tokenizer, params.skip_special_tokens, shown)
-            sample = SampleState(
-                params,
-                CompletionOutput(i, "", [], None, None),
-                sequence,
-                noise=(seed, first + i),
-                end_ids=self.end_ids,
-                eos_id=None if tokenizer is None else tokenizer.eos_token_id,
-                bad_ids=bad_ids,
-                decoder=decoder,
-                constraint=None if structure is None else self._grammars.start(structure),
-                logprobs=FlatLogprobs() if params.flat_logprobs else [],
-            )
-            samples.append(sample)
-        name = str(number) if request_id is None else request_id
-        output = RequestOutput(name, text, token_ids, [sample.output for sample in samples], finished=False)
-        if params.prompt_logprobs is not None:
-            output.prompt_logprobs = FlatLogprobs() if params.flat_logprobs else []
-            output.prompt_logprobs.append(None)
-        return Request(output, samples, params)
-
-    def _check_params(self, params: SamplingParams) -> None:
-        """Raise `MinillmError` for what this model or tokenizer cannot do."""
-        if params.stop_strings or params.bad_words:
-            expect_tokenizer(self._tokenizer)
-        limit, vocab_size = self._max_logprobs, self._model.config.vocab_size
-        for name in ("logprobs", "prompt_logprobs"):
-            asked = getattr(params, name)
-            if asked is not None and limit != -1 and (asked > limit or asked == -1):
-                remedy = "make the LLM with a larger max_logprobs, or -1"
-                raise MinillmError(f"{name} = {asked} is more than max_logprobs = {limit}; {remedy}")
-        names = ("allowed_token_ids", "logprob_token_ids", "logit_bias", "trace_decode_token_ids")
-        for name in (*names, "stop_token_ids"):
-            if wrong := [t for t in getattr(params, name) or () if not 0 <= t < vocab_size]:
-                raise MinillmError(f"{name}: token id {wrong[0]} is outside the vocabulary of {vocab_size}")
-        if params.allowed_token_ids is not None:
-            early = {*self.end_ids, *(params.stop_token_ids or ())} if params.min_tokens else set()
-            single = {ids[0] for ids in _bad_word_ids(params, self._tokenizer) if len(ids) == 1}
-            if not set(params.allowed_token_ids) - early - single:
-                raise MinillmError(
-                    "allowed_token_ids: min_tokens and bad_words leave none of them; allow more"
-                )
-
-    def is_prepared(self, params: SamplingParams) -> bool:
-        """Tell whether `build` takes no time, since nothing has to be compiled for it."""
-        structure, grammars = params.structured_outputs, self._made_grammars
-        if not isinstance(structure, StructuredOutputsParams):
-            return True
-        return grammars is not None and grammars.has(structure)
-
-    def prepare(self, params: SamplingParams) -> Grammar | None:
-        """Compile what a request needs, on any thread, for `build` to find while somebody holds it.
-
-        Raises `MinillmError` as that does, for a grammar that cannot be used.
-        """
-        structure = params.structured_outputs
-        return None if structure is None else self._grammars.grammar(structure)
-
-    @property
-    def _grammars(self) -> Grammars:
-        with self._lock:
-            if self._made_grammars is None:
-                tokenizer = expect_tokenizer(self._tokenizer)
-                self._made_grammars = Grammars(tokenizer, self._model.config.vocab_size)
-            return self._made_grammars
-
-
-def _bad_word_ids(params: SamplingParams, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Encode each bad word, as it stands at the start of a text and after a space."""
-    bad_ids: list[list[int]] = []
-    for word in params.bad_words or ():
-        assert tokenizer is not None
-        plain, spaced = (tokenizer.encode(prefix + word.lstrip(), False) for prefix in ("", " "))
-        bad_ids += [plain, *([spaced] if spaced != plain else [])]
-    return bad_ids

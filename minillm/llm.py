@@ -17,9 +17,9 @@ from minillm.api.outputs import BeamSearchOutput, RequestOutput
 from minillm.api.parameters import is_number
 from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.vllm_names import ARGUMENTS
-from minillm.arguments import flag, read_model, read_tokenizer, whole
+from minillm.arguments import flag, limits_whitespace, read_model, read_tokenizer, whole
 from minillm.checkpoint.read_config import Overrides
-from minillm.engine import beam_search as beam
+from minillm.engine.beam_search import BeamSearch
 from minillm.engine.engine import Engine, cache_bytes
 from minillm.engine.request import Request
 from minillm.engine.sampler import Sampler
@@ -32,6 +32,7 @@ from minillm.model.logprobs import logprobs
 from minillm.model.precision import Precision
 from minillm.model.transformer import Transformer
 from minillm.progress import progress
+from minillm.request_builder import RequestBuilder
 from minillm.worker import Profiler
 
 
@@ -84,6 +85,8 @@ class LLM(LLMEngine):
         max_loras: most adapters that run at a time; each takes as much memory as the weights it changes.
         max_lora_rank: most of an adapter's ranks.
         max_cpu_loras: most adapters that are remembered, by default `max_loras`.
+        structured_outputs_config: {"disable_any_whitespace": True} for JSON without white space between its
+            parts in all structured outputs. Whatever "backend" is named there, llguidance makes them.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class LLM(LLMEngine):
         max_loras: int = 1,
         max_lora_rank: int = 16,
         max_cpu_loras: int | None = None,
+        structured_outputs_config: Mapping[str, Any] | None = None,
     ) -> None:
         if scheduling_policy not in POLICIES:
             known = ", ".join(POLICIES)
@@ -140,7 +144,8 @@ class LLM(LLMEngine):
         model.set_context(longest)
         seed, most = whole("seed", seed, 0), whole("max_logprobs", max_logprobs, 20)
         ends = inputs.end_tokens(folder) if tokenizer is None and folder is not None else []
-        builder = inputs.RequestBuilder(model, tokenizer, seed, longest, most, ends)
+        is_tight = limits_whitespace(structured_outputs_config)
+        builder = RequestBuilder(model, tokenizer, seed, longest, most, ends, is_tight)
         sampler = Sampler(tokenizer, logprobs_mode)
         super().__init__(model, tokenizer, engine, builder, sampler, scheduling_policy, profiler)
         self._defaults = inputs.default_params(folder, generation_config, override_generation_config)
@@ -217,18 +222,15 @@ class LLM(LLMEngine):
         self._expect_idle("beam_search")
         if not isinstance(params, BeamSearchParams):
             raise MinillmError(f"params must be BeamSearchParams, got {params!r}")
-        params = replace(params)  # checked anew: somebody may have assigned to it
-        batch = [inputs.parse(prompt, self.tokenizer)[1] for prompt in inputs.as_list(prompts)]
-        for token_ids in batch:
-            self._builder.check_prompt(token_ids)
-        lora = self._engine.lora(lora_request)
-        ends = frozenset[int]() if params.ignore_eos else self._builder.end_ids
-        outputs = beam.search(self._engine, batch, params, ends, self.max_model_len, lora)
-        if self.tokenizer is not None:
-            for sequence in (sequence for output in outputs for sequence in output.sequences):
-                hides_end = sequence.finish_reason == "stop" and not params.include_stop_str_in_output
-                sequence.text = self.tokenizer.decode(sequence.tokens[: -1 if hides_end else None])
-        return outputs
+        served = self._engine.lora(lora_request)
+        searches = [
+            self._request(prompt, params, None, lora_request, served, 0) for prompt in inputs.as_list(prompts)
+        ]
+        with closing(self._run(searches)) as outputs:
+            for output in outputs:
+                if output.outputs and output.outputs[0].finish_reason == "error":
+                    raise MinillmError(f"beam_search() failed: {output.outputs[0].stop_reason}")
+        return [BeamSearchOutput(search.found) for search in searches if isinstance(search, BeamSearch)]
 
     @torch.no_grad()
     def next_token_logprobs(
@@ -328,7 +330,7 @@ class LLM(LLMEngine):
         lora_request: LoRARequest | Sequence[LoRARequest | None] | None,
         priority: int | Sequence[int] | None,
         grows: bool = False,
-    ) -> list[Request]:
+    ) -> list[Request | BeamSearch]:
         """Make a request of each prompt: one whose end alone is seen, or one that grows, by its place."""
         pairs = list(inputs.with_params(prompts, sampling_params, self._defaults))
         order = inputs.priorities(priority, len(pairs))
@@ -337,7 +339,7 @@ class LLM(LLMEngine):
         loras = inputs.one_each(lora_request, len(pairs), "lora_request")
         # Once for a request of all, which may ask for its folder to be read again.
         served = {id(lora): self._engine.lora(lora) for lora in loras}
-        requests = []
+        requests: list[Request | BeamSearch] = []
         for place, ((prompt, params), lora) in enumerate(zip(pairs, loras, strict=True)):
             if not grows:
                 params = replace(params, output_kind=RequestOutputKind.FINAL_ONLY)

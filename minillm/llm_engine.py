@@ -12,18 +12,20 @@ from minillm.api.configs import CacheInfo, ModelInfo, SchedulerInfo
 from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import RequestOutput
 from minillm.api.parameters import is_list, is_whole
-from minillm.api.sampling_params import RequestOutputKind, SamplingParams
+from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.api.vllm_names import ABSENT, ARGUMENTS
-from minillm.engine.engine import Engine
+from minillm.engine.beam_search import BeamSearch, Searches
+from minillm.engine.engine import Engine, Step
 from minillm.engine.metrics import EngineMetrics, Metric
 from minillm.engine.request import Request, SampleState
 from minillm.engine.sampler import Sampler
 from minillm.engine.sequence import EngineSequence
 from minillm.engine.served_loras import ServedLoRA, ServedLoRAs
 from minillm.errors import MinillmError, in_vllms_place, note, nothing, refusing
-from minillm.inputs import Prompt, RequestBuilder, expect_params, expect_tokenizer
+from minillm.inputs import Prompt, expect_params, expect_tokenizer
 from minillm.model.batch import PAGE_SIZE
 from minillm.model.transformer import Transformer
+from minillm.request_builder import RequestBuilder
 from minillm.tokenizer.tokenizer import Tokenizer
 from minillm.worker import Profiler, Worker, call
 
@@ -62,7 +64,8 @@ class LLMEngine:
         self.max_model_len = builder.max_model_len
         self._engine, self._builder, self._sampler, self._profiler = engine, builder, sampler, profiler
         self._metrics = EngineMetrics(self.max_model_len)
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[str, Request | BeamSearch] = {}
+        self._searches = Searches(engine)
         self._owners: dict[EngineSequence, tuple[Request, SampleState]] = {}
 
     @classmethod
@@ -89,12 +92,14 @@ class LLMEngine:
         self,
         request_id: str | None,
         prompt: Prompt,
-        params: SamplingParams,
+        params: SamplingParams | BeamSearchParams,
         *,
         lora_request: LoRARequest | None = None,
         priority: int = 0,
     ) -> str:
         """Queue one request for `step`, among those that run already; return its id, by default a number.
+
+        With `BeamSearchParams` it is a beam search: one output at its end, the best sequence first.
 
         Raises `MinillmError` as `LLM.generate` does, for an id that is taken, and for a priority other than 0
         without `scheduling_policy="priority"`; what runs is left alone.
@@ -104,15 +109,16 @@ class LLMEngine:
         if request_id in self._requests:
             raise MinillmError(f"request_id {request_id!r} is taken by a request that has not finished")
         served = self._engine.lora(lora_request)
-        request = self._request(prompt, expect_params(params), request_id, lora_request, served, priority)
+        params = params if isinstance(params, BeamSearchParams) else expect_params(params)
+        request = self._request(prompt, params, request_id, lora_request, served, priority)
         self._submit(request)
         return request.output.request_id
 
-    def is_prepared(self, params: SamplingParams) -> bool:
+    def is_prepared(self, params: SamplingParams | BeamSearchParams) -> bool:
         """Tell whether `add_request` takes no time for such parameters."""
         return self._builder.is_prepared(params)
 
-    def prepare(self, params: SamplingParams) -> object:
+    def prepare(self, params: SamplingParams | BeamSearchParams) -> object:
         """Compile the grammar of a request to come, which can take seconds; this alone may be on any thread.
 
         What it returns is to be held until the request is added. Raises `MinillmError` as that does.
@@ -130,6 +136,11 @@ class LLMEngine:
             self._sampler.add_prompt_logprobs(self._owners[sequence][0], start, hidden_TC, model)
         if not step.ready:
             return []
+        found: list[RequestOutput] = []
+        if self._searches:
+            step, found = self._search(step)
+            if not step.ready:
+                return found
         owners = [self._owners[sequence] for sequence in step.ready]
         self._metrics.count_step(owners)
         results = self._sampler([sample for _, sample in owners], step.logits_RV)
@@ -142,12 +153,36 @@ class LLMEngine:
                 self._metrics.count_token(request, sample, now)
                 ended = sample.take(*result)
             except Exception as error:  # of the request's own processors or grammar
-                self._end(sample, "error", f"{type(error).__name__}: {error}")
+                self._end(sample, "error", _sentence(error))
             else:
                 if ended:
                     self._end(sample)
         touched = {request.output.request_id: request for request, _ in owners}
-        return [output for request in touched.values() for output in self._seen(request)]
+        return [*found, *(output for request in touched.values() for output in self._seen(request))]
+
+    def _search(self, step: Step) -> tuple[Step, list[RequestOutput]]:
+        """Let beam searches go on by their rows; return the step without them, and what has been found."""
+        others, ended = self._searches.advance(step)
+        outputs = [
+            self._found(search) if error is None else self._given_up(search, "error", _sentence(error))
+            for search, error in ended.items()
+        ]
+        return step.part(others), outputs
+
+    def _found(self, search: BeamSearch) -> RequestOutput:
+        """Give what a beam search has found, and forget it."""
+        search.complete(self.tokenizer)
+        return self._forgotten(search)
+
+    def _given_up(self, search: BeamSearch, reason: str, detail: str | None = None) -> RequestOutput:
+        """Give why a beam search has found nothing, and forget it."""
+        search.fail(reason, detail)
+        return self._forgotten(search)
+
+    def _forgotten(self, search: BeamSearch) -> RequestOutput:
+        del self._requests[search.output.request_id]
+        self._metrics.count_search(search)
+        return search.output
 
     def abort_request(self, request_ids: str | Sequence[str]) -> list[RequestOutput]:
         """End requests where they are, with the finish reason "abort"; passes over ids that are not there."""
@@ -157,6 +192,10 @@ class LLMEngine:
         outputs = []
         for request_id in ids:
             if (request := self._requests.get(request_id)) is None:
+                continue
+            if isinstance(request, BeamSearch):
+                self._searches.remove(request)
+                outputs.append(self._given_up(request, "abort"))
                 continue
             for sample in request.samples:
                 if not sample.output.finished():
@@ -182,22 +221,26 @@ class LLMEngine:
     def _request(
         self,
         prompt: Prompt,
-        params: SamplingParams,
+        params: SamplingParams | BeamSearchParams,
         request_id: str | None,
         lora: LoRARequest | None,
         served: ServedLoRA | None,
         priority: int,
-    ) -> Request:
+    ) -> Request | BeamSearch:
         if not isinstance(priority, int) or (priority and self.scheduling_policy != "priority"):
             need = "need" if isinstance(priority, int) else "be whole numbers, and need"
             raise MinillmError(
                 f"priority={priority!r}: priorities other than 0 {need} LLM(scheduling_policy='priority')"
             )
-        request = self._builder.build(prompt, params, request_id, self._requests, priority, served)
+        request: Request | BeamSearch
+        if isinstance(params, BeamSearchParams):
+            request = self._builder.build_search(prompt, params, request_id, self._requests, priority, served)
+        else:
+            request = self._builder.build(prompt, params, request_id, self._requests, priority, served)
         request.output.lora_request = lora
         return request
 
-    def _run(self, requests: Sequence[Request]) -> Generator[RequestOutput]:
+    def _run(self, requests: Sequence[Request | BeamSearch]) -> Generator[RequestOutput]:
         """Step until these requests have finished; abort what has not when the caller leaves."""
         try:
             for request in requests:
@@ -207,10 +250,13 @@ class LLMEngine:
         finally:
             self.abort_request(list(self._requests))
 
-    def _submit(self, request: Request) -> None:
-        for sample in request.samples:
-            self._engine.add(sample.sequence)
-            self._owners[sample.sequence] = (request, sample)
+    def _submit(self, request: Request | BeamSearch) -> None:
+        if isinstance(request, BeamSearch):
+            self._searches.add(request)
+        else:
+            for sample in request.samples:
+                self._engine.add(sample.sequence)
+                self._owners[sample.sequence] = (request, sample)
         self._requests[request.output.request_id] = request
         self._metrics.prompt_tokens += len(request.output.prompt_token_ids)
 
@@ -398,3 +444,7 @@ def check_level(level: int) -> None:
     """Raise `MinillmError` for a level of `sleep` that is not supported."""
     if not is_whole(level, 0) or level > 1:
         raise MinillmError(f"sleep(level={level!r}): levels 0 and 1 are supported, which keep the weights")
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -43,6 +43,7 @@ ORDERS: dict[str, Order] = {
         "adapters",
         "engine",
         ("arguments", "inputs", "parity", "progress", "worker"),
+        "request_builder",
         "llm_engine",
         ("lora", "llm"),
         ("engine_thread", "engine_args"),

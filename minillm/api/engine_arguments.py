@@ -14,10 +14,15 @@ _TEXT = "minillm reads text alone"
 _QUANTISED = "a quantised folder is read as it is; precision='int8' or 'int4' quantises while loading"
 _PRECISION = "give a Precision"
 
+# vLLM's names of what holds texts to a form; llguidance, its "guidance", does here.
+GRAMMAR_BACKENDS = ("guidance", "xgrammar", "outlines", "lm-format-enforcer")
+
 FOREIGN: dict[str, Foreign] = {
     # How fast, and of what is written about it: tokens and logprobs are the same.
     "aggregate_engine_logging": anything(False),
     "async_scheduling": anything(),
+    "attention_backend": anything(),
+    "attention_config": anything(),
     "block_size": anything(),
     "compilation_config": anything(),
     "cuda_graph_sizes": anything(),
@@ -219,8 +224,6 @@ FOREIGN: dict[str, Foreign] = {
     "specialize_active_lora": anything(False),
     # What changes the results, or what there is none of.
     "additional_config": nothing(None, {}),
-    "attention_backend": nothing(None, "auto", "AUTO", remedy=_PRECISION),
-    "attention_config": nothing(None, remedy=_PRECISION),
     "calculate_kv_scales": nothing(False, remedy=_PRECISION),
     "collect_detailed_traces": nothing(None),
     "convert": nothing("auto", "none", remedy=_POOLING),
@@ -234,7 +237,7 @@ FOREIGN: dict[str, Foreign] = {
     "enable_mamba_cache_stochastic_rounding": nothing(False, remedy=_PRECISION),
     "enable_reasoning": nothing(None, False),
     "enable_return_routed_experts": nothing(False),
-    "guided_decoding_backend": nothing("auto", "guidance"),
+    "guided_decoding_backend": nothing("auto", *GRAMMAR_BACKENDS),
     "guided_decoding_disable_additional_properties": nothing(False),
     "guided_decoding_disable_any_whitespace": nothing(False),
     "guided_decoding_disable_fallback": anything(False),
@@ -293,10 +296,6 @@ FOREIGN: dict[str, Foreign] = {
     "speculative_model": nothing(None),
     "speculative_model_quantization": anything(),
     "stream_interval": nothing(1),
-    # As in vLLM, "guidance" is llguidance, by which all are held here.
-    "structured_outputs_config": nothing(
-        None, {}, {"backend": "auto"}, {"backend": "guidance"}, remedy="give its backend 'auto'"
-    ),
     "task": nothing("auto", "generate", remedy=_POOLING),
     "typical_acceptance_sampler_posterior_alpha": anything(),
     "typical_acceptance_sampler_posterior_threshold": anything(),
@@ -315,7 +314,6 @@ OF_SERVE: dict[str, Foreign] = {
     "cohere_is_reasoning_model": anything(True),
     "config": nothing(None, remedy="give what stands there as flags"),
     "data_parallel_supervisor_port": anything(9256),
-    "default_chat_template_kwargs": nothing(None, {}, remedy="give chat_template_kwargs in each request"),
     "disable_access_log_for_endpoints": nothing(None, "", remedy="give --disable-uvicorn-access-log"),
     "disable_fastapi_docs": nothing(False, remedy="/openapi.json is always there"),
     "disable_frontend_multiprocessing": anything(False),
@@ -328,7 +326,6 @@ OF_SERVE: dict[str, Foreign] = {
     "enable_offline_docs": nothing(False, remedy="read /openapi.json"),
     "enable_per_request_metrics": nothing(False, remedy="read /metrics"),
     "enable_prompt_tokens_details": anything(False),  # they are always there
-    "enable_request_id_headers": nothing(False, remedy="an answer's id has what X-Request-Id said"),
     "enable_server_load_tracking": anything(False),  # /load always counts
     "enable_sleep_mode": anything(False),
     "enable_ssl_refresh": nothing(False, remedy="start it again"),
@@ -342,7 +339,6 @@ OF_SERVE: dict[str, Foreign] = {
     "log_config_file": nothing(None, remedy="give --uvicorn-log-level"),
     "log_error_stack": anything(False),  # those of our own faults always are
     "max_log_len": anything(),
-    "middleware": nothing([], remedy=_HTTPS),
     "profiler_config": nothing(None, {}, remedy="there is no /start_profile"),
     "response_role": nothing("assistant"),
     "ssl_ca_certs": nothing(None, remedy=_HTTPS),
@@ -359,7 +355,6 @@ SWITCHES = {
 }  # fmt: skip
 LISTS = {
     "allowed_media_domains", "cudagraph_capture_sizes", "ignore_patterns", "logits_processors",
-    "middleware",
 }  # fmt: skip
 ALIASES = {
     "-O": "optimization_level", "-ac": "attention_config", "-asc": "api_server_count",

@@ -10,6 +10,7 @@ Legend: X rows of logits, V vocabulary, W bytes of a bit for each token.
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections import OrderedDict, deque
@@ -141,6 +142,12 @@ class Constraint:
         self._after, self._last = after, deque[int](maxlen=len(after))
         if after:
             self.bits_W, self.finished = ~end_W, False
+
+    def fork(self) -> Constraint:
+        """Return one that stands where this one does, and goes on by itself."""
+        other = copy.copy(self)
+        other._matcher, other._last = self._matcher.deep_copy(), self._last.copy()
+        return other
 
     def allowed(self) -> torch.Tensor:
         """(V,) bool, on the CPU: which tokens may come next.

@@ -7,10 +7,14 @@ takes (`minillm.serve.protocol`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
+
+from minillm.errors import MinillmError
 
 T = TypeVar("T")
 
@@ -35,7 +39,7 @@ class Kind:
     """A kind of JSON values.
 
     Attributes:
-        schema: a JSON schema of the keywords of `conforms`: what `holds` checks and descriptions show.
+        schema: a JSON schema of the keywords of `conforms`: what `read` checks and descriptions show.
         name: the end of the sentence "<name> must be ...".
         narrowed: what else the schema says where it is described, and something later checks.
     """
@@ -44,14 +48,23 @@ class Kind:
     name: str
     narrowed: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
-    def holds(self, value: Any) -> bool:
-        """Return whether a JSON value is of this kind."""
-        return conforms(value, self.schema)
+    def read(self, name: str, value: Any) -> Any:
+        """Return a JSON value of this kind; `MinillmError` for one that is not, which calls it `name`.
+
+        As in vLLM, numbers and flags may also come as text, whole numbers with a point, flags as 0 and 1.
+        """
+        for reading in (value, *_readings(value)):
+            if conforms(reading, self.schema):
+                return reading
+        raise MinillmError(f"{name} must be {self.name}, got {reprlib.repr(value)}")
 
     @property
     def described(self) -> dict[str, Any]:
-        """The whole JSON schema."""
-        return {**self.schema, **self.narrowed}
+        """The whole JSON schema, with what else `read` takes."""
+        schema = {**self.schema, **self.narrowed}
+        if (also := _ALSO.get(schema.get("type", ""))) is None:
+            return schema
+        return {"anyOf": [schema, also]}
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,31 @@ def instance(kind: type, name: str, none: bool = False) -> Check:
 
 
 # ---------------------------------------------------------------- kinds of JSON values
+
+# Beside a number or a flag itself.
+_FLAGS = {"true": True, "True": True, "false": False, "False": False}
+_ALSO: dict[str, dict[str, Any]] = {
+    "integer": {"type": "string", "pattern": r"^-?[0-9]{1,19}$"},
+    "number": {"type": "string", "pattern": r"^-?[0-9]{1,19}(\.[0-9]{1,19})?$"},
+    "boolean": {"enum": [0, 1, "0", "1", *_FLAGS]},
+}
+_NUMBER = re.compile(r"(-?[0-9]{1,19})(\.[0-9]{1,19})?")
+
+
+def _readings(value: Any) -> Iterator[Any]:
+    """Give what else a JSON value may be meant as."""
+    if type(value) is str:
+        if value in _FLAGS:
+            yield _FLAGS[value]
+        elif (found := _NUMBER.fullmatch(value)) is not None:
+            number = float(value) if found[2] else int(value)
+            yield number
+            yield from _readings(number)
+    elif type(value) is float and value.is_integer():
+        yield int(value)
+    elif type(value) is int and value in (0, 1):
+        yield bool(value)
+
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

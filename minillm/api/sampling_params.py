@@ -407,7 +407,6 @@ def _never_none(cls: type) -> frozenset[str]:
     return frozenset((*FOREIGN, *(name for name, hint in hints.items() if NoneType not in get_args(hint))))
 
 
-@refusing({"structured_outputs": None})
 @dataclass
 class BeamSearchParams:
     """How to search: vLLM's names and defaults.
@@ -419,6 +418,8 @@ class BeamSearchParams:
         temperature: divides the logits; 0 is 1.
         length_penalty: a sequence's score is its summed logprob over its number of tokens to this power.
         include_stop_str_in_output: keep the end-of-sequence token in the text.
+        structured_outputs: what the text must be.
+        logprobs: so many of the likeliest are given beside each token's own logprob; minillm's.
     """
 
     beam_width: int
@@ -427,6 +428,8 @@ class BeamSearchParams:
     temperature: float = 0.0
     length_penalty: float = 1.0
     include_stop_str_in_output: bool = False
+    structured_outputs: StructuredOutputsParams | None = None
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         for name, kind, low, high, rule in (
@@ -434,7 +437,12 @@ class BeamSearchParams:
             ("max_tokens", int, 1, math.inf, "a whole number, at least 1"),
             ("temperature", int | float, 0, 2, "a number from 0 to 2"),
             ("length_penalty", int | float, -1e3, 1e3, "a number from -1000 to 1000"),
+            ("logprobs", int, 0, math.inf, "a whole number, at least 0"),
         ):
             value = getattr(self, name)
             if not (isinstance(value, kind) and low <= value <= high):
                 raise MinillmError(f"{name} must be {rule}, got {value!r}")
+        if not isinstance(self.structured_outputs, StructuredOutputsParams | None):
+            raise MinillmError(
+                f"structured_outputs must be StructuredOutputsParams or None, got {self.structured_outputs!r}"
+            )

@@ -117,7 +117,6 @@ ABSENT: Mapping[str, str] = {
 ASYNC_ABSENT: Mapping[str, str] = {
     **_ABSENT_IN_BOTH,
     "add_request": "call generate()",
-    "beam_search": "call LLM.beam_search()",
     "checkpoint_prepare": "call sleep()",
     "checkpoint_restore": "call wake_up()",
     "engine": "what runs on the thread is called by collective_rpc()",

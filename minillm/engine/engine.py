@@ -39,6 +39,11 @@ class Step:
     logits_RV: torch.Tensor
     prompts: list[tuple[EngineSequence, int, torch.Tensor, Transformer]]
 
+    def part(self, places: Sequence[int]) -> Step:
+        """Return the step with the rows of these places alone."""
+        rows = torch.tensor(places, dtype=torch.int64, device=self.logits_RV.device)
+        return Step([self.ready[place] for place in places], self.logits_RV[rows], self.prompts)
+
 
 class Engine:
     """Runs sequences over a `Transformer` and its KV cache; knows no text and draws no token."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count
 
+from minillm.engine.beam_search import BeamSearch
 from minillm.engine.engine import Engine
 from minillm.engine.request import Request, SampleState
 from minillm.model.batch import PAGE_SIZE
@@ -144,6 +145,20 @@ class EngineMetrics:
             self._spread["request_params_max_tokens"].add(most)
         self._queries += len(request.output.prompt_token_ids)
         self._hits += request.output.num_cached_tokens
+
+    def count_search(self, search: BeamSearch) -> None:
+        """Count a beam search that has finished, each sequence that it found as a sample."""
+        prompt = len(search.output.prompt_token_ids)
+        for found in search.output.outputs:
+            reason = found.finish_reason or "abort"
+            self._finished[reason] = self._finished.get(reason, 0) + 1
+            self.generation_tokens += len(found.token_ids)
+            self._spread["request_prompt_tokens"].add(prompt)
+            self._spread["request_generation_tokens"].add(len(found.token_ids))
+        self._spread["request_params_n"].add(search.params.beam_width)
+        self._spread["request_params_max_tokens"].add(min(search.params.max_tokens, self._max_model_len))
+        self._queries += prompt
+        self._hits += search.output.num_cached_tokens
 
     @staticmethod
     def _observed(request: Request, sample: SampleState) -> dict[str, float]:

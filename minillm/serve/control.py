@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +113,5 @@ def given_query(request: Request, known: Mapping[str, Kind]) -> Json:
         if (kind := known.get(name)) is None:
             raise ApiError(f"there is no parameter {reprlib.repr(name)}; leave it out", param=name)
         values = request.query_params.getlist(name)
-        value: Any = values if kind is TEXTS else _parsed(values[-1], kind)
-        if not kind.holds(value):
-            raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(values[-1])}")
-        given[name] = value
+        given[name] = kind.read(name, values if kind is TEXTS else values[-1])
     return given
-
-
-_READ: dict[str, Callable[[str], Any]] = {
-    "boolean": lambda text: {"true": True, "1": True, "false": False, "0": False}.get(text.lower()),
-    "integer": lambda text: int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else text,
-}
-
-
-def _parsed(text: str, kind: Kind) -> Any:
-    return _READ.get(kind.schema.get("type", ""), str)(text)

@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 from minillm.api.lora_request import LoRARequest
 from minillm.api.outputs import CompletionOutput, Logprob, Logprobs, RequestOutput
 from minillm.api.parameters import Kind
-from minillm.api.sampling_params import RequestOutputKind, SamplingParams
+from minillm.api.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from minillm.engine.sampler import FAILURES, NAN
 from minillm.errors import MinillmError
 from minillm.inputs import Prompt, chat_text
 from minillm.llm import LLM
 from minillm.serve import protocol
 from minillm.serve.answer import Answer, ReasoningTokens
+from minillm.serve.beams import Beams
 from minillm.serve.options import ServerOptions
 from minillm.serve.parsers import ParserOptions, Parsers
 from minillm.serve.protocol import ApiError, Json
@@ -72,6 +73,11 @@ class Served:
     def parsers(self) -> Parsers:
         """What reads the answers of chats; `ApiError` without a tokenizer."""
         return Parsers(self.tokenizer, self.options.parsers or ParserOptions())
+
+    @property
+    def template_options(self) -> Mapping[str, Any]:
+        """What chat templates are given, where a request says nothing else."""
+        return self.options.default_chat_template_kwargs or {}
 
     @property
     def max_tokens(self) -> int | None:
@@ -130,6 +136,11 @@ class Exchange:
     To make one takes as long as its chat template, and `cut_prompts` as long as its text. `request_id` is
     what the request was given by a header; a field of that name comes second. Raises `MinillmError` for what
     is wrong with the request by itself.
+
+    Attributes:
+        params: how its samples are made and shown.
+        asked: what the sampler is asked for: those, or a beam search.
+        ignored: names of fields that were passed over.
     """
 
     fields: ClassVar[Mapping[str, Kind]]
@@ -144,7 +155,8 @@ class Exchange:
 
     def __init__(self, body: Any, served: Served, request_id: str | None = None) -> None:
         self.served = served
-        arguments = protocol.given_fields(body, self.fields)
+        self.ignored: list[str] = []
+        arguments = protocol.given_fields(body, self.fields, ignored=self.ignored)
         self.model: str = arguments.pop("model", served.name)
         self.adapter = served.adapter(self.model)
         if self.adapter is None:
@@ -152,7 +164,9 @@ class Exchange:
         self.stream: bool = arguments.pop("stream", False)
         options = arguments.pop("stream_options", None)
         always = self.stream and served.options.enable_force_include_usage
-        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(options, self.stream, always)
+        self._usage_at_end, self._usage_in_chunks = protocol.usage_wanted(
+            options, self.stream, always, self.ignored
+        )
         self.priority: int = arguments.pop("priority", 0)
         given_id = arguments.pop("request_id", None) or uuid.uuid4().hex
         self.request_id = f"{self.id_prefix}-{request_id or given_id}"
@@ -164,7 +178,11 @@ class Exchange:
         self._returns_ids: bool = arguments.pop("return_token_ids", not served.has_tokenizer)
         self._names_by_id: bool = arguments.pop("return_tokens_as_token_ids", by_id)
         self._shows_prompt = "prompt_logprobs" in arguments
+        beams = Beams(arguments, served.defaults.temperature)
         self.params = self._params(arguments)
+        self.asked: SamplingParams | BeamSearchParams = self.params
+        if beams.asked_for:
+            self.asked = beams.params(self.params, served.max_model_len)
         if self.stream and self._shows_prompt:
             raise MinillmError("prompt_logprobs do not go with stream; leave out one")
         room = served.max_model_len - (self.params.max_tokens or 1)
@@ -346,7 +364,8 @@ class CompletionExchange(Exchange):
             if isinstance(prompt, str):
                 ids, text = self.served.tokenizer.encode(prompt, self._special_tokens), prompt
             else:
-                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if self._echo else ""
+                shows = self._echo and self.served.has_tokenizer
+                ids, text = prompt, self.served.tokenizer.decode(prompt, False) if shows else ""
             prompts.append({"prompt": text, "prompt_token_ids": ids})
         return prompts
 
@@ -367,7 +386,9 @@ class CompletionExchange(Exchange):
             if opens:
                 # A text holds no special tokens that were put around it; one made of ids holds them all.
                 is_text = isinstance(self._prompts[progress.place], str)
-                decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
+                decoder = None
+                if self.served.has_tokenizer:
+                    decoder = IncrementalDecoder(self.served.tokenizer, skip_special_tokens=is_text)
                 whole = sample.finish_reason != "abort"  # which can come before the prompt has been read
                 prompt = zip(output.prompt_token_ids, output.prompt_logprobs or [], strict=whole)
                 self._add_logprobs(columns, prompt, decoder, 0)
@@ -417,14 +438,17 @@ class ChatExchange(Exchange):
     def _params(self, arguments: Json) -> SamplingParams:
         if not arguments.get("messages"):
             raise ApiError("messages are missing; give at least one", param="messages")
-        self._messages = [protocol.message(i, message) for i, message in enumerate(arguments["messages"])]
+        messages = enumerate(arguments["messages"])
+        self._messages = [protocol.message(i, message, self.ignored) for i, message in messages]
         self._opens_turn: bool = arguments.get("add_generation_prompt", True)
         self._continues: bool = arguments.get("continue_final_message", False)
-        self._options = arguments.get("chat_template_kwargs", {})
+        self._options, given = dict(self.served.template_options), arguments.get("chat_template_kwargs", {})
         self._include_reasoning: bool = arguments.get("include_reasoning", True)
         if (effort := arguments.get("reasoning_effort")) is not None:
             # As in vLLM; what it does is up to the template.
-            self._options = {"enable_thinking": effort != "none", **self._options, "reasoning_effort": effort}
+            self._options |= {"enable_thinking": effort != "none"}
+            given = {**given, "reasoning_effort": effort}
+        self._options |= given
         last = self._messages[-1]
         if self._echo or self._continues:
             last["content"] = _one_text(len(self._messages) - 1, last.get("content", ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 from minillm.api.engine_arguments import ALIASES, FOREIGN, LISTS, OF_SERVE, SWITCHES
@@ -22,13 +23,18 @@ def own_flags(arguments: Sequence[str], command: type) -> list[str]:
         MinillmError: a flag of vLLM's asks for something that minillm has not, or lacks its value.
     """
     own, kept, rest = {field.name: field.default for field in fields(command)}, list[str](), list(arguments)
+    parts: dict[str, dict[str, Any]] = {}
     while rest:
         flag = rest.pop(0)
         if flag == "--":
-            return [*kept, flag, *rest]
+            kept += [flag, *rest]
+            break
         name, switched, value = _parts(flag)
         if name == "model" and flag.startswith("--"):  # as vLLM's older server has it
             kept.append(_value(flag, value, rest))
+        elif name in own and "." in flag.partition("=")[0]:  # part of an object
+            part = flag.partition("=")[0].partition(".")[2].replace("-", "_")
+            parts.setdefault(name, {})[part] = _parsed(_value(flag, value, rest))
         elif type(default := own.get(name)) is bool and value is None:
             # Our parser has one of --flag and --no-flag, the one that changes something.
             kept += [flag] if switched is not default else []
@@ -40,7 +46,11 @@ def own_flags(arguments: Sequence[str], command: type) -> list[str]:
             part = flag.partition("=")[0].partition(".")[2].replace("-", "_")
             shown = " ".join([flag, *before[: len(before) - len(rest)]])
             _check(shown, name, {part: read} if part else read)
-    return kept
+    objects = (
+        (f"--{name.replace('_', '-')}", json.dumps(content, separators=(",", ":")))
+        for name, content in parts.items()
+    )
+    return [*chain.from_iterable(objects), *kept]
 
 
 def _parts(flag: str) -> tuple[str, bool, str | None]:

@@ -19,7 +19,7 @@ from minillm.async_llm import EngineError
 from minillm.errors import MinillmError
 from minillm.serve.exchange import Exchange, Outputs
 from minillm.serve.openapi import OPEN_PATHS
-from minillm.serve.protocol import ApiError, Json, dumps, loads
+from minillm.serve.protocol import ApiError, Json, dumps, ignored_header, loads
 from minillm.serve.responses import ResponsesExchange
 
 T = TypeVar("T")
@@ -88,6 +88,7 @@ async def send_events(send: Send, exchange: Exchange | ResponsesExchange, output
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
     headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+    headers |= ignored_header(exchange.ignored)
     await send({"type": "http.response.start", "status": 200, "headers": Headers(headers).raw})
     try:
         async for chunk in exchange.chunks(outputs):

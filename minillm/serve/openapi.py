@@ -48,6 +48,7 @@ class Endpoint:
         streams: the JSON schema of the events that it gives with `stream: true`.
         unsupported: fields that such a path takes with one value alone, which asks for nothing.
         errors: further statuses, and what they mean.
+        is_open: whether fields that nobody knows are passed over.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Endpoint:
     streams: Json | None = None
     unsupported: Json = field(default_factory=lambda: protocol.UNSUPPORTED)
     errors: Mapping[int, str] = field(default_factory=dict)
+    is_open: bool = True
 
 
 def description(endpoints: Sequence[Endpoint], names: Sequence[str], has_key: bool, root_path: str) -> Json:
@@ -92,7 +94,8 @@ def _operation(endpoint: Endpoint, names: Sequence[str], has_key: bool) -> Json:
     operation: Json = {"summary": endpoint.summary, "parameters": _parameters(endpoint, names)}
     if endpoint.body is not None:
         errors |= BODY_ERRORS
-        schema = {"type": "object", **protocol.described(endpoint.body), "required": list(endpoint.required)}
+        described = protocol.described_body(endpoint.body, endpoint.is_open)
+        schema = {"type": "object", **described, "required": list(endpoint.required)}
         if "model" in endpoint.body:
             schema["properties"]["model"] = or_null({"enum": list(names)})
         if endpoint.streams is not None:

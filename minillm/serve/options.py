@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from minillm.api.lora_request import LoRARequest
 from minillm.errors import MinillmError
+from minillm.serve.middleware import RequestIds, imported
 from minillm.serve.parsers import ParserOptions
 
 
@@ -46,6 +48,9 @@ class ServerOptions:
         enable_tokenizer_info_endpoint: serve `/tokenizer_info`, chat template included.
         lora_modules: adapters that may be asked for from the start on.
         allow_runtime_lora_updating: let clients load and unload adapters.
+        default_chat_template_kwargs: what chat templates are given, where a request says nothing else.
+        middleware: import paths of what requests pass through first.
+        enable_request_id_headers: answers have X-Request-Id, as the request had it or a new one.
     """
 
     trust_request_chat_template: bool = False
@@ -61,6 +66,14 @@ class ServerOptions:
     enable_tokenizer_info_endpoint: bool = False
     lora_modules: Sequence[LoRARequest] = ()
     allow_runtime_lora_updating: bool = False
+    default_chat_template_kwargs: Mapping[str, Any] | None = None
+    middleware: Sequence[str] = ()
+    enable_request_id_headers: bool = False
+
+    def around(self) -> list[Middleware]:
+        """Make what stands before keys are checked; `MinillmError` for middleware that cannot be imported."""
+        ids = [Middleware(RequestIds)] if self.enable_request_id_headers else []
+        return [*imported(self.middleware), *ids, *self.cors()]
 
     def cors(self) -> list[Middleware]:
         """Make what answers browsers, if any may ask."""

@@ -1,7 +1,8 @@
 """The fields of OpenAI's requests, with vLLM's additions, and what their values mean.
 
-Nothing of a request is ignored: a field that is not supported is an error, unless its value asks for nothing,
-or the field is one that asks for nothing whatever its value. A field that is null counts as left out.
+A field of OpenAI's or vLLM's that is not supported is an error, unless its value asks for nothing, or the
+field is one that asks for nothing whatever its value. A field that nobody knows is passed over, as it is by
+vLLM, and said to be so in the log and in a header of the answer. One that is null counts as left out.
 
 A field's `Kind` says once what it must be: requests are checked by it, and `/openapi.json` is made of it.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
+import logging
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from math import isfinite
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 from minillm.api.parameters import (
     FLAG,
     IDS,
+    NUMBER,
     OBJECT,
     PROMPT,
     TEXT,
@@ -40,6 +43,14 @@ Json = dict[str, Any]
 MAX_NESTING = 100
 # So much of an unknown field's name is looked at and said back.
 LONGEST_NAME = 100
+# So many such names of a request are noted.
+MOST_IGNORED = 20
+
+
+# A header of answers: the names of fields that were passed over.
+IGNORED = "x-ignored-fields"
+
+logger = logging.getLogger("minillm")
 
 
 def _object(**properties: Mapping[str, Any]) -> Json:
@@ -57,19 +68,30 @@ def _maybe(**properties: Mapping[str, Any]) -> Json:
     return _object(**{name: or_null(schema) for name, schema in properties.items()})
 
 
+def _open(**properties: Mapping[str, Any]) -> Json:
+    """Describe an object of these properties and of any others."""
+    return {"properties": _maybe(**properties)["properties"]}
+
+
 # Values of `reasoning_effort`.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What a message may have, and what asks for nothing in it.
 MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content")
 MESSAGE_ADVISORY: Json = {"annotations": [], "tool_calls": []}
+# What would change an answer, and cannot here.
+UNSUPPORTED_IN_MESSAGES = ("audio", "function_call", "mask", "prefix", "tools")
 # What clients (openai, litellm) write of their own into an answer, and send back with it.
 CLIENTS_OWN = ("parsed", "provider_specific_fields")
 WITHOUT_CONTENT = {"tool_calls", "reasoning", "reasoning_content"}
 _STRING, _BOOLEAN = TEXT.schema, FLAG.schema
-_PART = {"type": "object", **_object(type={"const": "text"}, text=_STRING), "required": ["type", "text"]}
+_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": _STRING},
+    "required": ["type", "text"],
+}
 MESSAGE = {
     "type": "object",
-    **_maybe(
+    **_open(
         content={"anyOf": [_STRING, {"type": "array", "items": _PART}]},
         tool_calls={"type": "array", "items": OBJECT.schema},
         annotations={"const": []},
@@ -122,7 +144,7 @@ STRUCTURED_OUTPUTS = Kind(
 STREAM_OPTIONS = Kind(
     OBJECT.schema,
     OBJECT.name,
-    _maybe(include_usage=_BOOLEAN, continuous_usage_stats=_BOOLEAN, include_obfuscation=_BOOLEAN),
+    _open(**dict.fromkeys(("include_usage", "continuous_usage_stats", "include_obfuscation"), _BOOLEAN)),
 )
 LOGIT_BIAS = Kind(
     OBJECT.schema,
@@ -138,24 +160,31 @@ SAMPLING = http_fields(SamplingParams) | {
     "structured_outputs": STRUCTURED_OUTPUTS,
     "logit_bias": LOGIT_BIAS,
 }
+# Older names of vLLM's for parts of `structured_outputs`.
+GUIDED: dict[str, Kind] = {
+    "guided_json": Kind({"anyOf": [_STRING, OBJECT.schema]}, "a JSON schema, as an object or as text"),
+    "guided_regex": TEXT, "guided_choice": Kind(TEXTS.schema, TEXTS.name, {"minItems": 1}),
+    "guided_grammar": TEXT, "guided_whitespace_pattern": TEXT,
+}  # fmt: skip
 # Fields that change no answer, whatever they say: names for logs and bills, and hints of what to expect.
 ADVISORY: dict[str, Kind] = {
-    "metadata": OBJECT, "prediction": OBJECT, "prompt_cache_key": TEXT, "prompt_cache_retention": TEXT,
-    "safety_identifier": TEXT, "service_tier": TEXT, "session_id": TEXT, "store": FLAG, "user": TEXT,
-    "verbosity": TEXT,
+    "guided_decoding_backend": TEXT, "metadata": OBJECT, "prediction": OBJECT, "prompt_cache_key": TEXT,
+    "prompt_cache_retention": TEXT, "safety_identifier": TEXT, "service_tier": TEXT, "session_id": TEXT,
+    "store": FLAG, "user": TEXT, "verbosity": TEXT,
 }  # fmt: skip
 # Fields of every request that samples.
 ENVELOPE: dict[str, Kind] = {
     "model": TEXT, "stream": FLAG, "stream_options": STREAM_OPTIONS, "priority": WHOLE, "request_id": TEXT,
 }  # fmt: skip
 COMMON: dict[str, Kind] = {
-    **SAMPLING, **ENVELOPE, **ADVISORY,
+    **SAMPLING, **GUIDED, **ENVELOPE, **ADVISORY,
     "echo": FLAG, "response_format": RESPONSE_FORMAT, "return_token_ids": FLAG,
     "return_tokens_as_token_ids": FLAG,
     "truncate_prompt_tokens": Kind(
         {"type": "integer", "minimum": -1}, "a number of tokens, or -1 for as many as there is room for"
     ),
     "truncation_side": Kind({"enum": ["left", "right"]}, "'left' or 'right'"),
+    "use_beam_search": FLAG, "length_penalty": NUMBER,
 }  # fmt: skip
 COMPLETION: dict[str, Kind] = {**COMMON, "prompt": PROMPT, "add_special_tokens": FLAG}
 TEMPLATE: dict[str, Kind] = {
@@ -177,13 +206,13 @@ TOKEN_IDS = Kind({**IDS.schema, "minItems": 1}, "a list of token ids, and not em
 # Fields of OpenAI's and vLLM's that are not supported, with the values that ask for nothing.
 UNSUPPORTED: Json = {
     "audio": None, "best_of": 1, "cache_salt": None, "documents": None, "ec_transfer_params": None,
-    "features": None, "function_call": "none", "functions": [],
-    "kv_transfer_params": None, "length_penalty": 1, "media_io_kwargs": None, "mm_processor_kwargs": None,
+    "early_stopping": False, "features": None, "function_call": "none", "functions": [],
+    "kv_transfer_params": None, "logits_processors": [], "media_io_kwargs": None, "mm_processor_kwargs": None,
     "modalities": ["text"], "moderation": None, "prompt_cache_options": None,
     "prompt_embeds": None, "repetition_detection": None,
-    "return_token_offsets": False, "spaces_between_special_tokens": True, "stream_interval": 1, "suffix": "",
-    "thinking_token_budget": -1, "use_beam_search": False,
-    "vllm_xargs": {}, "watermarking": None, "web_search_options": None,
+    "return_token_offsets": False, "spaces_between_special_tokens": True, "stream_interval": 1,
+    "structural_tag": None, "suffix": "",
+    "thinking_token_budget": -1, "vllm_xargs": {}, "watermarking": None, "web_search_options": None,
 }  # fmt: skip
 
 
@@ -250,25 +279,56 @@ def _named_once(pairs: list[tuple[str, Any]]) -> Json:
     return found
 
 
-def given_fields(body: Any, known: Mapping[str, Kind], unsupported: Json = UNSUPPORTED) -> Json:
-    """Return the fields that are there, each of its kind; `MinillmError` for one that is not or not known."""
+def given_fields(
+    body: Any,
+    known: Mapping[str, Kind],
+    unsupported: Json = UNSUPPORTED,
+    ignored: list[str] | None = None,
+) -> Json:
+    """Return the fields that are there, each of its kind.
+
+    The names of those that nobody knows are added to `ignored`, and to the log.
+
+    Raises:
+        MinillmError: a field is not of its kind or not supported, or is not known and there is no `ignored`.
+    """
     if type(body) is not dict:
         raise ApiError("the body must be a JSON object")
+    given: Json = {}
     for name, value in body.items():
         if (kind := known.get(name)) is not None:
-            if value is not None and not kind.holds(value):
-                raise MinillmError(f"{name} must be {kind.name}, got {reprlib.repr(value)}")
+            if value is not None:
+                given[name] = kind.read(name, value)
         elif name not in unsupported:
-            near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "leave it out"
-            message = f"there is no field {reprlib.repr(name)}; {hint}"
-            raise ApiError(message, param=name[:LONGEST_NAME])
+            pass_over(name, name, known, ignored)
         elif value is not None and value != unsupported[name]:
             raise MinillmError(
                 f"{name} = {reprlib.repr(value)}: OpenAI or vLLM has this field, minillm does not support "
                 "it; leave it out"
             )
-    return {name: value for name, value in body.items() if name in known and value is not None}
+    return given
+
+
+def pass_over(name: str, where: str, known: Iterable[str], ignored: list[str] | None) -> None:
+    """Note one of the first fields that nobody knows; `ApiError` where none may be passed over."""
+    if ignored is not None and len(ignored) >= MOST_IGNORED:
+        return
+    near = difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1)
+    hint, shown = f"did you mean {near[0]}?" if near else "leave it out", reprlib.repr(where)
+    if ignored is None:
+        raise ApiError(f"there is no field {shown}; {hint}", param=name[:LONGEST_NAME])
+    ignored.append(where[:LONGEST_NAME])
+    logger.warning("a request's field %s is not known, and ignored; %s", shown, hint)
+
+
+def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
+    """Make the header that tells of fields that were passed over; none where there are none."""
+    if not ignored:
+        return {}
+    # Others as JSON: a header has no odd characters, and no spaces at its ends.
+    plain = re.compile(r"[a-zA-Z0-9_.\[\]-]+")
+    names = (name if plain.fullmatch(name) else json.dumps(name[: LONGEST_NAME // 4]) for name in ignored)
+    return {IGNORED: ", ".join(names)}
 
 
 def described(known: Mapping[str, Kind]) -> Json:
@@ -276,10 +336,15 @@ def described(known: Mapping[str, Kind]) -> Json:
     return _maybe(**{name: kind.described for name, kind in known.items()})
 
 
-def usage_wanted(options: Json | None, stream: bool, always: bool = False) -> tuple[bool, bool]:
+def described_body(known: Mapping[str, Kind], is_open: bool) -> Json:
+    """Write the same; of one that is open, others are passed over."""
+    return {**described(known), "additionalProperties": is_open}
+
+
+def usage_wanted(options: Json | None, stream: bool, always: bool, ignored: list[str]) -> tuple[bool, bool]:
     """Tell whether usage stands at the end of the stream, and in each chunk too, by `stream_options`.
 
-    `always` puts it at the end of each stream.
+    `always` puts it at the end of each stream. Names of options that nobody knows are added to `ignored`.
     """
     if options is None:
         return always, False
@@ -288,8 +353,8 @@ def usage_wanted(options: Json | None, stream: bool, always: bool = False) -> tu
     known = STREAM_OPTIONS.narrowed["properties"]
     for name, value in options.items():
         if name not in known:
-            raise MinillmError(f"stream_options: there is no {reprlib.repr(name)}, only {', '.join(known)}")
-        if value is not None and type(value) is not bool:
+            pass_over(name, f"stream_options.{name}", known, ignored)
+        elif value is not None and type(value) is not bool:
             raise MinillmError(f"stream_options: {name} must be true or false")
     at_end = bool(options.get("include_usage")) or always
     return at_end, at_end and bool(options.get("continuous_usage_stats"))
@@ -306,8 +371,13 @@ def logit_bias(bias: Json | None) -> dict[int, float] | None:
 
 
 def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
-    """Read what `response_format`, OpenAI's field, or `structured_outputs`, vLLM's, want the text to be."""
+    """Read what the text must be: `response_format` is OpenAI's field, `structured_outputs` vLLM's."""
     response_format, direct = arguments.get("response_format"), arguments.get("structured_outputs")
+    if guided := {name.removeprefix("guided_"): arguments[name] for name in GUIDED if name in arguments}:
+        if direct is not None:
+            name = f"guided_{min(guided)}"
+            raise ApiError(f"give {name} or structured_outputs, not both", param=name)
+        direct = guided
     if direct is not None:
         if response_format is not None:
             raise ApiError("give response_format or structured_outputs, not both", param="structured_outputs")
@@ -336,15 +406,16 @@ def structured_outputs(arguments: Json) -> StructuredOutputsParams | None:
     if others := wanted.keys() - {*NAMED_SCHEMA}:
         raise MinillmError(f"response_format: json_schema has no {reprlib.repr(min(others))}")
     for name, kind in NAMED_SCHEMA.items():
-        if (value := wanted.get(name)) is not None and not kind.holds(value):
-            raise MinillmError(
-                f"response_format: {name} of json_schema must be {kind.name}, got {reprlib.repr(value)}"
-            )
+        if (value := wanted.get(name)) is not None:
+            kind.read(f"response_format: {name} of json_schema", value)
     return StructuredOutputsParams(json=wanted["schema"])
 
 
-def message(i: int, message: Json) -> Json:
-    """Read a message, without what asks for nothing; its content is a text, or parts of text."""
+def message(i: int, message: Json, ignored: list[str]) -> Json:
+    """Read a message, without what asks for nothing; its content is a text, or parts of text.
+
+    Names of fields that nobody knows are added to `ignored`; `MinillmError` for what is not right.
+    """
     where = f"messages[{i}]"
     arguments = {
         name: value
@@ -353,9 +424,11 @@ def message(i: int, message: Json) -> Json:
         and name not in CLIENTS_OWN
         and not (name in MESSAGE_ADVISORY and value == MESSAGE_ADVISORY[name])
     }
-    if unknown := arguments.keys() - {*MESSAGE_FIELDS}:
-        name = reprlib.repr(min(unknown))
+    for name in arguments.keys() & {*UNSUPPORTED_IN_MESSAGES}:
         raise MinillmError(f"{where}: {name} is not supported; a message has {', '.join(MESSAGE_FIELDS)}")
+    for name in sorted(arguments.keys() - {*MESSAGE_FIELDS}):
+        del arguments[name]
+        pass_over(name, f"{where}.{name}", MESSAGE_FIELDS, ignored)
     for name in MESSAGE_FIELDS:
         if name not in ("content", "tool_calls") and type(arguments.get(name, "")) is not str:
             raise MinillmError(f"{where}: {name} must be a string, got {reprlib.repr(arguments[name])}")
@@ -367,15 +440,21 @@ def message(i: int, message: Json) -> Json:
         _check_calls(where, arguments["tool_calls"])
     content = arguments.get("content")
     if type(content) is list:
-        for part in content:
-            match part:
-                case {"type": "text", "text": str()} if len(part) == 2:
-                    continue
-            what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
-            raise MinillmError(f"{where}: a part of the content {what}")
+        arguments["content"] = [_part(where, part, ignored) for part in content]
     elif type(content) is not str and not (content is None and arguments.keys() & WITHOUT_CONTENT):
         raise MinillmError(f"{where} needs a content, a string or a list of text parts")
     return arguments
+
+
+def _part(where: str, part: Any, ignored: list[str]) -> Json:
+    """Read a part of a content, which must be text."""
+    match part:
+        case {"type": "text", "text": str(text), **others}:
+            for name in map(str, others):
+                pass_over(name, f"{where}.content.{name}", (), ignored)
+            return {"type": "text", "text": text}
+    what = f"must be {{'type': 'text', 'text': ...}}, got {reprlib.repr(part)}"
+    raise MinillmError(f"{where}: a part of the content {what}")
 
 
 def _check_calls(where: str, calls: Any) -> None:

@@ -30,7 +30,8 @@ class ResponsesExchange:
     def __init__(
         self, body: Any, served: Served, request_id: str | None = None, *, store: ResponseStore
     ) -> None:
-        arguments = responses_request.given_fields(body)
+        self.ignored: list[str] = []
+        arguments = responses_request.given_fields(body, self.ignored)
         self.stream: bool = arguments.get("stream", False)
         responses_request.check_stream_options(arguments.get("stream_options"), self.stream)
         if "input" not in arguments:
@@ -46,6 +47,7 @@ class ResponsesExchange:
         with _our_names():
             self._chat = ChatExchange(chat, served, request_id)
         self.params: SamplingParams = self._chat.params
+        self.asked = self._chat.asked
         self.priority, self.adapter = self._chat.priority, self._chat.adapter
         self._writer = ResponseWriter(_head(arguments, self._chat.model, self.params))
 

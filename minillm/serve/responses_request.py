@@ -1,6 +1,6 @@
 """The body of a request to OpenAI's Responses API, and the body of the chat that it asks for.
 
-As in `minillm.serve.protocol`, nothing is ignored, and what is null counts as left out.
+Fields that nobody knows are passed over, and what is null counts as left out, as in `minillm.serve.protocol`.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ TOOL: dict[str, Kind] = {
 }
 
 
-def given_fields(body: Any) -> Json:
-    """Return the fields that are there; `MinillmError` for one that is not of its kind, or not known."""
+def given_fields(body: Any, ignored: list[str] | None = None) -> Json:
+    """Return the fields that are there; as `protocol.given_fields` does."""
     for name in NAMES.keys() & body.keys() if type(body) is dict else ():
         raise ApiError(f"there is no field {name}; it is called {NAMES[name]} here", param=name)
-    return protocol.given_fields(body, FIELDS, UNSUPPORTED)
+    return protocol.given_fields(body, FIELDS, UNSUPPORTED, ignored)
 
 
 def chat_body(arguments: Json, items: Sequence[Any]) -> Json:
@@ -303,8 +303,7 @@ def _checked(where: str, value: Any, known: Mapping[str, Kind], needed: Sequence
     for name, one in given.items():
         if name not in known:
             raise MinillmError(f"{where}: {reprlib.repr(name)} is not supported, only {', '.join(known)}")
-        if not (kind := known[name]).holds(one):
-            raise MinillmError(f"{where}: {name} must be {kind.name}, got {reprlib.repr(one)}")
+        given[name] = known[name].read(f"{where}: {name}", one)
     if missing := [name for name in needed if name not in given]:
         raise MinillmError(f"{where} needs {missing[0]}")
     return given

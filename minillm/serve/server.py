@@ -88,7 +88,7 @@ def make_app(
     routes += [*_routes(shown), Route("/openapi.json", description)]
     return Starlette(
         routes=routes,
-        middleware=[*options.cors(), *([Middleware(ApiKey, keys)] if keys else [])],
+        middleware=[*options.around(), *([Middleware(ApiKey, keys)] if keys else [])],
         exception_handlers=dict.fromkeys((MinillmError, EngineError, HTTPException, Exception), on_error),
         lifespan=server.lifespan,
     )
@@ -219,7 +219,7 @@ def _for_trainers(server: _Server) -> list[Endpoint]:
         Endpoint(
             "POST", "/update_weights", update, "Load the weights of a folder into the live model",
             openapi.short(message="string"), control.UPDATE, ["update_info"],
-            errors={409: "requests are under way"},
+            errors={409: "requests are under way"}, is_open=False,
         ),
     ]  # fmt: skip
 
@@ -236,7 +236,9 @@ def _for_adapters(server: _Server) -> list[Endpoint]:
 
         summary = (ask.__doc__ or "").partition(",")[0]
         errors = {404: "there is no such adapter"}
-        return Endpoint("POST", path, handler, summary, "text/plain", body, required, errors=errors)
+        return Endpoint(
+            "POST", path, handler, summary, "text/plain", body, required, errors=errors, is_open=False
+        )
 
     adapters = server.adapters
     return [
@@ -442,14 +444,15 @@ class _Generate:
 
         exchange, prompts = await self.server.apart(read, body)
         requests = self.server.llm.requests(
-            prompts, exchange.params, exchange.priority, lora_request=exchange.adapter
+            prompts, exchange.asked, exchange.priority, lora_request=exchange.adapter
         )
         async with requests as outputs:
             if exchange.stream:
                 await send_events(send, exchange, outputs)
             else:
                 whole = await exchange.whole(outputs)
-                await answer(whole)(request.scope, request.receive, send)
+                headers = protocol.ignored_header(exchange.ignored)
+                await answer(whole, headers=headers)(request.scope, request.receive, send)
 
 
 # ---------------------------------------------------------------- the process

@@ -100,10 +100,10 @@ def tokenized(body: Any, served: Served) -> Json:
     elif not arguments["messages"]:
         raise ApiError("messages are missing; give at least one", param="messages")
     else:
-        messages = [protocol.message(i, message) for i, message in enumerate(arguments["messages"])]
+        messages = [protocol.message(i, message, []) for i, message in enumerate(arguments["messages"])]
         opens = arguments.get("add_generation_prompt", True)
         continues = arguments.get("continue_final_message", False)
-        options = arguments.get("chat_template_kwargs", {})
+        options = {**served.template_options, **arguments.get("chat_template_kwargs", {})}
         if (use := ToolUse.of(arguments)).tools:
             options = {"tools": use.tools, **options}
         prompt = chat_prompt(tokenizer, messages, template, opens, continues, options)
@@ -133,6 +133,6 @@ def tokenizer_info(served: Served) -> Json:
 
 
 def _read(body: Any, known: Mapping[str, Kind], served: Served) -> Json:
-    arguments = protocol.given_fields(body, known)
+    arguments = protocol.given_fields(body, known, ignored=[])
     served.adapter(arguments.pop("model", served.name))  # tokens are alike with all of them
     return arguments

@@ -72,6 +72,10 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
         {"prompt": [[1, 2], [3]], "max_tokens": 2, "stream": True, "stream_options": {"include_usage": True}},
         {"prompt": "a", "max_tokens": 2, "structured_outputs": {"json": PARAMETERS}, "seed": 1, "n": 2},
         {"prompt": "a", "max_tokens": 2, "allowed_token_ids": [5], "bad_words": ["b"], "prompt_logprobs": 1},
+        {
+            "prompt": ["a", [1, 2]], "max_tokens": 3, "use_beam_search": True, "n": 3, "length_penalty": 0.5,
+            "logprobs": 1, "guided_choice": ["a", "b"],
+        },
     ],
     "/v1/chat/completions": [
         {

@@ -96,7 +96,6 @@ def test_invocations_are_chats_and_completions(plain: Asked) -> None:
                         answer["usage"]["prompt_tokens_details"] = None
             assert whole == invoked
     assert "neither messages" in plain.error("/invocations", {"max_tokens": 3})
-    assert "there is no field 'prompt'" in plain.error("/invocations", {"messages": ASK, "prompt": "a"})
     assert "must be a JSON object" in plain.error("/invocations", [1])
     assert plain.error("/invocations", {"model": "b", "prompt": "a"}, 404).startswith("there is no model 'b'")
 
@@ -178,6 +177,14 @@ def test_without_a_tokenizer_ids_come_in_and_go_out(model: Transformer) -> None:
             assert found == sample.token_logprobs
             tokens = [x for choice in choices for x in choice["logprobs"]["tokens"]]
             assert tokens == [f"token_id:{token}" for token in sample.token_ids]
+        # An echo without text is of names and logprobs, if those are asked for.
+        body = {"prompt": PROMPT, **GREEDY, "logprobs": 1, "echo": True}
+        (echoed,) = server.get("/v1/completions", body)["choices"]
+        assert (echoed["text"], echoed["token_ids"]) == ("", sample.token_ids)
+        assert echoed["prompt_token_ids"] == PROMPT
+        names = [f"token_id:{token}" for token in [*PROMPT, *sample.token_ids]]
+        assert echoed["logprobs"]["tokens"] == names
+        assert echoed["logprobs"]["token_logprobs"][3:] == sample.token_logprobs
         cut = server.get(
             "/v1/completions", {"prompt": [9, 9, *PROMPT], **GREEDY, "truncate_prompt_tokens": 3}
         )
@@ -186,7 +193,6 @@ def test_without_a_tokenizer_ids_come_in_and_go_out(model: Transformer) -> None:
         assert generated["choices"][0]["token_ids"] == sample.token_ids
         for path, wrong in (
             ("/v1/completions", {"prompt": "a"}),
-            ("/v1/completions", {"prompt": PROMPT, "echo": True}),
             ("/v1/chat/completions", {"messages": ASK}),
             ("/v1/responses", {"input": "a"}),
             ("/tokenize", {"prompt": "a"}),

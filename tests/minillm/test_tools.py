@@ -1033,9 +1033,9 @@ BAD: list[tuple[dict[str, Any], str | None, str]] = [
     ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages", "needs a content"),
     ({"messages": [{"role": "tool", "content": "a", "tool_call_id": 5}]}, "messages", "must be a string"),
     (
-        {"messages": [{"role": "user", "content": "a", "refusals": "b"}]},
+        {"messages": [{"role": "assistant", "content": "a", "prefix": True}]},
         "messages",
-        "'refusals' is not supported",
+        "prefix is not supported",
     ),
     ({"messages": [{"role": ["user"], "content": "a"}]}, "messages", "role must be a string"),
 ]

@@ -21,6 +21,8 @@ from minillm import (
     LLMEngine,
     MinillmError,
     SamplingParams,
+    StructuredOutputsParams,
+    Tokenizer,
     Transformer,
     save_model,
 )
@@ -365,15 +367,46 @@ def test_what_asks_for_nothing_is_noted_once(
         ]
 
 
-def test_a_backend_of_structured_outputs_is_the_one_that_is_here(
-    tiny_llama: Callable[..., Transformer],
+def test_llguidance_takes_the_place_of_every_backend(
+    tiny_llama: Callable[..., Transformer], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_llama("fp32")
+    model, options = tiny_llama("fp32"), {"kv_cache_memory_bytes": 1 << 20}
+    monkeypatch.setattr(minillm.errors, "_noted", set())
     for backend in ("auto", "guidance"):
-        LLM(model, kv_cache_memory_bytes=1 << 20, structured_outputs_config={"backend": backend})
-    for other in ({"backend": "xgrammar"}, {"backend": "auto", "disable_any_whitespace": True}):
-        with pytest.raises(MinillmError, match=r"LLM\(structured_outputs_config="):
-            LLM(model, kv_cache_memory_bytes=1 << 20, structured_outputs_config=other)
+        LLM(model, **options, structured_outputs_config={"backend": backend})
+    assert caplog.messages == []
+    for backend in ("xgrammar", "outlines", "lm-format-enforcer"):
+        LLM(model, **options, structured_outputs_config={"backend": backend, "disable_fallback": True})
+        LLM(model, **options, guided_decoding_backend=backend)
+    assert "llguidance takes the place of the backend 'xgrammar'" in caplog.messages
+    for other in (
+        {"backend": "abacus"}, {"disable_additional_properties": True}, {"backends": "auto"}, "xgrammar",
+        {"reasoning_parser": "qwen3"}, {"backend": torch.zeros(2)}, {"disable_any_whitespace": "yes"},
+    ):  # fmt: skip
+        with pytest.raises(MinillmError, match=r"^structured_outputs_config"):
+            LLM(model, **options, structured_outputs_config=other)
+
+
+def test_white_space_can_be_kept_out_of_all_json(
+    tiny_llama: Callable[..., Transformer], demo_model_path: Path
+) -> None:
+    """By arithmetic: with a space forced wherever one may stand, there is none."""
+    tokenizer = Tokenizer.from_folder(demo_model_path)
+    structure = StructuredOutputsParams(
+        json={"type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2}
+    )
+    spaces = {i: 100.0 for i in range(len(tokenizer)) if tokenizer.decode([i]).isspace()}
+    params = SamplingParams(temperature=0, max_tokens=30, structured_outputs=structure, logit_bias=spaces)
+    for tight in (False, True):
+        llm = LLM(
+            tiny_llama("fp32", vocab_size=49152),
+            tokenizer,
+            kv_cache_memory_bytes=1 << 22,
+            structured_outputs_config={"backend": "auto", "disable_any_whitespace": tight},
+        )
+        (output,) = llm.generate(["Numbers:"], params)
+        assert (output.outputs[0].text == "[1,1]") is tight
+        assert llm.is_prepared(params)
 
 
 # ---------------------------------------------------------------- values of no sense
