@@ -96,6 +96,10 @@ page.run = (() => {
     action,
   });
 
+  // Rows of long lists have two lines on a phone.
+  const rowHeight = () => (innerWidth > 640 ? 34 : 56);
+  const rowHead = (kind, names) => page.el(`div.row.head.${kind}`, names.map(([name, note]) => page.el("span", { tip: note, tabindex: 0 }, name)));
+
   const FLAG_CLASS = {
     reached: "good", "there already": "", "on its way": "info", overshot: "warn", "taken back": "warn",
     "wrong way": "bad", vanished: "bad", "did not move": "bad", "other bits than the trainer's": "bad",
@@ -115,5 +119,5 @@ page.run = (() => {
     flag ? page.el(`span.tag${FLAG_CLASS[flag] ? "." + FLAG_CLASS[flag] : ""}`, { tip: FLAG_WORDS[flag] ?? flag }, flag)
       : null;
 
-  return { open, problem, state, actions, part, filtered, span, find, link, flagTag, FLAG_WORDS };
+  return { open, problem, state, actions, part, filtered, span, find, link, flagTag, FLAG_WORDS, rowHeight, rowHead };
 })();
