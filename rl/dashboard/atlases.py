@@ -19,7 +19,7 @@ def find_atlas(folder: Path) -> Path | None:
     for place in (folder, *sorted(own, key=iteration_of, reverse=True)):
         try:
             written = json.loads((place / CONFIG).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(written, dict) and written.get("format") == VERSION:
             return place
