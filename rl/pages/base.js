@@ -108,7 +108,7 @@ const page = (() => {
   const SVG_TAGS = new Set(["svg", "path", "g", "line", "rect", "circle", "text", "polyline"]);
 
   // Text of a model or a file, with control characters and marks of direction as symbols.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e0fff}]/gu;
   function visible(text) {
     return String(text).replace(HIDDEN, (mark) => {
       const code = mark.codePointAt(0);

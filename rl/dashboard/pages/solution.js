@@ -41,11 +41,11 @@ page.solution = (() => {
   // For each token of the solution its latest row up to the iteration of the address, and its first one.
   function byToken(run, data, at) {
     const { rows } = data;
-    const until = missing(at.iteration) ? Infinity : Number(at.iteration);
+    const [from, until] = page.run.seen(at);
     const total = data.golden.length + data.missing;
     const known = new Map();
     rows.k.forEach((k, i) => {
-      if (rows.iteration[i] > until) return;
+      if (rows.iteration[i] < from || rows.iteration[i] > until) return;
       const entry = known.get(k) ?? { k, place: total - k, times: 0, value: null };
       if (!missing(rows.value[i])) [entry.value, entry.valueRow] = [rows.value[i], i];
       if (!missing(rows.logprob[i])) {
