@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import MinillmError
-from rl.dashboard.atlases import find_atlas, iteration_of, problem_files, rows_of, texts_of
+from rl.dashboard.atlases import find_atlas, iteration_of, least_rollouts, problem_files, rows_of, texts_of
 from rl.dashboard.audits import audit_files, read_audit
 from rl.dashboard.columns import ACTION_COLUMNS, GOLDEN_COLUMNS, STATE_COLUMNS
 from rl.dashboard.journal_reader import JournalReader
@@ -226,6 +226,7 @@ class RunData:
                 ids = {name: problem[name] for name in ("prompt_ids", "golden_ids")}
                 if not facts.known:
                     facts.learn({"kind": "problem", "cases": [], **ids})
+                facts.least = least_rollouts(path.parent)
                 self._tokens.learn(texts_of(problem))
                 facts.head = problem["head"], len(problem["golden_ids"]) - len(problem["entries"])
                 kind = self._index(self._kinds, "atlas")
@@ -268,6 +269,7 @@ class RunData:
                 "texts": self._tokens.table(i for part in ids for i in part),
                 # Without a tokenizer an atlas has the text before its first token in one piece.
                 "head": None if self._tokens.name else facts.head,
+                "least": facts.least,
                 "tokenizer": self._tokens.name,
             },
         )

@@ -64,7 +64,7 @@ page.audit = (() => {
       el("div.tools", el("div.segments", { role: "group", aria: { label: "Rows of the map" } }, ["layer", "kind"].map((one) => button(one, `by ${one}`, { by: one === "layer" ? null : one }, one === by, null))),
         el("div.segments", { role: "group", aria: { label: "Measure that is shown" } }, there.map(([key, text, tip]) => button(key, text, { measure: key }, key === name, tip)))), holder);
     page.heatmap.draw(holder, {
-      rows: Object.keys(chosen[by]), columns: reports.map((report) => report.step), label: words, across: "iteration", name: visible,
+      rows: Object.keys(chosen[by]), columns: reports.map((report) => report.step), label: words, across: "iteration", name: visible, widest: 220,
       cell: (row, step) => {
         const value = all.get(step).get(row)?.[name];
         return missing(value) ? null : {

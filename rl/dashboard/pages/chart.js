@@ -9,10 +9,10 @@ page.chart = (() => {
   // zoom(range) is told a new one. about(x) heads what is told of a place, and pick(x) is called for one that is chosen.
   function curves({
     title, series, range = null, zoom = null, pick = null, about = (x) => `iteration ${x}`, digits = short, height = 120,
-    note = "", zero = false, stacked = false, label = short, marked = null,
+    note = "", zero = false, stacked = false, label = short, marked = null, width = 340,
   }) {
     const used = series.map((one, place) => ({ ...one, colour: `var(${COLOURS[place % COLOURS.length]})` })).filter((one) => one.y.some((y) => !missing(y)));
-    const [width, left, bottom, top] = [340, 44, 20, 8];
+    const [left, bottom, top] = [44, 20, 8];
     const xs = used.flatMap((one) => one.x);
     const [x0, x1] = range ?? [Math.min(...xs), Math.max(...xs)];
     const inside = (x) => x >= x0 && x <= x1;
@@ -58,7 +58,7 @@ page.chart = (() => {
 
   // Three to five round numbers from below the least to above the most.
   function ticks(least, most) {
-    const rough = (most - least) / 2;
+    const rough = (most - least) / 3;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 2.5, 5, 10].find((n) => n * power >= rough * 0.999) * power;
     const [from, to] = [Math.floor(least / step + 1e-9), Math.ceil(most / step - 1e-9)];

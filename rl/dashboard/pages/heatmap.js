@@ -7,7 +7,7 @@ page.heatmap = (() => {
 
   // rows and columns are keys; cell(row, column) is {shade: 0 to 1, text, facts: function, open: function, say} or null.
   // across names what the columns are; name(row) writes a row; over(pen, place) draws over the cells.
-  function draw(holder, { rows, columns, cell, name, across, label, over = null, widest = 92 }) {
+  function draw(holder, { rows, columns, cell, name, across, label, over = null, widest = 120 }) {
     if (!rows.length || !columns.length) return;
     const cells = rows.map((row) => columns.map((column) => cell(row, column)));
     const left = Math.min(150, 18 + Math.max(...rows.map((row) => name(row).length)) * 7.3);

@@ -191,14 +191,16 @@ page.solution = (() => {
     const entries = [...known.values()].filter((entry) => !missing(entry.value)).sort((a, b) => a.place - b.place);
     if (entries.length < 3) return null;
     const { rows } = data;
-    const bound = (name) => entries.map((entry) => (run.kinds[rows.kind[entry.valueRow]] === "atlas" ? rows[name][entry.valueRow] : null));
+    // Values between measured states lie on a line, and so does the band.
+    const measured = (row) => run.kinds[rows.kind[row]] === "atlas" && rows.trials[row] >= data.least;
+    const bound = (name) => entries.map((entry) => (measured(entry.valueRow) ? rows[name][entry.valueRow] : null));
     const series = [{ name: "", x: entries.map((entry) => entry.place), y: entries.map((entry) => entry.value), low: bound("low"), high: bound("high") }];
     const name = (place) => visible(data.text(data.golden[place])).replaceAll("\n", "⏎") || "∅";
-    const words = series[0].low.some((x) => !missing(x)) ? "mean reward before each token; the band is the exact 95% interval" : "mean reward before each token that was cut off";
+    const words = series[0].low.some((x) => !missing(x)) ? "mean reward before each token; the band is the exact 95% interval of states that were measured" : "mean reward before each token that was cut off";
     return el("section.card", { aria: { label: "Value along the solution" } },
       el("header", el("h2", "Value along the solution"), el("span.soft.small", words)),
       page.chart.curves({
-        title: "", series, zero: true, height: 150, digits: (x) => fixed(x, 2), marked: total - k,
+        title: "", series, zero: true, height: 170, width: innerWidth > 1000 ? 600 : Math.max(300, Math.min(700, innerWidth - 46)), digits: (x) => fixed(x, 2), marked: total - k,
         about: (place) => `${name(place)}, k ${total - place}`, label: (place) => `k ${total - place}`,
         pick: (place) => go({ redacted: total - place, action: null }),
       }));
