@@ -22,16 +22,19 @@ page.compare = (() => {
   function curves(run, other, at, chooser) {
     const [from, to] = page.run.span(at.iterations);
     const zoom = (span) => go({ iterations: span && span[1] > span[0] ? `${span[0]}-${span[1]}` : null });
-    const lines = (one) => new Map(page.overview.plots(one).flatMap((plot) => plot.series.filter((s) => s.y.some((y) => !missing(y))).map((s) => [s.of, { plot, ...s }])));
+    const lines = (one) => new Map(page.overview.plots(one).flatMap((plot) => (plot.stacked ? sum(plot) : plot.series).filter((s) => s.y.some((y) => !missing(y))).map((s) => [s.of, { plot, ...s }])));
     const [a, b] = [lines(run), lines(other)];
     const drawn = [...new Map([...a, ...b])].map(([name, { plot, name: part }]) => page.chart.curves({
-      title: part && !plot.stacked ? `${plot.title}: ${part}` : part ? `seconds: ${part}` : plot.title, note: plot.note, digits: plot.digits, zero: plot.zero || plot.stacked, zoom,
+      title: part ? `${plot.title}: ${part}` : plot.title, note: plot.note, digits: plot.digits, zero: plot.zero || plot.stacked, zoom,
       range: Number.isFinite(from) ? [from, to] : null,
       series: [[a, run], [b, other]].map(([found, one]) => ({ x: [], y: [], ...found.get(name), name: visible(one.name) })),
     }));
     return el("section.card.wide", { aria: { label: "Curves of both runs" } }, el("header", el("h2", `${visible(run.name)} and ${visible(other.name)}`), el("span.soft.small", "by iteration; drag to zoom"), chooser),
       drawn.length ? el("div.plots", drawn) : el("p.soft", "Neither run has numbers yet."));
   }
+
+  // Parts that are drawn one on top of the other, as their sum.
+  const sum = ({ series }) => (series.length ? [{ of: "sum", name: "all", x: series[0].x, y: series[0].x.map((_, i) => series.reduce((all, one) => all + (one.y[i] ?? 0), 0)) }] : []);
 
   // A table's head, whose words explain themselves.
   const head = (names) => el("thead", el("tr", names.map(([words, note], i) => el(i ? "th.number" : "th", { scope: "col", tip: note ?? null, tabindex: note ? 0 : null }, visible(words)))));
