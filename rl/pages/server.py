@@ -100,6 +100,7 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # a request that names none is answered with headers all the same
     server_version, sys_version = "minillm", ""
     timeout = 60
 
