@@ -5,7 +5,7 @@ page.overview = (() => {
   const { el, get, go, missing, fixed, short, whole, plural, percent, visible } = page;
 
   function show(run, at) {
-    if (!run.count && run.kinds.includes("atlas")) return problemsCard(run);
+    if (!run.count && run.kinds.includes("atlas")) return [problemsCard(run)];
     return [summary(run, at), heatCard(run, at), curveCard(run, at), statesCard(run, at)];
   }
 

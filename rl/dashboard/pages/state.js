@@ -139,7 +139,7 @@ page.state = (() => {
         flags.length > 1 || at.verdict ? el("span.segments.end", { role: "group", aria: { label: "Show moves that" } }, flags.map((flag) =>
           el("button", { aria: { pressed: String(at.verdict === flag) }, tip: page.run.FLAG_WORDS[flag], on: { click: () => go({ verdict: at.verdict === flag ? null : flag }, { replace: true }) } }, flag))) : null),
       el(`div.rails${ended ? ".with-end" : ""}`, shown.map((i) => rail(state, state.actions[i], place)),
-        el("div.rail-row", { aria: { hidden: "true" } }, el("span"), el("span.rail-axis.soft.small", el("span", fixed(low)), el("span", "nats"), el("span", fixed(high))))));
+        el("div.rail-ends", { aria: { hidden: "true" } }, el("span"), el("span.rail-axis.soft.small", el("span", fixed(low)), el("span", "nats"), el("span", fixed(high))))));
   }
 
   function rail(state, action, place) {
