@@ -166,12 +166,12 @@ page.solution = (() => {
     ];
   }
 
-  const tokenName = (data, id, k) => [el("strong.mono.ltr", visible(data.text(id)).replace("\n", "⏎") || "∅"), el("span.soft", ` token ${id}, k ${k}`)];
+  const tokenName = (data, id, k) => [el("strong.mono.ltr", visible(data.text(id)).replaceAll("\n", "⏎") || "∅"), el("span.soft", ` token ${id}, k ${k}`)];
 
   function likeliest({ rows }, entry, id) {
     const likely = missing(entry.row) ? [] : rows.likeliest[entry.row] ?? [];
     return likely.length ? el("div.likely", el("span.soft", "likeliest then"), likely.map(([token, logprob, text]) =>
-      el(`div.like${token === id ? ".golden" : ""}`, el("span.mono.ltr", visible(text).replace("\n", "⏎")), el("i", { style: { "--share": Math.exp(logprob) } }), el("span", percent(Math.exp(logprob)))))) : null;
+      el(`div.like${token === id ? ".golden" : ""}`, el("span.mono.ltr", visible(text).replaceAll("\n", "⏎")), el("i", { style: { "--share": Math.exp(logprob) } }), el("span", percent(Math.exp(logprob)))))) : null;
   }
 
   const tokenFacts = (run, data, entry, id) => [...tokenName(data, id, entry.k), page.facts(factRows(run, data, entry)), likeliest(data, entry, id)].filter(Boolean);
@@ -212,7 +212,7 @@ page.solution = (() => {
     const ids = at.ids === "1";
     const body = el("div.prompt.ltr", { tabindex: 0, role: "group", aria: { label: "prompt" } });
     const fill = () => body.replaceChildren(...(ids
-      ? data.prompt.map((id) => el("span.with-id", el("span", visible(data.text(id)).replace("\n", "⏎")), el("sub", String(id))))
+      ? data.prompt.map((id) => el("span.with-id", el("span", visible(data.text(id)).replaceAll("\n", "⏎")), el("sub", String(id))))
       : [visible(data.prompt.map(data.text).join(""))]));
     const details = el("details.card", { open: at.prompt === "1" || null, on: { toggle: () => details.open && !body.childNodes.length && fill() } },
       el("summary", el("h2", "Prompt"), el("span.soft.small", `${page.plural(data.prompt.length, "token")}${data.tokenizer ? `, tokenizer of ${visible(data.tokenizer)}` : ""}${data.known ? "" : "; where it ends is not known, this is what was never cut off"}`)),
