@@ -41,6 +41,7 @@ problem's first round is done.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -234,3 +235,17 @@ def read_atlas(folder: str | Path) -> tuple[dict[str, Any], list[ProblemAtlas]]:
     config = read_config(folder, VERSION)
     paths = sorted(path for path in folder.glob("*.json") if path.name != CONFIG)
     return config, [read_problem(path) for path in paths]
+
+
+def main() -> int:
+    """Name the command for ARC's problems and the function for one's own; return the exit status."""
+    print(
+        "error: rl.atlas knows no problems by itself: python -m arc.atlas maps those of ARC tasks, and a "
+        "program maps its own by rl.atlas_rollouts.make_atlas",
+        file=sys.stderr,
+    )
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -36,14 +36,13 @@ from rl.atlas import (
 )
 from rl.options import check_options
 from rl.rewards import check_problems
-from rl.rollout import RolloutContext, Start, roll_out, seed_of
+from rl.rollout import LIKELIEST, RolloutContext, Start, roll_out, seed_of
 from rl.run_folder import hold
 from rl.trainer import Progress, fingerprint
 from rl.types import Problem, Rollout, redact
 
 # Rollouts that are sampled and saved together, of whole rounds; states whose logprobs are held at a time.
 _BATCH, _ROWS = 256, 64
-_LIKELIEST = 5
 
 
 def make_atlas(
@@ -189,7 +188,7 @@ def _begin(llm: LLM, problem: Problem, config: AtlasConfig) -> ProblemAtlas:
         rows_RV = llm.next_token_logprobs([redact(problem, k).prefix_ids for k in ks])
         for k, row_V in zip(ks, rows_RV, strict=True):
             own = row_V[golden[-k]]
-            values_L, ids_L = row_V.topk(min(_LIKELIEST, int(row_V.isfinite().sum())))
+            values_L, ids_L = row_V.topk(min(LIKELIEST, int(row_V.isfinite().sum())))
             entries.append(
                 AtlasEntry(
                     k=k,

@@ -60,7 +60,7 @@ def read_looks(folder: Path) -> list[dict[str, Any]]:
     path = folder / LOOKS
     lines: list[dict[str, Any]] = []
     for text in path.read_bytes().split(b"\n") if path.exists() else ():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             if isinstance(line := json.loads(text), dict) and "kind" in line:
                 lines.append(line)
     return lines

@@ -79,7 +79,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     """Read the numbers of each iteration so far, but for a line that a killed process left half written."""
     path = folder / METRICS
     lines: list[dict[str, float]] = []
-    for text in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
+    for text in path.read_bytes().split(b"\n") if path.exists() else ():
+        with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(text))
     return lines

@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raise `MinillmError` for a damaged file."""
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MinillmError(f"{path} is damaged: {error}") from None
     if not isinstance(value, dict):
         raise MinillmError(f"{path} is damaged: it holds no JSON object")

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from minillm.errors import MinillmError
 from rl.atlas import VERSION
-from rl.run_folder import CONFIG
+from rl.run_folder import CONFIG, read_config
 
 _NAME = re.compile(r"atlas-(\d+)")
 
@@ -19,7 +20,7 @@ def find_atlas(folder: Path) -> Path | None:
     for place in (folder, *sorted(own, key=iteration_of, reverse=True)):
         try:
             written = json.loads((place / CONFIG).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(written, dict) and written.get("format") == VERSION:
             return place
@@ -35,6 +36,14 @@ def iteration_of(atlas: Path) -> int:
 def problem_files(atlas: Path | None) -> list[Path]:
     """List its problems' files."""
     return [] if atlas is None else sorted(path for path in atlas.glob("*.json") if path.name != CONFIG)
+
+
+def least_rollouts(atlas: Path) -> int:
+    """Say how many rollouts a state's value rests on at least, unless it lies between others'."""
+    try:
+        return int(read_config(atlas, VERSION)["atlas"]["rollouts"])
+    except (MinillmError, KeyError, TypeError, ValueError):
+        return 1
 
 
 def rows_of(problem: dict[str, Any], kind: int, iteration: int) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from minillm.errors import MinillmError
-from rl.dashboard.atlases import find_atlas, iteration_of, problem_files, rows_of, texts_of
+from rl.dashboard.atlases import find_atlas, iteration_of, least_rollouts, problem_files, rows_of, texts_of
 from rl.dashboard.audits import audit_files, read_audit
+from rl.dashboard.columns import ACTION_COLUMNS, GOLDEN_COLUMNS, STATE_COLUMNS
 from rl.dashboard.journal_reader import JournalReader
 from rl.dashboard.records import Facts, Record, golden_action, ids_of, rollouts_of, shown, value_of
 from rl.dashboard.tokens import Tokens
@@ -29,57 +30,6 @@ from rl.pages.chunks import write_chunk
 from rl.run_folder import read_json
 
 CHUNK_BYTES = 200_000
-_STATE_COLUMNS = [
-    "iteration",
-    "problem",
-    "k",
-    "kind",
-    "value",
-    "chunk",
-    "version",
-    "rollouts",
-    "flags",
-    "logprob",
-    "after",
-]
-_ACTION_COLUMNS = [
-    "state",
-    "index",
-    "token",
-    "golden",
-    "logprob",
-    "reference",
-    "target",
-    "trained",
-    "after",
-    "mean",
-    "low",
-    "high",
-    "trials",
-    "advantage",
-    "flag",
-]
-_GOLDEN_COLUMNS = [
-    "state",
-    "iteration",
-    "k",
-    "kind",
-    "value",
-    "entropy",
-    "likeliest",
-    "logprob",
-    "reference",
-    "target",
-    "trained",
-    "after",
-    "rank",
-    "advantage",
-    "mean",
-    "low",
-    "high",
-    "trials",
-    "flag",
-]
 
 
 class RunData:
@@ -103,12 +53,14 @@ class RunData:
         self._problems: dict[str, Facts] = {}
         self._kinds: list[str] = []
         self._flags: list[str] = []
-        self._states: dict[str, list[Any]] = {name: [] for name in _STATE_COLUMNS}
-        self._actions: dict[str, list[Any]] = {name: [] for name in _ACTION_COLUMNS}
+        self._states: dict[str, list[Any]] = {name: [] for name in STATE_COLUMNS}
+        self._actions: dict[str, list[Any]] = {name: [] for name in ACTION_COLUMNS}
         self._golden: dict[str, dict[str, list[Any]]] = {}
         self._chunk, self._open, self._open_bytes = 0, list[dict[str, Any]](), 0
         self._audits: dict[int, tuple[int, dict[str, Any]]] = {}
-        self._waiting: list[Record] = []
+        self._odd: list[str] = []  # sentences on entries that were left out
+        self._looks: Any = None
+        self._damaged_looks = False
 
     def update(self) -> bool:
         """Read what is new, and write what changed; tell whether anything did."""
@@ -129,13 +81,15 @@ class RunData:
         self.version += 1
         # A folder that is an atlas alone is no run, and need not be one.
         messages = [] if atlas == self.folder else list(self._journal.problems)
-        changed = self._learn(messages)
+        changed = self._learn()
+        self._say(messages)
         for record in records:
             try:
                 changed.add(self._take(record))
             except (KeyError, TypeError, IndexError, AttributeError, ValueError, MinillmError) as error:
-                message = f"An entry of kind {str(record.get('kind'))!r} is not one of this version: {error}."
-                messages.append(message)
+                kind = str(record.get("kind"))
+                self._odd.append(f"An entry of kind {kind!r} is not one of this version: {error}.")
+        messages += self._odd
         changed |= self._read_atlas(list(maps), messages)
         self._flush(last=True)
         for name in changed:
@@ -147,20 +101,30 @@ class RunData:
 
     # ---------------------------------------------------------------- records
 
-    def _learn(self, messages: list[str]) -> set[str]:
-        """Take in `looks.jsonl`; name the problems of which it says something."""
+    def _say(self, messages: list[str]) -> None:
+        """Say what is wrong with `looks.jsonl`."""
         if self._journal.config and not (self.folder / LOOKS).exists():
             messages.append(
                 f"This run left no {LOOKS}: where prompts end, and what programs did, is not known; solutions"
                 " are shown as far as states tell them."
             )
+        if self._damaged_looks:
+            messages.append(f"A line of {LOOKS} is damaged, and left out.")
+
+    def _learn(self) -> set[str]:
+        """Take in `looks.jsonl` where it has changed; name the problems that are known now, and were not."""
         changed: set[str] = set()
-        for line in read_looks(self.folder) if self._journal.config else ():
+        stamp = _stamp(self.folder / LOOKS)
+        if not self._journal.config or stamp == self._looks:
+            return changed
+        self._looks, self._damaged_looks = stamp, False
+        for line in read_looks(self.folder):
             try:
-                self._facts(line["problem_id"]).learn(line)
-                changed |= {line["problem_id"]} if line["kind"] == "problem" else set()
+                facts = self._facts(line["problem_id"])
+                changed |= {facts.problem_id} if line["kind"] == "problem" and not facts.known else set()
+                facts.learn(line)
             except (KeyError, TypeError):
-                messages.append(f"A line of {LOOKS} is damaged, and left out.")
+                self._damaged_looks = True
         return changed
 
     def _facts(self, problem_id: str) -> Facts:
@@ -169,19 +133,15 @@ class RunData:
     def _take(self, record: Record) -> str:
         """Add one entry, and name its problem."""
         state = record["state"]
+        if not isinstance(state["problem_id"], str) or type(state["k"]) is not int:
+            raise TypeError("problem_id is to be text, and k a whole number")
         facts, golden = self._facts(state["problem_id"]), golden_action(record)
-        tolerance = self._tolerance
         facts.see(state, None if golden is None else golden["token_id"])
-        number = len(self._states["k"])
-        data = shown(record, number, facts, self._tokens, tolerance)
+        data = shown(record, len(self._states["k"]), facts, self._tokens, self._tolerance)
         size = 250 + sum(
             150 + sum(len(g["text"]) + 16 * len(g["ids"]) + 150 for g in a["groups"]) + 250
             for a in data["actions"]
         )
-        if self._open and self._open_bytes + size > CHUNK_BYTES:
-            self._flush()
-        self._open.append(data)
-        self._open_bytes += size
         flags = [self._index(self._flags, a["flag"]) for a in data["actions"] if a["flag"]]
         column = {
             "iteration": record["iteration"],
@@ -189,16 +149,22 @@ class RunData:
             "k": state["k"],
             "kind": self._index(self._kinds, record["kind"]),
             "value": _rounded(value_of(record)),
-            "chunk": self._chunk,
             "version": record["model_version"],
             "rollouts": len(rollouts_of(record)),
             "flags": sum(1 << i for i in set(flags)),
             "logprob": None if golden is None else golden["logprob"],
             "after": None if golden is None else golden["logprob_after"],
         }
-        _add(self._states, column)
-        self._add_actions(data)
-        self._add_golden(data, facts, column)
+        actions, row = self._action_rows(data), self._golden_row(data, column)
+        # What this version cannot show has raised an error by now: an entry is taken in whole, or not at all.
+        if self._open and self._open_bytes + size > CHUNK_BYTES:
+            self._flush()
+        self._open.append(data)
+        self._open_bytes += size
+        _add(self._states, {**column, "chunk": self._chunk})
+        for action in actions:
+            _add(self._actions, action)
+        _add(self._golden.setdefault(facts.problem_id, {name: [] for name in GOLDEN_COLUMNS}), row)
         return facts.problem_id
 
     @property
@@ -212,47 +178,43 @@ class RunData:
             names.append(name)
         return names.index(name)
 
-    def _add_actions(self, data: dict[str, Any]) -> None:
+    def _action_rows(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = []
         for index, action in enumerate(data["actions"]):
             if action["token_id"] is None:
                 continue
-            own = {name: action[name] for name in ("golden", "logprob", "target", "trials", "advantage")}
+            own = {name: action[name] for name in ("logprob", "target", "trials", "advantage")}
             rounded = {name: _rounded(action[name]) for name in ("mean", "low", "high")}
-            column = {
+            row = {
                 "state": data["number"],
                 "index": index,
                 "token": action["token_id"],
+                "golden": int(bool(action["golden"])),
                 "reference": action["logprob_reference"],
                 "trained": action["logprob_trained"],
                 "after": action["logprob_after"],
                 "flag": None if action["flag"] is None else self._index(self._flags, action["flag"]),
-                **own,
-                **rounded,
             }
-            column["golden"] = int(bool(action["golden"]))
-            _add(self._actions, column)
+            rows.append({**row, **own, **rounded})
+        return rows
 
-    def _add_golden(self, data: dict[str, Any], facts: Facts, column: dict[str, Any]) -> None:
+    def _golden_row(self, data: dict[str, Any], column: dict[str, Any]) -> dict[str, Any]:
         golden: dict[str, Any] = next((a for a in data["actions"] if a["golden"]), {})
         named = {n: golden.get(n) for n in ["logprob", "target", "rank", "advantage", "trials", "flag"]}
         likely = [
             [token, logprob, self._tokens.text(token)] for token, logprob in data.get("likeliest") or ()
         ]
-        rows = self._golden.setdefault(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS})
-        _add(
-            rows,
-            {
-                "state": data["number"],
-                **{name: column[name] for name in ("iteration", "k", "kind", "value")},
-                "entropy": _rounded(data.get("entropy")),
-                "likeliest": likely,
-                "reference": golden.get("logprob_reference"),
-                "trained": golden.get("logprob_trained"),
-                "after": golden.get("logprob_after"),
-                **{name: _rounded(golden.get(name)) for name in ("mean", "low", "high")},
-                **named,
-            },
-        )
+        return {
+            "state": data["number"],
+            **{name: column[name] for name in ("iteration", "k", "kind", "value")},
+            "entropy": _rounded(data.get("entropy")),
+            "likeliest": likely,
+            "reference": golden.get("logprob_reference"),
+            "trained": golden.get("logprob_trained"),
+            "after": golden.get("logprob_after"),
+            **{name: _rounded(golden.get(name)) for name in ("mean", "low", "high")},
+            **named,
+        }
 
     def _read_atlas(self, paths: Sequence[Path], messages: list[str]) -> set[str]:
         """Take in the problems of an atlas, in place of what it said before; name them."""
@@ -264,15 +226,16 @@ class RunData:
                 ids = {name: problem[name] for name in ("prompt_ids", "golden_ids")}
                 if not facts.known:
                     facts.learn({"kind": "problem", "cases": [], **ids})
+                facts.least = least_rollouts(path.parent)
                 self._tokens.learn(texts_of(problem))
                 facts.head = problem["head"], len(problem["golden_ids"]) - len(problem["entries"])
                 kind = self._index(self._kinds, "atlas")
-                rows = self._golden.setdefault(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS})
+                rows = self._golden.setdefault(facts.problem_id, {name: [] for name in GOLDEN_COLUMNS})
                 kept = [i for i, old in enumerate(rows["kind"]) if old != kind]
                 for name, values in rows.items():
                     rows[name] = [values[i] for i in kept]
                 for row in rows_of(problem, kind, iteration_of(path.parent)):
-                    _add(rows, {**dict.fromkeys(_GOLDEN_COLUMNS), **row})
+                    _add(rows, {**dict.fromkeys(GOLDEN_COLUMNS), **row})
                 read.add(facts.problem_id)
             except (MinillmError, KeyError, TypeError, OSError) as error:
                 messages.append(f"{path} is damaged: {error}.")
@@ -302,10 +265,11 @@ class RunData:
                 "missing": facts.whole - len(facts.prompt_ids) - len(facts.golden_ids),
                 "known": facts.known,
                 "cases": facts.cases,
-                "rows": self._golden.get(facts.problem_id, {name: [] for name in _GOLDEN_COLUMNS}),
+                "rows": self._golden.get(facts.problem_id, {name: [] for name in GOLDEN_COLUMNS}),
                 "texts": self._tokens.table(i for part in ids for i in part),
                 # Without a tokenizer an atlas has the text before its first token in one piece.
                 "head": None if self._tokens.name else facts.head,
+                "least": facts.least,
                 "tokenizer": self._tokens.name,
             },
         )

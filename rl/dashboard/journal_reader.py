@@ -30,6 +30,8 @@ class JournalReader:
     problems: list[str] = field(default_factory=list)
     restarts: int = 0
     _offset: int = 0
+    _file: int | None = None
+    _damaged: bool = False
 
     def read(self) -> list[dict[str, Any]]:
         """Read the records that are new; those of an unfinished iteration wait until it is finished.
@@ -48,13 +50,21 @@ class JournalReader:
         path = self.folder / JOURNAL
         counted = self._counted()
         try:
-            size = path.stat().st_size
+            return self._read_from(path, counted)
         except FileNotFoundError:
             if counted or counted is None:
                 self.problems.append(f"{JOURNAL} is missing from {self.folder}: no state can be shown.")
-            return []
-        if size < self._offset:
-            self.restarts, self._offset = self.restarts + 1, 0
+        except OSError as error:
+            self.problems.append(f"{path} cannot be read: {error.strerror}.")
+        return []
+
+    def _read_from(self, path: Path, counted: int | None) -> list[dict[str, Any]]:
+        status = path.stat()
+        size = status.st_size
+        # Another file of that name is another run's.
+        if size < self._offset or self._file not in (None, status.st_ino):
+            self.restarts, self._offset, self._damaged = self.restarts + 1, 0, False
+        self._file = status.st_ino
         if counted is not None and size < counted:
             self.problems.append(
                 f"{JOURNAL} is damaged: it has {size:,} of {counted:,} bytes written; what is there is shown."
@@ -77,8 +87,10 @@ class JournalReader:
                 if not isinstance(record, dict) or not {"kind", "iteration", "state"} <= record.keys():
                     raise ValueError("no entry")
                 records.append(record)
-            except ValueError:
-                self.problems.append(f"A line of {JOURNAL} is damaged, and left out.")
+            except (ValueError, RecursionError):
+                self._damaged = True
+        if self._damaged:
+            self.problems.append(f"A line of {JOURNAL} is damaged, and left out.")
         self._offset += len(whole) + bool(whole)
         return records
 

@@ -44,6 +44,7 @@ class Facts:
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Of an atlas: the text before its first token, and how many tokens that is.
     head: tuple[str, int] | None = None
+    least: int = 1  # rollouts of a state that count as a measurement in it
     whole: int = 0  # tokens of prompt and solution, as states tell
 
     def learn(self, line: Mapping[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from minillm.errors import MinillmError
 from rl.dashboard.data import RunData
-from rl.pages.chunks import copy_pages, write_chunk
+from rl.pages.chunks import DATA, copy_pages, write_chunk
 
 
 class Dashboard:
@@ -35,6 +36,9 @@ class Dashboard:
         if twice := {name for name in names if names.count(name) > 1}:
             raise MinillmError(f"two runs are called {min(twice)}, which names them in addresses; rename one")
         copy_pages(pages, ["rl.dashboard"])
+        # Data of an earlier time, of other runs perhaps, is not to be sent along with these.
+        for folder in (path for path in (pages / DATA).iterdir() if path.is_dir()):
+            shutil.rmtree(folder)
 
     def update(self) -> bool:
         """Write what changed since the last time; tell whether anything did."""

@@ -48,7 +48,10 @@ class Tokens:
     def text(self, token_id: int) -> str:
         """Write one token."""
         if (known := self._names.get(token_id)) is None:
-            known = f"⟨{token_id}⟩" if self._tokenizer is None else self._tokenizer.name_of(token_id)
+            try:
+                known = f"⟨{token_id}⟩" if self._tokenizer is None else self._tokenizer.name_of(token_id)
+            except (MinillmError, LookupError, TypeError, OverflowError):  # no token of this tokenizer
+                known = f"⟨{token_id}⟩"
             self._names[token_id] = known
         return known
 

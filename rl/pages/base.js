@@ -108,7 +108,7 @@ const page = (() => {
   const SVG_TAGS = new Set(["svg", "path", "g", "line", "rect", "circle", "text", "polyline"]);
 
   // Text of a model or a file, with control characters and marks of direction as symbols.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e0fff}]/gu;
   function visible(text) {
     return String(text).replace(HIDDEN, (mark) => {
       const code = mark.codePointAt(0);
@@ -180,10 +180,10 @@ const page = (() => {
   addEventListener("scroll", hideTip, true);
   addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
 
-  // Rows of names and numbers, for tips.
-  function facts(rows) {
+  // Rows of names and numbers, for tips; `notes` lets a row's third part explain it, where that can be reached.
+  function facts(rows, { notes = false } = {}) {
     const shown = rows.filter((row) => row && row[1] !== null && row[1] !== undefined);
-    return el("dl.facts", shown.map(([name, value]) => [el("dt", name), el("dd", value)]));
+    return el("dl.facts", shown.map(([name, value, note]) => [el("dt", notes && note ? { tip: note, tabindex: 0 } : {}, name), el("dd", value)]));
   }
 
   // ---------------------------------------------------------------- lists
@@ -193,7 +193,7 @@ const page = (() => {
     const sizer = el("div.sizer", { role: "presentation", style: { height: `${count * height}px` } });
     const list = el(
       "div.long-list",
-      { role: "list", tabindex: 0, aria: { label }, style: { "max-height": `${most}px` } },
+      { role: "list", tabindex: 0, aria: { label }, style: { height: `${Math.min(most, count * height)}px` } },
       sizer,
     );
     let from = -1;
@@ -255,7 +255,8 @@ const page = (() => {
     if (missing(x)) return "–";
     if (Number.isInteger(x) && Math.abs(x) < 1e6) return whole(x).replace("-", "−");
     const size = Math.abs(x);
-    return (size !== 0 && (size < 1e-3 || size >= 1e6) ? x.toExponential(2) : x.toPrecision(3)).replace("-", "−");
+    if (size >= 999.5 && size < 1e6) return whole(x).replace("-", "−");
+    return (size !== 0 && (size < 1e-3 || size >= 1e6) ? x.toExponential(2) : x.toPrecision(3)).replaceAll("-", "−");
   }
   const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;
 

@@ -7,14 +7,16 @@ open sees no torn one.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
 
 DATA = "data"
@@ -44,18 +46,47 @@ def copy_pages(folder: Path, packages: Iterable[str]) -> None:
 
 
 def write_chunk(folder: Path, name: str, data: Any) -> int:
-    """Write one chunk of data, JSON; return its size in bytes."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    """Write one chunk of data, JSON, in which NaN and infinities are null; return its size in bytes.
+
+    Raises `MinillmError` where it cannot be written.
+    """
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")
     script = f"chunk({json.dumps(name)},'{quoted}');\n"
     put(folder / DATA / f"{name}.js", script)
     return len(script)
 
 
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
 def put(path: Path, text: str) -> None:
-    """Replace a file in one step, and make its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    """Replace a file in one step, and make its folder. Raises `MinillmError` where it cannot be written."""
+    _replace(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a file beside `path`, then give it that name.
+
+    A reader finds the old file or the new one. Nothing is flushed to the disk: pages can be written again.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise MinillmError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def zip_pages(folder: Path, path: Path) -> None:
@@ -69,7 +100,4 @@ def zip_pages(folder: Path, path: Path) -> None:
             for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _SHIPPED):
                 archive.write(file, f"{path.stem}/{file.relative_to(folder).as_posix()}")
 
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise MinillmError(f"cannot write {path}: {error.strerror or error}") from error
+    _replace(path, write)

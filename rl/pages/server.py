@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,10 +91,16 @@ class PageServer(ThreadingHTTPServer):
             return None
         return file
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where a browser has gone away in the middle of an answer; else report as usual."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # a request that names none is answered with headers all the same
     server_version, sys_version = "minillm", ""
     timeout = 60
 
@@ -116,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", _TYPES[file.suffix])
         self.send_header("Content-Length", str(len(data)))
+        if self.headers.get("Content-Length") or self.headers.get("Transfer-Encoding"):
+            self.send_header("Connection", "close")  # a body is not read, nor taken for the next request
         self.end_headers()
         if body:
             self.wfile.write(data)

@@ -71,11 +71,12 @@ class Visitor:
         assert self.faults == []
 
 
-def axe_faults(page: Any) -> list[str]:
-    """Name what axe-core finds that is serious or critical."""
+def axe_faults(page: Any, only: str | None = None) -> list[str]:
+    """Name what axe-core finds that is serious or critical, by all rules or by one."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    options = {"resultTypes": ["violations"], **({"runOnly": [only]} if only else {})}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{v['id']}: {node['html'][:160]}"
         for v in found

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from minillm import LLM, MinillmError
-from rl.atlas import AtlasConfig, AtlasEntry, ProblemAtlas, next_rollouts, path_of, read_atlas
+from rl.atlas import AtlasConfig, AtlasEntry, ProblemAtlas, main, next_rollouts, path_of, read_atlas
 from rl.atlas_rollouts import make_atlas, states_of
 from rl.intervals import exact_interval
 from rl.types import Rollout
@@ -360,3 +360,9 @@ def test_a_killed_atlas_goes_on_to_the_same_counts(
 def rounds_of(folder: Path) -> int:
     files = [path for path in folder.glob("*.json") if path.name != "config.json"]
     return sum(json.loads(path.read_bytes())["rounds"] for path in files)
+
+
+def test_the_module_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert "python -m arc.atlas" in said and said.count("\n") == 1

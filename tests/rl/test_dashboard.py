@@ -131,6 +131,70 @@ def test_what_is_wrong_is_a_sentence(run: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_damaged_entry_leaves_nothing_behind(run: Path, tmp_path: Path) -> None:
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    folder = tmp_path / "drawn"
+    shutil.copytree(run, folder)
+    (folder / "state.json").unlink()
+
+    def without(name: str) -> str:
+        entry = json.loads(lines[3])
+        del entry[name]
+        return json.dumps(entry) + "\n"
+
+    deep = "[" * 100_000 + "\n"
+    odd = [without("model_version"), lines[4].replace('"k":', '"k": "x", "old_k":'), deep]
+    (folder / "journal.jsonl").write_text("".join([*lines[:3], *odd, *lines[5:]]))
+    dashboard = Dashboard([folder], tmp_path / "pages", live=True)
+    dashboard.update()
+    index = chunk(tmp_path / "pages", "0/index")
+    assert [state["number"] for state in states(tmp_path / "pages")] == list(range(len(lines) - 2))
+    assert {len(column) for column in index["states"].values()} == {len(lines) - 2}
+    # What was left out is said for as long as the page is there.
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write(lines[4])
+    assert dashboard.update() and len(states(tmp_path / "pages")) == len(lines) - 1
+    messages = "\n".join(chunk(tmp_path / "pages", "0/index")["messages"])
+    assert "is not one of this version: 'model_version'" in messages
+    assert "problem_id is to be text, and k a whole number" in messages
+    assert "A line of journal.jsonl is damaged" in messages
+
+
+def test_a_journal_of_another_run_is_read_from_its_start(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "drawn"
+    shutil.copytree(run, folder)
+    (folder / "state.json").unlink()
+    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(lines[:4]))
+    dashboard = Dashboard([folder], tmp_path / "pages", live=True)
+    dashboard.update()
+    (folder / "other").write_text("".join(lines[6:]))
+    (folder / "other").rename(folder / "journal.jsonl")
+    assert dashboard.update()
+    shown = [state["k"] for state in states(tmp_path / "pages")]
+    assert shown == [json.loads(line)["state"]["k"] for line in lines[6:]]
+
+
+def test_numbers_that_json_has_not_are_left_out(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "drawn"
+    shutil.copytree(run, folder)
+    (folder / "metrics.jsonl").write_bytes(
+        b'{"iteration": 1, "loss": NaN, "drift": 1e999}\n\xff\n{"iteration": 2, "loss": 0.5}\n'
+    )
+    Dashboard([folder], tmp_path / "pages").update()
+    metrics = chunk(tmp_path / "pages", "0/index")["metrics"]
+    assert metrics == {"iteration": [1, 2], "names": ["drift", "loss"], "values": [[None, None], [None, 0.5]]}
+
+
+def test_data_of_other_runs_is_not_sent_along(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    Dashboard([run, other], tmp_path / "pages").update()
+    assert (tmp_path / "pages/data/1/index.js").exists()
+    Dashboard([run], tmp_path / "pages").update()
+    assert sorted(path.name for path in (tmp_path / "pages/data").iterdir()) == ["0", "index.js"]
+
+
 def test_solutions_are_pieced_together_without_looks(run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from math import exp
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from minillm import LLM, Tokenizer, load_model
+from rl.atlas import AtlasConfig, AtlasEntry, Likely, ProblemAtlas, write_problem
 from rl.dashboard.site import Dashboard
+from rl.intervals import exact_interval
 from rl.journal import Journal, read_records
 from rl.pages.chunks import zip_pages
 from rl.pages.server import PageServer
@@ -93,10 +96,28 @@ def drawn(letters_folder: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def url(recorded: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pages = tmp_path_factory.mktemp("pages") / "both"
-    Dashboard([recorded, drawn], pages).update()
-    with PageServer(pages).running() as server:
+    folder = tmp_path_factory.mktemp("pages")
+    Dashboard([recorded, drawn, write_atlas(folder / "atlas")], folder / "all").update()
+    with PageServer(folder / "all").running() as server:
         yield server.url
+
+
+def write_atlas(folder: Path) -> Path:
+    """An atlas of one problem, whose five last states are worth 0.5 to 1."""
+    write_config(folder)
+    likely = [Likely(3, "d", -0.5), Likely(4, "e", -1.0)]
+    entries = [
+        AtlasEntry(k, 3, "d", -0.5, 1, 0.7, likely, 16, 16, 4.0 * (4 - k // 2)) for k in range(5, 0, -1)
+    ]
+    atlas = ProblemAtlas("even", [2, 3], [3] * 6, "d", 0, entries)
+    atlas.conclude(AtlasConfig())
+    write_problem(folder, atlas)
+    return folder
+
+
+def write_config(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"format": "atlas 1", "config": {}}')
 
 
 @pytest.fixture
@@ -121,32 +142,90 @@ VIEWS = {
     "?view=compare&with=even&problem=even&redacted=2": "One prefix",
     "?run=drawn": "Curves",
     "?run=drawn&view=solution": "Rollouts",
+    "?view=audit&by=kind&measure=update": "Audit by layer over time",
+    "?run=atlas": "Value along the solution",
+    "?run=atlas&view=overview": "Problems",
 }
 
 
-@pytest.mark.parametrize("query", VIEWS)
-def test_every_view_opens(visitor: Visitor, query: str) -> None:
-    page = visitor.open(query)
-    assert page.locator(f'section[aria-label="{VIEWS[query]}"]').is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+def test_every_view_opens_and_a_phone_has_no_sideways_scroll(visitor: Visitor) -> None:
+    for query, name in VIEWS.items():
+        page = visitor.open(query)
+        assert page.locator(f'section[aria-label="{name}"]').is_visible(), query
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), query
+        turn = page.locator("main").get_attribute("data-ready")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_selector(f'main:not([data-ready="{turn}"])')
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), query
+        page.set_viewport_size({"width": 1280, "height": 900})
 
 
 @needs_axe
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(browser: Any, url: str, scheme: str) -> None:
-    visitor = Visitor(browser, url, color_scheme=scheme, bypass_csp=True)
-    faults = {query: found for query in VIEWS if (found := axe_faults(visitor.open(query)))}
-    visitor.close()
-    assert faults == {}
-
-
-def test_a_phone_has_no_sideways_scroll(browser: Any, url: str) -> None:
-    visitor = Visitor(browser, url, screen={"width": 390, "height": 844})
-    visitor.page.set_viewport_size({"width": 390, "height": 844})
+def test_axe_finds_no_serious_fault(browser: Any, url: str) -> None:
+    visitor = Visitor(browser, url, bypass_csp=True)
+    faults: dict[str, list[str]] = {}
     for query in VIEWS:
         page = visitor.open(query)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), query
+        faults[query] = axe_faults(page)
+        turn = page.locator("main").get_attribute("data-ready")
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_selector(f'main:not([data-ready="{turn}"])')
+        faults[query] += axe_faults(page, only="color-contrast")  # nothing else differs
+        page.emulate_media(color_scheme="light")
     visitor.close()
+    assert {query: found for query, found in faults.items() if found} == {}
+
+
+def test_a_finger_reads_what_a_mouse_hovers_over(browser: Any, url: str, recorded: Path) -> None:
+    visitor = Visitor(browser, url, has_touch=True)
+    page = visitor.open("?problem=even")
+    box = page.locator("canvas.heat").bounding_box()
+    assert box is not None
+    for column in range(6):  # to the first iteration in which the largest k was seen
+        place = box["x"] + box["width"] * (0.25 + column / 8), box["y"] + 10
+        page.touchscreen.tap(*place)
+        if page.locator("#tip").is_visible():
+            break
+    wait_for_text(page, "#tip", "state reward")
+    page.touchscreen.tap(*place)
+    page.wait_for_selector("a.token.here")
+    page.locator("a.token").nth(1).tap()
+    page.wait_for_selector('section[aria-label="Chosen token"]')
+    record = training(recorded, "even", int(parse_qs(urlsplit(page.url).query)["redacted"][0]))
+    chosen = page.locator('section[aria-label="Chosen token"]').inner_text()
+    assert "likeliest then" in chosen and "entropy" in chosen
+    page.locator("a.action").nth(1).tap()
+    wait_for_class(page, "a.action", 1, "here")
+    stopped = {a["stopped"] for a in record["actions"]}
+    assert "Sampling stopped" in page.locator(".chosen").inner_text() or stopped == {None}
+    visitor.close()
+
+
+def test_values_along_a_solution_lead_to_tokens(visitor: Visitor) -> None:
+    page = visitor.open("?run=atlas")
+    plot = page.locator('section[aria-label="Value along the solution"] svg.plot')
+    plot.focus()
+    page.keyboard.press("ArrowRight")
+    assert "k 5" in page.locator("#tip").inner_text() and "0.50" in page.locator("#tip").inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**redacted=5*")
+    text = page.locator('section[aria-label="Chosen token"]').inner_text()
+    low, high = exact_interval(8, 16)
+    assert f"{low:.2f} to {high:.2f}" in text and re.search(r"rollouts\s+16\b", text)
+
+
+def test_an_audit_is_a_map_of_layers_over_time(visitor: Visitor) -> None:
+    page = visitor.open("?view=audit")
+    card = page.locator('section[aria-label="Audit by layer over time"]')
+    card.get_by_role("button", name="by kind").click()
+    page.wait_for_url("**by=kind*")
+    card.get_by_role("button", name="weight norm", exact=True).click()
+    page.wait_for_url("**measure=norm*")
+    card.locator("canvas.heat").focus()
+    page.keyboard.press("ArrowRight")
+    assert "weight norm" in page.locator("#tip").inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**iteration=*")
 
 
 def test_hovers_show_the_journals_numbers(visitor: Visitor, recorded: Path) -> None:
@@ -192,7 +271,7 @@ def test_filters_and_links_and_the_way_back(visitor: Visitor, recorded: Path) ->
     page.wait_for_url("**iterations=2-3*")
     count = sum(r["state"]["k"] == 2 and 2 <= r["iteration"] <= 3 for r in records)
     assert f"{count} of {len(records)}" in page.locator('section[aria-label="States"] header').inner_text()
-    page.locator(".state-row").first.click()
+    page.locator("a.state-row").first.click()
     page.wait_for_selector("a.action.here")
     address = page.url
     page.locator("a.action").nth(1).click()
@@ -225,15 +304,15 @@ def test_colours_verdicts_and_prompt(visitor: Visitor, recorded: Path) -> None:
     page.wait_for_selector(".with-id")
     assert page.locator(".with-id").count() == len("even")
     page.locator("summary", has_text="The same token elsewhere").click()
-    page.wait_for_selector(".move-row")
+    page.wait_for_selector("a.move-row")
     page = visitor.open("?view=moves")
     button = page.locator('section[aria-label="Moves"] .segments button').first
     flag, count = button.inner_text().rsplit(" ", 1)
     button.click()
     page.wait_for_url("**verdict=*")
-    page.wait_for_selector(".move-row")
+    page.wait_for_selector("a.move-row")
     assert page.locator('[role="listitem"]').first.get_attribute("aria-setsize") == count
-    assert set(page.locator(".move-row .tag").all_inner_texts()) == {flag}
+    assert set(page.locator("a.move-row .tag").all_inner_texts()) == {flag}
 
 
 def test_the_keyboard_reaches_all(visitor: Visitor) -> None:
@@ -350,28 +429,38 @@ def test_a_run_that_writes_is_shown_live(browser: Any, drawn: Path, tmp_path: Pa
     dashboard.update()
     with PageServer(tmp_path / "pages").running() as server:
         visitor = Visitor(browser, server.url)
+        visitor.page.clock.install()
         page = visitor.open()
         assert page.get_by_text("6 of 6, the latest first").is_visible()
         assert page.get_by_text("live", exact=True).is_visible()
         page.evaluate("window.same = true")
+
+        def see(text: str) -> None:
+            dashboard.update()
+            page.clock.fast_forward(2000)  # to its next look
+            page.wait_for_selector(f"text={text}")
+
         write(9)
-        dashboard.update()
-        page.wait_for_selector("text=9 of 9, the latest first")
+        see("9 of 9, the latest first")
         write(9, lines[9][:100])
-        dashboard.update()
-        page.wait_for_selector("text=is torn after 100 bytes")
+        see("is torn after 100 bytes")
         write(12)
-        dashboard.update()
-        page.wait_for_selector("text=12 of 12, the latest first")
+        see("12 of 12, the latest first")
         assert page.get_by_text("is torn").count() == 0
         (growing / "journal.jsonl").unlink()
-        dashboard.update()
-        page.wait_for_selector("text=journal.jsonl is missing")
+        see("journal.jsonl is missing")
         config = json.loads((growing / "config.json").read_text())
         (growing / "config.json").write_text(json.dumps({**config, "format": 99}))
-        dashboard.update()
-        page.wait_for_selector("text=is of journal format 99")
-        assert page.evaluate("window.same")
+        see("is of journal format 99")
+        assert page.evaluate("window.same") and visitor.faults == []
+        page.route("**/data/index.js*", lambda route: route.abort())
+        page.clock.fast_forward(2000)
+        page.wait_for_selector("text=not answering")
+        page.unroute("**/data/index.js*")
+        page.clock.fast_forward(2000)
+        page.wait_for_selector(".live.good")
+        assert all("ERR_FAILED" in fault for fault in visitor.faults)
+        visitor.faults.clear()
         visitor.close()
 
 

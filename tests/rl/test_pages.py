@@ -6,6 +6,10 @@ import http.client
 import json
 import os
 import re
+import socket
+import struct
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +91,54 @@ def test_other_methods_and_hosts_are_refused(server: PageServer) -> None:
     assert ask(server, "/", host=f"localhost:{server.server_port}")[0] == 200
 
 
+def test_a_body_is_not_taken_for_the_next_request(server: PageServer) -> None:
+    hidden = b"GET /base.css HTTP/1.1\r\nHost: example.org\r\n\r\n"
+    head = (
+        f"GET /base.js HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nContent-Length: {len(hidden)}\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+        client.sendall(head.encode() + b"\r\n" + hidden)
+        with client.makefile("rb") as answer:
+            said = answer.read()
+    assert said.startswith(b"HTTP/1.1 200") and said.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_browser_that_goes_away_is_no_news(
+    server: PageServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pages/large.js").write_text("x" * 20_000_000)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        client.sendall(f"GET /large.js HTTP/1.1\r\nHost: localhost:{server.server_port}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert ask(server, "/")[0] == 200
+    server.shutdown()
+    while any("process_request_thread" in thread.name for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_odd_requests_are_answered_or_dropped(server: PageServer) -> None:
+    host = f"Host: 127.0.0.1:{server.server_port}\r\n"
+    for request, status in (
+        (f"GET / HTTP/1.1\r\n{host}{host}\r\n", 421),
+        ("GET / HTTP/1.0\r\n\r\n", 421),
+        (f"GET / HTTP/1.0\r\n{host}\r\n", 200),
+        (f"GET /{'a' * 70_000} HTTP/1.1\r\n{host}\r\n", 414),
+        (f"GET / HTTP/1.1\r\n{host}{'X: y' * 20_000}\r\n\r\n", 431),
+        (f"GET / HTTP/9.9\r\n{host}\r\n", 505),
+        ("GET\r\n\r\n", 400),
+        (f"get / HTTP/1.1\r\n{host}\r\n", 501),
+    ):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+            client.sendall(request.encode())
+            client.shutdown(socket.SHUT_WR)
+            with client.makefile("rb") as answer:
+                said = answer.read()
+        assert said.split(b" ")[1] == str(status).encode(), request[:60]
+        assert b"content-security-policy" in said.lower() and b"Traceback" not in said
+
+
 def test_a_port_that_is_taken_is_named(server: PageServer, tmp_path: Path) -> None:
     with pytest.raises(MinillmError, match=f"cannot serve at port {server.server_port}"):
         PageServer(tmp_path, server.server_port)
@@ -103,6 +155,16 @@ def test_a_chunk_is_a_call_with_json_in_quotes(tmp_path: Path) -> None:
     assert match is not None
     assert re.search(r"(?<!\\)(\\\\)*'", match[1]) is None
     assert json.loads(re.sub(r"\\(.)", r"\1", match[1])) == data
+
+
+def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data/0/x.js").mkdir(parents=True)
+    with pytest.raises(MinillmError, match=r"cannot write .*x\.js"):
+        write_chunk(tmp_path, "0/x", {"a": float("nan")})
+    assert os.listdir(tmp_path / "data/0") == ["x.js"]
+    (tmp_path / "file").touch()
+    with pytest.raises(MinillmError, match=r"cannot write .*run\.zip"):
+        zip_pages(tmp_path, tmp_path / "file/run.zip")
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -2,15 +2,23 @@
 "use strict";
 
 page.audit = (() => {
-  const { el, go, missing, short, percent, whole } = page;
+  const { el, go, missing, short, percent, whole, visible } = page;
   const SHOWN = [
     ["changed", "changed, as served", "Share of weights that differ at serving precision.", percent],
     ["touched", "changed, own dtype", "Share of weights that differ in their own dtype.", percent],
-    ["relative", "update / norm", "The update's norm over the weights'.", short],
+    ["relative", "update / weight norm", "The update's norm over the weights'.", short],
     ["update", "update norm", "Norm of what the update added.", short],
     ["gradient", "gradient norm", "Norm of the gradient, where it was noted before the optimizer cleared it.", short],
     ["norm", "weight norm", "Norm of the weights after the update.", short],
+    ["hidden_rms", "hidden RMS", "Root mean square of the hidden state that the layer puts out, over the probe texts.", short],
+    ["largest_logit", "largest logit", "The largest attention logit of the layer, over the probe texts.", short],
   ];
+
+  // A report's rows by layer or by kind, each with all that is known of it.
+  function rowsOf(report, by) {
+    const more = new Map(by === "layer" ? report.activations.map((one) => [String(one.layer), one]) : []);
+    return Object.entries(report[by]).map(([name, row]) => [name, { ...row, hidden_rms: more.get(name)?.hidden_rms, largest_logit: more.get(name)?.largest_logit }]);
+  }
 
   async function show(run, at) {
     const reports = run.audits ? await page.run.part(run, "audit") : null;
@@ -31,13 +39,42 @@ page.audit = (() => {
           curve("weights that changed", [series("as served", (r) => r.changed), series("in their own dtype", (r) => r.touched)], "Share of all weights.", percent),
           curve("drift on the probe", [series("of the update", (r) => r.drift?.kl), series("since the start", (r) => r.drift?.kl_reference)], "Mean KL over the probe texts, in nats."),
           curve("largest change of a probe logprob", [series("", (r) => r.drift?.largest)], "In nats."),
-          curve("update / weight norm", ["layer"].map(() => series("", (r) => total(r))), "Root mean square over layers."))),
+          curve("update / weight norm", [series("", total)], "Root mean square over layers."))),
+      mapCard(reports.filter((report) => !range || (report.step >= from && report.step <= to)), at, chosen),
       el("section.card.wide", { aria: { label: "Audit of one update" } },
         el("header", el("h2", `Update of iteration ${chosen.step}`),
           el("label.small.end", "iteration ", el("select", { on: { change: (event) => go({ iteration: event.target.value }, { replace: true }) } }, steps.map((step) => el("option", { value: step, selected: step === chosen.step || null }, String(step)))))),
-        el("h3", "By kind"), grid(chosen.kind, "kind", []),
-        el("h3", "By layer"), grid(chosen.layer, "layer", chosen.activations)),
+        el("h3", "By kind"), grid(rowsOf(chosen, "kind"), "kind"),
+        el("h3", "By layer"), grid(rowsOf(chosen, "layer"), "layer")),
     ];
+  }
+
+  // One measure of all layers, or of all kinds, over the iterations.
+  function mapCard(reports, at, chosen) {
+    const by = at.by === "kind" ? "kind" : "layer";
+    const all = new Map(reports.map((report) => [report.step, new Map(rowsOf(report, by))]));
+    const values = (name) => [...all.values()].flatMap((rows) => [...rows.values()].map((row) => row[name])).filter((x) => !missing(x));
+    const there = SHOWN.filter(([name]) => values(name).length);
+    const [name, words, note, digits] = there.find(([key]) => key === at.measure) ?? there.find(([key]) => key === "relative") ?? there[0];
+    const [least, most] = [Math.min(...values(name)), Math.max(...values(name))];
+    const holder = el("div.heat-holder.scroll");
+    const button = (key, text, patch, on, tip) => el("button", { aria: { pressed: String(on) }, tip, on: { click: () => go(patch, { replace: true }) } }, text);
+    const card = el("section.card.wide", { aria: { label: "Audit by layer over time" } },
+      el("header", el("h2", by === "layer" ? "Layers over time" : "Kinds of weights over time"), el("span.soft.small", note), el("span.end", page.heatmap.key(digits(least), digits(most)))),
+      el("div.tools", el("div.segments", { role: "group", aria: { label: "Rows of the map" } }, ["layer", "kind"].map((one) => button(one, `by ${one}`, { by: one === "layer" ? null : one }, one === by, null))),
+        el("div.segments", { role: "group", aria: { label: "Measure that is shown" } }, there.map(([key, text, tip]) => button(key, text, { measure: key }, key === name, tip)))), holder);
+    page.heatmap.draw(holder, {
+      rows: Object.keys(chosen[by]), columns: reports.map((report) => report.step), label: words, across: "iteration", name: visible, widest: 220,
+      cell: (row, step) => {
+        const value = all.get(step).get(row)?.[name];
+        return missing(value) ? null : {
+          shade: most > least ? (value - least) / (most - least) : 0.5, text: digits(value), say: `${row}, iteration ${step}: ${digits(value)}`,
+          facts: () => [el("strong", `${by} ${visible(row)}`), page.facts([["iteration", step], ...there.map(([key, text, , write]) => [text, missing(all.get(step).get(row)[key]) ? null : write(all.get(step).get(row)[key])])])],
+          open: () => go({ iteration: step }),
+        };
+      },
+    });
+    return card;
   }
 
   const total = (report) => {
@@ -45,16 +82,14 @@ page.audit = (() => {
     return sizes.length ? Math.sqrt(sizes.reduce((sum, x) => sum + x * x, 0) / sizes.length) : null;
   };
 
-  function grid(rows, what, activations) {
-    const by = new Map(activations.map((one) => [String(one.layer), one]));
-    const most = Object.fromEntries(SHOWN.map(([name]) => [name, Math.max(1e-30, ...Object.values(rows).map((row) => row[name] ?? 0))]));
-    const shown = SHOWN.filter(([name]) => Object.values(rows).some((row) => !missing(row[name])));
-    const extra = by.size ? [["hidden RMS", "hidden_rms"], ["largest logit", "largest_logit"]] : [];
-    return el("div.scroll", { tabindex: 0, role: "group", aria: { label: `weights by ${what}` } }, el("table",
-      el("thead", el("tr", el("th", { scope: "col" }, what), el("th.number", { scope: "col" }, "weights"), shown.map(([, words, note]) => el("th.number", { scope: "col", tip: note, tabindex: 0 }, words)), extra.map(([words]) => el("th.number", { scope: "col" }, words)))),
-      el("tbody", Object.entries(rows).map(([name, row]) => el("tr", el("th.mono", { scope: "row" }, name), el("td.number.soft", whole(row.weights)),
-        shown.map(([key, , , digits]) => el("td.number", missing(row[key]) ? "–" : el("span.filled", { style: { "--share": row[key] / most[key] } }, digits(row[key])))),
-        extra.map(([, key]) => el("td.number", short(by.get(name)?.[key]))))))));
+  function grid(rows, what) {
+    const shown = SHOWN.filter(([name]) => rows.some(([, row]) => !missing(row[name])));
+    const most = Object.fromEntries(shown.map(([name]) => [name, Math.max(1e-30, ...rows.map(([, row]) => row[name] ?? 0))]));
+    return el("div.scroll", { tabindex: 0, role: "group", aria: { label: `weights by ${what}` } }, el("table.even",
+      el("thead", el("tr", el("th", { scope: "col" }, what), el("th.number", { scope: "col", tip: "How many weights there are.", tabindex: 0 }, "weights"),
+        shown.map(([, words, note]) => el("th.number", { scope: "col", tip: note, tabindex: 0 }, words)))),
+      el("tbody", rows.map(([name, row]) => el("tr", el("th.mono", { scope: "row" }, visible(name)), el("td.number.soft", whole(row.weights)),
+        shown.map(([key, , , digits]) => el("td.number", missing(row[key]) ? "–" : el("span.filled", { style: { "--share": row[key] / most[key] } }, digits(row[key])))))))));
   }
 
   return { show };

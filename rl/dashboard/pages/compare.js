@@ -5,49 +5,67 @@ page.compare = (() => {
   const { el, go, get, missing, fixed, signed, whole, visible, percent } = page;
 
   async function show(run, at, runs, open) {
+    if (!run.count) return [el("section.card.wide", el("h2", "Compare"), el("p.soft", "There are no states to compare: an atlas has values alone, and a run that has just begun has nothing yet."))];
     const otherName = at.with ?? runs.find((one) => one.name !== run.name)?.name ?? run.name;
     const entry = runs.find((one) => one.name === otherName) ?? runs[0];
     const other = entry.name === run.name ? run : await open(entry);
     if (!other) return [el("section.card.wide", el("p", `The index of ${visible(otherName)} is missing.`))];
     const chooser = el("label.small.end", "with ", el("select", { on: { change: (event) => go({ with: event.target.value, beside: null }) } },
-      runs.map((one) => el("option", { value: one.name, selected: one.name === entry.name || null }, one.name === run.name ? `${one.name} itself` : one.name))));
+      runs.map((one) => el("option", { value: one.name, selected: one.name === entry.name || null }, visible(one.name === run.name ? `${one.name} itself` : one.name)))));
     const cards = [];
-    if (other !== run) cards.push(curves(run, other, at, chooser), tasks(run, other, chooser));
+    if (other !== run) cards.push(curves(run, other, at, chooser), tasks(run, other, at));
     cards.push(await prefix(run, other, at, other === run ? chooser : null));
     return cards;
   }
 
+  // The curves of the overview, one for each number, with a line for each run.
   function curves(run, other, at, chooser) {
-    const names = ["state_reward", "evaluation/trained", "evaluation/held out", "k", "moves_confirmed", "drift", "evaluation/drift", "rollouts"];
-    const line = (one, name, as) => ({ name: as, x: one.metrics.iteration, y: one.metrics.values[one.metrics.names.indexOf(name)] ?? [] });
-    const shown = names.filter((name) => [run, other].some((one) => one.metrics.names.includes(name)));
     const [from, to] = page.run.span(at.iterations);
     const zoom = (span) => go({ iterations: span && span[1] > span[0] ? `${span[0]}-${span[1]}` : null });
-    return el("section.card.wide", { aria: { label: "Curves of both runs" } }, el("header", el("h2", `${visible(run.name)} and ${visible(other.name)}`), chooser),
-      el("div.plots", shown.map((name) => page.chart.curves({ title: name.replaceAll("_", " "), series: [line(run, name, run.name), line(other, name, other.name)], range: Number.isFinite(from) ? [from, to] : null, zoom }))));
+    const lines = (one) => new Map(page.overview.plots(one).flatMap((plot) => (plot.stacked ? sum(plot) : plot.series).filter((s) => s.y.some((y) => !missing(y))).map((s) => [s.of, { plot, ...s }])));
+    const [a, b] = [lines(run), lines(other)];
+    const drawn = [...new Map([...a, ...b])].map(([name, { plot, name: part }]) => page.chart.curves({
+      title: part ? `${plot.title}: ${part}` : plot.title, note: plot.note, digits: plot.digits, zero: plot.zero || plot.stacked, zoom,
+      range: Number.isFinite(from) ? [from, to] : null,
+      series: [[a, run], [b, other]].map(([found, one]) => ({ x: [], y: [], ...found.get(name), name: visible(one.name) })),
+    }));
+    return el("section.card.wide", { aria: { label: "Curves of both runs" } }, el("header", el("h2", `${visible(run.name)} and ${visible(other.name)}`), el("span.soft.small", "by iteration; drag to zoom"), chooser),
+      drawn.length ? el("div.plots", drawn) : el("p.soft", "Neither run has numbers yet."));
   }
 
+  // Parts that are drawn one on top of the other, as their sum.
+  const sum = ({ series }) => (series.length ? [{ of: "sum", name: "all", x: series[0].x, y: series[0].x.map((_, i) => series.reduce((all, one) => all + (one.y[i] ?? 0), 0)) }] : []);
+
+  // A table's head, whose words explain themselves.
+  const head = (names) => el("thead", el("tr", names.map(([words, note], i) => el(i ? "th.number" : "th", { scope: "col", tip: note ?? null, tabindex: note ? 0 : null }, visible(words)))));
+
   // The last state reward of each task that both have, and its k.
-  function tasks(run, other) {
+  function tasks(run, other, at) {
     const last = (one) => {
       const found = new Map();
-      one.states.k.forEach((k, i) => {
+      for (const i of page.run.filtered(one, at, { ignore: ["redacted"] })) {
         if (one.training[one.states.kind[i]]) found.set(one.problems[one.states.problem[i]].id, i);
-      });
+      }
       return found;
     };
     const [a, b] = [last(run), last(other)];
-    const both = [...a.keys()].filter((id) => b.has(id)).slice(0, 400);
-    if (!both.length) return null;
-    return el("section.card.wide", { aria: { label: "Tasks of both runs" } }, el("header", el("h2", "Tasks"), el("span.soft.small", "last state that was trained")),
-      el("div.scroll", { tabindex: 0, role: "group", aria: { label: "tasks" } }, el("table", el("thead", el("tr", ["task", `k, ${run.name}`, `k, ${other.name}`, `reward, ${run.name}`, `reward, ${other.name}`, "difference"].map((words, i) => el(i ? "th.number" : "th", { scope: "col" }, visible(words))))),
-        el("tbody", both.map((id) => {
+    const both = [...a.keys()].filter((id) => b.has(id));
+    const shown = both.slice(0, 400);
+    const note = both.length > shown.length ? `the first ${shown.length} of ${whole(both.length)} that both runs trained` : "the last state that each run trained";
+    if (!both.length) return el("section.card.wide", { aria: { label: "Tasks of both runs" } }, el("h2", "Tasks"), el("p.soft", "The filter leaves no task that both runs trained."));
+    return el("section.card.wide", { aria: { label: "Tasks of both runs" } }, el("header", el("h2", "Tasks"), el("span.soft.small", note)),
+      el("div.scroll", { tabindex: 0, role: "group", aria: { label: "tasks" } }, el("table",
+        head([["task"], [`k, ${run.name}`, "Tokens of the known solution that were cut off."], [`k, ${other.name}`, "Tokens of the known solution that were cut off."], [`reward, ${run.name}`, "State reward when it was trained last."], [`reward, ${other.name}`, "State reward when it was trained last."], ["difference", visible(`Reward of ${other.name} less that of ${run.name}; they may be of different k.`)]]),
+        el("tbody", shown.map((id) => {
           const [i, j] = [a.get(id), b.get(id)];
           const [p, q] = [run.states.value[i], other.states.value[j]];
-          return el("tr", el("th.mono", { scope: "row" }, el("a", { href: page.href({ problem: id, redacted: run.states.k[i] }) }, visible(id))),
-            el("td.number", whole(run.states.k[i])), el("td.number", whole(other.states.k[j])), el("td.number", fixed(p)), el("td.number", fixed(q)), el("td.number", missing(p) || missing(q) ? "–" : signed(q - p, 2)));
+          return el("tr", el("th.mono", { scope: "row" }, el("a", { href: page.href({ problem: id, redacted: run.states.k[i], iteration: null }) }, visible(id))),
+            el("td.number", whole(run.states.k[i])), el("td.number", whole(other.states.k[j])), share(p), share(q), change(missing(p) || missing(q) ? null : q - p, 2));
         })))));
   }
+
+  const share = (x, write = fixed) => el("td.number", missing(x) ? "–" : el("span.filled", { style: { "--share": x } }, write(x)));
+  const change = (x, digits) => el(`td.number${missing(x) || Math.abs(x) < 10 ** -digits / 2 ? ".soft" : x > 0 ? ".up" : ".down"}`, missing(x) ? "–" : signed(x, digits));
 
   // Two looks at one prefix.
   async function prefix(run, other, at, chooser) {
@@ -65,16 +83,16 @@ page.compare = (() => {
     const pick = (one, i, key) => {
       const same = one.states.k.map((_, n) => n).filter((n) => one.states.problem[n] === one.states.problem[i] && one.states.k[n] === k);
       return el("select", { aria: { label: `iteration of ${visible(one.name)}` }, on: { change: (event) => go({ problem, redacted: k, [key]: event.target.value }) } },
-        same.map((n) => el("option", { value: one.states.iteration[n], selected: n === i || null }, `iteration ${one.states.iteration[n]}, ${one.kinds[one.states.kind[n]]}`)));
+        same.map((n) => el("option", { value: one.states.iteration[n], selected: n === i || null }, `${other === run ? "" : `${visible(one.name)}, `}iteration ${one.states.iteration[n]}, ${one.kinds[one.states.kind[n]]}`)));
     };
-    return card(el("p.small", el("span.mono", visible(problem)), ` without its last ${k} tokens: `, pick(run, first, "iteration"), " against ", pick(other, second, "beside")),
+    return card(el("p.sentence.small", el("span", el("span.mono", visible(problem)), ` without its last ${page.plural(k, "token")}:`), pick(run, first, "iteration"), el("span", "against"), pick(other, second, "beside")),
       el("div.scroll", { tabindex: 0, role: "group", aria: { label: "actions of both" } }, el("table",
-        el("thead", el("tr", ["token", `probability, ${when(run, first)}`, when(other, second), "difference of logprobs", "mean reward", "mean reward there"].map((words, i) => el(i ? "th.number" : "th", { scope: "col" }, words)))),
+        head([["token"], [`probability, ${when(run, first)}`, "Of the policy after the update, where there was one."], [when(other, second), "Of the policy after the update, where there was one."], ["change of logprob", "The second logprob less the first, in nats."], ["mean reward", "Of the token's rollouts in the first look."], ["mean reward there", "Of the token's rollouts in the second look."]]),
         el("tbody", rows.map(({ name, a, b }) => {
           const [p, q] = [a?.logprob_after ?? a?.logprob, b?.logprob_after ?? b?.logprob];
-          const prob = (v) => (missing(v) ? "–" : el("span.filled", { style: { "--share": Math.exp(v) } }, percent(Math.exp(v))));
-          return el("tr", el("th.mono.ltr", { scope: "row" }, name, (a ?? b).golden ? el("span.gold", "golden") : null), el("td.number", prob(p)), el("td.number", prob(q)),
-            el("td.number", missing(p) || missing(q) ? "–" : signed(q - p)), el("td.number", a ? `${fixed(a.mean)} of ${a.trials}` : "–"), el("td.number", b ? `${fixed(b.mean)} of ${b.trials}` : "–"));
+          const chance = (v) => share(missing(v) ? null : Math.exp(v), percent);
+          return el("tr", el("th.mono.ltr", { scope: "row" }, name || "∅", (a ?? b).golden ? el("span.gold", "golden") : null), chance(p), chance(q),
+            change(missing(p) || missing(q) ? null : q - p, 3), el("td.number", a ? `${fixed(a.mean)} of ${a.trials}` : "–"), el("td.number", b ? `${fixed(b.mean)} of ${b.trials}` : "–"));
         })))),
       el("p.soft.small", `state reward ${fixed(x.value, 3)} against ${fixed(y.value, 3)}; probabilities are those after the update, where there was one`));
   }

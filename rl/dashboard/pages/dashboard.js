@@ -5,7 +5,7 @@
   const { el, get, go, href, load, visible, missing } = page;
   const VIEWS = [["overview", "Overview"], ["solution", "Solution"], ["moves", "Moves"], ["audit", "Audit"], ["compare", "Compare"]];
   const POLL = 1500;
-  let [index, tick, drawn] = [null, 0, 0];
+  let [index, tick, drawn, lost] = [null, 0, 0, false];
   const opened = new Map();
 
   async function open(entry) {
@@ -72,14 +72,14 @@
 
   function bar(run, at, view) {
     const select = (label, value, options, act) => el("label.field", el("span.small.soft", label),
-      el("select", { aria: { label }, on: { change: (event) => act(event.target.value || null) } }, options.map(([key, words]) => el("option", { value: key, selected: String(key) === String(value ?? "") || null }, words))));
+      el("select", { aria: { label }, on: { change: (event) => act(event.target.value || null) } }, options.map(([key, words]) => el("option", { value: key, selected: String(key) === String(value ?? "") || null }, visible(words)))));
     const ks = [...new Set(run.states.k)].sort((a, b) => a - b);
     const focus = document.activeElement?.closest?.("#bar") ? document.activeElement.closest("label")?.textContent?.slice(0, 6) : null;
     const runs = index.runs.length > 1
       ? select("run", run.name, index.runs.map((one) => [one.name, one.name]), (name) => go({ run: name }, { whole: true }))
       : el("span.run-name", visible(run.name));
     const filters = [
-      select("problem", at.problem, [["", "all"], ...run.problems.map((one) => [one.id, visible(one.id) + (one.held_out ? " (held out)" : "")])], (id) => go({ problem: id, redacted: null, iteration: null, action: null })),
+      select("problem", at.problem ?? (view === "solution" ? run.problems[0]?.id : null), [...(view === "solution" ? [] : [["", "all"]]), ...run.problems.map((one) => [one.id, one.id + (one.held_out ? " (held out)" : "")])], (id) => go({ problem: id, redacted: null, iteration: null, action: null })),
       select("k", at.redacted, [["", "all"], ...ks.map((k) => [k, String(k)])], (k) => go({ redacted: k, action: null })),
       el("label.field", el("span.small.soft", "iterations"), el("input.short", { aria: { label: "iterations" }, type: "text", inputmode: "numeric", placeholder: "all", value: at.iterations ?? "", on: { change: (event) => go({ iterations: event.target.value.replaceAll(" ", "").replace("–", "-") || null }) } })),
       select("verdict", at.verdict, [["", "all"], ...run.flags.map((flag) => [flag, flag])], (flag) => go({ verdict: flag })),
@@ -88,7 +88,7 @@
     document.getElementById("bar").replaceChildren(
       el("div.bar-top", el("h1", { title: visible(run.folder) }, "Training"), runs,
         el("span.soft.small.wide-only", [run.algorithm, run.model].filter(Boolean).map(visible).join(" · ")),
-        index.live ? el("span.tag.good.live", { role: "status", tip: "This page follows the run: what it writes appears here." }, "live") : null,
+        index.live ? liveTag() : null,
         el("nav.tabs", { aria: { label: "Views" } }, VIEWS.map(([name, words]) => el("a", { href: href({ view: name, ...(name === "overview" ? { iteration: null, action: null } : {}) }), aria: name === view ? { current: "page" } : {} }, words)))),
       el("div.filters", { role: "search", aria: { label: "Filter of all views" } }, filters,
         filtered ? el("button", { on: { click: () => go({ problem: null, redacted: null, iterations: null, verdict: null, iteration: null, action: null }) } }, "clear") : null));
@@ -97,9 +97,17 @@
 
   // ---------------------------------------------------------------- live
 
+  const liveTag = () => (lost
+    ? el("span.tag.bad.live", { role: "status", tabindex: 0, tip: "The server of this page does not answer: start python -m rl.dashboard again. What is shown is what was there." }, "not answering")
+    : el("span.tag.good.live", { role: "status", tabindex: 0, tip: "This page follows the run: what it writes appears here." }, "live"));
+
   async function look() {
     tick += 1;
     const fresh = await load("index", `${Date.now()}${tick}`);
+    if (lost !== !fresh?.runs) {
+      lost = !lost;
+      document.querySelector(".live")?.replaceWith(liveTag());
+    }
     if (fresh?.runs && JSON.stringify(fresh) !== JSON.stringify(index)) {
       index = fresh;
       await show();

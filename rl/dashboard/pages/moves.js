@@ -2,7 +2,7 @@
 "use strict";
 
 page.moves = (() => {
-  const { el, go, missing, fixed, signed, whole, visible } = page;
+  const { el, go, missing, fixed, whole, visible } = page;
 
   async function show(run, at) {
     const all = await page.run.actions(run);
@@ -14,33 +14,38 @@ page.moves = (() => {
     const found = inside.filter((i) => wanted < 0 || all.flag[i] === wanted);
     const equal = found.filter((i) => all.trained[i] === all.after[i]).length;
     return [el("section.card.wide", { aria: { label: "Moves" } },
-      el("header", el("h2", "Moves"), el("span.soft.small", `${whole(found.length)} logprobs that had a target; trainer and sampler have equal bits in ${whole(equal)}`)),
+      el("header", el("h2", "Moves"), el("span.soft.small", `${page.plural(found.length, "logprob")} that had a target; trainer's and sampler's bits are equal in ${equal === found.length ? "all" : whole(equal)}`)),
       el("div.segments", { role: "group", aria: { label: "Show moves that are" } }, run.flags.map((flag, f) =>
         el("button", { aria: { pressed: String(at.verdict === flag) }, tip: page.run.FLAG_WORDS[flag] ?? flag, on: { click: () => go({ verdict: at.verdict === flag ? null : flag }) } }, `${flag} ${whole(counts[f])}`))),
-      list(run, all, found, { label: "moves", most: 620 }))];
+      found.length ? list(run, all, found, { label: "moves", most: 646 }) : el("p.soft", "No move is left by the filter."))];
   }
+
+  const HEAD = [
+    ["problem", "The task."], ["k", "Tokens of the known solution that were cut off."], ["iteration", "When it was moved."],
+    ["token", "The action: the next token in that state."],
+    ["logprob", "In the sampler, before the update and after it, in nats."], ["target", "The logprob that the update aimed at."],
+    ["reward", "Mean reward of the token's rollouts."], ["became", "What became of the move."],
+  ];
 
   // Rows of actions, which lead to their states.
   function list(run, all, found, { label, most }) {
     const { states } = run;
     const made = page.longList({
-      label, count: found.length, height: 34, most,
+      label, count: found.length, height: page.run.rowHeight(), most,
       row: (n) => {
         const i = found[n];
         const state = all.state[i];
-        const now = all.after[i];
-        return el("a.move-row", { href: page.href(page.run.link(run, state, all.index[i])) },
-          el("span.mono", run.problems[states.problem[state]].id),
-          el("span.n", `k ${states.k[state]}`), el("span.n.soft", `it. ${states.iteration[state]}`),
+        return el("a.row.move-row", { href: page.href(page.run.link(run, state, all.index[i])) },
+          el("span.mono", visible(run.problems[states.problem[state]].id)),
+          el("span.n", el("span.unit", "k "), whole(states.k[state])), el("span.n.soft", el("span.unit", "iteration "), whole(states.iteration[state])),
           el("span.mono.ltr.word", visible(all.text(all.token[i])).replaceAll("\n", "⏎")),
-          el("span.n", `${fixed(all.logprob[i], 3)} → ${fixed(now, 3)}`),
-          el("span.n.soft.wide-only", missing(all.target[i]) ? "no target" : `target ${fixed(all.target[i], 3)}`),
-          el("span.n.soft.wide-only", `mean ${fixed(all.mean[i])}`),
+          el("span.n", missing(all.after[i]) ? fixed(all.logprob[i], 3) : `${fixed(all.logprob[i], 3)} → ${fixed(all.after[i], 3)}`),
+          el("span.n.soft", el("span.unit", "target "), missing(all.target[i]) ? "–" : fixed(all.target[i], 3)),
+          el("span.n.soft", fixed(all.mean[i])),
           el("span.flags", page.run.flagTag(missing(all.flag[i]) ? null : run.flags[all.flag[i]])));
       },
     });
-    made.style.height = `${Math.min(most, Math.max(34, found.length * 34))}px`;
-    return made;
+    return [page.run.rowHead("move-row", HEAD), made];
   }
 
   return { show, list };

@@ -50,7 +50,8 @@ page.rollouts = (() => {
     if (!failed) return null;
     const found = missing(failed.case) ? null : data.cases[failed.case];
     const error = failed.error ? el("p.error", visible(failed.error)) : null;
-    if (!found) return error;
+    // What a program that broke off had before it is the task's, and stands in the prompt.
+    if (!found || (error && missing(failed.produced))) return error;
     const { isGrid, draw, difference } = page.grid;
     const value = (title, content) => el("figure", el("figcaption.soft.small", title),
       isGrid(content) ? draw(content, { most: 150, label: title }) : el("pre.code.ltr", visible(content)));

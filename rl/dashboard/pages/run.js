@@ -71,14 +71,17 @@ page.run = (() => {
     return match ? [Number(match[1]), Number(match[2] ?? match[1])] : [-Infinity, Infinity];
   }
 
+  // The iterations that count: up to the one of the address, else those of the filter.
+  const seen = (at) => (missing(at.iteration) ? span(at.iterations) : [-Infinity, Number(at.iteration)]);
+
   // The state that an address names: of a problem and k, the last up to the iteration.
   function find(run, at) {
     const { states } = run;
     const number = run.problemNumber.get(at.problem);
-    const until = missing(at.iteration) ? Infinity : Number(at.iteration);
+    const [from, until] = seen(at);
     let best = -1;
     for (let i = 0; i < run.count; i += 1) {
-      if (states.problem[i] !== number || states.iteration[i] > until) continue;
+      if (states.problem[i] !== number || states.iteration[i] < from || states.iteration[i] > until) continue;
       if (!missing(at.redacted) && states.k[i] !== Number(at.redacted)) continue;
       const training = run.training[states.kind[i]];
       if (at.iteration !== undefined && states.iteration[i] === until && training) return i;
@@ -95,6 +98,10 @@ page.run = (() => {
     iteration: run.states.iteration[number],
     action,
   });
+
+  // Rows of long lists have two lines on a phone.
+  const rowHeight = () => (innerWidth > 640 ? 34 : 56);
+  const rowHead = (kind, names) => page.el(`div.row.head.${kind}`, names.map(([name, note]) => page.el("span", { tip: note, tabindex: 0 }, name)));
 
   const FLAG_CLASS = {
     reached: "good", "there already": "", "on its way": "info", overshot: "warn", "taken back": "warn",
@@ -115,5 +122,5 @@ page.run = (() => {
     flag ? page.el(`span.tag${FLAG_CLASS[flag] ? "." + FLAG_CLASS[flag] : ""}`, { tip: FLAG_WORDS[flag] ?? flag }, flag)
       : null;
 
-  return { open, problem, state, actions, part, filtered, span, find, link, flagTag, FLAG_WORDS };
+  return { open, problem, state, actions, part, filtered, span, seen, find, link, flagTag, FLAG_WORDS, rowHeight, rowHead };
 })();

@@ -21,21 +21,31 @@ page.solution = (() => {
     const known = byToken(run, data, at);
     const chosen = page.run.find(run, at);
     const state = chosen < 0 ? null : await page.run.state(run, chosen);
+    const k = state ? state.k : tokenOf(known, at);
+    const about = [tokenCard(run, data, known.get(k)), valueCard(run, data, known, k)];
+    const none = run.count ? el("section.card", el("p.soft", "No state of this problem was seen up to here.")) : null;
     return [
-      el(`div.columns${run.count ? "" : ".alone"}`,
-        el("div.left", textCard(run, data, known, chosen, at), promptCard(data, at)),
-        el("div.right", state ? page.state.show(run, data, state, at) : el("section.card", el("p.soft", run.count ? "No state of this problem was seen up to here." : "An atlas has values of states, and no actions: hover over the tokens, or focus them.")))),
+      el("div.columns",
+        el("div.left", textCard(run, data, known, k, at), state ? about : null, promptCard(data, at)),
+        el("div.right", state ? page.state.show(run, data, state, at) : [none, about])),
     ];
+  }
+
+  // The token that an address names where no state is there, else the one with the largest jump.
+  function tokenOf(known, at) {
+    if (known.has(Number(at.redacted))) return Number(at.redacted);
+    const size = (entry) => Math.abs(entry.jump ?? 0);
+    return [...known.values()].reduce((best, entry) => (!best || size(entry) > size(best) ? entry : best), null)?.k ?? null;
   }
 
   // For each token of the solution its latest row up to the iteration of the address, and its first one.
   function byToken(run, data, at) {
     const { rows } = data;
-    const until = missing(at.iteration) ? Infinity : Number(at.iteration);
+    const [from, until] = page.run.seen(at);
     const total = data.golden.length + data.missing;
     const known = new Map();
     rows.k.forEach((k, i) => {
-      if (rows.iteration[i] > until) return;
+      if (rows.iteration[i] < from || rows.iteration[i] > until) return;
       const entry = known.get(k) ?? { k, place: total - k, times: 0, value: null };
       if (!missing(rows.value[i])) [entry.value, entry.valueRow] = [rows.value[i], i];
       if (!missing(rows.logprob[i])) {
@@ -69,19 +79,10 @@ page.solution = (() => {
     return missing(entry.now) ? null : page.chart.heat(Math.exp(entry.now));
   }
 
-  function ink(paint) {
-    const [r, g, b] = paint.match(/\d+/g).map((part) => {
-      const c = part / 255;
-      return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#111" : "#fff";
-  }
-
-  function textCard(run, data, known, chosen, at) {
+  function textCard(run, data, known, chosenK, at) {
     const mode = MODES.some(([name]) => name === at.colour) ? at.colour : "jump";
     const total = data.golden.length + data.missing;
     const places = new Map([...known.values()].map((entry) => [entry.place, entry]));
-    const chosenK = chosen < 0 ? null : run.states.k[chosen];
     const [head, skipped] = data.head ?? ["", 0];
     const tokens = data.golden.map((id, place) => {
       if (place < skipped) return place ? null : el("span", pieces(head));
@@ -90,7 +91,7 @@ page.solution = (() => {
       const k = total - place;
       const paint = colour(entry, mode);
       const here = k === chosenK;
-      const options = { class: null, style: paint ? { background: paint, color: ink(paint) } : {} };
+      const options = { class: null, style: paint ? { background: paint, color: page.chart.ink(paint) } : {} };
       const shown = pieces(text);
       if (!entry) return el("span.token", options, shown);
       return el(`a.token.known${here ? ".here" : ""}`, {
@@ -125,9 +126,7 @@ page.solution = (() => {
       entropy: ["0", "4 nats", page.chart.heat], logprob: ["probability 0", "1", page.chart.heat],
     }[mode];
     const steps = ends[2] === page.chart.heat ? [0, 0.25, 0.5, 0.75, 1] : [-1, -0.5, 0, 0.5, 1];
-    return el("p.scale.small.soft", { role: "img", aria: { label: `colours from ${ends[0]} to ${ends[1]}` } },
-      ends[0], steps.map((v) => el("i", { style: { background: ends[2](v) } })), ends[1],
-      el("span", "tokens without colour were not measured"));
+    return el("p.legend.small.soft", page.heatmap.key(ends[0], ends[1], { paint: ends[2], steps }), el("span", "no colour: not measured"));
   }
 
   const iterationsOf = (run, data) => [...new Set(data.rows.iteration)].sort((a, b) => a - b);
@@ -144,29 +143,67 @@ page.solution = (() => {
     }), out);
   }
 
-  function tokenFacts(run, data, entry, id) {
-    const { rows } = data;
+  // Rows of names, values and what they mean.
+  function factRows(run, { rows }, entry) {
     const r = entry.row;
-    const likely = missing(r) ? [] : rows.likeliest[r];
+    const at = (name) => (missing(r) ? null : rows[name][r]);
+    const number = (x, write) => (missing(x) ? null : write(x));
+    const v = entry.valueRow;
+    const atlas = !missing(v) && run.kinds[rows.kind[v]] === "atlas";
     return [
-      el("strong.mono.ltr", visible(data.text(id)).replace("\n", "⏎") || "∅"),
-      el("span.soft", ` token ${id}, k ${entry.k}`),
-      page.facts([
-        ["value before it", missing(entry.value) ? null : fixed(entry.value, 3)],
-        ["interval, 95%", missing(entry.valueRow) || missing(rows.low[entry.valueRow]) || run.kinds[rows.kind[entry.valueRow]] !== "atlas" ? null : `${fixed(rows.low[entry.valueRow])} to ${fixed(rows.high[entry.valueRow])}`],
-        ["jump", missing(entry.jump) ? null : signed(entry.jump)],
-        ["logprob", missing(r) ? null : fixed(rows.logprob[r], 4)],
-        ["after the update", missing(r) ? null : fixed(rows.after[r], 4)],
-        ["reference", missing(r) || missing(rows.reference[r]) ? null : fixed(rows.reference[r], 4)],
-        ["tuned − reference", missing(entry.difference) ? null : signed(entry.difference, 4)],
-        ["rank", missing(r) || missing(rows.rank[r]) ? null : whole(rows.rank[r])],
-        ["entropy", missing(entry.entropy) ? null : `${fixed(entry.entropy, 2)} nats`],
-        ["trained", `${page.plural(entry.times, "time")}`],
-        ["last seen", `iteration ${rows.iteration[entry.any]}`],
-      ]),
-      likely.length ? el("div.likely", el("span.soft", "likeliest then"), likely.map(([token, logprob, text]) =>
-        el(`div.like${token === id ? ".golden" : ""}`, el("span.mono.ltr", visible(text).replace("\n", "⏎")), el("i", { style: { "--share": Math.exp(logprob) } }), el("span", percent(Math.exp(logprob)))))) : null,
-    ].filter(Boolean);
+      ["value before it", number(entry.value, (x) => fixed(x, 3)), "Mean reward of what the policy makes of the solution up to this token, without it."],
+      ["interval, 95%", atlas && !missing(rows.low[v]) ? `${fixed(rows.low[v])} to ${fixed(rows.high[v])}` : null, "Exact interval of that value, from its rollouts."],
+      ["rollouts", atlas ? number(rows.trials[v], whole) : null, "Rollouts that the value rests on; a value without any lies on the line between its neighbours."],
+      ["jump", number(entry.jump, signed), "What the token is worth: the value after it less the value before it."],
+      ["logprob", number(at("logprob"), (x) => fixed(x, 4)), "Of the policy that sampled here, before the update, in nats."],
+      ["after the update", number(at("after"), (x) => fixed(x, 4)), "The same of the policy after the update, as the sampler says."],
+      ["reference", number(at("reference"), (x) => fixed(x, 4)), "Of the policy that the run began with."],
+      ["tuned − reference", number(entry.difference, (x) => signed(x, 4)), "The newest logprob less the reference's."],
+      ["rank", number(at("rank"), whole), "1 where no token is likelier."],
+      ["entropy", number(entry.entropy, (x) => `${fixed(x, 2)} nats`), "Of the next token in this state: 0 where the policy is sure."],
+      ["trained", run.count ? page.plural(entry.times, "time") : null, "How often its logprob had a target in an update."],
+      ["last seen", run.count ? `iteration ${rows.iteration[entry.any]}` : null, "The iteration that these numbers are of."],
+    ];
+  }
+
+  const tokenName = (data, id, k) => [el("strong.mono.ltr", visible(data.text(id)).replaceAll("\n", "⏎") || "∅"), el("span.soft", ` token ${id}, k ${k}`)];
+
+  function likeliest({ rows }, entry, id) {
+    const likely = missing(entry.row) ? [] : rows.likeliest[entry.row] ?? [];
+    return likely.length ? el("div.likely", el("span.soft", "likeliest then"), likely.map(([token, logprob, text]) =>
+      el(`div.like${token === id ? ".golden" : ""}`, el("span.mono.ltr", visible(text).replaceAll("\n", "⏎")), el("i", { style: { "--share": Math.exp(logprob) } }), el("span", percent(Math.exp(logprob)))))) : null;
+  }
+
+  const tokenFacts = (run, data, entry, id) => [...tokenName(data, id, entry.k), page.facts(factRows(run, data, entry)), likeliest(data, entry, id)].filter(Boolean);
+
+  // What a hover tells, of the token that is chosen: for fingers, and to be read at leisure.
+  function tokenCard(run, data, entry) {
+    const id = entry && data.golden[entry.place];
+    if (missing(id)) return null;
+    return el("section.card", { aria: { label: "Chosen token" } },
+      el("header", el("h2", "Token"), el("span.small", tokenName(data, id, entry.k))),
+      el("div.token-facts", page.facts(factRows(run, data, entry), { notes: true }), likeliest(data, entry, id)));
+  }
+
+  // The values as a curve along the text, with intervals where they are known.
+  function valueCard(run, data, known, k) {
+    const total = data.golden.length + data.missing;
+    const entries = [...known.values()].filter((entry) => !missing(entry.value)).sort((a, b) => a.place - b.place);
+    if (entries.length < 3) return null;
+    const { rows } = data;
+    // Values between measured states lie on a line, and so does the band.
+    const measured = (row) => run.kinds[rows.kind[row]] === "atlas" && rows.trials[row] >= data.least;
+    const bound = (name) => entries.map((entry) => (measured(entry.valueRow) ? rows[name][entry.valueRow] : null));
+    const series = [{ name: "", x: entries.map((entry) => entry.place), y: entries.map((entry) => entry.value), low: bound("low"), high: bound("high") }];
+    const name = (place) => visible(data.text(data.golden[place])).replaceAll("\n", "⏎") || "∅";
+    const words = series[0].low.some((x) => !missing(x)) ? "mean reward before each token; the band is the exact 95% interval of states that were measured" : "mean reward before each token that was cut off";
+    return el("section.card", { aria: { label: "Value along the solution" } },
+      el("header", el("h2", "Value along the solution"), el("span.soft.small", words)),
+      page.chart.curves({
+        title: "", series, zero: true, height: 170, width: innerWidth > 1000 ? 600 : Math.max(300, Math.min(700, innerWidth - 46)), digits: (x) => fixed(x, 2), marked: total - k,
+        about: (place) => `${name(place)}, k ${total - place}`, label: (place) => `k ${total - place}`,
+        pick: (place) => go({ redacted: total - place, action: null }),
+      }));
   }
 
   // ---------------------------------------------------------------- prompt
@@ -175,7 +212,7 @@ page.solution = (() => {
     const ids = at.ids === "1";
     const body = el("div.prompt.ltr", { tabindex: 0, role: "group", aria: { label: "prompt" } });
     const fill = () => body.replaceChildren(...(ids
-      ? data.prompt.map((id) => el("span.with-id", el("span", visible(data.text(id)).replace("\n", "⏎")), el("sub", String(id))))
+      ? data.prompt.map((id) => el("span.with-id", el("span", visible(data.text(id)).replaceAll("\n", "⏎")), el("sub", String(id))))
       : [visible(data.prompt.map(data.text).join(""))]));
     const details = el("details.card", { open: at.prompt === "1" || null, on: { toggle: () => details.open && !body.childNodes.length && fill() } },
       el("summary", el("h2", "Prompt"), el("span.soft.small", `${page.plural(data.prompt.length, "token")}${data.tokenizer ? `, tokenizer of ${visible(data.tokenizer)}` : ""}${data.known ? "" : "; where it ends is not known, this is what was never cut off"}`)),
@@ -188,5 +225,5 @@ page.solution = (() => {
     return details;
   }
 
-  return { show, pieces, ink };
+  return { show };
 })();

@@ -37,12 +37,14 @@ page.state = (() => {
     const step = (i, words, mark) => (others[i] === undefined ? el("span.step.soft", { aria: { hidden: "true" } }, mark)
       : el("a.step", { href: href({ iteration: run.states.iteration[others[i]], action: null }), aria: { label: words } }, mark));
     return el("section.card.state-head", { aria: { label: "State" } },
-      el("div", el("h2", `k ${state.k}`), el("span.soft.small", "tokens cut off")),
-      el("div", el("strong.big", fixed(state.value, 3)), el("span.soft.small", "state reward"), el("span.meter", { style: { "--share": state.value ?? 0 } })),
-      el("div", el("strong.big", missing(state.entropy) ? "–" : fixed(state.entropy)), el("span.soft.small", "entropy, nats")),
-      el("div", el("strong.big", `${state.iteration}`), el("span.soft.small", `iteration, ${state.kind}${state.split ? `, ${state.split}` : ""}`)),
+      part(el("h2", `k ${state.k}`), "tokens cut off", "The policy was shown the solution without its last tokens, so many of them, and went on from there."),
+      part(el("strong.big", fixed(state.value, 3)), "state reward", "The mean over next tokens, weighted by the policy, of what rollouts after them earn.", el("span.meter", { style: { "--share": state.value ?? 0 } })),
+      part(el("strong.big", missing(state.entropy) ? "–" : fixed(state.entropy)), "entropy, nats", "Of the next token: 0 where the policy is sure, ln 2 = 0.69 where two tokens are equally likely."),
+      part(el("strong.big", `${state.iteration}`), `iteration, ${state.kind}${state.split ? `, ${state.split}` : ""}`, "When the state was seen, and what for: an update, or an evaluation's measurement."),
       el("nav.steps", { aria: { label: "Same state over iterations" } }, step(place - 1, "earlier iteration", "‹"), el("span.small.soft", `${place + 1} of ${others.length}`), step(place + 1, "later iteration", "›")));
   }
+
+  const part = (value, words, note, more = null) => el("div", { tip: note, tabindex: 0 }, value, el("span.soft.small", words), more);
 
   // ---------------------------------------------------------------- actions
 
@@ -65,8 +67,20 @@ page.state = (() => {
     page.arrows(list, "a.action");
     return el("section.card", { aria: { label: "Actions" } },
       el("header", el("h2", "Actions"), el("span.soft.small", "next tokens, by mean reward; bars are 95% intervals, the line is the state's reward"),
-        el("span.squares.end", { role: "img", aria: { label: "actions as squares: colour by advantage, shade by confidence" } }, order.map((i) => el("i.square", { style: squareStyle(state.actions[i]) })))),
-      list);
+        el("span.squares.end", { role: "img", tabindex: 0, aria: { label: "actions as squares: colour by advantage, shade by confidence" }, tip: "The actions as squares: green is better than what the policy would do instead, red is worse, grey is neither; the deeper, the narrower the interval." }, order.map((i) => el("i.square", { style: squareStyle(state.actions[i]) })))),
+      list, chosenFacts(run, state, state.actions[chosen]));
+  }
+
+  // Of the action that is chosen, in words: what a hover tells.
+  function chosenFacts(run, state, action) {
+    if (!action) return null;
+    const [, , decision] = DECISION[action.advantage] ?? [];
+    const numbers = [
+      missing(action.logprob) ? null : `probability ${percent(Math.exp(action.logprob))}`,
+      missing(action.rank) ? null : `rank ${whole(action.rank)}`,
+      missing(action.low) || !action.trials ? null : `interval ${fixed(action.low)} to ${fixed(action.high)}`,
+    ].filter(Boolean).join(", ");
+    return el("p.chosen.small", el("span.mono.ltr.word", name(state, action) || "∅"), numbers ? ` ${numbers}. ` : " ", decision ?? "", " ", action.stopped ? (STOPPED[action.stopped] ?? visible(action.stopped)) : "");
   }
 
   // Colour by advantage, shade by how narrow the interval is.
@@ -118,13 +132,14 @@ page.state = (() => {
     const shown = tried.filter((i) => !at.verdict || !flags.includes(at.verdict) || state.actions[i].flag === at.verdict);
     const all = shown.flatMap((i) => POINTS.map(([key]) => state.actions[i][key])).filter((x) => !missing(x));
     const [low, high] = [Math.min(...all), Math.max(...all, 0)];
+    const ended = shown.some((i) => state.actions[i].flag || !missing(state.actions[i].logprob_trained));
     const place = (x) => 2 + 96 * ((x - low) / (high - low || 1));
     return el("section.card", { aria: { label: "Logprob rails" } },
       el("header", el("h2", "Logprobs"), el("ul.key.small", POINTS.map(([key, words, note]) => el(`li.point.${key}`, { tip: note, tabindex: 0 }, words))),
         flags.length > 1 || at.verdict ? el("span.segments.end", { role: "group", aria: { label: "Show moves that" } }, flags.map((flag) =>
           el("button", { aria: { pressed: String(at.verdict === flag) }, tip: page.run.FLAG_WORDS[flag], on: { click: () => go({ verdict: at.verdict === flag ? null : flag }, { replace: true }) } }, flag))) : null),
-      el("div.rails", shown.map((i) => rail(state, state.actions[i], place))),
-      el("p.rail-axis.soft.small", { aria: { hidden: "true" } }, el("span", fixed(low)), el("span", "nats"), el("span", fixed(high))));
+      el(`div.rails${ended ? ".with-end" : ""}`, shown.map((i) => rail(state, state.actions[i], place)),
+        el("div.rail-ends", { aria: { hidden: "true" } }, el("span"), el("span.rail-axis.soft.small", el("span", fixed(low)), el("span", "nats"), el("span", fixed(high))))));
   }
 
   function rail(state, action, place) {
@@ -170,7 +185,7 @@ page.state = (() => {
       const here = (i) => run.states.problem[all.state[i]] === state.problem && run.states.k[all.state[i]] === state.k;
       found.sort((a, b) => here(b) - here(a) || all.state[a] - all.state[b]);
       const list = page.moves.list(run, all, found, { label: "same token", most: 300 });
-      body.replaceChildren(el("p.soft.small", `${page.plural(found.filter(here).length, "time")} in this state, ${whole(found.length)} in all`), list);
+      body.replaceChildren(el("p.soft.small", `${page.plural(found.filter(here).length, "time")} in this state, ${whole(found.length)} in all`), ...list);
     }
     if (details.open) fill();
     return details;

@@ -1,0 +1,55 @@
+"""Names of the columns in which the page has all states, all actions and the golden actions of a problem."""
+
+from __future__ import annotations
+
+STATE_COLUMNS = [
+    "iteration",
+    "problem",
+    "k",
+    "kind",
+    "value",
+    "chunk",
+    "version",
+    "rollouts",
+    "flags",
+    "logprob",
+    "after",
+]
+ACTION_COLUMNS = [
+    "state",
+    "index",
+    "token",
+    "golden",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "advantage",
+    "flag",
+]
+GOLDEN_COLUMNS = [
+    "state",
+    "iteration",
+    "k",
+    "kind",
+    "value",
+    "entropy",
+    "likeliest",
+    "logprob",
+    "reference",
+    "target",
+    "trained",
+    "after",
+    "rank",
+    "advantage",
+    "mean",
+    "low",
+    "high",
+    "trials",
+    "flag",
+]
