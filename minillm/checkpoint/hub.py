@@ -25,6 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from kernels.cache import cache_dir
 from minillm.errors import MinillmError
 from minillm.tokenizer.finding import finds_tokenizers
 
@@ -120,13 +121,6 @@ def _resolve(
     raise MinillmError(
         f'unknown {kind} {text}: not a folder, not "{DEMO_MODEL}" and not a hub id like owner/name{hint}'
     )
-
-
-def cache_dir() -> Path:
-    """Name `$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
-    if folder := os.environ.get("MINILLM_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minillm"
 
 
 # ---------------------------------------------------------------- Hugging Face hub

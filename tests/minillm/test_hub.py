@@ -222,11 +222,11 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("MINILLM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert hub.cache_dir() == Path("/home/someone/.cache/minillm")
+    assert cache_dir() == Path("/home/someone/.cache/minillm")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert hub.cache_dir() == Path("/xdg/minillm")
+    assert cache_dir() == Path("/xdg/minillm")
     monkeypatch.setenv("MINILLM_CACHE", "/own")
-    assert hub.cache_dir() == Path("/own")
+    assert cache_dir() == Path("/own")
 
 
 # ---------------------------------------------------------------- the demo model
