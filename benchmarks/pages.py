@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -117,4 +118,4 @@ def _tokenizer() -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

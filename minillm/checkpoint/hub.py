@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kernels.cache import cache_dir
+from minillm.checkpoint.durable import fsync_path
 from minillm.errors import MinillmError
 from minillm.tokenizer.finding import finds_tokenizers
 
@@ -202,7 +203,6 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
     """Fetch, check and convert the demo model, then rename it to `folder`; call under the lock."""
     # Imported on use: the conversion needs torch, and a finished folder needs no conversion.
     from minillm.checkpoint.gguf.convert import import_gguf
-    from minillm.checkpoint.safetensors import fsync_path
 
     prefix = f".{DEMO_MODEL}."
     # Under the lock nobody else is at work, so whatever is there was left by a killed run.

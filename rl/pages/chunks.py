@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from minillm.checkpoint.safetensors import write_atomically
+from minillm.checkpoint.durable import write_atomically
 from minillm.errors import MinillmError
 
 DATA = "data"

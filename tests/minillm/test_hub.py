@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kernels.cache import cache_dir
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve, resolve_tokenizer
 from minillm.errors import MinillmError
