@@ -24,7 +24,7 @@ from numba.core import cgutils, sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from kernels.cpu.stored import Stored
+from kernels.cpu.code_cache import CodeCache
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -239,7 +239,7 @@ def compiled(function: Any, signature: Any, *variant: Any) -> Any:
     # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
     options = {"nopython": True, "error_model": "numpy"}
     made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-    made._cache = Stored(function, repr(variant))
+    made._cache = CodeCache(function, repr(variant))
     made.compile()
     return made
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from kernels import backend, reference
 from kernels.checks import FLOATS, check_heads, check_tensor
@@ -82,7 +83,7 @@ def rope_store_attention(
 
 # `torch.compiler.disable`, but for one thing: that would import the whole compiler here and now, in as much
 # time as torch itself takes.
-@torch._disable_dynamo
+@_disable_dynamo
 def _attend(*inputs: Any) -> Tensor:
     # Apart, since torch.compile cannot follow an autograd.Function that writes to the cache.
     return cast(Tensor, _RopeStoreAttention.apply(*inputs))

@@ -33,7 +33,7 @@ KEPT = 16
 _DIGEST = hashlib.sha256().digest_size
 
 
-class Stored(NullCache):  # type: ignore[misc]
+class CodeCache(NullCache):  # type: ignore[misc]
     """One function's machine code on disk, in the place of numba's cache.
 
     numba's own key pickles what a closure holds, and compiled functions pickle with a random number: it would
