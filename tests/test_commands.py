@@ -1,4 +1,4 @@
-"""Every command has --help, and neither that nor `import minillm` waits for libraries that it does not use."""
+"""Every command has --help; neither that nor `import minillm` waits for libraries that it does not use."""
 
 from __future__ import annotations
 
