@@ -14,7 +14,7 @@ import pytest
 from kernels.cpu import code_cache
 
 ROOT = Path(code_cache.__file__).parents[2]
-# Runs one small kernel; prints how many functions were compiled here, and whether numba made ready to compile.
+# Runs one small kernel; prints how many functions it compiled, and whether numba made ready to compile.
 PROGRAM = """
 import sys
 import torch
