@@ -34,8 +34,8 @@ from benchmarks import record
 from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, Tokenizer, load_model
 from minillm.checkpoint import hub
+from minillm.checkpoint.durable import write_atomically
 from minillm.checkpoint.hub import DEMO_MODEL
-from minillm.checkpoint.safetensors import write_atomically
 from rl.evaluate import interval
 from rl.grpo import GRPO, GRPOConfig
 from rl.journal import Journal, read_records

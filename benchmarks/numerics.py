@@ -35,8 +35,8 @@ from benchmarks.generate import load_theirs
 from benchmarks.record import RESULTS
 from minillm import LLM, MinillmError, SamplingParams, Tokenizer, Transformer, load_model, token_logprobs
 from minillm.checkpoint import hub
+from minillm.checkpoint.durable import write_atomically
 from minillm.checkpoint.hub import DEMO_MODEL
-from minillm.checkpoint.safetensors import write_atomically
 from rl.audit import Audit, Move
 from rl.optim import BF16AdamW, bytes_per_parameter, make_optimizer
 

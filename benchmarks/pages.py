@@ -13,11 +13,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -123,7 +124,7 @@ def arc(temporary: Path) -> Pages:
 PAGES: dict[str, Callable[[Path], Pages]] = {"dashboard": dashboard, "arc": arc}
 
 
-def main(names: Sequence[str]) -> int:
+def main(names: tyro.conf.Positional[tuple[str, ...]] = ()) -> int:
     """Measure, print tables and a JSON line, and save it; returns the exit status."""
     if unknown := set(names) - set(PAGES):
         print(f"error: no pages are called {min(unknown)}; there are {', '.join(PAGES)}", file=sys.stderr)
@@ -192,4 +193,4 @@ def _private(process: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(tyro.cli(main, description=__doc__))

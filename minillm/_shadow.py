@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import warnings
 from importlib.machinery import ModuleSpec
-from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def _is_marked(spec: ModuleSpec) -> bool:
 
 def _distribution_at(path: Path) -> str | None:
     """Name the distribution other than ours that installed this folder, or file."""
+    from importlib.metadata import distributions  # most imports of minillm need no reader of metadata
+
     for owner in distributions():
         here = Path(str(owner.locate_file(path.name))).resolve() == path
         if here and owner.name != "minillm-rl" and any(f.parts[0] == path.name for f in owner.files or ()):

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -31,10 +31,12 @@ from minillm.api.sampling_params import RequestOutputKind, SamplingParams
 from minillm.cli_options import File, Model, Name, arg, offering, options
 from minillm.cli_serve import Serve
 from minillm.errors import MinillmError
-from minillm.inputs import Prompt, chat_prompt
-from minillm.llm import LLM
 from minillm.progress import progress_bar
 from minillm.serve.flags import own_flags
+
+if TYPE_CHECKING:
+    from minillm.inputs import Prompt
+    from minillm.llm import LLM
 
 
 class Sampling(Model):
@@ -212,6 +214,8 @@ class Logprobs(Model):
 
 def _answer(llm: LLM, messages: Sequence[dict[str, str]], params: SamplingParams) -> str:
     """Print the answer as it comes; Ctrl-C ends it."""
+    from minillm.inputs import chat_prompt  # loads torch, for which help is not to wait
+
     answer, stop = "", threading.Event()
     # Not KeyboardInterrupt, which could come in the middle of a step.
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())

@@ -3,6 +3,7 @@ those of the model, which all commands have."""
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -10,14 +11,16 @@ from dataclasses import dataclass, fields
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 
 from minillm.api.parameters import parameters
 from minillm.api.sampling_params import SamplingParams
 from minillm.errors import Class
-from minillm.llm import LLM
+
+if TYPE_CHECKING:
+    from minillm.llm import LLM
 
 arg = partial(tyro.conf.arg, help_behavior_hint="")
 # What need not be given; its help says what then holds.
@@ -104,9 +107,16 @@ def offering(params: type, without: Sequence[str] = ()) -> Callable[[Class], Cla
     return wrap
 
 
+def _docstring_of_llm() -> str:
+    """Read `LLM`'s docstring in its source: to import it is to load torch, for which help is not to wait."""
+    source = Path(__file__).with_name("llm.py").read_text(encoding="utf-8")
+    classes = (x for x in ast.parse(source).body if isinstance(x, ast.ClassDef))
+    return next(ast.get_docstring(x) or "" for x in classes if x.name == "LLM")
+
+
 # Where tyro finds what an option is, besides a command's own docstring.
 class _Arguments:
-    __doc__ = f"{getdoc(SamplingParams)}\n\n{getdoc(LLM)}"
+    __doc__ = f"{getdoc(SamplingParams)}\n\n{_docstring_of_llm()}"
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,8 @@ class Model(_Arguments):
 
     def load(self, *more: str) -> LLM:
         """Load the model, ready to sample from; `more` are further options that `LLM` takes."""
+        from minillm.llm import LLM  # loads torch, for which help is not to wait
+
         print(f"loading {self.model} in {self.precision or self.dtype or 'fp32'}", file=sys.stderr)
         names = [*(field.name for field in fields(Model)), *more]
         return LLM(**{name: getattr(self, name) for name in names})

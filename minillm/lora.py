@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minillm.adapters import Adapter, Replaced, adapted, check_free, factors
+from minillm.checkpoint.durable import write_atomically
 from minillm.checkpoint.peft import files as peft_files
 from minillm.checkpoint.peft.files import ADAPTER_NAME, CONFIG_NAME, PREFIX
-from minillm.checkpoint.safetensors import write_atomically
 from minillm.errors import MinillmError
 from minillm.model.config import Matrix
 from minillm.model.transformer import Transformer

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-from minillm.checkpoint.safetensors import write_atomically
+from minillm.checkpoint.durable import write_atomically
 
 _COUNTS, _NORMS = ("weights", "changed", "touched"), ("gradient_norm", "update_norm", "weight_norm")
 

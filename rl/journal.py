@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from minillm.checkpoint.safetensors import fsync_path
+from minillm.checkpoint.durable import fsync_path
 from minillm.errors import MinillmError
 from rl.run_folder import CONFIG, TEMPORARY, RunFolder, hold, read_config, read_json, to_json, write_synced
 

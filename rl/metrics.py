@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from minillm.checkpoint.safetensors import write_atomically
+from minillm.checkpoint.durable import write_atomically
 from minillm.errors import MinillmError
 
 METRICS = "metrics.jsonl"

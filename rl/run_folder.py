@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from minillm.checkpoint.safetensors import fsync_path
+from minillm.checkpoint.durable import fsync_path
 from minillm.errors import MinillmError
 
 CONFIG, TEMPORARY = "config.json", ".tmp"

@@ -25,7 +25,7 @@ ORDERS: dict[str, Order] = {
     "": PACKAGES,
     "kernels": (
         "__init__",
-        ("knobs", "checks", "panels"),
+        ("knobs", "checks", "panels", "cache"),
         "tiling",
         "blockwise",
         "reference",

@@ -10,22 +10,21 @@ No fast-math anywhere: an addition happens where it is written, and `fma` is one
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import namedtuple
 from collections.abc import Callable
-from functools import cache, wraps
-from pathlib import Path
+from functools import wraps
 from typing import Any
 
 import llvmlite.ir as ir
 import torch
 from numba import carray, njit, types
 from numba.core import cgutils, sigutils
-from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+
+from kernels.cpu.code_cache import CodeCache
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -214,30 +213,6 @@ def address(builder: Any, word: Any) -> Any:
     return builder.inttoptr(word, cgutils.voidptr_t)
 
 
-class _KernelCache(FunctionCache):  # type: ignore[misc]
-    """numba's cache on disk, under a key that is the same in every process.
-
-    numba's own key pickles what a closure holds, and compiled functions pickle with a random number: it
-    would never be found again. Ours is the text of kernels/cpu and of the constants above it, and the
-    variant, which say the same.
-    """
-
-    def __init__(self, function: Any, variant: str) -> None:
-        super().__init__(function)
-        self._variant = variant
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), _sources(), self._variant
-
-
-@cache
-def _sources() -> str:
-    digest, folder = hashlib.sha256(), Path(__file__).parent
-    for path in sorted([*folder.glob("*.py"), *folder.parent.glob("*.py")]):  # constants come from above
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _name(function: Any, variant: tuple[Any, ...]) -> None:
     """Give one variant of a function a name of its own, the same in every process.
 
@@ -264,7 +239,7 @@ def compiled(function: Any, signature: Any, *variant: Any) -> Any:
     # numpy's division: Python's would branch on a zero divisor, and no loop with a branch vectorises.
     options = {"nopython": True, "error_model": "numpy"}
     made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-    made._cache = _KernelCache(function, repr(variant))
+    made._cache = CodeCache(function, repr(variant))
     made.compile()
     return made
 

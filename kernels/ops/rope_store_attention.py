@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from kernels import backend, reference
 from kernels.checks import FLOATS, check_heads, check_tensor
@@ -69,7 +70,8 @@ def rope_store_attention(
                 f"torch.no_grad() to go on from a cache. Got {batch.starts}"
             )
         inputs = (qkv_TX, sinks_H, kernels, heads, tables, growth_M1, k_PKDS, v_PKSE, batch, scores)
-        return cast(Tensor, _attend(*inputs))
+        attend = _attend if torch.compiler.is_compiling() else _RopeStoreAttention.apply
+        return cast(Tensor, attend(*inputs))
     slots, paging = (batch.position_T, batch.slot_T, k_PKDS, v_PKSE), (batch.position_T, batch.page_BP)
     if torch.compiler.is_compiling():
         q_THD, _ = rope_store(qkv_TX, heads, *tables, *slots, growth_M1)
@@ -79,7 +81,9 @@ def rope_store_attention(
     return kernels.paged_attention(q_THD, k_PKDS, v_PKSE, paging, batch.tiles, *knobs)[0]
 
 
-@torch.compiler.disable
+# `torch.compiler.disable`, but for one thing: that would import the whole compiler here and now, in as much
+# time as torch itself takes.
+@_disable_dynamo
 def _attend(*inputs: Any) -> Tensor:
     # Apart, since torch.compile cannot follow an autograd.Function that writes to the cache.
     return cast(Tensor, _RopeStoreAttention.apply(*inputs))

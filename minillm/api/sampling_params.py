@@ -12,7 +12,6 @@ from types import NoneType
 from typing import Any, Self, get_args, get_type_hints
 
 import numpy as np
-import torch
 
 from minillm.api.parameters import (
     FLAG,
@@ -38,8 +37,9 @@ from minillm.api.parameters import (
 from minillm.api.structured_outputs import StructuredOutputsParams
 from minillm.errors import MinillmError, anything, check_values, in_vllms_place, nothing, refusing
 
-# (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V
-LogitsProcessor = Callable[..., torch.Tensor]
+# (output ids, logits_V) or (prompt ids, output ids, logits_V) -> logits_V, a tensor: not named by its type,
+# since the command line reads types from here and is to load no torch for its help.
+LogitsProcessor = Callable[..., Any]
 # Below it vLLM takes this temperature instead.
 LOWEST_TEMPERATURE = 0.01
 # vLLM's own limit, unless its environment says another.

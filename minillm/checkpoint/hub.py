@@ -25,6 +25,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from kernels.cache import cache_dir
+from minillm.checkpoint.durable import fsync_path
 from minillm.errors import MinillmError
 from minillm.tokenizer.finding import finds_tokenizers
 
@@ -122,13 +124,6 @@ def _resolve(
     )
 
 
-def cache_dir() -> Path:
-    """Name `$MINILLM_CACHE`, else `$XDG_CACHE_HOME/minillm`, else `~/.cache/minillm`; may not exist."""
-    if folder := os.environ.get("MINILLM_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minillm"
-
-
 # ---------------------------------------------------------------- Hugging Face hub
 
 
@@ -208,7 +203,6 @@ def _make_demo_folder(cache: Path, folder: Path) -> None:
     """Fetch, check and convert the demo model, then rename it to `folder`; call under the lock."""
     # Imported on use: the conversion needs torch, and a finished folder needs no conversion.
     from minillm.checkpoint.gguf.convert import import_gguf
-    from minillm.checkpoint.safetensors import fsync_path
 
     prefix = f".{DEMO_MODEL}."
     # Under the lock nobody else is at work, so whatever is there was left by a killed run.

@@ -10,6 +10,7 @@ import torch
 
 from minillm.checkpoint import hub, keys
 from minillm.checkpoint import safetensors as weights
+from minillm.checkpoint.durable import write_atomically
 from minillm.checkpoint.read_config import Overrides, read_config
 from minillm.checkpoint.stored import Stored, stored_as
 from minillm.errors import MinillmError
@@ -107,7 +108,7 @@ def save_model(model: Transformer, folder: str | Path, max_shard_bytes: int | No
     """
     folder = Path(folder)
     save_weights(model, folder, max_shard_bytes)
-    weights.write_atomically(folder / "config.json", lambda temp: temp.write_text(model.config.source))
+    write_atomically(folder / "config.json", lambda temp: temp.write_text(model.config.source))
 
 
 def checkpoint_dtype(folder: Path) -> str:

@@ -11,19 +11,17 @@ import contextlib
 import json
 import logging
 import math
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from minillm.checkpoint import fp8
+from minillm.checkpoint.durable import write_atomically
 from minillm.checkpoint.naming import CONSTANTS, COPIES, Naming
 from minillm.checkpoint.weights_files import WeightsFile, open_weights
 from minillm.errors import MinillmError
@@ -285,42 +283,6 @@ def save_tensors(
     for path in stale.difference(files):
         path.unlink(missing_ok=True)
     return files[-1]
-
-
-def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `target`, then give it that name.
-
-    Raises `MinillmError` where that fails; `target` is then as it was.
-    """
-    temp: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        temp = Path(name)
-        write(temp)
-        # mkstemp makes files that their owner alone may read; weights follow the umask instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        temp.chmod(0o666 & ~umask)
-        fsync_path(temp)
-        temp.replace(target)
-        fsync_path(target.parent)
-    except (OSError, SafetensorError) as error:
-        raise MinillmError(f"cannot write {target}: {error}") from error
-    finally:
-        if temp is not None:
-            with contextlib.suppress(OSError):
-                temp.unlink(missing_ok=True)
-
-
-def fsync_path(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _files(folder: Path) -> tuple[Path, dict[Path, set[str]]]:

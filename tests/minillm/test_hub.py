@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kernels.cache import cache_dir
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_FILES, DEMO_MODEL, WHEEL_NAME, resolve, resolve_tokenizer
 from minillm.errors import MinillmError
@@ -222,11 +223,11 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("MINILLM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert hub.cache_dir() == Path("/home/someone/.cache/minillm")
+    assert cache_dir() == Path("/home/someone/.cache/minillm")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert hub.cache_dir() == Path("/xdg/minillm")
+    assert cache_dir() == Path("/xdg/minillm")
     monkeypatch.setenv("MINILLM_CACHE", "/own")
-    assert hub.cache_dir() == Path("/own")
+    assert cache_dir() == Path("/own")
 
 
 # ---------------------------------------------------------------- the demo model

@@ -296,9 +296,11 @@ def _unpermute(array: Array, heads: int) -> Array:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     paths = sys.argv[1:] if arguments is None else arguments
-    if len(paths) != 2:
-        print("usage: python -m minillm.checkpoint.gguf.convert FILE FOLDER", file=sys.stderr)
-        return 2
+    helps = paths in (["--help"], ["-h"])
+    if helps or len(paths) != 2:
+        usage = "usage: python -m minillm.checkpoint.gguf.convert FILE FOLDER"
+        print(usage, file=sys.stdout if helps else sys.stderr)
+        return 0 if helps else 2
     try:
         import_gguf(*paths)
     except MinillmError as error:
