@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.generate import load_theirs
@@ -103,6 +105,31 @@ def draw(lengths: Sequence[int], vocabulary: int, seed: int) -> list[list[int]]:
     return [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in lengths]
 
 
+def piece(folder: Path, layers: int, out: Path) -> Path:
+    """Write the first layers of a model of safetensors, with its embedding and head; returns their folder."""
+    settings = json.loads((folder / "config.json").read_text())
+    whole = settings["num_hidden_layers"]
+    cut = {
+        key: value[:layers]
+        for key, value in settings.items()
+        if isinstance(value, list) and len(value) == whole
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps({**settings, **cut, "num_hidden_layers": min(layers, whole)}))
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(path)
+    if not tensors:
+        raise MinillmError(
+            f"{folder} has no *.safetensors, of which gradients are checked; give another model"
+        )
+    numbers = {name: re.search(r"\blayers\.(\d+)\.", name) for name in tensors}
+    save_tensors(
+        out, {name: tensors[name] for name, found in numbers.items() if not found or int(found[1]) < layers}
+    )
+    return out
+
+
 # ---------------------------------------------------------------- how much there is to compute
 
 
@@ -169,12 +196,9 @@ class Ours:
             R, calls = (ROWS, count * T / ROWS) if head else (T * chosen, count)
             x = torch.randn(R, K).to(w.dtype).requires_grad_()
             bounds = torch.arange(experts + 1) * R // experts if experts else None
-            wide = dict(wide=True) if head else {}
-            run: Callable[[], torch.Tensor] = (
-                (lambda x=x, w=w, N=N, wide=wide: matmul(x, w, N, **wide))
-                if bounds is None
-                else (lambda x=x, w=w, N=N, b=bounds: grouped_matmul(x, w, N, b))
-            )
+            run = partial(matmul, x, w, N, wide=head)
+            if bounds is not None:
+                run = partial(grouped_matmul, x, w, N, bounds)
             found = min(forward_and_backward(run, [x, w]) for _ in range(rounds + 1))
             for name, seconds in zip(spent, found, strict=True):
                 spent[name] += calls * seconds
@@ -253,9 +277,9 @@ _way = ""
 
 
 def begin(name: str, folder: Path, case: Case, sequences: list[list[int]]) -> str:
-    """Load a side into this process; returns which of its ways is the fastest here, the way it goes from now on.
+    """Load a side into this process; returns the fastest of its ways, which it goes from now on.
 
-    What is compiled is, and the highest memory counts from here.
+    What has to be compiled is by then, and the highest memory counts from there.
     """
     global _side, _way
     _side = SIDES[name](folder, case, sequences)
@@ -333,7 +357,7 @@ def errors(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> di
 
 @dataclass(frozen=True)
 class Checks:
-    """What was checked of a case; `worst` is our error over transformers', of the kind where it is largest."""
+    """What was checked of a case; `worst` is our error over transformers', for the kind where it is."""
 
     case: str
     tokens: int
@@ -357,7 +381,7 @@ class Checks:
 
 
 def check(folder: Path, case: Case, lengths: Sequence[int], seed: int) -> Checks:
-    """Compare our logprobs with the sampler's, and gradients with transformers' in float64, on short sequences.
+    """Compare logprobs with the sampler's, gradients with transformers' in float64, on short sequences.
 
     Both sides' gradients are of the same weights. With adapters, those of A and B are compared with our
     own in float64, by the error that our gradients of all weights may have.
@@ -369,6 +393,8 @@ def check(folder: Path, case: Case, lengths: Sequence[int], seed: int) -> Checks
     )
     parity = compare(model, outputs)
     exact_model = load_theirs(folder, case.precision).double()
+    if case.experts:  # its grouped products have no float64
+        exact_model.set_experts_implementation("eager")
     with InDouble():
         exact = their_gradients(exact_model, sequences, torch.float64)
     theirs = errors(their_gradients(load_theirs(folder, case.precision), sequences, torch.float32), exact)
