@@ -41,6 +41,7 @@ from rich.console import Console
 
 from benchmarks import machine, record
 from benchmarks import train_sides as sides
+from benchmarks.record import Verdict
 from benchmarks.train_sides import CASES, Case, Operations
 from minillm import MinillmError
 from minillm.checkpoint import hub
@@ -109,25 +110,6 @@ class SideResult:
     forward_rate: float
     backward_rate: float
     peak: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A figure next to its aim."""
-
-    name: str
-    value: float
-    aim: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether the value is on the aim's side."""
-        return self.value >= self.aim if self.at_least else self.value <= self.aim
-
-    def __str__(self) -> str:
-        sign = ">=" if self.at_least else "<="
-        return f"{self.name} {self.value:.3g}: {'met' if self.met else 'MISSED'} ({sign} {self.aim:g})"
 
 
 @dataclass(frozen=True)
@@ -202,13 +184,13 @@ def verdicts(rows: Sequence[Row], peaks: machine.Peaks) -> list[Verdict]:
     for row in rows:
         precision = CASES[row.case].precision
         aim = TIME_AIMS[precision] if precision == "fp32" or peaks.bf16 is not None else BF16_AIM_WITHOUT
-        found.append(Verdict(f"{row.case}: time over transformers'", row.step_ratio.median, aim))
-        found.append(Verdict(f"{row.case}: memory over transformers'", row.memory_ratio, MEMORY_AIM))
+        found.append(Verdict(f"{row.case}: time over transformers'", row.step_ratio.median, aim, False))
+        found.append(Verdict(f"{row.case}: memory over transformers'", row.memory_ratio, MEMORY_AIM, False))
         share = row.ours.backward_rate / row.ours.forward_rate
-        found.append(Verdict(f"{row.case}: backward's rate over our forward's", share, BACKWARD_AIM, True))
+        found.append(Verdict(f"{row.case}: backward's rate over our forward's", share, BACKWARD_AIM))
         if row.products:
             share = row.products["all"] / peaks.floors()[precision]
-            found.append(Verdict(f"{row.case}: products' rate over the peak", share, PRODUCTS_AIM, True))
+            found.append(Verdict(f"{row.case}: products' rate over the peak", share, PRODUCTS_AIM))
     return found
 
 

@@ -23,7 +23,7 @@ TINY_MIXTURE = {
     **train_sides.MIXTURE,
     "vocab_size": 131,
     "hidden_size": 48,
-    "moe_intermediate_size": 20,
+    "moe_intermediate_size": 24,
     "num_experts": 5,
     "num_experts_per_tok": 2,
     "num_hidden_layers": 2,
@@ -52,7 +52,7 @@ def test_operations_are_those_of_the_model(llama: Path, tmp_path: Path) -> None:
     assert found.backward == 2 * products + 2.5 * attention
     assert train_sides.operations(config, lengths, lora=True).backward == products + 2.5 * attention
     mixture = read_config(train_sides.write_mixture(tmp_path / "mixture", TINY_MIXTURE))
-    layer = C * (4 + 2 * 2) * 16 + 4 * 16 * C + C * 5 + 2 * (C * 40 + 20 * C)  # two of five experts
+    layer = C * (4 + 2 * 2) * 16 + 4 * 16 * C + C * 5 + 2 * (C * 48 + 24 * C)  # two of five experts
     products = 2 * (2 * T * layer + (T - 2) * C * V)
     assert train_sides.operations(mixture, lengths, False).forward == products + 2 * 2 * 34 * 4 * 16
 
