@@ -273,33 +273,39 @@ def their_logprobs(model: Any, batch: list[list[int]], dtype: torch.dtype = torc
 
 SIDES: dict[str, type[Ours] | type[Theirs]] = {"ours": Ours, "transformers": Theirs}
 _side: Any = None
-_way = ""
+# Tokens of each sequence in a step that compiles and loads what there is to.
+WARM_TOKENS = 80
 
 
-def begin(name: str, folder: Path, case: Case, sequences: list[list[int]]) -> str:
-    """Load a side into this process; returns the fastest of its ways, which it goes from now on.
+@dataclass(frozen=True)
+class Step:
+    """Seconds of forward and of backward, and the most bytes that the whole process held."""
 
-    What has to be compiled is by then, and the highest memory counts from there.
-    """
-    global _side, _way
-    _side = SIDES[name](folder, case, sequences)
-    times = {way: sum(step(way)) for way in _side.ways}
-    _way = min(times, key=lambda way: times[way])
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-    return _way
+    forward: float
+    backward: float
+    peak: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of both."""
+        return self.forward + self.backward
 
 
-def step(way: str = "") -> tuple[float, float]:
-    """Take a step in this process: seconds of forward and of backward."""
+def begin(name: str, folder: Path, case: Case, sequences: list[list[int]]) -> None:
+    """Load a side into this process, and take a short step in each of its ways."""
+    global _side
+    _side = SIDES[name](folder, case, [sequence[:WARM_TOKENS] for sequence in sequences])
+    for way in _side.ways:
+        step(way)
+    _side.sequences = sequences
+
+
+def step(way: str) -> Step:
+    """Take a step in this process."""
     for parameter in _side.trained:
         parameter.grad = None
-    found: tuple[float, float] = _side.step(way or _way)
-    return found
-
-
-def peak() -> int:
-    """Bytes that this process held at most since `begin`, all its libraries included."""
-    return resident("VmHWM")
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
+    return Step(*_side.step(way), resident("VmHWM"))
 
 
 def products() -> dict[str, float]:

@@ -6,9 +6,10 @@
 
 A step is the forward of some sequences of random tokens and the backward of the sum of their tokens'
 logprobs, with no optimizer. Ours is `token_logprobs`; theirs is AutoModelForCausalLM, log_softmax in float32
-and the choice of tokens by torch's fused `cross_entropy`. Theirs goes one sequence after the other or in one
-padded batch, whichever is faster (both are tried first). A case is a precision, alone, with LoRA of rank 8 on
-every matrix of a layer (PEFT on their side), or with a random mixture of experts of 311 million parameters.
+and the choice of tokens by torch's fused `cross_entropy`. Theirs goes one sequence after the other and in one
+padded batch, in each round; the faster one counts (a case with LoRA goes that of the case without). A case is
+a precision, alone, with LoRA of rank 8 on every matrix of a layer (PEFT on their side), or with a random
+mixture of experts of 311 million parameters.
 
 Checked first, on the model's first layers and short sequences: our logprobs have the sampler's bits, and our
 gradients are at most twice as far from transformers' in float64 as transformers' own in the same precision.
@@ -33,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ from rich.console import Console
 from benchmarks import machine, record
 from benchmarks import train_sides as sides
 from benchmarks.record import Verdict
-from benchmarks.train_sides import CASES, Case, Operations
+from benchmarks.train_sides import CASES, Case, Operations, Step
 from minillm import MinillmError
 from minillm.checkpoint import hub
 from minillm.checkpoint.hub import DEMO_MODEL
@@ -128,15 +130,15 @@ class Row:
     products: dict[str, float]
 
 
-# Seconds of forward and backward.
-Step = tuple[float, float]
+# A side and its way.
+Who = tuple[str, str]
 
 
 def in_turns(
-    steps: dict[str, Callable[[], Step]], least: int, more: Callable[[], bool], between: Callable[[], Any]
-) -> dict[str, list[Step]]:
+    steps: dict[Who, Callable[[], Step]], least: int, more: Callable[[], bool], between: Callable[[], Any]
+) -> dict[Who, list[Step]]:
     """Take rounds of all sides, each from the other end: `least` of them, and while there is `more` time."""
-    found: dict[str, list[Step]] = {name: [] for name in steps}
+    found: dict[Who, list[Step]] = {who: [] for who in steps}
     order = list(steps)
     while min(map(len, found.values())) < least or more():
         for name in order:
@@ -147,35 +149,31 @@ def in_turns(
     return found
 
 
-def summary(
-    case: Case, work: Operations, found: dict[str, list[Step]], ways: dict[str, str], peaks: dict[str, int],
-    products: dict[str, float],
-) -> Row:  # fmt: skip
-    """Sum up a case."""
-
-    def side(name: str) -> SideResult:
-        forward, backward = (Spread.of(times) for times in zip(*found[name], strict=True))
-        rates = (work.forward / forward.median, work.backward / backward.median)
-        return SideResult(
-            ways[name], Spread.of([sum(step) for step in found[name]]), forward, backward, *rates, peaks[name]
+def summary(case: Case, work: Operations, found: dict[Who, list[Step]], products: dict[str, float]) -> Row:
+    """Sum up a case; of a side that goes several ways, the fastest counts."""
+    ours, theirs = (
+        min(
+            (who for who in found if who[0] == name),
+            key=lambda who: statistics.median(step.seconds for step in found[who]),
         )
-
-    def ratio(of: Callable[[Step], float]) -> Spread:
-        pairs = zip(found["ours"], found["transformers"], strict=True)
-        return Spread.of([of(mine) / of(theirs) for mine, theirs in pairs])
-
-    return Row(
-        case.name,
-        len(found["ours"]),
-        work,
-        side("ours"),
-        side("transformers"),
-        ratio(sum),
-        ratio(lambda step: step[0]),
-        ratio(lambda step: step[1]),
-        peaks["ours"] / peaks["transformers"],
-        products,
+        for name in sides.SIDES
     )
+
+    def side(who: Who) -> SideResult:
+        whole, forward, backward = (
+            Spread.of([getattr(step, name) for step in found[who]])
+            for name in ("seconds", "forward", "backward")
+        )
+        rates = (work.forward / forward.median, work.backward / backward.median)
+        return SideResult(who[1], whole, forward, backward, *rates, max(step.peak for step in found[who]))
+
+    def ratio(name: str) -> Spread:
+        pairs = zip(found[ours], found[theirs], strict=True)
+        return Spread.of([getattr(mine, name) / getattr(other, name) for mine, other in pairs])
+
+    mine, other = side(ours), side(theirs)
+    ratios = map(ratio, ("seconds", "forward", "backward"))
+    return Row(case.name, len(found[ours]), work, mine, other, *ratios, mine.peak / other.peak, products)
 
 
 def verdicts(rows: Sequence[Row], peaks: machine.Peaks) -> list[Verdict]:
@@ -244,35 +242,31 @@ def measure(
     folder: Path,
     more: Callable[[], bool],
     peaks: list[machine.Peaks],
+    way: str,
     console: Console,
 ) -> Row:
-    """Time a case in turns."""
+    """Time a case in turns; transformers goes one `way`, or all where it is empty."""
     settings = read_config(folder)
     sequences = sides.draw(config.lengths, settings.vocab_size, config.seed)
     with processes() as started:
-        ways = {}
         for name, process in started.items():
-            ways[name] = sides.call(process, sides.begin, name, folder, case, sequences)
-            console.print(f"{case.name}: {name} is ready, {ways[name]}", highlight=False)
-        names = list(started)
+            sides.call(process, sides.begin, name, folder, case, sequences)
 
-        def timed(name: str) -> Step:
-            found: Step = sides.call(started[name], sides.step)
-            said = f"{case.name}: {name} {found[0]:.2f} s forward, {found[1]:.2f} s backward"
-            console.print(said, highlight=False)
+        def timed(who: Who) -> Step:
+            found: Step = sides.call(started[who[0]], sides.step, who[1])
+            said = (
+                f"{found.forward:.2f} s forward, {found.backward:.2f} s backward, {found.peak / 1e9:.2f} GB"
+            )
+            console.print(f"{case.name}: {', '.join(who)}: {said}", highlight=False)
             return found
 
-        found = in_turns(
-            {name: (lambda name=name: timed(name)) for name in names},
-            config.rounds,
-            more,
-            lambda: peaks.append(machine.measure(rounds=2)),
-        )
-        held = {name: sides.call(process, sides.peak) for name, process in started.items()}
-        # After memory is read: they hold gradients of their own.
+        whos = [("ours", own) for own in sides.Ours.ways]
+        whos += [("transformers", own) for own in sides.Theirs.ways if way in ("", own)]
+        steps = {who: partial(timed, who) for who in whos}
+        found = in_turns(steps, config.rounds, more, lambda: peaks.append(machine.measure(rounds=2)))
         products = {} if case.lora else sides.call(started["ours"], sides.products)
     work = sides.operations(settings, config.lengths, case.lora)
-    return summary(case, work, found, ways, held, products)
+    return summary(case, work, found, products)
 
 
 def checked(case: Case, folder: Path, temporary: Path, seed: int, console: Console) -> sides.Checks:
@@ -307,7 +301,8 @@ def run(config: Config, console: Console) -> int:
                 def more(end: float = end, last: float = last) -> bool:
                     return time.monotonic() + last < end
 
-                rows.append(measure(config, case, folder, more, peaks, console))
+                known = [row.transformers.way for row in rows if case.lora and row.case == case.precision]
+                rows.append(measure(config, case, folder, more, peaks, "".join(known), console))
     best = machine.best(peaks)
     if rows:
         report(rows, best, config.lengths, console)

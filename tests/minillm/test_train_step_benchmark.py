@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,12 @@ def test_padding_changes_no_sum(llama: Path) -> None:
 def test_turns_go_on_while_there_is_time() -> None:
     calls: list[str] = []
 
-    def step(name: str) -> train_step.Step:
+    def step(name: str) -> train_sides.Step:
         calls.append(name)
-        return 1.0, float(len(calls))
+        return train_sides.Step(1.0, float(len(calls)))
 
     left = iter([True, False])
-    steps = {name: (lambda name=name: step(name)) for name in ("a", "b")}
+    steps = {(name, ""): partial(step, name) for name in ("a", "b")}
     train_step.PAUSE, before = 0.0, train_step.PAUSE
     found = train_step.in_turns(steps, 2, lambda: next(left), lambda: calls.append("-"))
     train_step.PAUSE = before
@@ -122,10 +123,14 @@ def test_turns_go_on_while_there_is_time() -> None:
 def test_spreads_and_verdicts() -> None:
     assert train_step.Spread.of([2.0]) == train_step.Spread(2.0, 2.0, 2.0)
     assert train_step.Spread.of([3.0, 1.0, 2.0]) == train_step.Spread(2.0, 1.0, 3.0)
-    found = {"ours": [(1.0, 2.0), (1.0, 3.0)], "transformers": [(2.0, 4.0), (2.0, 4.0)]}
-    ways, held = dict.fromkeys(found, "packed"), {"ours": 10, "transformers": 20}
+    found = {
+        ("ours", "packed"): [train_sides.Step(1.0, 2.0, 10), train_sides.Step(1.0, 3.0, 9)],
+        ("transformers", "padded"): [train_sides.Step(3.0, 4.0, 99), train_sides.Step(2.0, 4.0, 99)],
+        ("transformers", "one by one"): [train_sides.Step(2.0, 4.0, 19), train_sides.Step(2.0, 4.0, 20)],
+    }
     work, products = train_sides.Operations(100.0, 200.0), {"forward": 8.0, "backward": 8.0, "all": 8.0}
-    row = train_step.summary(CASES["bf16"], work, found, ways, held, products)
+    row = train_step.summary(CASES["bf16"], work, found, products)
+    assert (row.ours.way, row.transformers.way) == ("packed", "one by one")
     assert row.step_ratio.median == pytest.approx((3 / 6 + 4 / 6) / 2) and row.memory_ratio == 0.5
     assert row.ours.forward_rate == 100 and row.ours.backward_rate == 80
     with_instruction, without = machine.Peaks(10, 20, 1), machine.Peaks(10, None, 1)
