@@ -45,6 +45,7 @@ PEAKS = {
 BURST_SECONDS, BURST_CALLS = 0.004, 48
 # Past these seconds a contender has no further burst.
 MOST_SECONDS = 1.5
+MOST_SETS = 64
 # Of a CPU that does not tell the size of its last cache.
 CACHE_BYTES = 1 << 25
 
@@ -146,8 +147,8 @@ def cleared() -> None:
 
 
 def sets_of(nbytes: float) -> int:
-    """How many sets of inputs of so many bytes exceed the last cache twice over."""
-    return max(1, ceil(2 * cache_bytes() / nbytes))
+    """How many sets of inputs of so many bytes exceed the last cache twice over; not for sizes of tests."""
+    return min(MOST_SETS, max(1, ceil(2 * cache_bytes() / nbytes)))
 
 
 def cache_bytes() -> int:
