@@ -76,11 +76,11 @@ def _multiply_pairs(b: Any, total: Any, x: Any, y: Any) -> Any:
 
 @cache
 def _chains(bf16: bool) -> Any:
-    """Compile STEPS steps of CHAINS chains, each of one vector."""
+    """Compile steps of CHAINS chains, each of one vector."""
     step, factor = (_multiply_pairs, ir.VectorType(I32, WIDTH)) if bf16 else (_multiply_add, VECTOR)
 
-    @code(types.float32(types.float32))
-    def run(b: Any, x: Any) -> Any:
+    @code(types.float32(types.float32, types.int64))
+    def run(b: Any, x: Any, steps: Any) -> Any:
         # From the argument, so that nothing is known before the loop runs.
         spread = splat(b, x, WIDTH)
         x, y = (b.bitcast(v, factor) for v in (spread, b.fmul(spread, spread)))
@@ -96,7 +96,7 @@ def _chains(bf16: bool) -> Any:
         for total, following in zip(totals, next_totals, strict=True):
             total.add_incoming(ir.Constant(VECTOR, [0.0] * WIDTH), before)
             total.add_incoming(following, loop)
-        b.cbranch(b.icmp_signed("<", next_count, ir.Constant(I64, STEPS)), loop, after)
+        b.cbranch(b.icmp_signed("<", next_count, steps), loop, after)
         b.position_at_end(after)
         whole = next_totals[0]
         for total in next_totals[1:]:
@@ -109,11 +109,11 @@ def _chains(bf16: bool) -> Any:
 
     def kernel(words: Any, a: Any) -> None:
         for i in tasks(words):
-            a.out_T[i] = run(a.x_1[0])
+            a.out_T[i] = run(a.x_1[0], a.steps)
 
     if bf16:
         llvm.initialize_native_asmparser()
-    return Kernel(kernel, ("machine", bf16), "T", out_T=types.float32, x_1=types.float32)
+    return Kernel(kernel, ("machine", bf16), "T steps", out_T=types.float32, x_1=types.float32)
 
 
 @cache
@@ -152,7 +152,7 @@ def multiply_adds(bf16: bool = False, rounds: int = 5) -> float:
     """Measure operations a second of float32 multiply-adds, or of the instruction on pairs of bf16."""
     T = 4 * torch.get_num_threads()
     out_T, x_1 = torch.empty(T), torch.full((1,), 0.5)
-    run = partial(launch, _chains(bf16), T, out_T=out_T, x_1=x_1, T=T)
+    run = partial(launch, _chains(bf16), T, out_T=out_T, x_1=x_1, T=T, steps=STEPS)
     return _rate(2.0 * (2 if bf16 else 1) * WIDTH * CHAINS * STEPS * T, run, rounds)
 
 
