@@ -46,6 +46,7 @@ BURST_SECONDS, BURST_CALLS = 0.004, 48
 # Past these seconds a contender has no further burst.
 MOST_SECONDS = 1.5
 MOST_SETS = 64
+DRAWN = 1 << 24
 # Of a CPU that does not tell the size of its last cache.
 CACHE_BYTES = 1 << 25
 
@@ -117,9 +118,11 @@ def exact() -> None:
 
 
 def noise(*shape: int, dtype: torch.dtype, seed: int, scale: float = 1.0) -> torch.Tensor:
-    """Draw normal numbers on the device."""
-    generator = torch.Generator(DEVICE).manual_seed(seed)
-    return (torch.randn(*shape, generator=generator, device=DEVICE) * scale).to(dtype)
+    """Draw normal numbers on the device; past DRAWN of them a CPU, which takes its time, has them again."""
+    generator, count = torch.Generator(DEVICE).manual_seed(seed), torch.Size(shape).numel()
+    drawn = count if ON_GPU else min(count, DRAWN)
+    found = (torch.randn(drawn, generator=generator, device=DEVICE) * scale).to(dtype)
+    return found.repeat(-(-count // max(1, drawn)))[:count].view(shape)
 
 
 def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -180,11 +183,13 @@ class Bursts:
     def __init__(self, calls: Sequence[Call]) -> None:
         self.calls, self.at = calls, 0
         for call in calls:
+            begin = time.perf_counter()
             call()  # compiles, and fills caches of the allocator and of the libraries' choices
+            seconds = time.perf_counter() - begin
         synchronize()
-        self.count, self.queueing = len(calls) if ON_GPU else 1, 0.0
+        self.count, self.queueing = len(calls), 0.0
         # On a GPU twice: the first burst's launches may find the driver's own caches cold.
-        for _ in range(2 if ON_GPU else 1):
+        for _ in range(2 if ON_GPU else 0):
             seconds = self.sample()
         self.count = min(BURST_CALLS, max(1, ceil(BURST_SECONDS / max(seconds, 1e-7))))
         if ON_GPU:
