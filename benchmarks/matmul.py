@@ -95,7 +95,13 @@ class Case:
 
     def product(self) -> Product:
         """Make the kernel that is timed: the public operation, which knows one product of float32."""
-        return triton_product("tf32x3") if self.kind == "tf32x3" else matmul
+        return triton_product("tf32x3") if self.kind == "tf32x3" else without_graph
+
+
+@torch.no_grad()
+def without_graph(x_RK: torch.Tensor, w_PKW: torch.Tensor, N: int) -> torch.Tensor:
+    """Compute the public product, as decoding does: nothing is kept for a gradient."""
+    return matmul(x_RK, w_PKW, N)
 
 
 def triton_product(precision: str) -> Product:
@@ -161,7 +167,7 @@ def gradient_errors(kernel: str, K: int, N: int, dtype: torch.dtype, R: int) -> 
     dy_RN = noise(R, N, dtype=dtype, seed=5)
     wide = x_RK.double(), w_NK.double(), dy_RN.double()
     exact = wide[2] @ wide[1], wide[2].t() @ wide[0]
-    mine, again = (of_ours(matmul, x_RK, w_PKW, dy_RN)() for _ in range(2))
+    mine, again = (of_ours(x_RK, w_PKW, dy_RN)() for _ in range(2))
     found: dict[str, dict[str, float]] = {}
     for who, (dx_RK, dw) in {"ours": mine, PEER: of_torch(x_RK, w_NK, dy_RN)()}.items():
         dw_NK = dw if who == PEER else dw.transpose(1, 2).flatten(0, 1)[:N]
@@ -182,10 +188,10 @@ def compared(kernel: str, name: str, found: dict[str, dict[str, float]]) -> Chec
     return Check(kernel, name, passed, "; ".join(each), found)
 
 
-def of_ours(product: Product, x_RK: torch.Tensor, w_PKW: torch.Tensor, dy_RN: torch.Tensor) -> Call:
+def of_ours(x_RK: torch.Tensor, w_PKW: torch.Tensor, dy_RN: torch.Tensor) -> Call:
     """Make the backward of a product that is computed here: dx and dw in panels."""
     leaves = [x.detach().requires_grad_() for x in (x_RK, w_PKW)]
-    out_RN = product(*leaves, dy_RN.shape[1])
+    out_RN = matmul(*leaves, dy_RN.shape[1])
     return lambda: torch.autograd.grad(out_RN, leaves, dy_RN, retain_graph=True)
 
 
@@ -206,9 +212,7 @@ def contenders(
     if direction == "backward":
         dys = [noise(R, N, dtype=case.dtype, seed=seed + 100 + i) for i in range(len(sets))]
         return {
-            "ours": lambda: [
-                of_ours(product, x, w_PKW, dy) for (x, (_, w_PKW)), dy in zip(given, dys, strict=True)
-            ],
+            "ours": lambda: [of_ours(x, w_PKW, dy) for (x, (_, w_PKW)), dy in zip(given, dys, strict=True)],
             PEER: lambda: [of_torch(x, w_NK, dy) for (x, (w_NK, _)), dy in zip(given, dys, strict=True)],
         }
 
