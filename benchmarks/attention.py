@@ -1,19 +1,21 @@
-"""How fast is the Triton attention over packed sequences, next to SDPA's backends and FlexAttention?
+"""How fast is attention over packed sequences, next to SDPA's backends and FlexAttention?
 
-    python -m benchmarks.attention                       # on a GPU; minutes
-    python -m benchmarks.attention --head-dims 128 --lengths 4096 --folder /tmp/found
+    python -m benchmarks.attention                       # on a GPU its kernels, else the CPU's; minutes
+    python -m benchmarks.attention --models Llama-3.2-1B --lengths 2048 --folder /tmp/found
 
 First come checks. Rows: packed in any order == row by row over pages == in chunks == with a shared prefix,
-bit for bit, in bf16 and in float32 in each of its precisions. Errors: output and gradients against float64,
-next to those of the peers on the same inputs. A kernel that fails one is not timed.
+bit for bit, in each kind of product. Errors: output and gradients against float64, next to those of the peers
+on the same inputs. A kernel that fails one is not timed.
 
-Then times of causal attention of one sequence with Qwen3's heads: bf16 forward and backward, and float32 at
-the shortest length, against SDPA's flash, cuDNN and efficient backends (float32: efficient and math), and
-compiled FlexAttention at one length. All read the same (tokens, heads, head dim) memory. A backend that
-takes no grouped kv heads is given them expanded, before the clock starts. Our time is that of all that
-a call does, lists of work included.
+Then times of causal attention of one sequence with the heads of models, forward and backward. On a GPU: bf16,
+and float32 at the shortest length, against SDPA's flash, cuDNN and efficient backends (float32: efficient and
+math), and compiled FlexAttention at one length. On a CPU: both, against SDPA's flash backend. All read the
+same (tokens, heads, head dim) memory. A backend that takes no grouped kv heads is given them expanded, before
+the clock starts. Our time is that of all that a call does, lists of work included.
 
 A forward is counted as 2 T^2 H D operations (half of the square), a backward as 2.5 of it.
+
+Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim, P pages, S page size.
 """
 
 from __future__ import annotations
@@ -30,15 +32,15 @@ import torch.nn.functional as F
 import tyro
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks import gpu
-from benchmarks.gpu import DEVICE, SMOKE, Check, KernelReport, Verdict, Work, different, first_of, noise
+from benchmarks import kernel_times
+from benchmarks.kernel_report import Check, KernelReport, Test, different, first_of
+from benchmarks.kernel_report import Config as KernelConfig
+from benchmarks.kernel_times import DEVICE, ON_GPU, TRITON, Call, Maker, Work, noise
+from benchmarks.record import Verdict
+from benchmarks.shapes import TINY
 from kernels import reference
-from kernels.gpu import attention, attention_backward
-from kernels.gpu.ops import RUN_TOKENS
 from kernels.knobs import Scores
-from kernels.tiling import KEY_BLOCK, SharedPrefix, positions, work_list
-
-# Legend: T packed tokens, B sequences, H query heads, K kv heads, D head dim, P pages, S page size.
+from kernels.tiling import KEY_BLOCK, Kept, SharedPrefix, Tiles, positions, work_list
 
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 BACKENDS = {
@@ -50,74 +52,88 @@ BACKENDS = {
 # What was aimed at: how many times as fast as a peer, by direction.
 BF16_AIMS = {"forward": {"flash": 1.3, "cudnn": 0.85}, "backward": {"flash": 1.1, "cudnn": 0.65}}
 TF32X3_AIMS = {"efficient": 1.5}
+CPU_AIM = (1.0, 0.8)  # geometric mean of all cases, and the least
 NAMES = ("out", "dq", "dk", "dv")
 
 
+# Kinds of products: dtype and precision.
+KINDS = {"bf16": (BF16, "ieee"), "fp32": (FP32, "ieee"), "tf32x3": (FP32, "tf32x3"), "tf32": (FP32, "tf32")}
+# Of the checks: packed sequences, and heads where there is a float64 to compare with.
+LENGTHS, FEW_LENGTHS = (1027, 700, 64, 1, 333) if ON_GPU else (333, 129, 64, 1), (70, 1, 9)
+FEW_HEADS = (8, 2)
+
+
 @dataclass(frozen=True)
-class Config(gpu.Config):
+class Config(KernelConfig):
     """Options of the benchmark.
 
     Attributes:
-        head_dims: of queries, keys and values.
-        lengths: tokens of the sequence; float32 is timed at the first alone.
-        heads: query heads and kv heads.
-        flex_length: where FlexAttention is timed, since it compiles again for each; 0 for nowhere.
-        float32: time float32 too.
+        lengths: tokens of the sequence; on a GPU float32 is timed at the first alone.
+        kinds: of products: bf16, fp32, and on a GPU tf32x3 and tf32.
+        flex_length: where FlexAttention is timed on a GPU, since it compiles again for each; 0 for nowhere.
     """
 
-    head_dims: tuple[int, ...] = (128, 64)
-    lengths: tuple[int, ...] = (4096, 8192, 16384)
-    heads: tuple[int, int] = (32, 8)
+    models: tuple[str, ...] = ("Qwen3-4B", "Llama-3.2-1B") if ON_GPU else KernelConfig.models
+    lengths: tuple[int, ...] = (4096, 8192, 16384) if ON_GPU else (128, 512, 2048)
+    kinds: tuple[str, ...] = ("bf16", "fp32", "tf32x3", "tf32") if ON_GPU else ("fp32", "bf16")
     flex_length: int = 8192
-    float32: bool = True
-
-
-def label(dtype: torch.dtype, precision: str, D: int) -> str:
-    """Write a kernel's name: "bf16 d128", "fp32 tf32x3 d64"."""
-    return f"bf16 d{D}" if dtype == BF16 else f"fp32 {precision} d{D}"
 
 
 class Packed:
-    """Packed sequences of random numbers, and our kernels over them."""
+    """Packed sequences of random numbers, and kernels over them: a GPU's, the CPU's, or interpreted ones."""
 
     def __init__(
         self,
         lengths: Sequence[int],
         heads: tuple[int, int],
         D: int,
-        dtype: torch.dtype,
-        precision: str = "ieee",
+        kind: str,
+        interpreted: bool = False,
         seed: int = 0,
     ) -> None:
-        self.lengths, self.heads, self.D, self.dtype = tuple(lengths), heads, D, dtype
+        self.lengths, self.heads, self.D, self.kind = tuple(lengths), heads, D, kind
+        self.dtype, self.precision = KINDS[kind]
+        self.interpreted, self.scores = interpreted, Scores(D**-0.5)
+        self.kernels = kernel_times.kernels(interpreted)
         (H, K), self.T = heads, sum(lengths)
-        self.q, self.dout = (noise(self.T, H, D, dtype=dtype, seed=4 * seed + i) for i in (0, 1))
-        self.k, self.v = (noise(self.T, K, D, dtype=dtype, seed=4 * seed + i) for i in (2, 3))
+        self.q, self.dout = (noise(self.T, H, D, dtype=self.dtype, seed=4 * seed + i) for i in (0, 1))
+        self.k, self.v = (noise(self.T, K, D, dtype=self.dtype, seed=4 * seed + i) for i in (2, 3))
         self.bounds = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
-        self.options = (Scores(D**-0.5), None, precision)
 
     @property
     def nbytes(self) -> int:
         """Of the inputs."""
         return sum(x.nbytes for x in (self.q, self.k, self.v))
 
-    def forward(self, tile_tokens: int = RUN_TOKENS) -> tuple[torch.Tensor, torch.Tensor]:
-        """(out, softmax): what the public operation launches."""
-        tiles = (work_list(self.bounds, self.T, tile_tokens), tile_tokens)
-        position_T = positions(self.bounds, self.T)
-        return attention.forward(self.q, self.k, self.v, position_T, tiles, *self.options)
+    def forward(self) -> tuple[torch.Tensor, Kept]:
+        """Return the output, and what the gradients want: what the public operation computes."""
+        given = (self.q, self.k, self.v, self.bounds, self.scores, None, self.precision)
+        found: tuple[torch.Tensor, Kept] = self.kernels.packed_attention(*given)
+        return found
 
-    def backward(self, out: torch.Tensor, softmax: torch.Tensor) -> list[torch.Tensor]:
+    def backward(self, kept: Kept) -> list[torch.Tensor]:
         """dq, dk and dv."""
-        found = attention_backward.backward(
-            self.dout, self.q, self.k, self.v, out, softmax, self.bounds, *self.options
-        )
-        return [x for x in found if x is not None]
+        given = (self.q, self.k, self.v, kept, self.bounds, self.scores, None, self.precision)
+        return [x for x in self.kernels.attention_gradients(self.dout, *given) if x is not None]
+
+    def paged(
+        self,
+        pick_R: torch.Tensor,
+        pages: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        tiles: Tiles,
+        prefix: SharedPrefix | None = None,
+    ) -> torch.Tensor:
+        """Return some tokens' output, read over pages."""
+        k, v, page_BP = pages
+        paging = positions(self.bounds, self.T)[pick_R], page_BP
+        knobs = (self.scores, None, self.precision, prefix)
+        out: torch.Tensor = self.kernels.paged_attention(self.q[pick_R], k, v, paging, tiles, *knobs)[0]
+        return out
 
     def picked(self, rows_T: torch.Tensor, lengths: Sequence[int]) -> Packed:
         """Return the sequences that these tokens make."""
-        other = Packed((), self.heads, self.D, self.dtype)
-        other.lengths, other.T, other.options = tuple(lengths), rows_T.shape[0], self.options
+        other = Packed((), self.heads, self.D, self.kind, self.interpreted)
+        other.lengths, other.T = tuple(lengths), rows_T.shape[0]
         other.bounds = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
         other.q, other.k, other.v, other.dout = (x[rows_T] for x in (self.q, self.k, self.v, self.dout))
         return other
@@ -146,47 +162,46 @@ class Packed:
 
 
 def same_rows(
-    lengths: Sequence[int], heads: tuple[int, int], D: int, dtype: torch.dtype, precision: str
+    lengths: Sequence[int], heads: tuple[int, int], D: int, kind: str, interpreted: bool = False
 ) -> str | None:
-    """Packed == other tiles == other order == alone == row by row over pages == in chunks over pages."""
-    case = Packed(lengths, heads, D, dtype, precision)
-    whole, softmax = case.forward()
-    found = [different("other tiles", x, y) for x, y in zip(case.forward(23), (whole, softmax), strict=True)]
+    """Packed == other order == alone == row by row over pages == in chunks over pages.
+
+    Interpreted, where a program takes milliseconds, of some rows, and one size of chunks.
+    """
+    case = Packed(lengths, heads, D, kind, interpreted)
+    whole, _ = case.forward()
     spans = list(pairwise(case.bounds.tolist()))
     arange = torch.arange(case.T, device=DEVICE)
     backwards_T = torch.cat([arange[a:b] for a, b in reversed(spans)])
     other = case.picked(backwards_T, case.lengths[::-1]).forward()[0]
-    found.append(different("another order", other, whole[backwards_T]))
-    for (a, b), length in list(zip(spans, case.lengths, strict=True))[SMOKE:]:
+    found = [different("another order", other, whole[backwards_T])]
+    for (a, b), length in list(zip(spans, case.lengths, strict=True))[interpreted:]:
         found.append(different("alone", case.picked(arange[a:b], (length,)).forward()[0], whole[a:b]))
 
-    k, v, page_BP = case.pages()
-    owner_T, position_T, paging = case.owner(), positions(case.bounds, case.T), attention.Paging(page_BP)
-    # Decode: each token by itself. In the interpreter, where a program takes milliseconds, some of them.
-    picks = [arange[:: 40 if SMOKE else 1], case.bounds[1:] - 1]
+    pages, owner_T = case.pages(), case.owner()
+    # Decode: each token by itself.
+    picks = [arange[:: 40 if interpreted else 1], case.bounds[1:] - 1]
     for pick_R in picks:
         runs_N3 = torch.stack((owner_T[pick_R], torch.arange(len(pick_R), device=DEVICE), pick_R * 0 + 1), 1)
-        out, _ = attention.forward(
-            case.q[pick_R], k, v, position_T[pick_R], (runs_N3, 1), *case.options, paging
-        )
+        out = case.paged(pick_R, pages, (runs_N3, 1))
         found.append(different("row by row over pages", out, whole[pick_R]))
-    for size in (37,) if SMOKE else (1, 37, 64, 257):
-        tiles = (work_list(case.bounds, case.T, size), size)
-        out, _ = attention.forward(case.q, k, v, position_T, tiles, *case.options, paging)
+    for size in (37,) if interpreted else (1, 37, 64, 257):
+        out = case.paged(arange, pages, (work_list(case.bounds, case.T, size), size))
         found.append(different(f"in chunks of {size} over pages", out, whole))
     return first_of(*found)
 
 
-def same_prefix(heads: tuple[int, int], D: int, dtype: torch.dtype, precision: str) -> str | None:
+def same_prefix(heads: tuple[int, int], D: int, kind: str, interpreted: bool = False) -> str | None:
     """Two forks of one prefix and a sequence that shares none, with the prefix read once and not."""
-    blocks = 1 if SMOKE else 8
+    blocks = 1 if interpreted else 8
     shared = blocks * KEY_BLOCK
-    case = Packed((shared + 22, shared + 45, 20), heads, D, dtype, precision)
+    case = Packed((shared + 22, shared + 45, 20), heads, D, kind, interpreted)
     bounds = case.bounds.tolist()
     for x in (case.k, case.v):
         x[bounds[1] : bounds[1] + shared] = x[:shared]
     whole, _ = case.forward()
-    k, v, page_BP = case.pages(shared=blocks)
+    pages = case.pages(shared=blocks)
+    page_BP = pages[2]
     # The last tokens: 3, 2 and 1.
     pick = [bounds[1] - 3, bounds[1] - 2, bounds[1] - 1, bounds[2] - 2, bounds[2] - 1, bounds[3] - 1]
     pick_R = torch.tensor(pick, device=DEVICE)
@@ -197,29 +212,29 @@ def same_prefix(heads: tuple[int, int], D: int, dtype: torch.dtype, precision: s
         torch.tensor([blocks, 0], device=DEVICE),
         torch.tensor([blocks, blocks, 0], device=DEVICE),
     )
-    runs_N3 = torch.tensor([[0, 0, 3], [1, 3, 2], [2, 5, 1]], device=DEVICE)
-    given = (case.q[pick_R], k, v, positions(case.bounds, case.T)[pick_R], page_BP, (runs_N3, 3))
+    tiles = (torch.tensor([[0, 0, 3], [1, 3, 2], [2, 5, 1]], device=DEVICE), 3)
     return first_of(
-        different("forks", attention.paged(*given, *case.options)[0], whole[pick_R]),
-        different("shared prefix", attention.paged(*given, *case.options, prefix)[0], whole[pick_R]),
+        different("forks", case.paged(pick_R, pages, tiles), whole[pick_R]),
+        different("shared prefix", case.paged(pick_R, pages, tiles, prefix), whole[pick_R]),
     )
 
 
 def same_gradients(
-    lengths: Sequence[int], heads: tuple[int, int], D: int, dtype: torch.dtype, precision: str
+    lengths: Sequence[int], heads: tuple[int, int], D: int, kind: str, interpreted: bool = False
 ) -> str | None:
-    """Gradients are the same in every run; on a GPU the public operation puts out what is timed here."""
-    case = Packed(lengths, heads, D, dtype, precision)
-    found = case.forward()
-    first, again = case.backward(*found), case.backward(*found)
+    """Gradients are the same in every run, and, but for the interpreter, those of the public operation."""
+    case = Packed(lengths, heads, D, kind, interpreted)
+    out, kept = case.forward()
+    first, again = case.backward(kept), case.backward(kept)
     texts = [different(f"{n}, run again", a, b) for n, a, b in zip(NAMES[1:], first, again, strict=True)]
-    if not SMOKE:
+    if not interpreted:
         from kernels.ops.attention import attention as public
 
         leaves = [x.clone().requires_grad_() for x in (case.q, case.k, case.v)]
-        out = public(*leaves, case.bounds, input_precision=precision)
-        grads = torch.autograd.grad(out, leaves, case.dout)
-        pairs = zip(NAMES, (out.detach(), *grads), (found[0], *first), strict=True)
+        found = public(*leaves, case.bounds, input_precision=case.precision)
+        grads = torch.autograd.grad(found, leaves, case.dout)
+        rounded = [x.to(case.dtype) for x in first]
+        pairs = zip(NAMES, (found.detach(), *grads), (out, *rounded), strict=True)
         texts += [different(f"public {n}", a, b) for n, a, b in pairs]
     return first_of(*texts)
 
@@ -227,8 +242,7 @@ def same_gradients(
 def by_reference(case: Packed, dtype: torch.dtype) -> list[torch.Tensor]:
     """Output and gradients of plain torch in some dtype."""
     leaves = [x.detach().to(dtype).requires_grad_() for x in (case.q, case.k, case.v)]
-    starts, scores = [0] * len(case.lengths), case.options[0]
-    out = reference.attention(*leaves, case.bounds.tolist(), starts, scores)
+    out = reference.attention(*leaves, case.bounds.tolist(), [0] * len(case.lengths), case.scores)
     return [out.detach(), *torch.autograd.grad(out, leaves, case.dout.to(dtype))]
 
 
@@ -276,17 +290,18 @@ def by_sdpa(backend: str, case: Packed) -> list[torch.Tensor]:
     return found
 
 
-def errors(kernel: str, heads: tuple[int, int], D: int, dtype: torch.dtype, precision: str, T: int) -> Check:
+def errors(
+    kernel: str, heads: tuple[int, int], D: int, kind: str, T: int, interpreted: bool = False
+) -> Check:
     """Against float64; ours may be twice that of plain torch in the same dtype, tf32 of plain fp16."""
-    case = Packed((T,), heads, D, dtype, precision)
+    case = Packed((T,), heads, D, kind, interpreted)
     exact = by_reference(case, torch.float64)
-    usual_dtype = FP16 if precision == "tf32" else dtype
     contenders: dict[str, Callable[[], list[torch.Tensor]]] = {
-        "plain torch": partial(by_reference, case, usual_dtype),
+        "plain torch": partial(by_reference, case, FP16 if kind == "tf32" else case.dtype),
         **{name: partial(by_sdpa, name, case) for name in BACKENDS},
     }
-    found_out = case.forward()
-    found = {"ours": measured([found_out[0], *case.backward(*found_out)], exact)}
+    out, kept = case.forward()
+    found = {"ours": measured([out, *case.backward(kept)], exact)}
     for name, run in contenders.items():
         try:
             found[name] = measured(run(), exact)
@@ -304,17 +319,17 @@ def errors(kernel: str, heads: tuple[int, int], D: int, dtype: torch.dtype, prec
 
 def measured(found: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> dict[str, float]:
     """Relative errors by name."""
-    return {n: gpu.relative_error(a, b) for n, a, b in zip(NAMES, found, exact, strict=True)}
+    return {n: kernel_times.relative_error(a, b) for n, a, b in zip(NAMES, found, exact, strict=True)}
 
 
-def ours(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
+def ours(cases: Sequence[Packed], direction: str) -> list[Call]:
     """Our calls, one a set of inputs."""
     if direction == "forward":
         return [case.forward for case in cases]
-    return [partial(case.backward, *case.forward()) for case in cases]
+    return [partial(case.backward, case.forward()[1]) for case in cases]
 
 
-def theirs(report: KernelReport, backend: str, cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
+def theirs(report: KernelReport, backend: str, cases: Sequence[Packed], direction: str) -> list[Call]:
     """Make a backend's calls, one a set of inputs."""
     grad = direction == "backward"
     expand = not takes_groups(backend, cases[0], grad)
@@ -330,16 +345,14 @@ def theirs(report: KernelReport, backend: str, cases: Sequence[Packed], directio
     return calls
 
 
-def gradient(forward: Callable[[], Any], leaves: list[torch.Tensor], case: Packed) -> gpu.Call:
+def gradient(forward: Callable[[], Any], leaves: list[torch.Tensor], case: Packed) -> Call:
     """Make the backward of a forward that is run here."""
     out, dout = forward(), case.dout.transpose(0, 1).unsqueeze(0)
     return lambda: torch.autograd.grad(out, leaves, dout, retain_graph=True)
 
 
-def flex(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
+def flex(cases: Sequence[Packed], direction: str) -> list[Call]:
     """Compiled FlexAttention's calls."""
-    if SMOKE:
-        raise RuntimeError("left out without a GPU, where it takes a minute to compile")
     import torch._functorch.config as functorch
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -352,7 +365,7 @@ def flex(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
     def call(leaves: list[torch.Tensor]) -> Any:
         return compiled(*leaves, block_mask=mask, enable_gqa=True)
 
-    calls: list[gpu.Call] = []
+    calls: list[Call] = []
     for case in cases:
         leaves = [x.detach().transpose(0, 1).unsqueeze(0) for x in (case.q, case.k, case.v)]
         leaves = [x.detach().requires_grad_(grad) for x in leaves]
@@ -360,88 +373,93 @@ def flex(cases: Sequence[Packed], direction: str) -> list[gpu.Call]:
     return calls
 
 
-def time(report: KernelReport, config: Config, D: int, T: int, dtype: torch.dtype, precision: str) -> None:
+def time(report: KernelReport, config: Config, model: str, kind: str, T: int) -> None:
     """Forward and backward of one kernel at one size."""
-    (H, K), kernel = config.heads, label(dtype, precision, D)
+    shape, kernel = config.shapes()[model], f"{model} {kind}"
+    (H, K), D = (shape.heads, shape.kv_heads), shape.head_dim
     if not report.green(kernel):
         report.skip(kernel, f"{kernel}, {T}")
         return
-    first = Packed((T,), config.heads, D, dtype, precision, seed=config.seed)
-    more = [
-        Packed((T,), config.heads, D, dtype, precision, seed=config.seed + i)
-        for i in range(1, gpu.sets_of(first.nbytes))
-    ]
-    cases = [first, *more]
-    kind = "bf16" if dtype == BF16 else {"ieee": "fp32"}.get(precision, precision)
-    size = dtype.itemsize * T * D
+    first = Packed((T,), (H, K), D, kind, seed=config.seed)
+    more = range(1, kernel_times.sets_of(first.nbytes))
+    cases = [first, *(Packed((T,), (H, K), D, kind, seed=config.seed + i) for i in more)]
+    size, bf16 = first.dtype.itemsize * T * D, kind == "bf16"
+    names = (("flash", "cudnn", "efficient") if bf16 else ("efficient", "math")) if ON_GPU else ("flash",)
     for direction in ("forward", "backward"):
         factor = 1 if direction == "forward" else 2.5
         moved = size * (2 * H + 2 * K) * (1 if direction == "forward" else 2)
         work = Work(factor * 2 * T * T * H * D, moved, kind)
-        names = ("flash", "cudnn", "efficient") if dtype == BF16 else ("efficient", "math")
-        contenders: dict[str, gpu.Maker] = {
+        contenders: dict[str, Maker] = {
             "ours": partial(ours, cases, direction),
             **{name: partial(theirs, report, name, cases, direction) for name in names},
         }
-        if dtype == BF16 and (SMOKE or config.flex_length == T):
-            contenders["flex"] = partial(flex, cases, direction)
         aims: dict[str, float] = {}
-        if dtype == BF16 and D == 128:
+        if ON_GPU and bf16 and config.flex_length == T:
+            contenders["flex"] = partial(flex, cases, direction)
+        if ON_GPU and bf16 and D == 128:
             aims = BF16_AIMS[direction]
-        elif precision == "tf32x3" and dtype == FP32:
+        elif ON_GPU and kind == "tf32x3":
             aims = TF32X3_AIMS
-        report.time(kernel, f"{kernel} {direction}", T, work, contenders, aims)
+        report.time(kernel, (kernel, direction, T), work, contenders, aims)
 
 
-def error_verdicts(report: KernelReport) -> None:
-    """float32: tf32x3 is to be no worse than SDPA's efficient backend, ieee than its math."""
-    for check in report.checks:
-        for precision, peer in (("tf32x3", "efficient"), ("ieee", "math")):
-            if f"fp32 {precision} " in check.kernel and peer in check.errors:
+def verdicts(report: KernelReport) -> None:
+    """On a GPU, tf32x3 is to be no worse than SDPA's efficient backend, float32 than its math."""
+    for check in report.checks if ON_GPU else []:
+        for kind, peer in (("tf32x3", "efficient"), ("fp32", "math")):
+            if check.kernel.endswith(f" {kind}") and peer in check.errors:
                 for direction, names in (("forward", NAMES[:1]), ("backward", NAMES[1:])):
                     worst = max(check.errors["ours"][n] / check.errors[peer][n] for n in names)
                     name = f"{check.kernel} {direction}, error over {peer}'s"
                     report.summary.append(Verdict(name, worst, 1.0, at_least=False))
+    if not ON_GPU:
+        report.summarise("flash", *CPU_AIM)
+
+
+def tests(
+    kernel: str, heads: tuple[int, int], D: int, kind: str, T: int, interpreted: bool = False
+) -> list[tuple[str, Test]]:
+    """Make the checks of a kernel; errors are those of one sequence of T tokens."""
+    lengths, given = FEW_LENGTHS if interpreted else LENGTHS, (heads, D, kind, interpreted)
+    few = (kernel, heads if interpreted else FEW_HEADS, D, kind, T, interpreted)
+    return [
+        ("rows have their bits everywhere", partial(same_rows, lengths, *given)),
+        ("a shared prefix changes no bit", partial(same_prefix, *given)),
+        ("gradients have their bits", partial(same_gradients, lengths[interpreted:], *given)),
+        ("errors against float64", partial(errors, *few)),
+    ]
+
+
+def interpreted() -> dict[str, list[tuple[str, Test]]]:
+    """Make the checks of the Triton kernels at tiny sizes; the interpreter knows one product of float32."""
+    tiny, kinds = TINY["tiny"], ("bf16", "fp32") if TRITON else ()
+    heads = (tiny.heads, tiny.kv_heads)
+    names = {f"Triton tiny {kind}": kind for kind in kinds}
+    return {name: tests(name, heads, tiny.head_dim, kind, 40, True) for name, kind in names.items()}
 
 
 def run(config: Config) -> int:
     """Check, time and report; returns the exit status."""
-    report = KernelReport("attention", config, "TFLOP/s", "tokens")
-    lengths = (70, 1, 9) if SMOKE else (1027, 700, 64, 1, 333)
-    # The interpreter knows one product of float32.
-    precisions = (["ieee"] if SMOKE else ["ieee", "tf32x3", "tf32"]) if config.float32 else []
-    kinds = [(BF16, "ieee"), *((FP32, precision) for precision in precisions)]
-    few = (2, 1) if SMOKE else (8, 2)
-    tests: dict[str, list[tuple[str, gpu.Test]]] = {}
-    for D in config.head_dims:
-        for dtype, precision in kinds:
-            given, kernel = (config.heads, D, dtype, precision), label(dtype, precision, D)
-            tests[kernel] = [
-                ("rows have their bits everywhere", partial(same_rows, lengths, *given)),
-                ("a shared prefix changes no bit", partial(same_prefix, *given)),
-                ("gradients have their bits", partial(same_gradients, lengths[SMOKE:], *given)),
-                (
-                    "errors against float64",
-                    partial(errors, kernel, few, D, dtype, precision, config.lengths[0]),
-                ),
-            ]
-    report.check(tests)
-    for D in config.head_dims:
-        sizes = [(T, BF16, "ieee") for T in config.lengths]
-        sizes += [(config.lengths[0], FP32, precision) for precision in precisions]
-        for T, dtype, precision in sizes:
-            with report.going_on(f"{label(dtype, precision, D)}, {T}"):
-                time(report, config, D, T, dtype, precision)
-                gpu.cleared()
-    error_verdicts(report)
+    report = KernelReport("attention", config, "tokens")
+    checks: dict[str, list[tuple[str, Test]]] = {}
+    for model, shape in config.shapes().items():
+        for kind in config.kinds:
+            kernel, heads = f"{model} {kind}", (shape.heads, shape.kv_heads)
+            checks[kernel] = tests(kernel, heads, shape.head_dim, kind, config.lengths[0])
+    report.check(checks)
+    report.check_interpreted(interpreted())
+    for model in config.models:
+        for kind in config.kinds:
+            for T in config.lengths[: 1 if ON_GPU and kind != "bf16" else None]:
+                with report.going_on(f"{model} {kind}, {T}"):
+                    time(report, config, model, kind, T)
+                    kernel_times.cleared()
+    verdicts(report)
     return report.finish()
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    if SMOKE:
-        default = Config(head_dims=(16,), lengths=(40,), heads=(2, 1), rounds=1)
-        return run(tyro.cli(Config, description=__doc__, default=default))
     return run(tyro.cli(Config, description=__doc__))
 
 

@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +24,28 @@ RESULTS = Path(__file__).parent / "results"
 VERSIONS = ("numba", "transformers", "triton", "pytorch-triton-rocm")
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """A figure next to the aim that was set for it; nothing depends on whether it is met."""
+
+    name: str
+    value: float
+    aim: float
+    at_least: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether the value is on the aim's side."""
+        return self.value >= self.aim if self.at_least else self.value <= self.aim
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least else "<="
+        return f"{self.name} {self.value:.3g}: {'met' if self.met else 'MISSED'} ({sign} {self.aim:g})"
+
+
 def main(run: Callable[[C, Console], int], options: type[C], description: str | None) -> int:
     """Read the options from the command line and run; returns the exit status, 1 after an error."""
-    # On use: `benchmarks.gpu`, which imports this, comes before all that imports Triton.
+    # On use: `benchmarks.kernel_times`, which imports this, comes before all that imports Triton.
     from minillm import MinillmError
 
     config = tyro.cli(options, description=description)
