@@ -13,6 +13,7 @@ Legend: R rows, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -174,7 +175,7 @@ class BeamSearch:
     def _scale(self) -> float:
         """Return what a summed logprob of this length is divided by, within what a float can hold."""
         try:
-            return max(float(self._length) ** self.params.length_penalty, sys.float_info.min)
+            return max(math.pow(self._length, self.params.length_penalty), sys.float_info.min)
         except OverflowError:
             return sys.float_info.max
 
