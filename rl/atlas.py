@@ -240,11 +240,11 @@ def read_atlas(folder: str | Path) -> tuple[dict[str, Any], list[ProblemAtlas]]:
 def main() -> int:
     """Name the command for ARC's problems and the function for one's own; return the exit status."""
     said = (
-        "rl.atlas knows no problems by itself: python -m arc.atlas maps those of ARC tasks, and a program maps "
-        "its own by rl.atlas_rollouts.make_atlas"
+        "rl.atlas knows no problems by itself: python -m arc.atlas maps those of ARC tasks, and a "
+        "program maps its own by rl.atlas_rollouts.make_atlas"
     )
     if sys.argv[1:] in (["--help"], ["-h"]):
-        print(said)
+        print(f"usage: python -m rl.atlas [--help]\n\n{said}")
         return 0
     print(f"error: {said}", file=sys.stderr)
     return 2
