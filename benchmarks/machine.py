@@ -21,6 +21,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import torch
+import tyro
 from numba import types
 
 from kernels.cpu.recording import launch
@@ -194,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)
