@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -90,6 +91,16 @@ class PageServer(ThreadingHTTPServer):
         if file is None or file.suffix not in _TYPES or not file.is_file() or file.resolve() != file:
             return None
         return file
+
+    def shutdown_request(self, request: Any) -> None:
+        """Read on for a while after the last answer: closed before, a connection takes that answer back."""
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(1)
+            for _ in range(64):
+                if not request.recv(1 << 16):
+                    break
+        self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing where a browser has gone away in the middle of an answer; else report as usual."""

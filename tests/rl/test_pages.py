@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
@@ -132,14 +131,10 @@ def test_odd_requests_are_answered_or_dropped(server: PageServer) -> None:
         (f"get / HTTP/1.1\r\n{host}\r\n", 501),
     ):
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
-            said = b""
-            with contextlib.suppress(OSError):  # what is too long is not read to its end
-                client.sendall(request.encode())
-                client.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(OSError), client.makefile("rb") as answer:
+            client.sendall(request.encode())
+            client.shutdown(socket.SHUT_WR)
+            with client.makefile("rb") as answer:
                 said = answer.read()
-        if not said and len(request) > 1000:
-            continue  # dropped
         assert said.split(b" ")[1] == str(status).encode(), request[:60]
         assert b"content-security-policy" in said.lower() and b"Traceback" not in said
 
